@@ -1,0 +1,1 @@
+"""Clinical content only: pages, terminology, tables, references. No code lives here."""

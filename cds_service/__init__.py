@@ -1,0 +1,37 @@
+"""Magnesium CDS: a CDS Hooks service. `create_app` puts the rooms together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from cds_service.settings import Settings
+
+__version__ = version("magnesium-cds")
+__all__ = ["create_app"]
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, *, now: Callable[[], datetime] | None = None) -> Flask:
+    """The service as a Flask app, warm: content loaded and checked, database open and migrated.
+
+    Raises ContentError (content or site file), StoreError (database), SettingsError (profile not complete).
+    """
+    from flask import Flask
+
+    from cds_service.fhir import warm
+    from cds_service.hooks.app import install
+
+    app = Flask("cds_service", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    install(app, settings, __version__, now or (lambda: datetime.now(UTC)))
+    warm()
+    return app

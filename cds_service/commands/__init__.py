@@ -1,0 +1,1 @@
+"""The commands of `magnesium-cds`, one file for each thing a person wants."""

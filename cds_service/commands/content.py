@@ -1,0 +1,185 @@
+"""Commands on content and site values: check, catalogue, site."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+
+import click
+import orjson
+
+from cds_service.commands.common import CONFIGURATION, FAILED, stop, told_plainly
+from cds_service.content.catalogue import catalogue_text
+from cds_service.content.library import Library, default_root, load_library
+from cds_service.content.site import SiteValues, read_site, site_schema
+from cds_service.content.yamlfile import ContentError
+from cds_service.hooks.prefetch import all_needs
+from cds_service.hooks.vocabulary import make_vocabulary
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--content", type=FOLDER, help="Folder of content to check instead of the one shipped.")
+@click.option("--json", "as_json", is_flag=True, help="Faults as JSON.")
+def check(content: Path | None, as_json: bool) -> None:
+    """Load all content and report every fault at once. Exit 78 on faults."""
+    try:
+        library = load_library(content)
+        make_vocabulary(library)
+    except ContentError as error:
+        if as_json:
+            faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
+            click.echo(json.dumps({"faults": faults}, indent=1))
+            stop(CONFIGURATION)
+        stop(CONFIGURATION, *map(str, error.faults), f"{len(error.faults)} faults")
+    counts = {
+        "pages": len(library.pages),
+        "terminology": len(library.terminology),
+        "references": len(library.references),
+        "claims": len(library.claims),
+        "digest": library.digest,
+    }
+    click.echo(json.dumps({"faults": [], **counts}) if as_json else ", ".join(f"{k} {v}" for k, v in counts.items()))
+
+
+@click.command()
+@click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if cards/README.md is not current.")
+def catalogue(content: Path | None, only_check: bool) -> None:
+    """Write cards/README.md from the pages."""
+    root = content or default_root()
+    with told_plainly():
+        text = catalogue_text(load_library(root))
+    target = root / "README.md"
+    if only_check:
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            stop(FAILED, "cards/README.md is not current: run `magnesium-cds catalogue`")
+        return
+    target.write_text(text, encoding="utf-8")
+    click.echo(str(target), err=True)
+
+
+@click.group()
+def site() -> None:
+    """This site's own values: validate, show, diff, schema."""
+
+
+def _site_values(file: Path, library: Library) -> SiteValues:
+    with told_plainly():
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            stop(CONFIGURATION, f"{file}: cannot be read as UTF-8 text")
+        return read_site(text, str(file), library, frozenset(all_needs(library)))
+    raise AssertionError
+
+
+def _library() -> Library:
+    with told_plainly():
+        return load_library()
+    raise AssertionError
+
+
+@site.command()
+@click.argument("file", type=FILE)
+@click.option("--json", "as_json", is_flag=True)
+def validate(file: Path, as_json: bool) -> None:
+    """Check a site file and name every fault with line, allowed range and nearest name. Exit 78 on faults."""
+    library = _library()
+    if as_json:
+        try:
+            read_site(file.read_text(encoding="utf-8"), str(file), library, frozenset(all_needs(library)))
+        except ContentError as error:
+            faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
+            click.echo(json.dumps({"faults": faults}, indent=1))
+            stop(CONFIGURATION)
+        click.echo(json.dumps({"faults": []}))
+        return
+    values = _site_values(file, library)
+    click.echo(f"{file}: can be used ({values.digest})")
+
+
+def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
+    """Every threshold that a site may set, with its default and the value in force."""
+    from datetime import UTC, datetime
+
+    today = datetime.now(UTC).date()
+    rows: list[dict[str, object]] = []
+    owners = [("shared", library.shared_thresholds)]
+    owners += [(name, loaded.page.thresholds) for name, loaded in sorted(library.pages.items())]
+    for owner, thresholds in owners:
+        for name, threshold in thresholds.items():
+            own = values.threshold(owner, name)
+            allowed = threshold.site_may_set
+            rows.append({
+                "page": owner, "threshold": name, "label": threshold.label, "unit": threshold.unit,
+                "default": str(threshold.at(today)), "value": str(threshold.at(today) if own is None else own),
+                "site": own is not None, "allowed": [str(limit) for limit in allowed] if allowed else None,
+            })  # fmt: skip
+    return rows
+
+
+@site.command()
+@click.argument("file", type=FILE, required=False)
+@click.option("--json", "as_json", is_flag=True)
+def show(file: Path | None, as_json: bool) -> None:
+    """Show every threshold with the value in force under FILE (or the defaults)."""
+    library = _library()
+    values = _site_values(file, library) if file else SiteValues()
+    rows = _rows(library, values)
+    if as_json:
+        click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        return
+    for row in rows:
+        allowed = row["allowed"]
+        span = f"may be {allowed[0]} to {allowed[1]}" if isinstance(allowed, list) else "fixed"
+        mark = f" (site; default {row['default']})" if row["site"] else ""
+        click.echo(f"{row['page']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
+    for page, mine in sorted(values.by_page.items()):
+        if mine.show:
+            click.echo(f"{page}: {mine.show} ({mine.reason})")
+
+
+@site.command()
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@click.option("--json", "as_json", is_flag=True)
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Show what changes from OLD to NEW. Exit 1 where they differ."""
+    library = _library()
+    sides = [_site_values(old, library), _site_values(new, library)]
+    before, after = (_flat(library, values) for values in sides)
+    changes = [
+        {"key": key, "old": before.get(key), "new": after.get(key)}
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+    if as_json:
+        click.echo(json.dumps(changes, indent=1))
+    else:
+        lines = difflib.unified_diff(
+            [f"{key} = {value}" for key, value in before.items() if before.get(key) != after.get(key)],
+            [f"{key} = {value}" for key, value in after.items() if before.get(key) != after.get(key)],
+            str(old), str(new), lineterm="", n=0,
+        )  # fmt: skip
+        click.echo("\n".join(lines) if changes else "no difference")
+    if changes:
+        stop(FAILED)
+
+
+def _flat(library: Library, values: SiteValues) -> dict[str, str]:
+    flat = {f"{row['page']}.{row['threshold']}": f"{row['value']} {row['unit']}" for row in _rows(library, values)}
+    flat |= {f"{page}.show": values.visibility(page) for page in library.pages}
+    if values.document:
+        flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
+        flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}
+    return flat
+
+
+@site.command()
+def schema() -> None:
+    """Print the JSON Schema of the site file."""
+    click.echo(json.dumps(site_schema(), indent=2))

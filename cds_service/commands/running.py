@@ -1,0 +1,198 @@
+"""Commands that serve: demo, serve, sandbox."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import click
+import requests
+from rich.console import Console
+
+from cds_service import create_app
+from cds_service.commands.common import UNAVAILABLE, serving_options, settings_of, stop, told_plainly
+from cds_service.commands.reading import print_cards
+from cds_service.sandbox import patients
+from cds_service.sandbox.search import prefetch
+from cds_service.sandbox.stub import run as run_stub
+from cds_service.settings import Settings
+
+READY_SECONDS = 60.0
+
+
+@click.command()
+@serving_options
+def serve(**flags: Any) -> None:
+    """Serve CDS Hooks until stopped."""
+    settings = settings_of(flags)
+    if settings.data_dir is None:
+        settings = settings.model_copy(update={"data_dir": Path(tempfile.mkdtemp(prefix="magnesium-cds-"))})
+        click.echo(f"No --data-dir: the database is in {settings.data_dir}, which is temporary.", err=True)
+    _check_port(settings)
+    with told_plainly():
+        # One process first: faults are told once and plainly, and the database is made before workers share it.
+        create_app(settings).extensions["advisor"].store.close()
+    if settings.dev:
+        click.echo("DEVELOPMENT PROFILE: no client token is asked for. Not for clinical use.", err=True)
+    click.echo(f"Serving on http://{settings.host}:{settings.port}/cds-services", err=True)
+    from cds_service.serving import serve as run
+
+    run(settings)
+
+
+def _check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            stop(
+                UNAVAILABLE,
+                f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Try --port 0-65535.",
+            )
+
+
+def free_port(host: str, wanted: int | None) -> int:
+    """`wanted` if it is free, else any free port."""
+    for port in (wanted or 8000, 0):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return stop(UNAVAILABLE, f"No port is free on {host}.")
+
+
+@contextmanager
+def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]]:
+    """This program serving in a child process, ready when entered, ended when left."""
+    command = [sys.executable, "-m", "cds_service", "serve", *arguments]
+    child = subprocess.Popen(command)  # noqa: S603
+    try:
+        _wait_ready(child, base)
+        yield child
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(15)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _wait_ready(child: subprocess.Popen[bytes], base: str) -> None:
+    end = monotonic() + READY_SECONDS
+    while monotonic() < end:
+        if child.poll() is not None:
+            stop(child.returncode or UNAVAILABLE, "The service did not start; see above.")
+        try:
+            if requests.get(f"{base}/readyz", timeout=2).ok:
+                return
+        except requests.RequestException:
+            sleep(0.1)
+    stop(UNAVAILABLE, f"The service was not ready within {READY_SECONDS:.0f} s.")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="Port (default 8000, or a free one).")
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a temporary folder.")
+@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--once", is_flag=True, help="Print the cards and end, instead of keeping on serving.")
+def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, once: bool) -> None:
+    """Start on sample patients, show their cards, and keep serving."""
+    port = free_port(host, port)
+    base = f"http://{host}:{port}"
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-demo-"))
+    arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
+    arguments += ["--site", str(site)] if site else []
+    console = Console(soft_wrap=False, highlight=False)
+    with serving(arguments, base) as child:
+        show_samples(console, base)
+        console.print(f"Discovery   {base}/cds-services")
+        console.print(f"Evidence    {base}/evidence")
+        console.print(f"State       {base}/readyz")
+        console.print("Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)")
+        console.print("            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)")
+        if once:
+            return
+        console.print(f"Serving until Ctrl-C; the database is in {folder}")
+        sys.stdout.flush()
+        try:
+            child.wait()
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+
+
+def show_samples(console: Console, base: str) -> None:
+    """Post every hook that has something to say for every sample patient, as an EHR would, and print the answers."""
+    now = datetime.now(UTC)
+    services = {item["hook"]: item for item in requests.get(f"{base}/cds-services", timeout=10).json()["services"]}
+    for sample in patients.load().values():
+        for hook, service in services.items():
+            if hook != "patient-view" and not sample.drafts:
+                continue
+            answer = call(base, service, hook_request(sample, hook, service["prefetch"], now))
+            print_cards(console, f"{sample.name}: {sample.title} ({hook})", answer)
+
+
+def hook_request(sample: patients.SamplePatient, hook: str, templates: dict[str, str], now: datetime) -> dict[str, Any]:
+    """The request of a hook for a sample patient, with complete prefetch; all its drafts on the order hooks."""
+    from uuid import uuid4
+
+    context: dict[str, Any] = {"patientId": sample.id, "userId": "Practitioner/example"}
+    if hook != "patient-view":
+        context |= sample.draft_context(now, *sample.drafts)
+        if hook == "order-sign":
+            context.pop("selections", None)
+    filled = prefetch(sample.resources(now), templates, {"patientId": sample.id})
+    return {"hook": hook, "hookInstance": str(uuid4()), "context": context, "prefetch": filled}
+
+
+def call(base: str, service: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """POST a hook request; a refusal ends the command with the words of the OperationOutcome."""
+    response = requests.post(f"{base}/cds-services/{service['id']}", json=body, timeout=30)
+    answer: dict[str, Any] = response.json()
+    if not response.ok:
+        stop(1, *[issue["details"]["text"] for issue in answer.get("issue", [])])
+    return answer
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the CDS service (default 8000, or a free one).")
+@click.option(
+    "--fhir-port", type=click.IntRange(0, 65535), default=0, help="Port of the FHIR stub (default: a free one)."
+)
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a temporary folder.")
+def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) -> None:
+    """Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."""
+    port = free_port(host, port)
+    fhir_port = fhir_port or free_port(host, 8090)
+    base = f"http://{host}:{port}"
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-sandbox-"))
+    arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
+    arguments += ["--fhir-server", f"http://{host}:{fhir_port}/fhir"]
+    with serving(arguments, base):
+        run_stub(host, fhir_port, f"{base}/cds-services", echo=click.echo)
+
+
+def _quiet_pipe() -> None:
+    """`magnesium-cds ... | head` ends without a traceback."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+if hasattr(signal, "SIGPIPE") and os.name == "posix":
+    _quiet_pipe()

@@ -1,0 +1,232 @@
+"""`cards/` loaded whole and checked whole: every fault at once, with file, key and line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from cds_service.content.checks import check_library
+from cds_service.content.claims import Claim
+from cds_service.content.pages import KEY_ORDER, Name, Page, Threshold
+from cds_service.content.shared import (
+    DietaryReference,
+    EgfrEquation,
+    EvidenceScale,
+    Food,
+    OverrideReason,
+    Reference,
+    Salt,
+    Service,
+    SharedThresholds,
+    SourceAttribute,
+    Suggestion,
+    Wording,
+)
+from cds_service.content.terminology import TerminologyPage
+from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
+
+PAGE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
+
+
+@dataclass(frozen=True)
+class LoadedPage:
+    """A page with its id (file stem), its folder, and `version`: date of review and digest of its text."""
+
+    id: str
+    folder: str
+    file: str
+    page: Page
+    version: str
+    lines: Mapping[KeyPath, int] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Library:
+    """All content, typed. `digest` names exactly this content."""
+
+    pages: Mapping[str, LoadedPage]
+    terminology: Mapping[str, TerminologyPage]
+    references: Mapping[str, Reference]
+    evidence: EvidenceScale
+    services: Mapping[str, Service]
+    source_attributes: Mapping[str, SourceAttribute]
+    override_reasons: Mapping[str, OverrideReason]
+    suggestions: Mapping[str, Suggestion]
+    wording: Wording
+    claims: Mapping[str, Claim]
+    intakes: DietaryReference
+    foods: Mapping[str, Food]
+    salts: Mapping[str, Salt]
+    egfr: EgfrEquation
+    shared_thresholds: Mapping[str, Threshold]
+    digest: str
+    root: Path
+
+    @cached_property
+    def drug_titles(self) -> Mapping[str, str]:
+        """Titles of single drugs by concept id, without umbrella concepts such as a class."""
+        broader = {name for page in self.terminology.values() for name in page.member_of}
+        return {
+            concept: page.title
+            for concept, page in self.terminology.items()
+            if page.kind == "drug" and concept not in broader
+        }
+
+    def title(self, concept: str) -> str:
+        """What we call a concept on a card."""
+        return self.terminology[concept].title
+
+    def unit(self, concept: str) -> str:
+        """The canonical UCUM unit of a lab."""
+        return self.terminology[concept].unit or ""
+
+
+def default_root() -> Path:
+    """The folder of the content that ships with the package."""
+    return Path(str(files("cds_service.cards")))
+
+
+def load_library(root: Path | None = None) -> Library:
+    """Load and check all content below `root`. Raises ContentError with every fault found."""
+    reader = _Reader(root or default_root())
+    pages = reader.pages()
+    library = Library(
+        pages=pages,
+        terminology=reader.folder("terminology", TerminologyPage),
+        references=reader.table("references.yaml", Reference),
+        evidence=reader.one("evidence.yaml", EvidenceScale),
+        services=reader.table("services.yaml", Service, key=str),
+        source_attributes=reader.table("source_attributes.yaml", SourceAttribute),
+        override_reasons=reader.table("override_reasons.yaml", OverrideReason),
+        suggestions=reader.table("suggestions.yaml", Suggestion),
+        wording=reader.one("wording.yaml", Wording),
+        claims=reader.table("claims.yaml", Claim, key=str),
+        intakes=reader.one("tables/dietary_reference_intakes.yaml", DietaryReference),
+        foods=reader.table("tables/foods.yaml", Food),
+        salts=reader.table("tables/salts.yaml", Salt),
+        egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
+        shared_thresholds=reader.one(
+            "tables/thresholds.yaml", SharedThresholds, SharedThresholds(thresholds={})
+        ).thresholds,
+        digest=reader.digest(),
+        root=reader.root,
+    )
+    if not reader.faults:
+        reader.faults += check_library(library, reader.documents)
+    if reader.faults:
+        raise ContentError(reader.faults)
+    return library
+
+
+class _Reader:
+    """Reads files below a root, and gathers faults instead of stopping at the first."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.faults: list[Fault] = []
+        self.documents: dict[str, Document] = {}
+        self._hash = hashlib.sha256()
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()[:12]
+
+    def document(self, file: str) -> Document | None:
+        path = self.root / file
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            self.faults.append(Fault(file, 0, "", "is missing"))
+            return None
+        except UnicodeDecodeError:
+            self.faults.append(Fault(file, 0, "", "is not UTF-8 text"))
+            return None
+        self._hash.update(file.encode() + b"\0" + text.encode() + b"\0")
+        try:
+            document = parse(text, file)
+        except ContentError as error:
+            self.faults += error.faults
+            return None
+        self.documents[file] = document
+        return document
+
+    def one(self, file: str, model: Any, default: Any = None) -> Any:
+        document = self.document(file)
+        return default if document is None else self._validate(document, model, default)
+
+    def table(self, file: str, model: Any, key: Any = Name) -> dict[str, Any]:
+        document = self.document(file)
+        if document is None:
+            return {}
+        return self._validate(document, dict[key, model], {}) or {}
+
+    def folder(self, folder: str, model: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path in sorted((self.root / folder).glob("*.yaml")):
+            file = f"{folder}/{path.name}"
+            if path.stem in NOT_CONCEPTS:
+                continue
+            document = self.document(file)
+            if document is None:
+                continue
+            page = self._validate(document, model, None)
+            if page is not None:
+                found[path.stem] = page
+        return found
+
+    def pages(self) -> dict[str, LoadedPage]:
+        found: dict[str, LoadedPage] = {}
+        for folder in PAGE_FOLDERS:
+            for path in sorted((self.root / folder).glob("*.yaml")):
+                file = f"{folder}/{path.name}"
+                document = self.document(file)
+                if document is None:
+                    continue
+                page: Page | None = self._validate(document, Page, None)
+                if page is None:
+                    continue
+                if path.stem in found:
+                    self.faults.append(Fault(file, 0, "", f"the id {path.stem} is taken by {found[path.stem].file}"))
+                self._key_order(document)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+                version = f"{page.reviewed.date.isoformat()}.{digest}"
+                found[path.stem] = LoadedPage(path.stem, folder, file, page, version, document.lines)
+        return found
+
+    def _key_order(self, document: Document) -> None:
+        keys = list(document.data)
+        wanted = [key for key in KEY_ORDER if key in keys]
+        for key, expected in zip(keys, wanted, strict=False):
+            if key != expected:
+                self.faults.append(document.fault((key,), f"keys stand in the order {', '.join(wanted)}"))
+                return
+
+    def _validate(self, document: Document, model: Any, default: Any) -> Any:
+        try:
+            return TypeAdapter(model).validate_python(document.data)
+        except ValidationError as error:
+            self.faults += faults_of(error, document)
+            return default
+
+
+NOT_CONCEPTS = frozenset({"units", "routes"})
+
+
+def faults_of(error: ValidationError, document: Document) -> list[Fault]:
+    """Pydantic's errors as faults with our lines; union tags that are no keys of the file are left out of the path."""
+    faults = []
+    for item in error.errors(include_url=False, include_input=False):
+        path: KeyPath = ()
+        for part in item["loc"]:
+            here = (*path, str(part) if not isinstance(part, int) else part)
+            if here in document.lines or item["type"] in ("missing", "extra_forbidden"):
+                path = here
+        message = item["msg"].removeprefix("Value error, ")
+        faults.append(document.fault(path, message[0].lower() + message[1:]))
+    return faults

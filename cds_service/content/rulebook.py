@@ -1,0 +1,80 @@
+"""A rulebook: the pages with this site's values for one day. Immutable; a call reads one from start to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+from cds_service.content.library import Library, LoadedPage
+from cds_service.content.site import SiteValues
+
+Visibility = Literal["shown", "silent", "hidden"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the page's own."""
+
+    name: str
+    label: str
+    value: Decimal
+    unit: str
+    reference: str
+    site: bool = False
+    default: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One page ready to be tried. `silent` pages are evaluated and their cards withheld."""
+
+    id: str
+    loaded: LoadedPage
+    limits: Mapping[str, Limit]
+    visibility: Visibility
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """All active pages of all services; `site_digest` names the site values behind it ("" for none)."""
+
+    library: Library
+    site: SiteValues
+    day: date
+    rules: Mapping[str, Rule]
+    site_digest: str = ""
+    not_available: frozenset[str] = frozenset()
+    reason_groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def of_service(self, service: str) -> Iterator[Rule]:
+        """The rules that the service tries, hidden ones left out."""
+        for rule in self.rules.values():
+            if service in rule.loaded.page.services and rule.visibility != "hidden":
+                yield rule
+
+
+def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
+    """Resolve every threshold of every active page for `day` under the site values (already validated)."""
+    rules: dict[str, Rule] = {}
+    reason_groups: dict[str, frozenset[str]] = {}
+    for loaded in library.pages.values():
+        if loaded.page.status != "active":
+            continue
+        limits: dict[str, Limit] = {}
+        for owner, thresholds in (("shared", library.shared_thresholds), (loaded.id, loaded.page.thresholds)):
+            for name, threshold in thresholds.items():
+                default = threshold.at(day)
+                own = site.threshold(owner, name)
+                limits[name] = Limit(
+                    name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
+                    site=own is not None and own != default, default=default,
+                )  # fmt: skip
+        rules[loaded.id] = Rule(loaded.id, loaded, limits, site.visibility(loaded.id))
+        if loaded.page.when:
+            for test in loaded.page.when.all:
+                if reason := getattr(test, "reason", None):
+                    reason_groups[loaded.id] = frozenset(reason)
+    return Rulebook(library, site, day, rules, site.digest, frozenset(site.not_available), reason_groups)

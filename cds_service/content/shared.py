@@ -1,0 +1,209 @@
+"""The typed form of the content that pages share: references, evidence scale, services, wording, tables."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cds_service.content.pages import Certainty, Name, Strict, Text, Threshold
+
+Status = Literal["verified", "background", "not_found", "policy", "arithmetic"]
+
+
+class Reference(Strict):
+    """A source, once. `status`: verified (an excerpt was read), background (known, not read), not_found (looked for and
+    not found: never shown), policy (this product's own choice), arithmetic (computed). `checked` says how and when."""
+
+    title: Text
+    publisher: Text | None = None
+    year: int | None = None
+    identifier: str | None = None
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    status: Status
+    checked: Text
+    checked_on: date
+
+    @property
+    def citable(self) -> bool:
+        """Whether it may be shown as a source on a card."""
+        return self.status in ("verified", "policy", "arithmetic")
+
+
+class Coded(Strict):
+    """A code with the words that we show for it."""
+
+    code: str
+    display: Text
+
+
+class CertaintyLevel(Coded):
+    """A GRADE level: our label, what it means, and its code in `certainty_system`."""
+
+    label: Text
+    meaning: Text
+
+
+class EvidenceScale(Strict):
+    """`evidence.yaml`: the grading scale, its FHIR codes and the words shown for it."""
+
+    certainty_system: str
+    certainty_extension: str
+    certainty: dict[Certainty, CertaintyLevel]
+    strength_system: str
+    strength_extension: str
+    strength: dict[Literal["strong", "conditional"], Coded]
+    direction: dict[Literal["for", "against"], Text]
+    reference: Name
+
+
+class SourceAttribute(Strict):
+    """One of the 13 source attributes of 45 CFR 170.315(b)(11)(iv)(A); `default` holds for pages that do not differ."""
+
+    number: int
+    name: Text
+    default: Text
+
+
+class Service(Strict):
+    """One CDS service: one id, one hook (a real client loses services that share an id)."""
+
+    hook: Literal["patient-view", "order-select", "order-sign"]
+    hook_version: str
+    title: Text
+    description: Text
+    usage_requirements: Text
+
+
+class OverrideReason(Strict):
+    """A reason to override a card: HL7's own code, or one of ours with our system."""
+
+    system: str
+    code: str
+    display: Text
+
+
+class LabOrder(Strict):
+    """A suggestion that creates a ServiceRequest for a laboratory test."""
+
+    kind: Literal["lab_order"]
+    label: Text
+    description: Text
+    lab: Name
+    reason: Text
+
+
+class KeepApart(Strict):
+    """A suggestion that updates the draft with an instruction to keep two doses apart. `instruction` may hold {drug},
+    {hours_before}, {hours_after}."""
+
+    kind: Literal["keep_apart"]
+    label: Text
+    description: Text
+    instruction: Text
+    instruction_same: Text
+
+
+Suggestion = Annotated[LabOrder | KeepApart, Field(discriminator="kind")]
+
+
+class TimingText(Strict):
+    """Default card wording of `separate` and `avoid` pages."""
+
+    summary: Text
+    summary_same: Text
+    detail: Text
+    detail_same: Text
+    consider: list[Text]
+    consider_same: list[Text] = []
+
+
+class Wording(Strict):
+    """`wording.yaml`: every sentence of a card that is not a page's own."""
+
+    source_label: Text
+    headings: dict[Literal["why", "consider", "evidence", "not_checked", "inputs"], Text]
+    separate: dict[Literal["drug_specific", "general_rule"], TimingText]
+    avoid: TimingText
+    reasons: dict[Name, Text]
+    inputs: dict[Name, Text]
+    not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]
+    notes: dict[Name, Text]
+    overflow: Text
+    evidence_line: Text
+    evidence_suffix: Text
+    units: dict[str, str]
+    ages: dict[Literal["today", "days", "one_day"], Text]
+    topics: dict[Name, Text]
+    link_label: Text
+    dev_notice: Text
+
+
+class Allowance(Strict):
+    """Magnesium allowance of one life stage, mg/d of elemental magnesium; age in years, `age_to` exclusive."""
+
+    age_from: Decimal
+    age_to: Decimal | None = None
+    male: Decimal
+    female: Decimal
+    pregnancy: Decimal | None = None
+    lactation: Decimal | None = None
+    kind: Literal["RDA", "AI", "EAR"]
+
+
+class UpperLevel(Strict):
+    """Upper level for magnesium from supplements and medicines (not food), mg/d."""
+
+    age_from: Decimal
+    age_to: Decimal | None = None
+    value: Decimal
+
+
+class DietaryReference(Strict):
+    """`tables/dietary_reference_intakes.yaml`."""
+
+    unit: str
+    allowance: list[Allowance]
+    average_requirement: list[Allowance]
+    upper_level: dict[Literal["us", "eu"], list[UpperLevel]]
+    references: dict[Literal["allowance", "average_requirement", "us", "eu"], list[Name]]
+
+
+class Food(Strict):
+    """Magnesium in a stated serving of a food, mg."""
+
+    name: Text
+    serving: Text
+    magnesium: Decimal
+    kidney_caution: bool = False
+    reference: Name
+
+
+class Salt(Strict):
+    """Elemental magnesium in a salt: fraction of its mass. `formula` names the hydrate."""
+
+    formula: str
+    elemental_fraction: Annotated[Decimal, Field(gt=0, lt=1)]
+    reference: Name
+
+
+class EgfrEquation(Strict):
+    """CKD-EPI 2021 creatinine equation, race-free; creatinine in mg/dL, result in mL/min/{1.73_m2}."""
+
+    creatinine_unit: str
+    factor: Decimal
+    kappa: dict[Literal["female", "male"], Decimal]
+    alpha: dict[Literal["female", "male"], Decimal]
+    max_exponent: Decimal
+    age_base: Decimal
+    female_factor: Decimal
+    adult_age: int
+    reference: Name
+
+
+class SharedThresholds(Strict):
+    """`tables/thresholds.yaml`: numbers that several pages read, such as how old a result may be."""
+
+    thresholds: dict[Name, Threshold]

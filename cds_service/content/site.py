@@ -1,0 +1,156 @@
+"""Site values: what this hospital's administrator set, in one YAML document. Checked whole; immutable once read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from cds_service.content.names import nearest
+from cds_service.content.pages import Name, Strict, Text
+from cds_service.content.yamlfile import ContentError, Document, Fault, parse
+
+if TYPE_CHECKING:
+    from cds_service.content.library import Library
+
+SHARED = "shared"
+
+
+class SiteThreshold(Strict):
+    """A threshold's own value, in the unit of the page, and why."""
+
+    value: Decimal
+    reason: Text
+
+
+class SitePage(Strict):
+    """What this site makes of one page. `silent`: evaluated, counted, not shown. `hidden`: not tried."""
+
+    show: Literal["shown", "silent", "hidden"] | None = None
+    thresholds: dict[Name, SiteThreshold] = {}
+    reason: Text | None = None
+
+
+class SiteUnit(Strict):
+    """The unit in which a laboratory value is shown; the laboratory's own stands beside it."""
+
+    unit: str
+    reason: Text
+
+
+class SiteInput(Strict):
+    """An input that this EHR has not got at all, such as medication statements."""
+
+    available: Literal[False]
+    reason: Text
+
+
+class SiteDocument(Strict):
+    """The site file. `pages` by page id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab."""
+
+    site: Text
+    pages: dict[Name, SitePage] = {}
+    units: dict[Name, SiteUnit] = {}
+    inputs: dict[Name, SiteInput] = {}
+
+
+@dataclass(frozen=True)
+class SiteValues:
+    """Site values in force. `digest` names exactly this document ("" where there is none)."""
+
+    document: SiteDocument | None = None
+    digest: str = ""
+    by_page: Mapping[str, SitePage] = field(default_factory=dict)
+
+    def threshold(self, page: str, name: str) -> Decimal | None:
+        """The site's own value of a threshold, or None."""
+        mine = self.by_page.get(page)
+        value = mine.thresholds.get(name) if mine else None
+        return value.value if value else None
+
+    def visibility(self, page: str) -> Literal["shown", "silent", "hidden"]:
+        mine = self.by_page.get(page)
+        return (mine.show if mine else None) or "shown"
+
+    def unit(self, lab: str) -> str | None:
+        """The unit to show a lab in, or None for its terminology page's own."""
+        units = self.document.units if self.document else {}
+        return units[lab].unit if lab in units else None
+
+    @property
+    def not_available(self) -> frozenset[str]:
+        return frozenset(self.document.inputs) if self.document else frozenset()
+
+
+NO_SITE = SiteValues()
+
+
+def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]) -> SiteValues:
+    """Site values from a document. Raises ContentError with every fault: file, line, allowed range, nearest name."""
+    document = parse(text, file)
+    try:
+        parsed = TypeAdapter(SiteDocument).validate_python(document.data)
+    except ValidationError as error:
+        from cds_service.content.library import faults_of
+
+        raise ContentError(faults_of(error, document)) from error
+    faults = list(_faults(parsed, document, library, input_keys))
+    if faults:
+        raise ContentError(faults)
+    return SiteValues(parsed, hashlib.sha256(text.encode()).hexdigest()[:12], parsed.pages)
+
+
+def _faults(parsed: SiteDocument, document: Document, library: Library, input_keys: frozenset[str]) -> list[Fault]:
+    faults: list[Fault] = []
+    for page_id, mine in parsed.pages.items():
+        if page_id == SHARED:
+            thresholds = library.shared_thresholds
+            if mine.show:
+                faults.append(document.fault(("pages", page_id, "show"), "shared thresholds cannot be hidden"))
+        elif page_id in library.pages:
+            thresholds = library.pages[page_id].page.thresholds
+        else:
+            known = [*library.pages, SHARED]
+            faults.append(document.fault(("pages", page_id), f"no page {page_id}{nearest(page_id, known)}"))
+            continue
+        if mine.show in ("silent", "hidden") and not mine.reason:
+            faults.append(document.fault(("pages", page_id, "show"), f"{mine.show} needs a reason"))
+        for name, own in mine.thresholds.items():
+            path = ("pages", page_id, "thresholds", name)
+            threshold = thresholds.get(name)
+            if threshold is None:
+                where = "shared thresholds" if page_id == SHARED else page_id
+                hint = nearest(name, thresholds)
+                if not hint and name in library.shared_thresholds:
+                    hint = f" (it is a shared one: put it under {SHARED})"
+                faults.append(document.fault(path, f"{where} has no threshold {name}{hint}"))
+            elif threshold.site_may_set is None:
+                faults.append(document.fault(path, "a site may not set this threshold"))
+            elif not threshold.site_may_set[0] <= own.value <= threshold.site_may_set[1]:
+                low, high = threshold.site_may_set
+                message = f"{own.value} {threshold.unit} is outside the allowed range {low} to {high} {threshold.unit}"
+                faults.append(document.fault((*path, "value"), message))
+    labs = {name: page.site_units for name, page in library.terminology.items() if page.site_units}
+    for lab, own_unit in parsed.units.items():
+        if lab not in labs:
+            faults.append(document.fault(("units", lab), f"no lab with a choice of units {lab}{nearest(lab, labs)}"))
+        elif own_unit.unit not in labs[lab]:
+            message = f"{own_unit.unit} is not one of {', '.join(labs[lab])}"
+            faults.append(document.fault(("units", lab, "unit"), message))
+    for key in parsed.inputs:
+        if key not in input_keys or key == "patient":
+            message = f"no input that can be left out is named {key}{nearest(key, input_keys - {'patient'})}"
+            faults.append(document.fault(("inputs", key), message))
+    return faults
+
+
+def site_schema() -> dict[str, Any]:
+    """The JSON Schema of the site file."""
+    schema = SiteDocument.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Magnesium CDS site values"
+    return schema

@@ -1,0 +1,77 @@
+"""The typed form of a terminology page: one concept, its codes, names and units."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from cds_service.content.pages import Name, Strict, Text
+
+
+class Checked(Strict):
+    """Where the codes were read, and when."""
+
+    source: Text
+    date: date
+
+
+class LoincCode(Strict):
+    """A LOINC code and the property that it measures. `flag` race_based: the code holds a race coefficient, which the
+    card discloses."""
+
+    code: str
+    property: str
+    flag: Literal["race_based"] | None = None
+
+
+class LabOrderCode(Strict):
+    """The test that a suggestion orders."""
+
+    code: str
+    display: Text
+
+
+def _grams_per_mole(value: Any) -> Any:
+    return value.removesuffix(" g/mol") if isinstance(value, str) and value.endswith(" g/mol") else value
+
+
+class TerminologyPage(Strict):
+    """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
+
+    Labs: `unit` is canonical UCUM, `site_units` what a site may show, `decimals` the precision of comparison and
+    display; `trouble_words` are words in a comment that tell of specimen trouble, `trouble_effect` what it does.
+    """
+
+    title: Text
+    kind: Literal["drug", "drug_class", "condition", "lab", "observation"]
+    names: list[str] = []
+    brands: list[str] = []
+    not_: Annotated[list[str], Field(alias="not")] = []
+    rxnorm_ingredients: list[str] = []
+    atc: list[str] = []
+    atc_prefixes: list[str] = []
+    member_of: list[Name] = []
+    members: list[Name] = []
+    snomed: list[str] = []
+    icd10cm: list[str] = []
+    icd10cm_prefixes: list[str] = []
+    icd10: list[str] = []
+    loinc: list[LoincCode] = []
+    input: Name | None = None
+    unit: str | None = None
+    site_units: list[str] = []
+    decimals: int = 2
+    molar_mass: Annotated[Decimal | None, BeforeValidator(_grams_per_mole)] = None
+    valence: int | None = None
+    plausible: tuple[Decimal, Decimal] | None = None
+    trouble_words: dict[Name, list[str]] = {}
+    trouble_effect: dict[Name, Literal["falsely_high", "falsely_low"]] = {}
+    order: LabOrderCode | None = None
+    values: Any = None
+    never_used_as: str | None = None
+    note: Text | None = None
+    not_confirmed: Any = None
+    checked: Checked

@@ -1,0 +1,138 @@
+"""YAML files read strictly, with the line of every key, so that a fault can be named by file, key and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1024 * 1024
+KeyPath = tuple[str | int, ...]
+
+_INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_DECIMAL = re.compile(r"[-+]?[0-9]+\.[0-9]+\Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing wrong in one content or site file. `line` counts from 1; 0 where the whole file is meant."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.key + ': ' if self.key else ''}{self.message}"
+
+
+class ContentError(Exception):
+    """Content or a site file cannot be used. `faults` holds every fault, not only the first."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = sorted(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed file: plain data (decimals exact, dates as `date`) and the line of every key path."""
+
+    file: str
+    data: Any
+    lines: dict[KeyPath, int]
+
+    def fault(self, path: KeyPath, message: str) -> Fault:
+        """A fault at `path`, or at the nearest enclosing key that stands in the file."""
+        known = path
+        while known and known not in self.lines:
+            known = known[:-1]
+        return Fault(self.file, self.lines.get(known, 0), ".".join(str(part) for part in path), message)
+
+
+def parse(text: str, file: str) -> Document:
+    """Read one YAML document. Raises ContentError on syntax faults, duplicate keys, tags, anchors or size."""
+    if len(text.encode()) > MAX_BYTES:
+        raise ContentError([Fault(file, 0, "", f"larger than {MAX_BYTES} bytes")])
+    try:
+        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ContentError([Fault(file, line, "", f"not YAML: {error.problem}")]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ContentError([Fault(file, 0, "", "not YAML: holds a character that YAML does not allow")]) from error
+    lines: dict[KeyPath, int] = {}
+    faults: list[Fault] = []
+    data = None if node is None else _build(node, (), lines, faults, file, 0)
+    if faults:
+        raise ContentError(faults)
+    return Document(file, data, lines)
+
+
+def _build(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], faults: list[Fault], file: str, depth: int
+) -> Any:
+    line = node.start_mark.line + 1
+    lines.setdefault(path, line)
+    if depth > 20:
+        faults.append(Fault(file, line, ".".join(map(str, path)), "nested too deeply"))
+        return None
+    if isinstance(node, yaml.MappingNode):
+        result: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = _scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None:
+                faults.append(Fault(file, key_node.start_mark.line + 1, "", "a key must be plain text"))
+                continue
+            here = (*path, str(key))
+            lines[here] = key_node.start_mark.line + 1
+            if key in result:
+                faults.append(Fault(file, lines[here], ".".join(map(str, here)), "stands twice"))
+            result[key] = _build(value_node, here, lines, faults, file, depth + 1)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(item, (*path, i), lines, faults, file, depth + 1) for i, item in enumerate(node.value)]
+    if not node.tag.startswith("tag:yaml.org,2002:"):
+        faults.append(Fault(file, line, ".".join(map(str, path)), "tags are not allowed"))
+        return None
+    return _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    """YAML 1.2 core scalars only: `no` and `on` stay text; decimals are exact."""
+    text: str = node.value
+    if node.style in ("'", '"', "|", ">"):
+        return text
+    if text in ("null", "~", ""):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if _INTEGER.match(text):
+        return int(text)
+    if _DECIMAL.match(text):
+        return Decimal(text)
+    if _DATE.match(text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            return text
+    return text
+
+
+def walk_strings(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Every text in parsed data, with its key path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from walk_strings(item, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from walk_strings(item, (*path, index))

@@ -1,0 +1,372 @@
+"""Reading the name of a medicine: which ingredients it names, how much of each, and the dose form and route.
+
+Shared by `fhir` (names in a request) and `content` (building the product table), so it imports only `patient`.
+The names and dose forms are data, given to `NameReader`; nothing here knows a drug. Reading is one pass over at
+most `LONGEST` characters: no backtracking, so a hostile name costs no more than a long one.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple, cast, get_args
+
+from cds_service.patient import Component, Quantity, Route
+
+LONGEST = 500
+OTHER = ""
+"""Stands in a phrase table for an ingredient that no terminology page describes."""
+
+_TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|%")
+_STRENGTH = {
+    "mg": "mg", "mgs": "mg", "milligram": "mg", "milligrams": "mg",
+    "mcg": "ug", "mcgs": "ug", "ug": "ug", "\u03bcg": "ug", "microgram": "ug", "micrograms": "ug",
+    "g": "g", "gm": "g", "gram": "g", "grams": "g", "ng": "ng",
+    "meq": "meq", "mmol": "mmol", "unt": "[iU]", "unit": "[iU]", "units": "[iU]", "iu": "[iU]", "%": "%",
+}  # fmt: skip
+_PER = {
+    "ml": "mL", "l": "L", "hr": "h", "h": "h", "actuat": "{actuat}", "actuation": "{actuat}",
+    "mg": "mg", "g": "g", "gm": "g",
+}  # fmt: skip
+_PER_WORDS = frozenset({"per", "in"})
+_BETWEEN = frozenset({"as", "from"})
+_ELEMENT = "elemental"
+_FAR = 8  # tokens after an ingredient in which its strength is looked for
+_ROUTES = frozenset(get_args(Route))
+
+
+def fold(text: str) -> str:
+    """Lower case, without accents and apostrophes, cut to `LONGEST` characters."""
+    text = text[:LONGEST].lower()
+    if not text.isascii():
+        plain = unicodedata.normalize("NFKD", text)
+        text = "".join(c for c in plain if not unicodedata.combining(c))[:LONGEST].lower()
+    return text.replace("'", "").replace("\u2019", "")
+
+
+def tokens(text: str) -> tuple[str, ...]:
+    """The words and numbers of a phrase, folded; letters and digits that touch are separate tokens."""
+    return tuple(_TOKEN.findall(fold(text)))
+
+
+class Form(NamedTuple):
+    """One row of the dose form table: a phrase, the form it names, its route, and how firmly it says so (0 to 3)."""
+
+    phrase: str
+    form: str
+    route: Route
+    rank: int
+
+
+class Phrase(NamedTuple):
+    """A name and what it stands for. No drugs: the phrase only blocks shorter ones inside it. `brand`: no strength
+    is read behind it, because a brand's number may count salt, element or several ingredients."""
+
+    text: str
+    drugs: frozenset[str]
+    brand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
+    that no page describes."""
+
+    drugs: frozenset[str] = frozenset()
+    others: bool = False
+    components: tuple[Component, ...] = ()
+    form: str | None = None
+    route: Route = "unknown"
+
+
+class Product(NamedTuple):
+    """One row of the product table. `components` is the packed text `drug=value unit/per_value per;...`."""
+
+    rxcui: str
+    tty: str
+    drugs: str
+    other: bool
+    route: str
+    form: str
+    components: str
+    brand: str
+
+
+def pack(components: Iterable[Component]) -> str:
+    """Components as one cell of the product table; only those with a strength."""
+    cells = []
+    for c in components:
+        if c.strength is None:
+            continue
+        per = "" if c.per == "unit" else f"/{'' if c.per_value == 1 else f'{c.per_value} '}{c.per}"
+        cells.append(f"{c.drug}={c.strength.value} {c.strength.unit}{per}")
+    return ";".join(cells)
+
+
+def product_rows(lines: Iterable[str]) -> list[Product]:
+    """Rows of the product table (CSV with a header; lines that begin with # are comments)."""
+    reader = csv.reader(line for line in lines if not line.startswith("#"))
+    if tuple(next(reader, ())) != Product._fields:
+        raise ValueError(f"the product table must have the columns {', '.join(Product._fields)}")
+    return [Product(a, b, c, d == "1", e, f, g, h) for a, b, c, d, e, f, g, h in reader]
+
+
+@lru_cache(maxsize=8192)
+def unpack(cell: str, drugs: str) -> tuple[Component, ...]:
+    """The inverse of `pack`; each of `drugs` (ids joined by spaces) without a strength in the cell gets one of None.
+
+    Cached: cells and drugs come from the product table, never from a request. Raises ValueError if malformed.
+    """
+    found: dict[str, Component] = {}
+    for part in cell.split(";") if cell else ():
+        drug, _, amount = part.partition("=")
+        value, _, unit = amount.partition(" ")
+        unit, _, per = unit.partition("/")
+        many, _, of = per.rpartition(" ")
+        found[drug] = Component(drug, Quantity(Decimal(value), unit), of or "unit", Decimal(many or 1))
+    return (*found.values(), *(Component(d, None) for d in drugs.split() if d not in found))
+
+
+class _Hit(NamedTuple):
+    start: int
+    end: int
+    drugs: frozenset[str]
+    brand: bool
+
+
+_Words = tuple[str, ...]
+
+
+def _lengths(phrases: Iterable[_Words]) -> dict[str, tuple[int, ...]]:
+    """First word -> how many words the phrases that begin with it have, longest first."""
+    found: dict[str, set[int]] = {}
+    for words in phrases:
+        found.setdefault(words[0], set()).add(len(words))
+    return {word: tuple(sorted(sizes, reverse=True)) for word, sizes in found.items()}
+
+
+def form_rows(rows: Iterable[Mapping[str, str]]) -> list[Form]:
+    """Rows of the dose form table (phrase, form, route, rank). Raises ValueError on an unknown route or rank."""
+    found = []
+    for row in rows:
+        if row["route"] not in _ROUTES:
+            raise ValueError(f"dose form {row['phrase']!r}: no route is called {row['route']!r}")
+        found.append(Form(row["phrase"], row["form"], cast(Route, row["route"]), int(row["rank"])))
+    return found
+
+
+class NameReader:
+    """Reads names by a table of phrases (longest match first) and a table of dose forms.
+
+    `broader` maps a concept id to every concept above it, so that "magnesium 240 mg (as magnesium oxide 400 mg)"
+    counts once, as the element.
+    """
+
+    def __init__(self, phrases: Iterable[Phrase], forms: Iterable[Form], broader: Mapping[str, frozenset[str]]) -> None:
+        merged: dict[_Words, tuple[frozenset[str], bool]] = {}
+        for phrase in phrases:
+            words = tokens(phrase.text)
+            if not words:
+                raise ValueError(f"{phrase.text!r} has no word to match")
+            drugs, brand = merged.get(words, (phrase.drugs, True))
+            if drugs != phrase.drugs:
+                # The same words for several: ours win over other ingredients, and a name over a phrase that blocks.
+                drugs = (drugs | phrase.drugs) - {OTHER}
+            merged[words] = (drugs, brand and phrase.brand)
+        self._names = merged
+        self._name_lengths = _lengths(merged)
+        self._forms = {tokens(form.phrase): form for form in forms}
+        self._form_lengths = _lengths(self._forms)
+        self._broader = broader
+        self._umbrellas = frozenset[str]().union(*broader.values())
+
+    def read(self, text: str, strengths: bool = True) -> Reading:
+        """What `text` names (any length; the first 500 characters count). Without `strengths`, no components."""
+        text = fold(text)
+        words = _TOKEN.findall(text)
+        hits: list[_Hit] = []
+        form: Form | None = None
+        name_lengths, form_lengths = self._name_lengths, self._form_lengths
+        i, count = 0, len(words)
+        while i < count:
+            word = words[i]
+            step = 1
+            for n in name_lengths.get(word, ()):
+                known = self._names.get(tuple(words[i : i + n]))
+                if known is not None:
+                    hits.append(_Hit(i, i + n, *known))
+                    step = n
+                    break
+            else:
+                for n in form_lengths.get(word, ()):
+                    row = self._forms.get(tuple(words[i : i + n]))
+                    if row is not None:
+                        if form is None or row.rank > form.rank:
+                            form = row
+                        step = n
+                        break
+            i += step
+        if len(hits) > 1 and not _BETWEEN.isdisjoint(words):
+            hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
+        found = frozenset[str]().union(*(h.drugs for h in hits)) if hits else frozenset[str]()
+        others = OTHER in found
+        if others:
+            found -= {OTHER}
+        parts = self._components(text, words, hits) if strengths and found else ()
+        if form is None:
+            return Reading(found, others, parts)
+        return Reading(found, others, parts, form.form or None, form.route)
+
+    def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
+        """ "Omeprazole (as magnesium)": an umbrella concept straight after "as" is the salt of the drug before it."""
+        return (
+            words[previous.end : hit.start] == ["as"]
+            and bool(hit.drugs)
+            and hit.drugs <= self._umbrellas
+            and not any(d in hit.drugs or hit.drugs & self._broader.get(d, frozenset()) for d in previous.drugs)
+        )
+
+    def _components(self, text: str, words: list[str], hits: Sequence[_Hit]) -> tuple[Component, ...]:
+        line = _Line(text, words)
+        if len(hits) == 1 and len(hits[0].drugs) == 1:
+            return (self._only(line, hits[0]),)
+        amounts: dict[str, list[Component]] = {}
+        alone = sum(1 for h in hits if h.drugs and h.drugs != {OTHER}) == 1
+        for k, hit in enumerate(hits):
+            stop = hits[k + 1].start if k + 1 < len(hits) else len(words)
+            for drug in sorted(hit.drugs - {OTHER}):
+                amounts.setdefault(drug, [])
+                if hit.brand or len(hit.drugs) > 1:
+                    continue
+                found = line.after(hit.end, min(stop, hit.end + _FAR))
+                if found is None and (alone or words[hit.start] == _ELEMENT):
+                    found = line.before(hit.start)
+                if found is not None:
+                    owner = self._owner(drug, hit, hits[k - 1] if k else None, words, found.elemental)
+                    part = Component(owner, found.amount, found.per, found.per_value)
+                    amounts.setdefault(owner, []).append(part)
+        return tuple(self._settle(amounts))
+
+    def _only(self, line: _Line, hit: _Hit) -> Component:
+        """The common case: one ingredient."""
+        drug = next(iter(hit.drugs))
+        found = None
+        if not hit.brand:
+            found = line.after(hit.end, min(len(line.words), hit.end + _FAR)) or line.before(hit.start)
+        if found is None:
+            return Component(drug, None)
+        owner = self._owner(drug, hit, None, line.words, found.elemental) if found.elemental else drug
+        return Component(owner, found.amount, found.per, found.per_value)
+
+    def _owner(self, drug: str, hit: _Hit, previous: _Hit | None, words: list[str], elemental: bool) -> str:
+        """Whose strength it is: in "magnesium (as magnesium oxide) 250 mg" and "250 mg elemental", the element's."""
+        above = self._broader.get(drug, frozenset())
+        if previous and set(words[previous.end : hit.start]) & _BETWEEN and len(previous.drugs & above) == 1:
+            return next(iter(previous.drugs & above))
+        return min(above) if elemental and len(above) == 1 else drug
+
+    def _settle(self, amounts: Mapping[str, list[Component]]) -> Iterable[Component]:
+        """One component for each drug; of a salt and its element, the one whose strength is stated."""
+        stated = {drug for drug, said in amounts.items() if said}
+        for drug in amounts:
+            above = self._broader.get(drug, frozenset())
+            below = [d for d in amounts if drug in self._broader.get(d, frozenset())]
+            if above & stated or (below and drug not in stated):
+                continue
+            said = {(c.strength, c.per, c.per_value): c for c in amounts[drug]}
+            yield next(iter(said.values())) if len(said) == 1 else Component(drug, None)
+
+
+class _Amount(NamedTuple):
+    amount: Quantity
+    per: str = "unit"
+    per_value: Decimal = Decimal(1)
+    elemental: bool = False
+
+
+class _Line(NamedTuple):
+    """A folded text and its words."""
+
+    text: str
+    words: list[str]
+
+    def after(self, start: int, stop: int) -> _Amount | None:
+        """The strength among words[start:stop]: the first, or one that is called elemental. "20-12.5 mg" (whose is
+        it?) is none."""
+        words = self.words
+        first: _Amount | None = None
+        for i in range(start, stop):
+            if not words[i][0].isdigit() or i + 1 >= len(words):
+                continue
+            amount: _Amount | None = None
+            if words[i + 1][0].isdigit():
+                if first is not None:
+                    continue
+                # "400 (241.3 Mg) MG": the salt's strength with the element's in between.
+                if words[i + 2 : i + 3] != ["mg"] or words[i + 3 : i + 4] not in (["mg"], ["g"], ["mcg"]):
+                    return None
+                return self._amount(i, i + 3)
+            if words[i + 1] in _STRENGTH:
+                amount = self._amount(i, i + 1)
+            if amount is not None and (first is None or amount.elemental):
+                first = amount
+                if amount.elemental:
+                    break
+        return first
+
+    def before(self, start: int) -> _Amount | None:
+        """A strength that ends just before words[start]: "400 mg magnesium oxide"."""
+        i = start - 1
+        if i >= 1 and self.words[i] == _ELEMENT:
+            i -= 1
+        if i < 1 or self.words[i] not in _STRENGTH or not self.words[i - 1][0].isdigit():
+            return None
+        if i >= 2 and self.words[i - 2][0].isdigit():
+            return None
+        return self._amount(i - 1, i)
+
+    def _amount(self, number: int, unit: int) -> _Amount | None:
+        words = self.words
+        value = _number(words[number])
+        if value is None:
+            return None
+        amount = Quantity(value, _STRENGTH[words[unit]])
+        end = unit + 1
+        if end >= len(words):
+            return _Amount(amount)
+        word = words[end]
+        if word == _ELEMENT:
+            return _Amount(amount, elemental=True)
+        k = end + (word in _PER_WORDS)
+        many = _number(words[k]) if k < len(words) and words[k][0].isdigit() else None
+        k += many is not None
+        if k >= len(words) or words[k] not in _PER or not (word in _PER_WORDS or self._slash(unit)):
+            return _Amount(amount)
+        return _Amount(amount, _PER[words[k]], many or Decimal(1), words[k + 1 : k + 2] == [_ELEMENT])
+
+    def _slash(self, word: int) -> bool:
+        """Whether a slash, and nothing else, stands between this word and the next."""
+        places = [m.span() for m in islice(_TOKEN.finditer(self.text), word, word + 2)]
+        return self.text[places[0][1] : places[1][0]].strip() == "/"
+
+
+def _number(word: str) -> Decimal | None:
+    """0.088, 1,000 (thousands), 0,5 (decimal comma). None for 1.2.3 and the like."""
+    head, comma, tail = word.partition(",")
+    if comma:
+        if "," in tail or "." in head:
+            thousands = word.split(",")
+            if any(len(group) != 3 for group in thousands[1:]):
+                return None
+            word = "".join(thousands)
+        elif len(tail.partition(".")[0]) == 3 and head != "0":
+            word = head + tail
+        else:
+            word = f"{head}.{tail}"
+    return Decimal(word) if word.count(".") <= 1 else None

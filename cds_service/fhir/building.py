@@ -1,0 +1,71 @@
+"""What the builders of facts share: the items of a request, and where they say what could not be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from cds_service.fhir.bundles import Item
+from cds_service.fhir.views import Concept, MedicationView, Reference, Resource
+from cds_service.fhir.vocabulary import LabConcept, Vocabulary
+
+V = TypeVar("V", bound=Resource)
+
+
+@dataclass(slots=True)
+class Building:
+    """One pass from items to facts. `unreadable` counts by input key, `repairs` by name; `notes` are ours.
+
+    `observed` holds the observations that are no drafts, by the concept of ours that their code means.
+    """
+
+    items: Sequence[Item]
+    vocabulary: Vocabulary
+    now: datetime
+    medications: Mapping[str, MedicationView] = field(default_factory=dict)
+    conditions_by_id: Mapping[str, Concept | None] = field(default_factory=dict)
+    selections: frozenset[str] = frozenset()
+    unreadable: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
+    notes: set[str] = field(default_factory=set)
+    by_type: dict[type, list[Item]] = field(default_factory=dict)
+    observed: dict[str, list[tuple[Item, LabConcept]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for item in self.items:
+            self.by_type.setdefault(type(item.view), []).append(item)
+
+    def of(self, view_type: type[V]) -> Iterator[tuple[Item, V]]:
+        """The items of one type with their views."""
+        for item in self.by_type.get(view_type, ()):
+            if isinstance(item.view, view_type):
+                yield item, item.view
+
+    def lost(self, item: Item) -> None:
+        """This resource could not be used; its input is no longer complete."""
+        self.unreadable[item.key] += 1
+
+    def condition_concepts(self, concept: Concept | None) -> frozenset[str]:
+        """Ids of the condition pages that the codes of a CodeableConcept belong to."""
+        found: frozenset[str] = frozenset()
+        for coding in concept.coding or () if concept else ():
+            found |= self.vocabulary.condition_concepts(coding.system, coding.code)
+        return found
+
+
+def has_subject(view: Resource) -> bool:
+    """Whether it says whose it is. What it says was proved before."""
+    return bool(view.subject and view.subject.reference)
+
+
+def code_of(concept: Concept | None) -> str | None:
+    """The first code of a CodeableConcept with a required binding, or None."""
+    return next((c.code for c in (concept.coding or ()) if c.code), None) if concept else None
+
+
+def target(reference: Reference | None) -> str:
+    """The literal reference, or nothing."""
+    return (reference.reference if reference else None) or ""

@@ -1,0 +1,299 @@
+"""One request's FHIR data, read into PatientFacts.
+
+First everything is decoded and proved to be about one patient; then facts are built. The second step can be repeated
+without resources that turned out to be invalid.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from cds_service.fhir.building import Building
+from cds_service.fhir.bundles import Input, Item, Reader, failed, settle
+from cds_service.fhir.conditions import read_conditions
+from cds_service.fhir.fetching import Pages, fill, read_all
+from cds_service.fhir.fetching import read_medications as fetch_medications
+from cds_service.fhir.identity import is_id
+from cds_service.fhir.intakes import read_intakes
+from cds_service.fhir.labs import read_labs
+from cds_service.fhir.medications import medication_references, read_medications
+from cds_service.fhir.person import read_person
+from cds_service.fhir.problems import UnreadableInput
+from cds_service.fhir.repairs import mend
+from cds_service.fhir.server import FetchFailed, FhirServer
+from cds_service.fhir.validation import digest_of, known_verdict, validate
+from cds_service.fhir.versions import check_announced, is_r5
+from cds_service.fhir.views import Concept, MedicationView
+from cds_service.fhir.views import Condition as ConditionView
+from cds_service.fhir.vocabulary import Vocabulary
+from cds_service.patient import PatientFacts, Source
+
+DRAFTS = "draft_orders"
+
+
+@dataclass(frozen=True)
+class Need:
+    """One prefetch key of ours: its FHIR resource type and the template that asks for it."""
+
+    key: str
+    resource_type: str
+    template: str
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Everything read, before facts are made of it."""
+
+    patient_id: str
+    vocabulary: Vocabulary
+    now: datetime
+    selections: frozenset[str]
+    fhir_version: str | None
+    inputs: list[Input] = field(default_factory=list)
+    items: dict[tuple[str, str], Item] = field(default_factory=dict)
+    repairs: Counter[str] = field(default_factory=Counter)
+    medications: dict[str, MedicationView] = field(default_factory=dict)
+    conditions: dict[str, Concept | None] = field(default_factory=dict)
+    drafted_codes: frozenset[tuple[str, str]] = frozenset()
+
+
+class Chart:
+    """The facts of one patient in one call, with the resources that they came from.
+
+    `notes` holds words of ours about the whole chart: `deceased`.
+    """
+
+    def __init__(self, gathered: _Gathered, left_out: frozenset[Source] = frozenset()) -> None:
+        self._gathered = gathered
+        self._left_out = left_out
+        self.facts, self.notes = _build(gathered, left_out)
+
+    @property
+    def patient_id(self) -> str:
+        """The patient whom everything here was proved to be about."""
+        return self._gathered.patient_id
+
+    @property
+    def drafted_codes(self) -> frozenset[tuple[str, str]]:
+        """(system, code) of the tests and services among the drafts."""
+        return self._gathered.drafted_codes
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every resource read, whether or not it became a fact."""
+        every = (item.source for item in self._gathered.items.values())
+        return tuple(source for source in every if source not in self._left_out)
+
+    def invalid(self, sources: Iterable[Source]) -> dict[Source, str]:
+        """Those of `sources` that are not valid FHIR, with the places of their faults. Unknown sources are passed over.
+
+        What is checked is the resource after mending.
+        """
+        found: dict[Source, str] = {}
+        for source in sources:
+            item = self._gathered.items.get((source.type, source.id))
+            verdict = self._verdict(item) if item is not None else ""
+            if verdict:
+                found[source] = verdict
+        return found
+
+    def resource(self, source: Source) -> dict[str, Any]:
+        """The whole resource, mended. Raises KeyError if there is none."""
+        return _decoded(self._gathered.items[source.type, source.id])
+
+    def without(self, sources: Iterable[Source]) -> Chart:
+        """The same chart with these resources counted as unreadable in their inputs."""
+        return Chart(self._gathered, self._left_out | frozenset(sources))
+
+    def _verdict(self, item: Item) -> str:
+        view = memoryview(item.raw)
+        announced = self._gathered.fhir_version
+        digest = digest_of(view, bool(announced and announced.startswith("5")))
+        verdict = known_verdict(digest)
+        if verdict is None:
+            resource = _decoded(item)
+            verdict = validate(resource, digest, is_r5(resource, announced))
+        return verdict
+
+
+def read_chart(
+    *,
+    patient_id: str,
+    needs: Sequence[Need],
+    prefetch: Mapping[str, bytes],
+    draft_orders: bytes | None,
+    selections: Sequence[str],
+    vocabulary: Vocabulary,
+    now: datetime,
+    server: FhirServer | None,
+    not_available: frozenset[str] = frozenset(),
+    validate_all: bool = False,
+    fhir_version: str | None = None,
+) -> Chart:
+    """Reads one request.
+
+    `prefetch`: raw JSON by key. `draft_orders`: the raw Bundle, None for hooks without one. `now`: aware. `server`:
+    where absent keys are read, None where nothing may be fetched. `not_available`: keys that this EHR has no data for.
+    `validate_all` validates every resource at once; the facts are the same.
+
+    Raises IdentityMismatch, UnsupportedFhirVersion, UnreadableInput.
+    """
+    check_announced(fhir_version)
+    if not is_id(patient_id):
+        raise UnreadableInput("context.patientId", "not a FHIR id")
+    reader = Reader(patient_id)
+    gathered = _Gathered(patient_id, vocabulary, now, frozenset(map(_plain, selections)), fhir_version)
+    absent: list[Need] = []
+    for need in needs:
+        if need.key in prefetch:
+            where = f"prefetch.{need.key}"
+            gathered.inputs.append(reader.read(need.key, need.resource_type, prefetch[need.key], where))
+        elif need.key in not_available:
+            gathered.inputs.append(Input(need.key, "not_available"))
+        elif server is not None:
+            absent.append(need)
+        else:
+            gathered.inputs.append(Input(need.key, "absent"))
+    if server is not None:
+        _fetch(reader, gathered, absent, {n.key: n.resource_type for n in needs}, server, patient_id)
+    if draft_orders is not None:
+        gathered.inputs.append(_drafts(reader, draft_orders))
+    reader.prove_identity()
+    types = {need.key: need.resource_type for need in needs}
+    for each in gathered.inputs:
+        settle(each, types.get(each.key, ""))
+    _collect(gathered, reader, server)
+    chart = Chart(gathered)
+    if validate_all:
+        chart.invalid(chart.sources)
+    return chart
+
+
+def _drafts(reader: Reader, raw: bytes) -> Input:
+    result = reader.read(DRAFTS, "", raw, "context.draftOrders", draft=True)
+    if result.state == "failed" or raw.strip() in (b"null", b""):
+        raise UnreadableInput("context.draftOrders", "not a Bundle")
+    return result
+
+
+def _fetch(
+    reader: Reader,
+    gathered: _Gathered,
+    absent: Sequence[Need],
+    types: Mapping[str, str],
+    server: FhirServer,
+    patient_id: str,
+) -> None:
+    """Absent keys and further pages of given ones, all at the same time."""
+    waiting: list[Input] = []
+    urls: list[str] = []
+    for each in gathered.inputs:
+        if each.next_url is not None:
+            waiting.append(each)
+            urls.append(each.next_url)
+    for need in absent:
+        try:
+            urls.append(fill(need.template, patient_id, gathered.now))
+        except ValueError:
+            gathered.inputs.append(Input(need.key, "absent"))
+            continue
+        waiting.append(Input(need.key, "absent"))
+    for each, answer in zip(waiting, read_all(server, urls), strict=True):
+        if each.state != "absent":
+            _add_pages(reader, each, answer, types[each.key])
+        elif isinstance(answer, FetchFailed):
+            gathered.inputs.append(failed(each.key, answer.reason))
+        else:
+            gathered.inputs.append(_fetched(reader, each.key, answer, types[each.key]))
+
+
+def _fetched(reader: Reader, key: str, pages: Pages, wanted: str) -> Input:
+    result = reader.read(key, wanted, pages.bodies[0], f"fetched.{key}")
+    if result.state == "given":
+        _add_pages(reader, result, Pages(pages.bodies[1:], pages.stopped), wanted)
+    return result
+
+
+def _add_pages(reader: Reader, result: Input, answer: Pages | FetchFailed, wanted: str) -> None:
+    if isinstance(answer, FetchFailed):
+        result.state, result.reason = "incomplete", f"a further page was {answer.reason}"
+        return
+    for number, body in enumerate(answer.bodies, 2):
+        if not reader.more(result, body, wanted, f"fetched.{result.key}.page[{number}]"):
+            result.state, result.reason = "incomplete", "a further page was unreadable"
+    if answer.stopped:
+        result.state, result.reason = "incomplete", answer.stopped
+
+
+def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> None:
+    """One item per resource. Two that differ under one id are both unusable; a draft replaces what it changes."""
+    torn: set[tuple[str, str]] = set()
+    keys = {each.key: each for each in gathered.inputs}
+    for each in gathered.inputs:
+        for item in each.items:
+            name = item.kind, item.id
+            known = gathered.items.setdefault(name, item)
+            if known is item:
+                continue
+            if item.draft and not known.draft:
+                gathered.items[name] = item
+            elif known.draft == item.draft and known.view != item.view:
+                torn.add(name)
+                each.unreadable += 1
+    for name in torn:
+        keys[gathered.items.pop(name).key].unreadable += 1
+    gathered.repairs = reader.repairs
+    gathered.drafted_codes = frozenset(reader.drafted_codes)
+    gathered.medications = dict(reader.medications)
+    gathered.conditions = dict(reader.conditions)
+    for item in gathered.items.values():
+        if isinstance(item.view, ConditionView):
+            gathered.conditions[f"Condition/{item.id}"] = item.view.code
+    if server is not None:
+        named = medication_references(list(gathered.items.values()))
+        unknown = [name for name in named if name not in gathered.medications]
+        if unknown:
+            gathered.medications.update(fetch_medications(server, unknown))
+
+
+def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFacts, frozenset[str]]:
+    names = {(source.type, source.id) for source in left_out} & gathered.items.keys()
+    building = Building(
+        items=[item for name, item in gathered.items.items() if name not in names],
+        vocabulary=gathered.vocabulary,
+        now=gathered.now,
+        medications=gathered.medications,
+        conditions_by_id=gathered.conditions,
+        selections=gathered.selections,
+    )
+    for name in names:
+        building.lost(gathered.items[name])
+    conditions = read_conditions(building)
+    labs = read_labs(building)  # first: it sorts the other observations too
+    facts = PatientFacts(
+        now=gathered.now,
+        person=read_person(building, conditions),
+        conditions=conditions,
+        medications=read_medications(building),
+        labs=labs,
+        intakes=read_intakes(building),
+        inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},
+        repairs=dict(gathered.repairs + building.repairs),
+    )
+    return facts, frozenset(building.notes)
+
+
+def _decoded(item: Item) -> dict[str, Any]:
+    mended, _ = mend(orjson.loads(memoryview(item.raw)))
+    return mended
+
+
+def _plain(reference: str) -> str:
+    """`Type/id` of a selection that may be written as a longer reference."""
+    return "/".join(reference.split("/")[-2:])

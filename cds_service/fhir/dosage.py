@@ -1,0 +1,254 @@
+"""Dosage instructions: FHIR Timing, and the few written ones that can mean only one thing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, time, timedelta
+from decimal import Decimal
+
+from msgspec import Raw
+
+from cds_service.fhir.dates import plus, read_day
+from cds_service.fhir.sigs import coded_timing, read_sig
+from cds_service.fhir.units import UnitProblem, number, unit_table, whole
+from cds_service.fhir.views import DosageView, QuantityView, Repeat, TimingView
+from cds_service.patient import Dosage, Quantity
+
+KEEP_APART = "urn:magnesium-cds:keep-apart"
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_PERIODS = frozenset({"s", "min", "h", "d", "wk", "mo", "a"})
+_WHEN = frozenset(
+    {
+        "MORN", "MORN.early", "MORN.late", "NOON", "AFT", "AFT.early", "AFT.late", "EVE", "EVE.early", "EVE.late",
+        "NIGHT", "PHS", "IMD", "HS", "WAKE", "C", "CM", "CD", "CV", "AC", "ACM", "ACD", "ACV", "PC", "PCM", "PCD",
+        "PCV",
+    }
+)  # fmt: skip
+_CONCEPT_ID = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_YES = b"true"
+
+
+class _Unreadable(Exception):
+    """Why a timing cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    start: date | None = None
+    end: date | None = None
+
+
+def read_dosages(instructions: Sequence[DosageView], authored: date | None) -> tuple[Dosage, ...]:
+    """Every instruction, in the order sent. A duration without a start counts from `authored`."""
+    return tuple(_read(instruction, authored) for instruction in instructions)
+
+
+def _read(view: DosageView, authored: date | None) -> Dosage:
+    amount, amount_high = _amounts(view)
+    base = Dosage(
+        sequence=whole(view.sequence),
+        as_needed=_as_needed(view),
+        amount=amount,
+        amount_high=amount_high,
+        text=view.text or view.patientInstruction or "",
+        kept_apart_from=_kept_apart(view),
+    )
+    timing = view.timing
+    if timing is None or not (timing.repeat or timing.code or timing.event):
+        return _from_text(base)
+    try:
+        return _from_timing(base, timing, authored)
+    except _Unreadable as problem:
+        return replace(base, problem=str(problem))
+
+
+def _from_timing(base: Dosage, timing: TimingView, authored: date | None) -> Dosage:
+    repeat = timing.repeat or Repeat()
+    dosage = _at_events(base, timing.event) if timing.event else base
+    dosage = _repeated(dosage, repeat)
+    code = next((c for c in _codes(timing) if coded_timing(c)), None)
+    if code is not None:
+        dosage = replace(dosage, code=code)
+        if not _says_when(dosage):
+            # A code is a complete statement of the timing, bounds apart (FHIR R4, Timing.code).
+            dosage = replace(dosage, **coded_timing(code))
+    if not _says_when(dosage):
+        written = read_sig(timing.code.text) if timing.code and timing.code.text else None
+        if written is None:
+            if timing.code is not None:
+                raise _Unreadable("timing code not known")
+            if not base.as_needed and not bytes(repeat.count):
+                return replace(_from_text(dosage), start=dosage.start, end=dosage.end)
+        else:
+            dosage = replace(dosage, **{k: v for k, v in written.items() if k != "amount"})
+    bounds = _bounds(repeat, authored)
+    dosage = replace(dosage, start=bounds.start or dosage.start, end=bounds.end or dosage.end)
+    return _counted(dosage, repeat, authored)
+
+
+def _repeated(base: Dosage, repeat: Repeat) -> Dosage:
+    unit = repeat.periodUnit
+    frequency, frequency_max = _positive(repeat.frequency), _positive(repeat.frequencyMax)
+    period, period_max = number(repeat.period), number(repeat.periodMax)
+    given = [repeat.period, repeat.periodMax]
+    if any(bytes(raw) and number(raw) is None for raw in given) or (period is not None and period <= 0):
+        raise _Unreadable("period not readable")
+    if unit is not None and unit not in _PERIODS:
+        raise _Unreadable("period unit not known")
+    if (period is None) != (unit is None):
+        raise _Unreadable("period not readable")
+    days = _closed(repeat.dayOfWeek, _DAYS, "day of the week not known")
+    when = _closed(repeat.when, _WHEN, "time of day not known")
+    offset = whole(repeat.offset)
+    if bytes(repeat.offset) and (offset is None or offset < 0):
+        raise _Unreadable("offset not readable")
+    times = (*base.times, *(_time(t) for t in repeat.timeOfDay or () if t is not None))
+    return replace(
+        base,
+        times=tuple(sorted(set(times))),
+        when=tuple((code, offset or 0) for code in when),
+        frequency=frequency if frequency is not None or period is None or times or when else 1,
+        frequency_max=frequency_max,
+        period=period,
+        period_max=period_max,
+        period_unit=unit,
+        days=days,
+    )
+
+
+def _says_when(dosage: Dosage) -> bool:
+    return bool(dosage.times or dosage.when or dosage.frequency or dosage.period or dosage.days)
+
+
+def _from_text(base: Dosage) -> Dosage:
+    if not base.text:
+        return base if base.as_needed else replace(base, problem="no timing given")
+    written = read_sig(base.text)
+    if written is None:
+        return replace(base, problem="not readable")
+    if base.amount is not None:
+        written.pop("amount", None)
+    if base.as_needed:
+        written["as_needed"] = True
+    return replace(base, **written)
+
+
+def _at_events(base: Dosage, events: Sequence[str | None]) -> Dosage:
+    """Doses at stated dates: their times of day, within the days from the first to the last."""
+    days = [read_day(event) for event in events if event is not None]
+    if None in days or not days:
+        raise _Unreadable("date of a dose not readable")
+    times = [_time(event[11:19]) for event in events if event is not None and len(event) > 10]
+    known = [day for day in days if day is not None]
+    return replace(base, times=tuple(times), start=min(known), end=max(known))
+
+
+def _bounds(repeat: Repeat, authored: date | None) -> _Bounds:
+    if repeat.boundsPeriod is not None:
+        return _Bounds(read_day(repeat.boundsPeriod.start), read_day(repeat.boundsPeriod.end))
+    duration = repeat.boundsDuration or (repeat.boundsRange.high if repeat.boundsRange else None)
+    if duration is None:
+        return _Bounds()
+    days = _in_days(duration)
+    if days is None:
+        raise _Unreadable("duration not readable")
+    # "for 7 days" from the 1st ends on the 7th.
+    end = plus(authored, timedelta(days=max(math.ceil(days), 1) - 1)) if authored else None
+    return _Bounds(authored, end)
+
+
+def _counted(dosage: Dosage, repeat: Repeat, authored: date | None) -> Dosage:
+    """A stated number of doses ends on the day of the last one."""
+    count = whole(repeat.countMax) or whole(repeat.count)
+    start = dosage.start or authored
+    if not count or count < 0 or dosage.end is not None or start is None:
+        return dosage
+    a_day = len(dosage.times) or len(dosage.when)
+    if a_day:
+        days = Decimal(count) / a_day
+    elif dosage.frequency and dosage.period and dosage.period_unit:
+        unit = unit_table().units[dosage.period_unit]
+        days = Decimal(count) / dosage.frequency * dosage.period * unit.factor / 86400
+    else:
+        days = Decimal(1) if count == 1 else Decimal(0)
+    if not 0 < days < 10**6:
+        return dosage
+    return replace(dosage, start=start, end=plus(start, timedelta(days=math.ceil(days) - 1)))
+
+
+def _in_days(duration: QuantityView) -> float | None:
+    amount, unit = number(duration.value), unit_table().find(duration.code or duration.unit)
+    if amount is None or unit is None or unit.kind != "time" or not 0 < amount < 10**9:
+        return None
+    days = amount * unit.factor / 86400
+    return float(days) if days < 10**6 else None
+
+
+def _amounts(view: DosageView) -> tuple[Quantity | None, Quantity | None]:
+    for dose in view.doseAndRate or ():
+        if dose.doseQuantity is not None:
+            return _amount(dose.doseQuantity), None
+        if dose.doseRange is not None:
+            return _amount(dose.doseRange.low), _amount(dose.doseRange.high)
+    return None, None
+
+
+def _amount(quantity: QuantityView | None) -> Quantity | None:
+    """A dose; its unit is empty where none was given, and an unknown unit makes it unusable."""
+    value = number(quantity.value) if quantity is not None else None
+    if quantity is None or value is None or value < 0:
+        return None
+    if not quantity.code and not quantity.unit:
+        return Quantity(value, "")
+    try:
+        return Quantity(value, unit_table().of(quantity).code)
+    except UnitProblem:
+        return None
+
+
+def _as_needed(view: DosageView) -> bool:
+    return (
+        _YES in (bytes(view.asNeededBoolean), bytes(view.asNeeded))
+        or bytes(view.asNeededCodeableConcept)[:1] == b"{"
+        or bytes(view.asNeededFor)[:2] == b"[{"
+    )
+
+
+def _kept_apart(view: DosageView) -> frozenset[str]:
+    return frozenset(
+        coding.code
+        for concept in view.additionalInstruction or ()
+        for coding in concept.coding or ()
+        if coding.system == KEEP_APART and coding.code and _CONCEPT_ID.fullmatch(coding.code)
+    )
+
+
+def _codes(timing: TimingView) -> list[str]:
+    systems = (None, "", "http://terminology.hl7.org/CodeSystem/v3-GTSAbbreviation")
+    codings = timing.code.coding or () if timing.code else ()
+    return [c.code for c in codings if c.code and c.system in systems]
+
+
+def _positive(raw: Raw) -> int | None:
+    value = whole(raw)
+    if bytes(raw) and (value is None or value <= 0):
+        raise _Unreadable("frequency not readable")
+    return value
+
+
+def _closed(values: Sequence[str | None] | None, known: Collection[str], problem: str) -> tuple[str, ...]:
+    found = tuple(value for value in values or () if value is not None)
+    if any(value not in known for value in found):
+        raise _Unreadable(problem)
+    return found
+
+
+def _time(text: str) -> time:
+    try:
+        parsed = time.fromisoformat(text)
+    except ValueError as error:
+        raise _Unreadable("time of day not readable") from error
+    return parsed.replace(tzinfo=None, microsecond=0)

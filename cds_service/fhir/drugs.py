@@ -1,0 +1,214 @@
+"""Which drug a coded or written medicine is, and whether its code and its text agree.
+
+A code in the tables is taken over a name. Where a known code and a name, or two names, or two known codes, have no
+ingredient in common, neither is trusted: the answer is a conflict without drugs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, cast
+
+from cds_service.drugnames import OTHER, Form, NameReader, Phrase, Product, Reading, unpack
+from cds_service.patient import Component, Route
+
+Coding = tuple[str | None, str | None, str | None]
+"""system, code, display"""
+
+
+_CLOSURES = 4096
+
+
+class DrugPage(Protocol):
+    """What is read of a concept of kind drug or drug_class."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def brands(self) -> tuple[str, ...]: ...
+    @property
+    def not_names(self) -> tuple[str, ...]: ...
+    @property
+    def rxnorm_ingredients(self) -> tuple[str, ...]: ...
+    @property
+    def atc(self) -> tuple[str, ...]: ...
+    @property
+    def atc_prefixes(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrugIdentity:
+    """What a medicine is.
+
+    `drugs`: its concept ids with every broader drug and class. `salt`: the one concept that is a form of a broader
+    drug (magnesium_oxide), None where there is none or more than one. `components`: what one dose unit holds.
+    """
+
+    drugs: frozenset[str] = frozenset()
+    identified_by: Literal["code", "name", "none"] = "none"
+    conflict: bool = False
+    route: Route = "unknown"
+    form: str | None = None
+    components: tuple[Component, ...] = ()
+    salt: str | None = None
+
+
+class _Named(NamedTuple):
+    drugs: frozenset[str]
+    other: bool
+    product: Product | None
+
+
+class DrugIndex:
+    """Codes and names of drugs, ready for look-up.
+
+    `broader` maps each concept id to all ids above it (closure). `others` are names of ingredients without a page;
+    they only serve to see that a text names something else.
+    """
+
+    def __init__(
+        self,
+        pages: Iterable[DrugPage],
+        broader: Mapping[str, frozenset[str]],
+        products: Iterable[Product] = (),
+        forms: Iterable[Form] = (),
+        others: Iterable[str] = (),
+    ) -> None:
+        self._broader = broader
+        self._closures: dict[frozenset[str], frozenset[str]] = {}
+        self._rxnorm: dict[str, _Named] = {}
+        self._atc: dict[str, frozenset[str]] = {}
+        self._prefixes: dict[str, frozenset[str]] = {}
+        phrases: list[Phrase] = []
+        drugs_only: dict[str, frozenset[str]] = {}
+        pages = [p for p in pages if p.kind in ("drug", "drug_class")]
+        kinds = {p.id: p.kind for p in pages}
+        for page in pages:
+            one = frozenset({page.id})
+            drugs_only[page.id] = frozenset(b for b in broader.get(page.id, ()) if kinds.get(b) == "drug")
+            phrases += [Phrase(n, one) for n in page.names]
+            phrases += [Phrase(n, one, True) for n in page.brands]
+            phrases += [Phrase(n, frozenset()) for n in page.not_names]
+            for code in page.rxnorm_ingredients:
+                held = self._rxnorm.get(code)
+                self._rxnorm[code] = _Named(one | held.drugs if held else one, False, None)
+            for code in page.atc:
+                self._atc[code] = self._atc.get(code, frozenset()) | one
+            for code in page.atc_prefixes:
+                self._prefixes[code] = self._prefixes.get(code, frozenset()) | one
+        groups: dict[str, frozenset[str]] = {}
+        for row in products:
+            if row.drugs not in groups:
+                groups[row.drugs] = frozenset(row.drugs.split())
+            self._rxnorm[row.rxcui] = _Named(groups[row.drugs], row.other, row)
+            if row.brand:
+                phrases.append(Phrase(row.brand, groups[row.drugs], True))
+        phrases += [Phrase(n, frozenset({OTHER})) for n in others]
+        self._drugs_only = drugs_only
+        self._single = frozenset(drugs_only) - {i for i, kind in kinds.items() if kind != "drug"}
+        self.reader = NameReader(phrases, forms, drugs_only)
+
+    def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
+        """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send."""
+        known: list[_Named] = []
+        texts = [text] if text else []
+        for system, code, display in codings:
+            if code and system and (named := self._by_code(system, code.strip())):
+                known.append(named)
+            if display and display not in texts:
+                texts.append(display)
+        if not known:
+            return self._named([self.reader.read(t) for t in texts])
+        strengths = not any(k.product and k.product.components for k in known)
+        return self._coded(known, [self.reader.read(t, strengths) for t in texts])
+
+    def _by_code(self, system: str, code: str) -> _Named | None:
+        if system == "rxnorm":
+            return self._rxnorm.get(code)
+        if system != "atc":
+            return None
+        code = code.upper()
+        found = self._atc.get(code, frozenset())
+        for n in (3, 4, 5, 7):
+            found |= self._prefixes.get(code[:n], frozenset()) if len(code) >= n else frozenset()
+        return _Named(found, False, None) if found else None
+
+    def _coded(self, known: Sequence[_Named], readings: Sequence[Reading]) -> DrugIdentity:
+        leaves, other = known[0].drugs, known[0].other
+        for k in known[1:]:
+            if not self._agree(known[0].drugs, k.drugs):
+                return DrugIdentity(conflict=True)
+            leaves |= k.drugs
+            other = other or k.other
+        for r in readings:
+            if (r.drugs and not self._agree(leaves, r.drugs)) or (not r.drugs and r.others and not other):
+                return DrugIdentity(conflict=True)
+        leaves = self._lowest(leaves)
+        product = next((k.product for k in known if k.product), None)
+        form: str | None = None
+        route: Route = "unknown"
+        components: tuple[Component, ...] = ()
+        if product:
+            form, route = product.form or None, cast(Route, product.route or "unknown")
+            components = unpack(product.components, product.drugs)
+        if not any(c.strength for c in components):
+            closed = self._closed(leaves)
+            said = (r.components for r in readings if r.components and r.drugs <= closed)
+            components = next((c for c in said if any(part.strength for part in c)), components)
+        return self._identity(leaves, "code", readings, form, route, components)
+
+    def _named(self, readings: Sequence[Reading]) -> DrugIdentity:
+        ours = [r for r in readings if r.drugs]
+        if not ours:
+            return self._identity(frozenset(), "none", readings, None, "unknown", ())
+        # The fullest name speaks: a display of one ingredient beside a text that lists two.
+        best = max(ours, key=lambda r: len(r.drugs))
+        clash = any(not self._agree(best.drugs, r.drugs) for r in ours)
+        if clash or any(r.others and not r.drugs for r in readings):
+            return DrugIdentity(conflict=True)
+        with_strength = (r.components for r in ours if any(c.strength for c in r.components))
+        parts = next(with_strength, best.components)
+        return self._identity(self._lowest(best.drugs), "name", [best, *readings], None, "unknown", parts)
+
+    def _identity(
+        self,
+        leaves: frozenset[str],
+        by: Literal["code", "name", "none"],
+        readings: Sequence[Reading],
+        form: str | None,
+        route: Route,
+        components: tuple[Component, ...],
+    ) -> DrugIdentity:
+        if form is None:
+            form = next((r.form for r in readings if r.form), None)
+        if route == "unknown":
+            route = next((r.route for r in readings if r.route != "unknown"), route)
+        salts = [d for d in leaves if self._drugs_only.get(d)]
+        if not components:
+            components = tuple(Component(d, None) for d in sorted(leaves & self._single))
+        salt = salts[0] if len(salts) == 1 else None
+        return DrugIdentity(self._closed(leaves), by, False, route, form, components, salt)
+
+    def _closed(self, drugs: frozenset[str]) -> frozenset[str]:
+        """With all above them. Remembered: there are as many sets as products hold, whatever a request says."""
+        found = self._closures.get(drugs)
+        if found is None:
+            found = drugs.union(*(self._broader.get(d, frozenset()) for d in drugs))
+            if len(self._closures) < _CLOSURES:
+                self._closures[drugs] = found
+        return found
+
+    def _lowest(self, drugs: frozenset[str]) -> frozenset[str]:
+        """Without those that stand above another one of them."""
+        if len(drugs) < 2:
+            return drugs
+        return drugs.difference(*(self._broader.get(d, frozenset()) for d in drugs))
+
+    def _agree(self, left: frozenset[str], right: frozenset[str]) -> bool:
+        """Some drug of one is, or is above, some drug of the other."""
+        return bool(left & right or left & self._closed(right) or right & self._closed(left))

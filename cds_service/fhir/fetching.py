@@ -1,0 +1,113 @@
+"""What the prefetch left out: absent keys, further pages, and Medications that are only referred to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from urllib.parse import quote
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+
+from cds_service.fhir import views
+from cds_service.fhir.bundles import MAX_ENTRIES
+from cds_service.fhir.identity import UNREADABLE, as_path, split_reference
+from cds_service.fhir.server import MAX_PAGES, FetchFailed, FhirServer
+
+_MOST_MEDICATIONS = 20
+_TODAY = re.compile(r"today\(\)(?: ([+-]) ([0-9]{1,4}) days?)?", re.ASCII)
+_TOKEN = re.compile(r"\{\{([^{}]{1,80})\}\}")
+
+
+class _Page(Struct, gc=False):
+    link: list[views.Link] | None = None
+    entry: list[Raw] | None = None
+
+
+_read_page = Decoder(_Page).decode
+_read_medication = Decoder(views.MedicationView).decode
+
+
+@dataclass(slots=True)
+class Pages:
+    """The bodies of one search, in order, and why there is not more of it ("" if there is all)."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    stopped: str = ""
+
+
+def fill(template: str, patient_id: str, now: datetime) -> str:
+    """A prefetch template with its tokens filled, percent-encoded. Raises ValueError for a token that is not known."""
+
+    def value(match: re.Match[str]) -> str:
+        token = match[1].strip()
+        if token == "context.patientId":  # noqa: S105
+            return as_path("Patient", patient_id).removeprefix("Patient/")
+        today = _TODAY.fullmatch(token)
+        if today is None:
+            raise ValueError("token not known")
+        days = int(today[2] or 0) * (-1 if today[1] == "-" else 1)
+        return (now.date() + timedelta(days=days)).isoformat()
+
+    path, mark, query = _TOKEN.sub(value, template).partition("?")
+    return path + mark + quote(query, safe="=&,:/-._~%$")
+
+
+def read_pages(server: FhirServer, first: str) -> Pages:
+    """Follows `next` links below the base, each once. The first page that fails is raised, later ones end it."""
+    pages = Pages([server.get(first)])
+    seen = {server.below_base(first)}
+    entries = 0
+    while True:
+        try:
+            page = _read_page(pages.bodies[-1])
+        except UNREADABLE:
+            return pages
+        entries += len(page.entry or ())
+        following = next((k.url for k in page.link or () if k.relation == "next" and k.url), None)
+        if following is None:
+            return pages
+        url = server.below_base(following)
+        if url is None or url in seen or len(pages.bodies) >= MAX_PAGES or entries >= MAX_ENTRIES:
+            pages.stopped = "too many pages" if url is not None and url not in seen else "a further page was refused"
+            return pages
+        seen.add(url)
+        try:
+            pages.bodies.append(server.get(url))
+        except FetchFailed as failure:
+            pages.stopped = f"a further page was {failure.reason}"
+            return pages
+
+
+def read_all(server: FhirServer, firsts: Sequence[str]) -> list[Pages | FetchFailed]:
+    """Several searches or reads at the same time, in order."""
+    work: list[Callable[[], Pages]] = [partial(read_pages, server, first) for first in firsts]
+    return server.at_once(work)
+
+
+def read_medications(server: FhirServer, references: Sequence[str]) -> dict[str, views.MedicationView]:
+    """Medications by the reference that names them. What cannot be read is left out: the drug is then unknown."""
+    wanted: dict[str, str] = {}
+    for reference in references:
+        parts = split_reference(reference)
+        if parts is None or parts[0] != "Medication":
+            continue
+        below = server.below_base(reference)
+        if below is not None:
+            wanted[reference] = as_path(*parts)
+    named = list(wanted)[:_MOST_MEDICATIONS]
+    work: list[Callable[[], bytes]] = [partial(server.get, wanted[name]) for name in named]
+    found: dict[str, views.MedicationView] = {}
+    for name, body in zip(named, server.at_once(work), strict=True):
+        if isinstance(body, FetchFailed):
+            continue
+        try:
+            medication = _read_medication(body)
+        except UNREADABLE:
+            continue
+        if medication.id == wanted[name].rpartition("/")[2]:
+            found[name] = medication
+    return found

@@ -1,0 +1,73 @@
+"""Whose data is it? FHIR ids, and what a reference to a patient proves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlsplit
+
+from msgspec import DecodeError, Raw, Struct
+from msgspec.json import Decoder
+
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}", re.ASCII)
+
+
+class _Head(Struct, gc=False):
+    resourceType: str | None = None
+    id: str | None = None
+
+
+_read_head = Decoder(_Head).decode
+UNREADABLE = (DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on bytes that are not the JSON we look for."""
+
+
+def is_id(text: str | None) -> bool:
+    """A FHIR id that is safe in a path: FHIR's own pattern also allows `..`."""
+    return bool(text) and _ID.fullmatch(text or "") is not None and (text or "").strip(".") != ""
+
+
+def as_path(resource_type: str, resource_id: str) -> str:
+    """`Type/id` for a URL. Raises ValueError if the id is not one."""
+    if not is_id(resource_id):
+        raise ValueError("not a FHIR id")
+    return f"{resource_type}/{quote(resource_id, safe='')}"
+
+
+def split_reference(reference: str) -> tuple[str, str] | None:
+    """(type, id) of a relative, absolute or versioned literal reference; None for every other kind."""
+    if "?" in reference or reference.startswith("#"):
+        return None
+    path = urlsplit(reference).path if reference.startswith(("http://", "https://")) else reference
+    parts = path.split("/")
+    if len(parts) >= 4 and parts[-2] == "_history":
+        parts = parts[:-2]
+    if len(parts) < 2 or (len(parts) > 2 and path is reference):
+        return None
+    kind, name = parts[-2], parts[-1]
+    return (kind, name) if kind.isalpha() and is_id(name) else None
+
+
+def is_about(reference: str, patient_id: str, full_urls: Mapping[str, str], contained: Sequence[Raw] | None) -> bool:
+    """Whether a reference proves to mean this patient.
+
+    `full_urls`: fullUrl of every Patient entry in the request, with that Patient's id. A `urn:` that names no such
+    entry is accepted only if it is the patient's id itself. `#p` must be a contained Patient with the patient's id.
+    """
+    if reference.startswith("#"):
+        return _contained_patient(reference[1:], contained) == patient_id
+    if reference.startswith("urn:"):
+        known = full_urls.get(reference)
+        return known == patient_id if known is not None else reference == f"urn:uuid:{patient_id}"
+    return split_reference(reference) == ("Patient", patient_id)
+
+
+def _contained_patient(name: str, contained: Sequence[Raw] | None) -> str | None:
+    for raw in contained or ():
+        try:
+            head = _read_head(raw)
+        except UNREADABLE:
+            continue
+        if head.resourceType == "Patient" and head.id == name:
+            return head.id
+    return None

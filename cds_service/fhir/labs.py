@@ -1,0 +1,310 @@
+"""Observations to laboratory results, newest first by concept.
+
+A result that cannot be used stays in the list with a `problem`, so that an older one never passes for the latest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal, DecimalException
+
+from cds_service.fhir.building import Building, has_subject
+from cds_service.fhir.bundles import Item, when_taken
+from cds_service.fhir.dates import Moment, read_moment
+from cds_service.fhir.units import EXACT, Unit, UnitProblem, convert, number, unit_table
+from cds_service.fhir.views import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
+from cds_service.fhir.vocabulary import LabConcept
+from cds_service.patient import Interpretation, Lab, Quantity
+
+USED = {"final": 0, "corrected": 0, "amended": 0, "preliminary": 1}
+NOT_USED = frozenset({"entered-in-error", "cancelled", "registered", "unknown"})
+_COMPARATORS = frozenset({"<", "<=", ">=", ">"})
+_FLAGS: dict[str, Interpretation] = {"LL": "LL", "L": "L", "N": "N", "H": "H", "HH": "HH"}
+_FLAG_SYSTEMS = (
+    "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation",
+    "http://hl7.org/fhir/v3/ObservationInterpretation",
+    "http://terminology.hl7.org/CodeSystem/v2-0078",
+)
+_TORN = "codes of two tests"
+_RANGE_TYPES = "http://terminology.hl7.org/CodeSystem/referencerange-meaning"
+# A clock of the EHR may be ahead of ours by this much; a day without a time zone may already have begun elsewhere.
+_CLOCK_AHEAD = timedelta(minutes=15)
+_EARLIEST_ZONE = timedelta(hours=14)
+
+
+@dataclass(slots=True)
+class ReadValue:
+    """What one quantity says. `value` is in the concept's unit and None where there is a `problem`; `rounding` is half
+    of its last reported digit."""
+
+    moment: Moment | None
+    problem: str = ""
+    value: Decimal | None = None
+    comparator: str | None = None
+    reported: Quantity | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    rounding: Decimal = Decimal(0)
+
+
+@dataclass(slots=True)
+class _Result:
+    """A result with what decides which one is the latest."""
+
+    lab: Lab
+    issued: datetime | None
+    rank: int
+    rounding: Decimal = Decimal(0)
+
+
+def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
+    """Every usable or unusable result of a test that some page knows, by concept, newest first.
+
+    Fills `building.observed` with the other observations that we know.
+    """
+    by_concept: dict[str, list[_Result]] = {}
+    for item, view in building.of(Observation):
+        if item.draft or view.status in NOT_USED:
+            continue
+        if view.code is None or view.status not in USED:
+            building.lost(item)
+            continue
+        wanted = _concept(building, view.code, item)
+        if wanted is None and view.component is None:
+            continue
+        for result in _results(building, item, view, wanted):
+            by_concept.setdefault(result.lab.concept, []).append(result)
+    return {concept: _ordered(results) for concept, results in by_concept.items()}
+
+
+def _results(building: Building, item: Item, view: Observation, wanted: LabConcept | None) -> Iterable[_Result]:
+    parts = [(c, part) for part in view.component or () if (c := _concept(building, part.code))]
+    if (wanted or parts) and not has_subject(view):
+        building.lost(item)
+        return
+    if wanted is not None and not (parts and view.valueQuantity is None):
+        yield _result(building, item, view, wanted, view)
+    for concept, part in parts:
+        yield _result(building, item, view, concept, part)
+
+
+def _concept(building: Building, code: Concept | None, item: Item | None = None) -> LabConcept | None:
+    """The test meant. Codes of two of our tests on one result mean none: neither can be trusted."""
+    found: LabConcept | None = None
+    for coding in code.coding or () if code else ():
+        concept = building.vocabulary.lab_concept(coding.system, coding.code)
+        if concept is None:
+            other = building.vocabulary.observation_concept(coding.system, coding.code)
+            if other is not None and item is not None:
+                building.observed.setdefault(other.id, []).append((item, other))
+            continue
+        if concept.input is None:
+            continue
+        if found is None:
+            found = concept
+        elif found.id != concept.id:
+            return replace(found, property=_TORN)
+        elif found.property != concept.property:
+            found = replace(found, property="")
+    return found
+
+
+def read_value(
+    view: Observation, part: Observation | ObservationComponent, concept: LabConcept, now: datetime
+) -> ReadValue:
+    """Time and value of a result or of one of its components, in the unit of the concept."""
+    moment = read_moment(when_taken(view), now.tzinfo)
+    read = ReadValue(moment, _time_problem(moment, now))
+    try:
+        unit, amount = _amount(concept, part)
+        read.reported = Quantity(amount, unit.code)
+        value = _canonical(amount, unit, concept)
+        half = Decimal((0, (5,), int(amount.as_tuple().exponent) - 1))
+        read.rounding = abs(_canonical(half, unit, concept))
+        _check_plausible(value, concept, part)
+        read.low, read.high = _own_range(part.referenceRange or (), unit, concept)
+    except UnitProblem as error:
+        read.problem = read.problem or str(error)
+    if not read.problem:
+        read.value = value
+        read.comparator = part.valueQuantity.comparator if part.valueQuantity else None
+    return read
+
+
+def _result(
+    building: Building, item: Item, view: Observation, concept: LabConcept, part: Observation | ObservationComponent
+) -> _Result:
+    read = read_value(view, part, concept, building.now)
+    issued = read_moment(view.issued, building.now.tzinfo)
+    return _Result(
+        Lab(
+            source=item.source,
+            concept=concept.id,
+            time=read.moment.at if read.moment else None,
+            time_is_date_only=read.moment.date_only if read.moment else False,
+            value=read.value,
+            comparator=read.comparator,
+            unit=concept.unit,
+            reported=read.reported,
+            low=read.low,
+            high=read.high,
+            interpretation=_interpretation(part.interpretation),
+            trouble=_trouble(building, concept, view, part),
+            status=view.status or "",
+            code=concept.code,
+            problem=read.problem,
+        ),
+        issued.at if issued else None,
+        USED.get(view.status or "", 1),
+        read.rounding,
+    )
+
+
+def _time_problem(moment: Moment | None, now: datetime) -> str:
+    if moment is None:
+        return "time missing or not readable"
+    if moment.vague:
+        return "time is only a month or a year"
+    if moment.at > now + (_EARLIEST_ZONE if moment.date_only else _CLOCK_AHEAD):
+        return "time lies in the future"
+    return ""
+
+
+def _amount(concept: LabConcept, part: Observation | ObservationComponent) -> tuple[Unit, Decimal]:
+    """The unit and the number as reported. Raises UnitProblem."""
+    if concept.property == _TORN:
+        raise UnitProblem("codes of two different tests")
+    if part.dataAbsentReason is not None:
+        raise UnitProblem("no value: the laboratory says that it is absent")
+    quantity = part.valueQuantity
+    if quantity is None:
+        others = (part.valueString, part.valueBoolean, part.valueInteger, part.valueRange)
+        if part.valueCodeableConcept is not None or any(other is not NOTHING for other in others):
+            raise UnitProblem("value is not a quantity")
+        raise UnitProblem("no value")
+    amount = number(quantity.value)
+    if amount is None:
+        raise UnitProblem("no value" if bytes(quantity.value) in (b"", b"null") else "value not readable")
+    if quantity.comparator is not None and quantity.comparator not in _COMPARATORS:
+        raise UnitProblem("comparator not known")
+    unit = unit_table().of(quantity)
+    measured = {"mass": ("mass",), "substance": ("substance", "charge")}.get(concept.property)
+    if measured is not None and unit.kind not in measured:
+        raise UnitProblem("unit does not fit the code of the test")
+    return unit, amount
+
+
+def _canonical(amount: Decimal, unit: Unit, concept: LabConcept) -> Decimal:
+    target = unit_table().find(concept.unit)
+    if target is None:
+        raise UnitProblem("unit not known")
+    return convert(amount, unit, target, molar_mass=concept.molar_mass, valence=concept.valence)
+
+
+def _check_plausible(value: Decimal, concept: LabConcept, part: Observation | ObservationComponent) -> None:
+    if concept.plausible is None:
+        return
+    low, high = concept.plausible
+    comparator = (part.valueQuantity.comparator if part.valueQuantity else None) or ""
+    # "below 0.3" may well be plausible although 0.3 itself is the lowest that is measured.
+    if (value < low and not comparator.startswith("<")) or (value > high and not comparator.startswith(">")):
+        raise UnitProblem("not plausible")
+
+
+def _own_range(
+    ranges: Sequence[ReferenceRange], unit: Unit, concept: LabConcept
+) -> tuple[Decimal | None, Decimal | None]:
+    """The laboratory's own normal range. Ranges for some other group of people, and therapeutic ones, are not it."""
+    normal = [r for r in ranges if not r.appliesTo and not r.age and _is_normal(r.type) and (r.low or r.high)]
+    if len(normal) != 1:
+        return None, None
+    try:
+        low, high = (_limit(q, unit, concept) for q in (normal[0].low, normal[0].high))
+    except UnitProblem:
+        return None, None
+    return (None, None) if low is not None and high is not None and low > high else (low, high)
+
+
+def _is_normal(meaning: Concept | None) -> bool:
+    codings = meaning.coding or () if meaning else ()
+    return meaning is None or any(c.code == "normal" and c.system in (_RANGE_TYPES, None) for c in codings)
+
+
+def _limit(quantity: QuantityView | None, unit: Unit, concept: LabConcept) -> Decimal | None:
+    if quantity is None:
+        return None
+    amount = number(quantity.value)
+    if amount is None or quantity.comparator:
+        raise UnitProblem("value not readable")
+    # A range is given in the unit of its result where it names none.
+    own = unit_table().of(quantity) if quantity.unit or quantity.code else unit
+    return _canonical(amount, own, concept)
+
+
+def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None:
+    found = {
+        _FLAGS[coding.code]
+        for concept in concepts or ()
+        for coding in concept.coding or ()
+        if coding.code in _FLAGS and coding.system in _FLAG_SYSTEMS
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _trouble(
+    building: Building, concept: LabConcept, view: Observation, part: Observation | ObservationComponent
+) -> frozenset[str]:
+    """Specimen trouble that is written down. The words are those of the page of the test."""
+    words = building.vocabulary.trouble_words(concept.id)
+    if not words:
+        return frozenset()
+    said = [note.text for note in view.note or () if note.text]
+    for each in (*(part.interpretation or ()), *((part.dataAbsentReason,) if part.dataAbsentReason else ())):
+        said += [each.text] if each.text else []
+        said += [coding.display for coding in each.coding or () if coding.display]
+    text = " ".join(said).casefold()
+    return frozenset(name for name, marks in words.items() if any(mark.casefold() in text for mark in marks))
+
+
+def _ordered(results: list[_Result]) -> tuple[Lab, ...]:
+    """Newest first: by time, then by when it was issued, then final before preliminary."""
+    results.sort(key=_rank, reverse=True)
+    # A result without a usable time may be the latest of all: it goes first, so that it is seen.
+    results.sort(key=lambda r: r.lab.time is not None)
+    newest = results[0]
+    if any(_rivals(newest, other) for other in results[1:]):
+        lab = replace(newest.lab, value=None, comparator=None, problem="two different results at the same time")
+        return (lab, *(r.lab for r in results[1:]))
+    return tuple(r.lab for r in results)
+
+
+def _rank(result: _Result) -> tuple[float, float, int]:
+    time, issued = result.lab.time, result.issued
+    return time.timestamp() if time else 0.0, issued.timestamp() if issued else 0.0, -result.rank
+
+
+def _rivals(newest: _Result, other: _Result) -> bool:
+    """Another result that may be the latest just as well, and says something else."""
+    a, b = newest.lab, other.lab
+    if a.time is None or b.time is None or a.problem or b.problem:
+        return False
+    day = a.time_is_date_only or b.time_is_date_only
+    if a.time != b.time and not (day and a.time.date() == b.time.date()):
+        return False
+    if newest.issued and other.issued and newest.issued != other.issued:
+        return False
+    if newest.rank < other.rank:
+        return False
+    return a.comparator != b.comparator or _differ(newest, other)
+
+
+def _differ(a: _Result, b: _Result) -> bool:
+    if a.lab.value is None or b.lab.value is None:
+        return a.lab.value is not b.lab.value
+    try:
+        # One specimen reported in two units differs by rounding alone.
+        return abs(EXACT.subtract(a.lab.value, b.lab.value)) > a.rounding + b.rounding
+    except DecimalException:
+        return True

@@ -1,0 +1,227 @@
+"""MedicationRequest and MedicationStatement to facts: what is taken, and what is being ordered."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import orjson
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from cds_service.fhir.building import Building, has_subject, target
+from cds_service.fhir.bundles import Item
+from cds_service.fhir.dates import days_covered, has_ended, plus, read_day
+from cds_service.fhir.dosage import read_dosages
+from cds_service.fhir.identity import UNREADABLE, split_reference
+from cds_service.fhir.routes import route_of
+from cds_service.fhir.units import number, unit_table, whole
+from cds_service.fhir.views import (
+    Concept,
+    DosageView,
+    MedicationRequest,
+    MedicationStatement,
+    MedicationView,
+    Reference,
+)
+from cds_service.patient import Dosage, Medication
+
+_REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
+_STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
+_NOT_TAKEN = ("not-taking", "on-hold", "stopped")
+_read_medication = Decoder(MedicationView).decode
+Drafted = MedicationRequest | MedicationStatement
+
+
+def read_medications(building: Building) -> tuple[Medication, ...]:
+    """Active and drafted medicines: orders, then statements, in the order sent."""
+    found = []
+    pairs: list[tuple[Item, Drafted]] = [*building.of(MedicationRequest), *building.of(MedicationStatement)]
+    for item, view in pairs:
+        medication = _read(building, item, view)
+        if medication is not None:
+            found.append(medication)
+    return tuple(found)
+
+
+def medication_references(items: list[Item]) -> list[str]:
+    """References to a Medication that is not contained, each once, in order."""
+    found: dict[str, None] = {}
+    for item in items:
+        if isinstance(item.view, MedicationRequest | MedicationStatement):
+            reference = target(_reference(item.view))
+            if reference and not reference.startswith("#"):
+                found[reference] = None
+    return list(found)
+
+
+def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
+    if not has_subject(view):
+        building.lost(item)
+        return None
+    if isinstance(view, MedicationRequest):
+        if view.intent is None:
+            building.repairs["intent_missing"] += 1
+        if bytes(view.doNotPerform) == b"true":
+            return None
+        instructions, authored = view.dosageInstruction, view.authoredOn
+        over = _REQUEST_OVER
+    else:
+        instructions, authored = view.dosage, view.effectiveDateTime or view.dateAsserted
+        over = _STATEMENT_OVER
+    if not item.draft:
+        if view.status in over:
+            return None
+        if view.status not in ("active", "recorded") or (
+            view.status == "recorded" and not isinstance(view, MedicationStatement)
+        ):
+            building.lost(item)
+            return None
+    dosages = read_dosages(instructions or (), read_day(authored))
+    if not item.draft and _ended(building, view, dosages):
+        return None
+    return _medication(building, item, view, instructions or (), dosages)
+
+
+def _medication(
+    building: Building,
+    item: Item,
+    view: Drafted,
+    instructions: list[DosageView] | tuple[()],
+    dosages: tuple[Dosage, ...],
+) -> Medication | None:
+    concept, form = _concept(building, view)
+    name = _name(concept, _reference(view))
+    codings = [(c.system, c.code, c.display) for c in (concept.coding or ())] if concept else []
+    if concept is None and not name:
+        if not item.draft:
+            building.lost(item)
+            return None
+        building.repairs["medication_missing"] += 1
+    identity = building.vocabulary.drug(codings, name or None)
+    authored = view.authoredOn if isinstance(view, MedicationRequest) else view.effectiveDateTime
+    return Medication(
+        source=item.source,
+        status="draft" if item.draft else "active",
+        name=name,
+        drugs=identity.drugs,
+        identified_by=identity.identified_by,
+        conflict=identity.conflict,
+        route=route_of(instructions, identity.route),
+        form=identity.form or form,
+        components=identity.components,
+        dosages=dosages,
+        reasons=_reasons(building, view),
+        authored=read_day(authored),
+        selected=str(item.source) in building.selections,
+    )
+
+
+def _reference(view: Drafted) -> Reference | None:
+    return view.medicationReference or (view.medication.reference if view.medication else None)
+
+
+def _concept(building: Building, view: Drafted) -> tuple[Concept | None, str | None]:
+    """The code of the medicine, and its dose form where a Medication names one."""
+    inline = view.medicationCodeableConcept or (view.medication.concept if view.medication else None)
+    if inline is not None and (inline.coding or inline.text):
+        return inline, None
+    medication = _referred(building, view)
+    if medication is None or medication.status == "entered-in-error":
+        return None, None
+    form = medication.form or medication.doseForm
+    display = next((c.display for c in form.coding or () if c.display), None) if form else None
+    return medication.code, (form.text or display) if form else None
+
+
+def _referred(building: Building, view: Drafted) -> MedicationView | None:
+    reference = target(_reference(view))
+    if reference.startswith("#"):
+        return _contained(reference[1:], view.contained)
+    if reference in building.medications:
+        return building.medications[reference]
+    parts = split_reference(reference)
+    return building.medications.get("/".join(parts)) if parts else None
+
+
+def _contained(name: str, contained: list[Raw] | None) -> MedicationView | None:
+    for raw in contained or ():
+        try:
+            medication = _read_medication(raw)
+        except UNREADABLE:
+            continue
+        if medication.id == name:
+            return medication
+    return None
+
+
+def _name(concept: Concept | None, reference: Reference | None) -> str:
+    if concept is not None:
+        display = next((c.display for c in concept.coding or () if c.display), None)
+        return concept.text or display or ""
+    return (reference.display if reference else None) or ""
+
+
+def _reasons(building: Building, view: Drafted) -> frozenset[str]:
+    found: frozenset[str] = frozenset()
+    references = list(view.reasonReference or ())
+    for concept in view.reasonCode or ():
+        found |= building.condition_concepts(concept)
+    for reason in view.reason or ():
+        found |= building.condition_concepts(reason.concept)
+        references += [reason.reference] if reason.reference else []
+    for reference in references:
+        parts = split_reference(target(reference))
+        key = "/".join(parts) if parts else target(reference)
+        found |= building.condition_concepts(building.conditions_by_id.get(key))
+    return found
+
+
+def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bool:
+    """Whether what was ordered is over although the order still says `active`."""
+    now = building.now
+    if dosages and all(d.end is not None and d.end < now.date() for d in dosages):
+        return True
+    if isinstance(view, MedicationStatement):
+        if _adherence(view).startswith(_NOT_TAKEN):
+            return True
+        return view.effectivePeriod is not None and has_ended(view.effectivePeriod.end, now)
+    dispense = view.dispenseRequest
+    if dispense is None:
+        return False
+    if dispense.validityPeriod is not None and has_ended(dispense.validityPeriod.end, now):
+        building.repairs["active_order_ended"] += 1
+        return True
+    if _supply_ended(view, now.date()):
+        building.repairs["active_order_ended"] += 1
+        return True
+    return False
+
+
+def _supply_ended(view: MedicationRequest, today: date) -> bool:
+    """All that was to be supplied, refills included, was used up before today."""
+    dispense = view.dispenseRequest
+    duration = dispense.expectedSupplyDuration if dispense else None
+    if dispense is None or duration is None:
+        return False
+    amount, unit = number(duration.value), unit_table().find(duration.code or duration.unit)
+    written = days_covered(view.authoredOn)
+    if amount is None or unit is None or unit.kind != "time" or written is None or amount <= 0:
+        return False
+    refills = max(whole(dispense.numberOfRepeatsAllowed) or 0, 0)
+    try:
+        span = timedelta(seconds=float(amount * unit.factor * (1 + refills)))
+    except OverflowError:
+        return False
+    last = plus(written[1], span)
+    return last is not None and last < today
+
+
+def _adherence(view: MedicationStatement) -> str:
+    """R5: whether the medicine is really taken."""
+    raw = bytes(view.adherence)
+    value = orjson.loads(raw) if raw else None
+    code = value.get("code") if isinstance(value, dict) else None
+    coding = code.get("coding") if isinstance(code, dict) else None
+    first = coding[0] if isinstance(coding, list) and coding else None
+    text = first.get("code") if isinstance(first, dict) else None
+    return text if isinstance(text, str) else ""

@@ -1,0 +1,105 @@
+"""Patient, pregnancy, lactation and encounter class."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Literal, cast
+
+import orjson
+
+from cds_service.fhir.building import Building, has_subject
+from cds_service.fhir.bundles import when_taken
+from cds_service.fhir.dates import days_covered, read_moment
+from cds_service.fhir.views import NOTHING, Encounter, Observation, Patient
+from cds_service.patient import Condition, Person, Source
+
+PREGNANCY = "pregnancy"
+LACTATION = "lactation"
+
+
+def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person:
+    """Who the patient is; what is not known is None. Adds the note `deceased` where it is recorded."""
+    item, view = next(building.of(Patient), (None, None))
+    pregnant, pregnant_source = _state(building, PREGNANCY, conditions)
+    lactating, lactating_source = _state(building, LACTATION, conditions)
+    years = days = sex = None
+    if item is not None and view is not None:
+        years, days = age(view.birthDate, building.now.date())
+        sex = cast("Literal['male', 'female'] | None", view.gender if view.gender in ("male", "female") else None)
+        if bytes(view.deceasedBoolean) == b"true" or view.deceasedDateTime is not NOTHING:
+            building.notes.add("deceased")
+        if view.birthDate and days_covered(view.birthDate) is None:
+            building.lost(item)
+    return Person(
+        source=item.source if item else None,
+        age_years=years,
+        age_days=days,
+        sex=sex,
+        pregnant=pregnant,
+        pregnant_source=pregnant_source,
+        lactating=lactating,
+        lactating_source=lactating_source,
+        encounter_class=_encounter_class(building),
+    )
+
+
+def age(birth_date: str | None, today: date) -> tuple[int | None, int | None]:
+    """Completed years and days. None where the date is missing, in the future, or too vague to tell."""
+    span = days_covered(birth_date)
+    if span is None or span[1] > today:
+        return None, None
+    oldest, youngest = _years(span[0], today), _years(span[1], today)
+    years = oldest if oldest == youngest else None
+    return years, (today - span[0]).days if span[0] == span[1] else None
+
+
+def _years(born: date, today: date) -> int:
+    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) -> tuple[bool | None, Source | None]:
+    """The newest coded answer; without one, an active condition. A condition never overrules a dated answer."""
+    newest: tuple[Any, bool | None, Source] | None = None
+    for item, _ in building.observed.get(f"{concept}_status", ()):
+        view = cast(Observation, item.view)
+        if view.status not in ("final", "amended", "corrected", "preliminary"):
+            continue
+        moment = read_moment(when_taken(view), building.now.tzinfo)
+        answer = _answer(building, view, f"{concept}_status")
+        if moment is None or not has_subject(view):
+            building.lost(item)
+        elif newest is None or moment.at > newest[0]:
+            newest = (moment.at, answer, item.source)
+        elif moment.at == newest[0] and answer != newest[1]:
+            newest = (moment.at, None, item.source)
+    if newest is not None:
+        return newest[1], newest[2] if newest[1] is not None else None
+    condition = next((c for c in conditions if concept in c.concepts and not c.provisional), None)
+    return (True, condition.source) if condition else (None, None)
+
+
+def _answer(building: Building, view: Observation, concept: str) -> bool | None:
+    for coding in view.valueCodeableConcept.coding or () if view.valueCodeableConcept else ():
+        meaning = building.vocabulary.answer(concept, coding.system, coding.code)
+        if meaning in ("yes", "no"):
+            return meaning == "yes"
+    return {b"true": True, b"false": False}.get(bytes(view.valueBoolean))
+
+
+def _encounter_class(building: Building) -> str | None:
+    """The class code of an encounter that is going on."""
+    for _, view in building.of(Encounter):
+        if view.status in ("in-progress", "arrived", "triaged", "onleave") and (code := _class_code(view)):
+            return code
+    return None
+
+
+def _class_code(view: Encounter) -> str | None:
+    raw = bytes(view.class_)
+    value = orjson.loads(raw) if raw else None
+    while isinstance(value, list):
+        value = value[0] if value else None
+    if isinstance(value, dict) and isinstance(value.get("coding"), list):
+        value = next((c for c in value["coding"] if isinstance(c, dict)), None)
+    code = value.get("code") if isinstance(value, dict) else None
+    return code if isinstance(code, str) and len(code) <= 20 and code.isalnum() else None

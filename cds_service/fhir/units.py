@@ -1,0 +1,167 @@
+"""The closed table of units, and exact conversion between them.
+
+A unit that is missing, unknown or at odds with itself is a problem, never a guess: 1.8 is normal in mg/dL and toxic in
+mmol/L. The table is `cards/terminology/units.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Context, Decimal, DecimalException
+from functools import lru_cache
+from importlib.resources import files
+
+import yaml
+from msgspec import Raw
+
+from cds_service.fhir.views import QuantityView
+
+UCUM = "http://unitsofmeasure.org"
+EXACT = Context(prec=40)
+
+
+class UnitProblem(Exception):
+    """Why a unit cannot be used, in our own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One UCUM code. `factor` times a number in it gives the base unit of its `kind`, `per` that."""
+
+    code: str
+    kind: str
+    factor: Decimal
+    per: str = ""
+
+    def same_as(self, other: Unit) -> bool:
+        """Equal in meaning, whatever the spelling."""
+        return (self.kind, self.per, self.factor) == (other.kind, other.per, other.factor)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTable:
+    """Every unit that is understood, by UCUM code and by the other spellings that EHRs send. Case counts."""
+
+    units: Mapping[str, Unit]
+    aliases: Mapping[str, Unit]
+
+    def find(self, text: str | None) -> Unit | None:
+        """The unit that is written like this, or None."""
+        if not text:
+            return None
+        text = text.strip()
+        return self.units.get(text) or self.aliases.get(text)
+
+    def of(self, quantity: QuantityView) -> Unit:
+        """The unit of a FHIR Quantity. Raises UnitProblem."""
+        by_code = self.find(quantity.code)
+        by_text = self.find(quantity.unit)
+        if quantity.code and quantity.system == UCUM:
+            if by_code is None:
+                raise UnitProblem("unit not known")
+            if by_text is not None and not by_text.same_as(by_code):
+                raise UnitProblem("unit code and unit text disagree")
+            return by_code
+        if quantity.system and quantity.system != UCUM:
+            by_code = None  # a code of another system says nothing in UCUM
+        if by_code and by_text and not by_code.same_as(by_text):
+            raise UnitProblem("unit code and unit text disagree")
+        found = by_text or by_code
+        if found is None:
+            raise UnitProblem("unit not known" if quantity.unit or quantity.code else "unit missing")
+        return found
+
+
+@lru_cache(maxsize=1)
+def unit_table() -> UnitTable:
+    """The table as shipped."""
+    text = files("cds_service.cards").joinpath("terminology", "units.yaml").read_text("utf-8")
+    return read_table(yaml.safe_load(text))
+
+
+def read_table(page: Mapping[str, Mapping[str, Mapping[str, object]]]) -> UnitTable:
+    """The table from the page's `units`. Raises ValueError where two entries claim one spelling."""
+    units: dict[str, Unit] = {}
+    aliases: dict[str, Unit] = {}
+    for code, row in page["units"].items():
+        unit = Unit(code, str(row["kind"]), Decimal(str(row["factor"])), str(row.get("per", "")))
+        units[code] = unit
+        also = row.get("also", [])
+        for alias in also if isinstance(also, list) else ():
+            if alias in aliases:
+                raise ValueError(f"units: {alias!r} is named twice")
+            aliases[alias] = unit
+    if twice := sorted(units.keys() & aliases.keys()):
+        raise ValueError(f"units: {twice[0]!r} is both a code and another spelling")
+    return UnitTable(units, aliases)
+
+
+def convert(
+    value: Decimal, unit: Unit, target: Unit, *, molar_mass: Decimal | None = None, valence: int | None = None
+) -> Decimal:
+    """`value` from `unit` to `target`. `molar_mass` is in g/mol. Raises UnitProblem where the two do not compare."""
+    if unit.per != target.per:
+        raise UnitProblem("unit does not fit this test")
+    if unit.same_as(target):
+        return value
+    try:
+        base = EXACT.multiply(value, unit.factor)
+        if unit.kind != target.kind:
+            base = _to_substance(base, unit.kind, molar_mass, valence)
+            base = _from_substance(base, target.kind, molar_mass, valence)
+        return EXACT.divide(base, target.factor)
+    except DecimalException as error:
+        raise UnitProblem("value not readable") from error
+
+
+def convert_unit(
+    value: Decimal, unit: str, target: str, *, molar_mass: Decimal | None = None, valence: int | None = None
+) -> Decimal:
+    """`convert` by unit codes or other spellings of the table. Raises UnitProblem."""
+    table = unit_table()
+    from_unit, to_unit = table.find(unit), table.find(target)
+    if from_unit is None or to_unit is None:
+        raise UnitProblem("unit not known")
+    return convert(value, from_unit, to_unit, molar_mass=molar_mass, valence=valence)
+
+
+def _to_substance(base: Decimal, kind: str, molar_mass: Decimal | None, valence: int | None) -> Decimal:
+    # Bases: mass mg, substance mmol, charge meq.
+    if kind == "substance":
+        return base
+    if kind == "mass" and molar_mass:
+        return EXACT.divide(base, molar_mass)
+    if kind == "charge" and valence:
+        return EXACT.divide(base, Decimal(valence))
+    raise UnitProblem("unit does not fit this test")
+
+
+def _from_substance(base: Decimal, kind: str, molar_mass: Decimal | None, valence: int | None) -> Decimal:
+    if kind == "substance":
+        return base
+    if kind == "mass" and molar_mass:
+        return EXACT.multiply(base, molar_mass)
+    if kind == "charge" and valence:
+        return EXACT.multiply(base, Decimal(valence))
+    raise UnitProblem("unit does not fit this test")
+
+
+def number(raw: Raw) -> Decimal | None:
+    """A JSON number as written, or None: absent, null, text, or too long to be a measurement."""
+    text = bytes(raw)
+    if not text or len(text) > 40 or text[0] not in b"-0123456789":
+        return None
+    try:
+        value = Decimal(text.decode("ascii"))
+    except (DecimalException, UnicodeDecodeError):
+        return None
+    return value if value.is_finite() and abs(value.adjusted()) <= 20 else None
+
+
+def whole(raw: Raw) -> int | None:
+    """A JSON number that is a whole number of at most nine digits, or None."""
+    value = number(raw)
+    if value is None or value != value.to_integral_value() or abs(value) >= 10**9:
+        return None
+    return int(value)

@@ -1,0 +1,280 @@
+"""Small typed views of FHIR resources: only the elements that become facts.
+
+Everything else in a resource is skipped by the decoder without being built. Numbers of quantities stay raw text, so
+that `0.70` is not turned into `0.7` and a number sent as a string is noticed. R5 spellings stand beside the R4 ones.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw, Struct, field
+
+NOTHING = Raw(b"")
+"""Stands for an element that is not there."""
+
+
+class Coding(Struct, gc=False):
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class Concept(Struct, gc=False):
+    """A CodeableConcept."""
+
+    coding: list[Coding] | None = None
+    text: str | None = None
+
+
+class Reference(Struct, gc=False):
+    reference: str | None = None
+    display: str | None = None
+
+
+class ConceptOrReference(Struct, gc=False):
+    """R5 CodeableReference."""
+
+    concept: Concept | None = None
+    reference: Reference | None = None
+
+
+class QuantityView(Struct, gc=False):
+    value: Raw = NOTHING
+    comparator: str | None = None
+    unit: str | None = None
+    system: str | None = None
+    code: str | None = None
+
+
+class RangeView(Struct, gc=False):
+    low: QuantityView | None = None
+    high: QuantityView | None = None
+
+
+class Period(Struct, gc=False):
+    start: str | None = None
+    end: str | None = None
+
+
+class Annotation(Struct, gc=False):
+    text: str | None = None
+
+
+class ReferenceRange(Struct, gc=False):
+    low: QuantityView | None = None
+    high: QuantityView | None = None
+    type: Concept | None = None
+    appliesTo: list[Concept] | None = None
+    age: RangeView | None = None
+    text: str | None = None
+
+
+class ObservationComponent(Struct, gc=False):
+    code: Concept | None = None
+    valueQuantity: QuantityView | None = None
+    valueCodeableConcept: Concept | None = None
+    valueString: Raw = NOTHING
+    valueBoolean: Raw = NOTHING
+    valueInteger: Raw = NOTHING
+    valueRange: Raw = NOTHING
+    dataAbsentReason: Concept | None = None
+    interpretation: list[Concept] | None = None
+    referenceRange: list[ReferenceRange] | None = None
+
+
+class Repeat(Struct, gc=False):
+    boundsDuration: QuantityView | None = None
+    boundsRange: RangeView | None = None
+    boundsPeriod: Period | None = None
+    count: Raw = NOTHING
+    countMax: Raw = NOTHING
+    frequency: Raw = NOTHING
+    frequencyMax: Raw = NOTHING
+    period: Raw = NOTHING
+    periodMax: Raw = NOTHING
+    periodUnit: str | None = None
+    dayOfWeek: list[str | None] | None = None
+    timeOfDay: list[str | None] | None = None
+    when: list[str | None] | None = None
+    offset: Raw = NOTHING
+
+
+class TimingView(Struct, gc=False):
+    event: list[str | None] | None = None
+    repeat: Repeat | None = None
+    code: Concept | None = None
+
+
+class DoseAndRate(Struct, gc=False):
+    doseQuantity: QuantityView | None = None
+    doseRange: RangeView | None = None
+
+
+class DosageView(Struct, gc=False):
+    sequence: Raw = NOTHING
+    text: str | None = None
+    additionalInstruction: list[Concept] | None = None
+    patientInstruction: str | None = None
+    timing: TimingView | None = None
+    asNeededBoolean: Raw = NOTHING
+    asNeededCodeableConcept: Raw = NOTHING
+    asNeeded: Raw = NOTHING
+    asNeededFor: Raw = NOTHING
+    route: Concept | None = None
+    doseAndRate: list[DoseAndRate] | None = None
+    doseQuantity: Raw = NOTHING  # STU3
+
+
+class DispenseRequest(Struct, gc=False):
+    validityPeriod: Period | None = None
+    numberOfRepeatsAllowed: Raw = NOTHING
+    expectedSupplyDuration: QuantityView | None = None
+
+
+class Resource(Struct, gc=False, tag_field="resourceType"):
+    """What every view has. `patient` is only there in shapes before R4."""
+
+    id: str | None = None
+    subject: Reference | None = None
+    patient: Reference | None = None
+    contained: list[Raw] | None = None
+
+
+class Patient(Resource, tag="Patient"):
+    birthDate: str | None = None
+    gender: str | None = None
+    deceasedBoolean: Raw = NOTHING
+    deceasedDateTime: Raw = NOTHING
+    careProvider: Raw = NOTHING  # DSTU2
+    animal: Raw = NOTHING  # before R4
+
+
+class Observation(Resource, tag="Observation"):
+    status: str | None = None
+    code: Concept | None = None
+    effectiveDateTime: str | None = None
+    effectiveInstant: str | None = None
+    effectivePeriod: Period | None = None
+    issued: str | None = None
+    valueQuantity: QuantityView | None = None
+    valueCodeableConcept: Concept | None = None
+    valueString: Raw = NOTHING
+    valueBoolean: Raw = NOTHING
+    valueInteger: Raw = NOTHING
+    valueRange: Raw = NOTHING
+    dataAbsentReason: Concept | None = None
+    interpretation: list[Concept] | None = None
+    note: list[Annotation] | None = None
+    referenceRange: list[ReferenceRange] | None = None
+    hasMember: list[Raw] | None = None
+    component: list[ObservationComponent] | None = None
+    related: Raw = NOTHING  # before R4
+    comments: Raw = NOTHING  # DSTU2
+    comment: Raw = NOTHING  # STU3
+    context: Raw = NOTHING  # STU3
+
+
+class Condition(Resource, tag="Condition"):
+    clinicalStatus: Concept | None = None
+    verificationStatus: Concept | None = None
+    category: list[Raw] | None = None
+    code: Concept | None = None
+    abatementDateTime: Raw = NOTHING
+    abatementAge: Raw = NOTHING
+    abatementPeriod: Raw = NOTHING
+    abatementRange: Raw = NOTHING
+    abatementString: Raw = NOTHING
+    abatementBoolean: Raw = NOTHING
+    onsetDateTime: str | None = None
+    recordedDate: str | None = None
+
+
+class MedicationRequest(Resource, tag="MedicationRequest"):
+    status: str | None = None
+    intent: str | None = None
+    category: list[Raw] | None = None
+    doNotPerform: Raw = NOTHING
+    medicationCodeableConcept: Concept | None = None
+    medicationReference: Reference | None = None
+    medication: ConceptOrReference | None = None  # R5
+    authoredOn: str | None = None
+    reasonCode: list[Concept] | None = None
+    reasonReference: list[Reference] | None = None
+    reason: list[ConceptOrReference] | None = None  # R5
+    dosageInstruction: list[DosageView] | None = None
+    dispenseRequest: DispenseRequest | None = None
+    context: Raw = NOTHING  # STU3
+
+
+class MedicationStatement(Resource, tag="MedicationStatement"):
+    status: str | None = None
+    medicationCodeableConcept: Concept | None = None
+    medicationReference: Reference | None = None
+    medication: ConceptOrReference | None = None  # R5
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    dateAsserted: str | None = None
+    reasonCode: list[Concept] | None = None
+    reasonReference: list[Reference] | None = None
+    reason: list[ConceptOrReference] | None = None  # R5
+    dosage: list[DosageView] | None = None
+    adherence: Raw = NOTHING  # R5
+    taken: Raw = NOTHING  # STU3
+    wasNotTaken: Raw = NOTHING  # DSTU2
+
+
+class MedicationView(Resource, tag="Medication"):
+    code: Concept | None = None
+    form: Concept | None = None
+    status: str | None = None
+    doseForm: Concept | None = None  # R5
+
+
+class Encounter(Resource, tag="Encounter"):
+    status: str | None = None
+    # Coding in R4, a list of CodeableConcept in R5; read when it is asked for.
+    class_: Raw = field(default=NOTHING, name="class")
+
+
+class QuestionnaireResponse(Resource, tag="QuestionnaireResponse"):
+    status: str | None = None
+
+
+class ServiceCode(Concept):
+    """The code of a ServiceRequest: a CodeableConcept in R4, a CodeableReference in R5."""
+
+    concept: Concept | None = None
+
+
+class ServiceRequest(Resource, tag="ServiceRequest"):
+    status: str | None = None
+    code: ServiceCode | None = None
+
+
+class OutcomeIssue(Struct, gc=False):
+    severity: str | None = None
+
+
+class OperationOutcome(Resource, tag="OperationOutcome"):
+    issue: list[OutcomeIssue] | None = None
+
+
+class Search(Struct, gc=False):
+    mode: str | None = None
+
+
+class Entry(Struct, gc=False):
+    fullUrl: str | None = None
+    resource: Raw = NOTHING
+    search: Search | None = None
+
+
+class Link(Struct, gc=False):
+    relation: str | None = None
+    url: str | None = None
+
+
+class Bundle(Resource, tag="Bundle"):
+    type: str | None = None
+    total: Raw = NOTHING
+    link: list[Link] | None = None
+    entry: list[Entry] | None = None

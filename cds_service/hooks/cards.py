@@ -1,0 +1,357 @@
+"""Findings as cards: one problem, one card; most urgent first; at most `MAX_CARDS`, the rest named in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from cds_service.content.rulebook import Rule
+from cds_service.fhir import Chart
+from cds_service.hooks.display import Display, fill, json_value, sentence
+from cds_service.hooks.suggestions import suggestions_for
+from cds_service.patient import Condition, Intake, Lab, Medication
+from cds_service.rules.evaluate import Evaluation, Outcome
+from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Pair, Verdict
+
+MAX_CARDS = 3
+MAX_SUMMARY = 139
+MAX_OPTIONS = 4
+EXTENSION = "org.magnesium-cds"
+TOPIC_SYSTEM = "urn:magnesium-cds:topic"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A card as sent, and what is written down of it."""
+
+    card: dict[str, Any]
+    pages: tuple[str, ...]
+    suggestion_ids: tuple[str, ...] = ()
+    finding: str = ""
+
+
+@dataclass
+class _Group:
+    """The findings of one problem, the leading one first."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def lead(self) -> Outcome:
+        return self.outcomes[0]
+
+
+def urgency(outcome: Outcome) -> tuple[int, int, str]:
+    """Sort key: indicator, then the page's priority, then its id."""
+    card = outcome.rule.loaded.page.card
+    return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.page
+
+
+def build_cards(evaluation: Evaluation, chart: Chart, display: Display, base_url: str, dev: bool) -> list[Shown]:
+    """All cards of a call, ordered and capped. Silent pages are left out. Empty only if every page was evaluated."""
+    writer = _Writer(evaluation, chart, display, base_url.rstrip("/"), dev)
+    fired = sorted((o for o in evaluation.of("fired") if o.rule.visibility == "shown"), key=urgency)
+    groups: dict[str, _Group] = {}
+    for outcome in fired:
+        groups.setdefault(outcome.rule.loaded.page.card.problem, _Group()).outcomes.append(outcome)
+    ordered = list(groups.values())
+    shown, rest = ordered[:MAX_CARDS], ordered[MAX_CARDS:]
+    cards = [writer.card(group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
+    if not cards and any(o.rule.visibility == "shown" for o in evaluation.of("not_evaluated")):
+        cards.append(writer.not_evaluated_card())
+    return cards
+
+
+@dataclass(frozen=True)
+class _Writer:
+    evaluation: Evaluation
+    chart: Chart
+    display: Display
+    base_url: str
+    dev: bool
+
+    def card(self, group: _Group, rest: Sequence[_Group]) -> Shown:
+        lead = group.lead
+        page = lead.rule.loaded.page
+        no_magnesium = any(o.rule.loaded.page.card.contraindicates_magnesium for o in self.evaluation.of("fired"))
+        suggestions = suggestions_for(group.outcomes, self.chart, self.display, no_magnesium)
+        reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.page.card.override_reasons)
+        card: dict[str, Any] = {
+            "uuid": str(uuid4()),
+            "summary": self._summary(lead),
+            "indicator": page.card.indicator,
+            "detail": self._detail(group, rest),
+            "source": self._source(lead.rule, page.card.topic),
+        }
+        if suggestions:
+            card["suggestions"] = suggestions
+            card["selectionBehavior"] = "at-most-one" if len(suggestions) == 1 else "any"
+        if reasons:
+            known = self.display.library.override_reasons
+            card["overrideReasons"] = [
+                {"code": known[name].code, "system": known[name].system, "display": known[name].display}
+                for name in list(reasons)[:6]
+            ]
+        card["links"] = [
+            {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.page), "type": "absolute"}
+            for o in group.outcomes
+        ]
+        card["extension"] = {EXTENSION: self._extension(group)}
+        ids = tuple(item["uuid"] for item in suggestions)
+        return Shown(card, tuple(o.page for o in group.outcomes), ids, finding_text(group.outcomes))
+
+    def evidence_url(self, page: str) -> str:
+        return f"{self.base_url}/evidence/{quote(page)}"
+
+    def _link_label(self, outcome: Outcome, count: int) -> str:
+        label = self.display.library.wording.link_label
+        return label if count == 1 else f"{label}: {outcome.rule.loaded.page.title}"
+
+    def _source(self, rule: Rule, topic: str) -> dict[str, Any]:
+        library = self.display.library
+        reference = library.references[rule.loaded.page.evidence.references[0]]
+        source: dict[str, Any] = {"label": reference.publisher or reference.title, "url": self.evidence_url(rule.id)}
+        source["topic"] = {"system": TOPIC_SYSTEM, "code": topic, "display": library.wording.topics[topic]}
+        return source
+
+    def _texts(self, outcome: Outcome) -> tuple[str, str, list[str]]:
+        """Summary, detail and options of a finding, placeholders filled."""
+        page, library = outcome.rule.loaded.page, self.display.library
+        assert outcome.verdict is not None
+        values = self.display.placeholders(outcome.rule, outcome.verdict)
+        summary, detail, consider = page.card.summary, page.card.detail, list(page.card.consider)
+        if page.when is None:
+            text = library.wording.separate[page.separate.interval] if page.separate else library.wording.avoid
+            same = values.get("hours_before") == values.get("hours_after")
+            summary = summary or (text.summary_same if same else text.summary)
+            detail = detail or (text.detail_same if same else text.detail)
+            consider = consider or (text.consider_same if same and text.consider_same else text.consider)
+        return (
+            sentence(fill(summary or "", values)),
+            sentence(fill(detail or "", values)),
+            [sentence(fill(text, values)) for text in consider],
+        )
+
+    def _summary(self, outcome: Outcome) -> str:
+        library = self.display.library
+        certainty = library.evidence.certainty[outcome.rule.loaded.page.evidence.certainty].label
+        suffix = fill(library.wording.evidence_suffix, {"certainty": certainty})
+        text = self._texts(outcome)[0]
+        room = MAX_SUMMARY - len(suffix)
+        return (text if len(text) <= room else text[: room - 1].rstrip() + "…") + suffix
+
+    def _detail(self, group: _Group, rest: Sequence[_Group]) -> str:
+        library = self.display.library
+        heads = library.wording.headings
+        _, why, options = self._texts(group.lead)
+        others = [self._texts(outcome) for outcome in group.outcomes[1:]]
+        for _, _, more in others:
+            options += [option for option in more if option not in options]
+        blocks = [f"**{heads['why']}:** {why.strip()}"]
+        blocks += ["\n".join(f"- {summary}" for summary, _, _ in others)] if others else []
+        blocks.append(f"**{heads['consider']}:**\n" + "\n".join(f"- {option}" for option in options[:MAX_OPTIONS]))
+        blocks.append(f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}")
+        open_points = self._not_checked(group)
+        blocks += [f"**{heads['not_checked']}:** {'; '.join(open_points)}."] if open_points else []
+        if rest:
+            titles = "; ".join(item.lead.rule.loaded.page.title for item in rest)
+            blocks.append(fill(library.wording.overflow, {"titles": titles}))
+        if self.dev:
+            blocks.append(f"*{library.wording.dev_notice}*")
+        return "\n\n".join(blocks)
+
+    def evidence_line(self, rule: Rule) -> str:
+        """Certainty, strength, direction, source and year."""
+        library, evidence = self.display.library, rule.loaded.page.evidence
+        reference = library.references[evidence.references[0]]
+        year = f", {reference.year}" if reference.year else ""
+        certainty = library.evidence.certainty[evidence.certainty].label
+        return fill(library.wording.evidence_line, {
+            "certainty": certainty[0].upper() + certainty[1:],
+            "strength": evidence.strength,
+            "direction": library.evidence.direction[evidence.direction],
+            "source": f"{reference.publisher or reference.title}{year}",
+        })  # fmt: skip
+
+    def _not_checked(self, group: _Group) -> list[str]:
+        """What this card could not know: its own notes, site values, then what other pages lacked."""
+        wording = self.display.library.wording
+        points: list[str] = []
+        for outcome in group.outcomes:
+            verdict = outcome.verdict
+            assert verdict is not None
+            for limit in verdict.limits:
+                if limit.site and limit.default is not None:
+                    points.append(fill(wording.notes["site_value"], {
+                        "label": limit.label[0].lower() + limit.label[1:],
+                        "value": self.display.limit(limit),
+                        "default": self.display.quantity(limit.default, limit.unit),
+                    }))  # fmt: skip
+            points += [wording.notes[note] for note in verdict.notes]
+            points += self._disagreements(verdict)
+        points += self.open_reasons()[:3]
+        return list(dict.fromkeys(points))
+
+    def _disagreements(self, verdict: Verdict) -> list[str]:
+        hits = [value for value in verdict.bindings.values() if isinstance(value, LabHit)]
+        return (
+            [self.display.library.wording.notes["laboratory_disagrees"]]
+            if any(hit.limit_from in ("laboratory", "flag") for hit in hits)
+            else []
+        )
+
+    def open_reasons(self) -> list[str]:
+        """Why shown pages were not evaluated, most frequent first."""
+        counted: dict[str, int] = {}
+        for outcome in self.evaluation.of("not_evaluated"):
+            if outcome.rule.visibility == "shown":
+                for reason in outcome.reasons:
+                    text = self.display.reason(reason)
+                    counted[text] = counted.get(text, 0) + 1
+        return sorted(counted, key=lambda text: -counted[text])
+
+    def not_evaluated_card(self) -> Shown:
+        """What could not be looked at, and why. Never an all-clear."""
+        library = self.display.library
+        words = library.wording.not_evaluated
+        reasons = self.open_reasons()
+        values = {"reason": reasons[0] if reasons else "", "more": str(len(reasons) - 1)}
+        summary = fill(words["summary_many" if len(reasons) > 1 else "summary"], values)
+        lines = []
+        for reason in reasons[:5]:
+            titles = [
+                o.rule.loaded.page.title
+                for o in self.evaluation.of("not_evaluated")
+                if o.rule.visibility == "shown" and reason in map(self.display.reason, o.reasons)
+            ]
+            few = "; ".join(titles[:3]) + (f" (+{len(titles) - 3})" if len(titles) > 3 else "")
+            lines.append("- " + fill(words["line"], {"pages": few, "reason": reason}))
+        detail = [words["detail"], "\n".join(lines)]
+        if self.dev:
+            detail.append(f"*{library.wording.dev_notice}*")
+        topic = {"system": TOPIC_SYSTEM, "code": "not_evaluated", "display": library.wording.topics["not_evaluated"]}
+        card = {
+            "uuid": str(uuid4()),
+            "summary": summary if len(summary) <= MAX_SUMMARY else summary[: MAX_SUMMARY - 1] + "…",
+            "indicator": "info",
+            "detail": "\n\n".join(detail),
+            "source": {"label": library.wording.source_label, "url": f"{self.base_url}/evidence", "topic": topic},
+            "extension": {EXTENSION: {"page": "not_evaluated", "reasons": reasons}},
+        }
+        return Shown(card, ("not_evaluated",))
+
+    def _extension(self, group: _Group) -> dict[str, Any]:
+        lead, library = group.lead, self.display.library
+        evidence = lead.rule.loaded.page.evidence
+        scale = library.evidence
+        certainty, strength = scale.certainty[evidence.certainty], scale.strength[evidence.strength]
+        inputs = [item for o in group.outcomes if o.verdict for item in self._inputs(o.verdict)]
+        found = {
+            "page": lead.page,
+            "version": lead.rule.loaded.version,
+            "evidence": {
+                "certainty": {"system": scale.certainty_system, "code": certainty.code, "display": certainty.display},
+                "strength": {"system": scale.strength_system, "code": strength.code, "display": strength.display},
+                "direction": evidence.direction,
+                "references": [
+                    {"key": key, "title": library.references[key].title, "status": library.references[key].status}
+                    for key in evidence.references
+                ],
+            },
+            "inputs": list({str(item): item for item in inputs}.values()),
+        }
+        identified = sorted({item["identifiedBy"] for item in inputs if "identifiedBy" in item})
+        if identified:
+            found["identifiedBy"] = identified
+        also = [{"page": o.page, "version": o.rule.loaded.version} for o in group.outcomes[1:]]
+        if also:
+            found["alsoFired"] = also
+        return found
+
+    def _inputs(self, verdict: Verdict) -> list[dict[str, Any]]:
+        """The values used, each with its resource."""
+        found: list[dict[str, Any]] = []
+        for name, value in verdict.bindings.items():
+            match value:
+                case LabHit():
+                    limit = {"limit": json_value(value.limit), "limitFrom": value.limit_from}
+                    if value.limit is None:
+                        del limit["limit"]
+                    found.append(self._lab_input(value.lab) | limit)
+                case Kidney():
+                    item = self._lab_input(value.lab) | {"eGFR": json_value(value.value)}
+                    found.append(item | ({"computed": True} if value.computed else {}))
+                case DailyMagnesium():
+                    found += [_drug_input(item) for item in (*value.counted, *value.unknown)]
+                case Intake():
+                    found.append(
+                        {"fact": "intake", "resource": str(value.source), "value": json_value(value.mg_per_day)}
+                    )
+                case Medication():
+                    found.append(_drug_input(value))
+                case _ if name == "pairs":
+                    for pair in value:
+                        assert isinstance(pair, Pair)
+                        found += [_drug_input(pair.magnesium), _drug_input(pair.drug)]
+                case _ if name == "matched":
+                    for item in value:
+                        found.append(
+                            _drug_input(item.fact) if isinstance(item.fact, Medication) else _condition(item.fact)
+                        )
+        return found
+
+    def _lab_input(self, lab: Lab) -> dict[str, Any]:
+        item: dict[str, Any] = {"fact": lab.concept, "resource": str(lab.source)}
+        if lab.reported:
+            item |= {"value": json_value(lab.reported.value), "unit": lab.reported.unit}
+        if lab.comparator:
+            item["comparator"] = lab.comparator
+        if lab.time:
+            item["time"] = lab.time.isoformat()
+        if lab.code:
+            item["code"] = lab.code
+        return item
+
+
+def _drug_input(item: Medication) -> dict[str, Any]:
+    return {
+        "fact": "medication",
+        "resource": str(item.source),
+        "status": item.status,
+        "concepts": sorted(item.drugs),
+        "identifiedBy": item.identified_by,
+    }
+
+
+def _condition(item: Condition) -> dict[str, Any]:
+    return {"fact": "condition", "resource": str(item.source), "concepts": sorted(item.concepts)}
+
+
+def finding_text(outcomes: Sequence[Outcome]) -> str:
+    """What makes a finding the same finding: its pages and the values behind them; new or worse data differ."""
+    parts = []
+    for outcome in outcomes:
+        verdict = outcome.verdict
+        assert verdict is not None
+        for name, value in sorted(verdict.bindings.items()):
+            match value:
+                case LabHit():
+                    parts.append(f"{name}={value.lab.value}@{value.lab.time}")
+                case Kidney():
+                    parts.append(f"{name}={value.value}@{value.lab.time}")
+                case Medication():
+                    parts.append(f"{name}={sorted(value.drugs)}")
+                case _ if name == "pairs":
+                    parts += [f"{sorted(p.magnesium.drugs)}+{sorted(p.drug.drugs)}" for p in value]
+                case _ if name == "matched":
+                    parts += [
+                        str(sorted(m.fact.drugs if isinstance(m.fact, Medication) else m.fact.concepts)) for m in value
+                    ]
+        parts.append(outcome.page)
+    return "|".join(parts)
+
+
+__all__ = ["EXTENSION", "Shown", "build_cards", "finding_text", "urgency"]

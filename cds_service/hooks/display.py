@@ -1,0 +1,237 @@
+"""Facts as a clinician reads them: numbers with units, dates, ages, names. No text of the EHR passes through here."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from cds_service.content.library import Library
+from cds_service.content.placeholders import PLACEHOLDER
+from cds_service.content.rulebook import Limit, Rule, Rulebook
+from cds_service.fhir import convert_unit
+from cds_service.patient import Condition, Intake, Lab, Medication
+from cds_service.rules.context import Context
+from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
+
+
+def number(value: Decimal, decimals: int | None = None) -> str:
+    """Plain notation; trailing zeros only where `decimals` asks for them."""
+    if decimals is not None:
+        return f"{value:.{decimals}f}"
+    text = f"{value.normalize():f}"
+    return text if text != "-0" else "0"
+
+
+def joined(names: Iterable[str], last: str = " and ") -> str:
+    """'a, b and c', each name once."""
+    unique = list(dict.fromkeys(names))
+    return unique[0] if len(unique) == 1 else ", ".join(unique[:-1]) + last + unique[-1] if unique else ""
+
+
+@dataclass(frozen=True)
+class Display:
+    """Wording of one call: its library, its rulebook (site units) and its context."""
+
+    rulebook: Rulebook
+    context: Context
+
+    @property
+    def library(self) -> Library:
+        return self.rulebook.library
+
+    def unit_word(self, unit: str) -> str:
+        """The UCUM unit as people write it."""
+        return self.library.wording.units.get(unit, unit)
+
+    def quantity(self, value: Decimal, unit: str, decimals: int | None = None) -> str:
+        """Number and unit, as '0.58 mmol/L'."""
+        return f"{number(value, decimals)} {self.unit_word(unit)}".rstrip()
+
+    def when(self, moment: datetime) -> str:
+        """The day, in ISO form: read the same everywhere."""
+        return moment.date().isoformat()
+
+    def age(self, moment: datetime) -> str:
+        """'today' or '12 d ago'."""
+        days = (self.context.facts.now.date() - moment.date()).days
+        words = self.library.wording.ages
+        return words["today"] if days <= 0 else words["one_day" if days == 1 else "days"].format(days=days)
+
+    # Laboratory values: the site's unit, else the one that the laboratory used; the other in brackets where asked.
+
+    def _in_unit(self, concept: str, value: Decimal, unit: str) -> Decimal:
+        page = self.library.terminology[concept]
+        return convert_unit(value, page.unit or "", unit, molar_mass=page.molar_mass, valence=page.valence)
+
+    def _unit_of(self, lab: Lab) -> str:
+        return self.rulebook.site.unit(lab.concept) or (lab.reported.unit if lab.reported else lab.unit)
+
+    def lab_value(self, lab: Lab, both: bool = False) -> str:
+        """The value, with comparator; with `both`, the laboratory's own or our unit in brackets where they differ."""
+        if lab.value is None:
+            return "no usable value"
+        canonical = self.library.terminology[lab.concept].unit or lab.unit
+        shown = self._unit_of(lab)
+        first = self._one(lab, shown)
+        other = lab.reported.unit if lab.reported and lab.reported.unit != shown else canonical
+        return f"{first} ({self._one(lab, other)})" if both and other != shown else first
+
+    def _one(self, lab: Lab, unit: str) -> str:
+        sign = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}.get(lab.comparator or "", "")
+        if lab.reported and lab.reported.unit == unit:
+            return sign + self.quantity(lab.reported.value, unit)
+        assert lab.value is not None
+        value = self._in_unit(lab.concept, lab.value, unit)
+        return sign + self.quantity(value, unit, self.library.terminology[lab.concept].decimals)
+
+    def lab_limit(self, hit: LabHit) -> str:
+        """The limit in the unit that the value is shown in."""
+        if hit.limit is None:
+            return self.library.wording.notes["laboratory_flag"]
+        unit = self._unit_of(hit.lab)
+        value = self._in_unit(hit.lab.concept, hit.limit, unit)
+        return self.quantity(value, unit, self.library.terminology[hit.lab.concept].decimals)
+
+    def limit(self, limit: Limit) -> str:
+        return self.quantity(limit.value, limit.unit)
+
+    # Names: always ours.
+
+    def medication(self, medication: Medication) -> str:
+        """The drug's name, with strength where one ingredient gives it."""
+        titles = self.library.drug_titles
+        broad = {name for drug in medication.drugs for name in self.library.terminology[drug].member_of}
+        names = [titles[drug] for drug in sorted(medication.drugs) if drug in titles]
+        names = names or [self.library.title(drug) for drug in sorted(medication.drugs - broad)]
+        strengths = [item.strength for item in medication.components if item.strength and item.per == "unit"]
+        if len(names) == 1 and len(strengths) == 1 and strengths[0]:
+            return f"{names[0]} {self.quantity(strengths[0].value, strengths[0].unit)}"
+        return joined(names)
+
+    def drug(self, concept: str) -> str:
+        """A drug's title as it stands within a sentence."""
+        title = self.library.title(concept)
+        return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+    def match(self, match: Match) -> str:
+        if isinstance(match.fact, Condition):
+            narrow = self._narrowest(match.concepts)
+            return joined(self._lower(self.library.title(concept)) for concept in narrow)
+        return self._lower(self.medication_name(match.fact))
+
+    def medication_name(self, medication: Medication) -> str:
+        """The drug's name without its strength."""
+        titles = self.library.drug_titles
+        names = [titles[drug] for drug in sorted(medication.drugs) if drug in titles]
+        return joined(names) or joined(self.library.title(drug) for drug in sorted(medication.drugs))
+
+    def _narrowest(self, concepts: frozenset[str]) -> list[str]:
+        broad = {name for concept in concepts for name in self.library.terminology[concept].member_of}
+        return sorted(concepts - broad) or sorted(concepts)
+
+    @staticmethod
+    def _lower(text: str) -> str:
+        return text[0].lower() + text[1:] if text[1:2].islower() else text
+
+    # Placeholders and reasons.
+
+    def placeholders(self, rule: Rule, verdict: Verdict) -> dict[str, str]:
+        """Every placeholder that this finding fills."""
+        filled = {name: self.limit(limit) for name, limit in rule.limits.items()}
+        for name, value in verdict.bindings.items():
+            match value:
+                case LabHit():
+                    filled |= self._lab(name, value)
+                case Kidney():
+                    filled |= {
+                        "kidney.value": self.quantity(value.value, self.library.unit("egfr"), 0),
+                        "kidney.age": self.age(value.lab.time) if value.lab.time else "",
+                        "kidney.date": self.when(value.lab.time) if value.lab.time else "",
+                    }
+                case DailyMagnesium():
+                    filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
+                case Intake() if value.mg_per_day is not None and value.time is not None:
+                    filled["intake.value"] = self.quantity(value.mg_per_day, self.library.intakes.unit, 0)
+                    filled["intake.age"] = self.age(value.time)
+                    filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
+                case Medication():
+                    filled[name] = self._lower(self.medication(value))
+                case Decimal():
+                    filled[name] = self.quantity(value, self.library.intakes.unit, 0)
+                case _ if name == "matched":
+                    filled[name] = joined(self.match(item) for item in value)
+                case _ if name == "reason":
+                    filled[name] = joined(self._lower(self.library.title(item)) for item in value)
+                case _ if name == "drug":
+                    filled[name] = self.drug(value)
+        separate = rule.loaded.page.separate
+        if separate:
+            filled["hours_before"] = self.limit(rule.limits[separate.drug_then_magnesium])
+            filled["hours_after"] = self.limit(rule.limits[separate.magnesium_then_drug])
+        return filled
+
+    def _lab(self, name: str, hit: LabHit) -> dict[str, str]:
+        moment = hit.lab.time
+        return {
+            f"{name}.value": self.lab_value(hit.lab),
+            f"{name}.age": self.age(moment) if moment else "",
+            f"{name}.date": self.when(moment) if moment else "",
+            f"{name}.limit": self.lab_limit(hit),
+        }
+
+    def foods(self, gap: Decimal) -> str:
+        """Up to three foods, one serving each, richest first among those that do not overshoot the gap by far."""
+        kidney = self.context.kidney
+        careful = not isinstance(kidney, Reason)
+        listed = [food for food in self.library.foods.values() if not (careful and food.kidney_caution)]
+        fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
+        best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]
+        unit = self.unit_word("mg")
+        return joined(f"{food.name}, {food.serving} ({number(food.magnesium)} {unit})" for food in best)
+
+    def reason(self, reason: Reason) -> str:
+        """Why something was not checked, in a short phrase."""
+        template = self.library.wording.reasons[reason.code]
+        return fill(template, {
+            "what": self._what(reason.what),
+            "days": str(reason.days) if reason.days is not None else "",
+            "date": self.when(reason.time) if reason.time else "",
+            "problem": reason.problem,
+        })  # fmt: skip
+
+    def _what(self, name: str) -> str:
+        if name in self.library.terminology:
+            return self._lower(self.library.title(name))
+        return self.library.wording.inputs.get(name, name.replace("_", " "))
+
+
+def sentence(text: str) -> str:
+    """With a capital at its start: a placeholder may have put a drug's name there."""
+    return text[:1].upper() + text[1:]
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Fixed placeholders only: no attribute, index or format of `str.format` is interpreted."""
+    return PLACEHOLDER.sub(lambda found: values.get(found.group(1), ""), template)
+
+
+# Characters that could make EHR text look like something else: controls, bidi overrides, zero-width.
+_PRINTABLE = set(string.printable) - set("\t\n\r\x0b\x0c")
+
+
+def inert(text: str, limit: int = 80) -> str:
+    """EHR text as an inert Markdown code span: no HTML, link, image or bidi trick survives in any renderer."""
+    kept = "".join(char for char in text if char in _PRINTABLE or (char.isalpha() and char.isprintable()))
+    kept = kept.replace("`", "'").replace("<", "(").replace(">", ")").replace("|", "/").strip()
+    if len(kept) > limit:
+        kept = kept[: limit - 1] + "…"
+    return f"`{kept}`" if kept else ""
+
+
+def json_value(value: Any) -> Any:
+    """Decimals as JSON numbers that read as the laboratory wrote them."""
+    return float(value) if isinstance(value, Decimal) else value

@@ -1,0 +1,89 @@
+"""Errors on the wire: every non-2xx answer is an OperationOutcome that names the place and echoes no value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+FHIR_JSON = "application/fhir+json"
+
+# HTTP status -> FHIR issue type (http://hl7.org/fhir/issue-type).
+ISSUE_TYPES = {400: "invalid", 401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported",
+               412: "incomplete", 413: "too-long", 415: "not-supported", 429: "throttled", 500: "exception",
+               503: "transient"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One issue of an OperationOutcome: our own words and the place (a path into the request, no value)."""
+
+    text: str
+    expression: Sequence[str] = ()
+    code: str = ""
+    severity: str = "error"
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """Raised anywhere below a route; the error handler renders it. `issues` are shown all at once."""
+
+    status: int
+    issues: Sequence[Issue]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, status: int, text: str, *expression: str, code: str = "", headers: Mapping[str, str] | None = None
+    ) -> Problem:
+        """A problem with one issue."""
+        return cls(status, (Issue(text, expression, code),), headers or {})
+
+
+def outcome_response(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None) -> Response:
+    """An OperationOutcome as a response that nobody may cache."""
+    body = {
+        "resourceType": "OperationOutcome",
+        "issue": [
+            {
+                "severity": issue.severity,
+                "code": issue.code or ISSUE_TYPES.get(status, "processing"),
+                "details": {"text": issue.text},
+                **({"expression": list(issue.expression)} if issue.expression else {}),
+            }
+            for issue in issues
+        ],
+    }
+    response = Response(orjson.dumps(body), status, content_type=FHIR_JSON)
+    response.headers["Cache-Control"] = "no-store"
+    for name, value in (headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def install_error_handlers(app: Flask) -> None:
+    """Problems, and the framework's own HTTP errors, become OperationOutcomes."""
+
+    @app.errorhandler(Problem)
+    def _problem(problem: Problem) -> Response:
+        return outcome_response(problem.status, problem.issues, problem.headers)
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response:
+        status = error.code or 500
+        words = {
+            400: "The request cannot be read.",
+            404: "There is nothing at this address.",
+            405: "This address does not answer this method.",
+            413: "The request body is larger than this service reads.",
+            415: "Send JSON with Content-Type: application/json.",
+        }
+        headers = {}
+        allowed = getattr(error, "valid_methods", None)
+        if status == 405 and allowed:
+            headers["Allow"] = ", ".join(sorted(allowed))
+        text = words.get(status, "The request could not be answered.")
+        return outcome_response(status, [Issue(text)], headers)

@@ -1,0 +1,235 @@
+"""POST /cds-services/<id>/feedback (C47-C53): what a clinician did with a card, stored before it is
+acknowledged.
+
+The specification gives this answer no body, and an empty object is forbidden (C2): it is 200 with nothing in
+it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal, Self
+
+import orjson
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from cds_service.hooks.errors import Issue, Problem
+from cds_service.hooks.request import read_body
+from cds_service.store import FeedbackItem, Store, StoreUnavailable
+
+MAX_BYTES: Final = 1_048_576
+MAX_ITEMS: Final = 500
+_MAX_TOLD: Final = 20  # faults named in one answer
+_RETRY_AFTER: Final = "5"
+
+# RFC 3339 section 5.6: a full date, a full time with its offset, T and Z in either case, any number of
+# decimals.
+_RFC3339: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,20}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
+
+
+def read_moment(value: object) -> datetime:
+    """An RFC 3339 time as an aware datetime in UTC, to the microsecond. ValueError, in our words, for
+    anything else.
+
+    A leap second is the first moment of the next minute.
+    """
+    found = _RFC3339.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("must be a date and time with seconds and offset, such as 2026-01-31T09:30:00Z")
+    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
+    leap = second == "60"
+    if int(offset_hours or 0) > 23 or int(offset_minutes or 0) > 59:
+        raise ValueError("has an offset that does not exist")
+    offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
+    try:
+        moment = datetime(
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            59 if leap else int(second),
+            0 if leap else int((fraction or "").ljust(6, "0")[:6]),
+            tzinfo=UTC,
+        )
+        return moment + timedelta(seconds=leap) + (offset if sign == "-" else -offset)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a moment that exists") from None
+
+
+def _clean(value: object) -> object:
+    """Text without NUL characters, which say nothing and which PostgreSQL cannot hold."""
+    return value.replace("\0", "") if isinstance(value, str) else value
+
+
+_Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
+_Code = Annotated[str, BeforeValidator(_clean), StringConstraints(min_length=1, max_length=200)]
+_System = Annotated[str, BeforeValidator(_clean), StringConstraints(min_length=1, max_length=400)]
+_Comment = Annotated[str, BeforeValidator(_clean), StringConstraints(strip_whitespace=True)]
+
+
+class AcceptedSuggestion(BaseModel):
+    """The `uuid` of a suggestion that was taken."""
+
+    id: _Id
+
+
+class ReasonCoding(BaseModel):
+    """The reason chosen. Its `display` is not read: the words kept are those of the card."""
+
+    code: _Code
+    system: _System | None = None
+
+
+class OverrideReason(BaseModel):
+    """Why a card was dismissed: a reason, a comment, or both (C50)."""
+
+    reason: ReasonCoding | None = None
+    userComment: _Comment | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.reason is None and not self.userComment:
+            raise ValueError("must have a reason or a userComment")
+        return self
+
+
+class Feedback(BaseModel):
+    """One item. Members not named here are extensions and are not read."""
+
+    card: _Id
+    outcome: Literal["accepted", "overridden"]
+    outcomeTimestamp: Annotated[datetime, BeforeValidator(read_moment)]
+    acceptedSuggestions: Annotated[list[AcceptedSuggestion], Field(max_length=100)] | None = None
+    overrideReason: OverrideReason | None = None
+
+
+class FeedbackRequest(BaseModel):
+    """The body."""
+
+    feedback: list[Feedback]
+
+
+def feedback_blueprint(
+    store: Store,
+    services: Collection[str],
+    *,
+    client: Callable[[], str],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    tolerant: Collection[str] = (),
+    max_bytes: int = MAX_BYTES,
+) -> Blueprint:
+    """The feedback endpoint of every service in `services` (ids).
+
+    `client` is called first in each call and gives the id of the authenticated client, or raises the Problem
+    that refuses it (C53). In the services named in `tolerant`, an acceptance may leave out which suggestion
+    was accepted. Problems raised: 400 body or item not valid, 404 no such service, 413 too large, 415 not
+    JSON, 503 with Retry-After when it could not be stored. The whole body is stored or none of it.
+    """
+    blueprint = Blueprint("feedback", __name__)
+
+    @blueprint.post("/cds-services/<service_id>/feedback")
+    def receive(service_id: str) -> Response:
+        sender = client()
+        if service_id not in services:
+            raise Problem.of(404, "There is no CDS service with this id.")
+        request.max_content_length = max_bytes
+        body = _read_items(read_body(request))
+        if service_id not in tolerant:
+            _demand_suggestions(body)
+        received = now()
+        items = [_item(entry, service_id, sender, received) for entry in body]
+        try:
+            store.record_feedback(items)
+        except StoreUnavailable as error:
+            text = "The feedback could not be stored now. Nothing of it was kept: send it again later."
+            raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
+        response = Response(status=200)
+        del response.headers["Content-Type"]
+        return response
+
+    return blueprint
+
+
+def _read_items(raw: bytes) -> list[Feedback]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        text = f"The body is not JSON (character {error.pos})."
+        raise Problem.of(400, text, code="structure") from error
+    # Counted before it is looked into, so that a huge array costs nothing.
+    listed = body.get("feedback") if isinstance(body, dict) else None
+    if not isinstance(listed, list) or not listed:
+        text = "The body must be an object with an array `feedback` that has at least one item."
+        raise Problem.of(400, text, "feedback", code="structure")
+    if len(listed) > MAX_ITEMS:
+        raise Problem.of(413, f"More than {MAX_ITEMS} items. Send them in parts.", "feedback")
+    try:
+        return FeedbackRequest.model_validate(body).feedback
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        raise Problem(400, [_issue(fault) for fault in faults[:_MAX_TOLD]]) from error
+
+
+def _demand_suggestions(items: Sequence[Feedback]) -> None:
+    places = [
+        f"feedback[{index}].acceptedSuggestions"
+        for index, item in enumerate(items)
+        if item.outcome == "accepted" and not item.acceptedSuggestions
+    ]
+    if places:
+        text = "acceptedSuggestions is required when the outcome is accepted."
+        raise Problem(400, [Issue(text, (place,), "required") for place in places[:_MAX_TOLD]])
+
+
+def _item(entry: Feedback, service: str, client: str, received: datetime) -> FeedbackItem:
+    suggestions = entry.acceptedSuggestions if entry.outcome == "accepted" else None
+    why = entry.overrideReason
+    reason = why.reason if why is not None else None
+    return FeedbackItem(
+        service=service,
+        client=client,
+        card=entry.card,
+        outcome=entry.outcome,
+        outcome_at=entry.outcomeTimestamp,
+        received_at=received,
+        suggestions=tuple(suggestion.id for suggestion in suggestions or ()),
+        reason_code=reason.code if reason is not None else None,
+        reason_system=reason.system if reason is not None else None,
+        comment=(why.userComment or None) if why is not None else None,
+    )
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """`feedback[3].overrideReason.reason`. Made of our own names and of indexes only, never of the client's
+    text.
+    """
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+_WORDS: Final = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "string_too_short": "must not be empty",
+    "string_too_long": "is too long",
+    "string_pattern_mismatch": "holds characters that an identifier cannot have",
+    "literal_error": "must be accepted or overridden",
+    "list_type": "must be an array",
+    "too_long": "has too many items",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+def _issue(fault: ErrorDetails) -> Issue:
+    """What is wrong and where, never with the value: a value may be a patient's."""
+    own = fault.get("ctx", {}).get("error")
+    words = str(own) if isinstance(own, ValueError) else _WORDS.get(fault["type"], "is not valid")
+    place = _place(fault["loc"])
+    return Issue(f"{place} {words}.", (place,), "required" if fault["type"] == "missing" else "value")

@@ -1,0 +1,77 @@
+"""A FHIR Bundle of one patient as the hook requests that an EHR would have sent for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import orjson
+
+from cds_service.fhir import Need
+
+Entry = dict[str, Any]
+
+
+class NotOnePatient(ValueError):
+    """The Bundle holds no Patient, or more than one."""
+
+
+def is_hook_request(document: object) -> bool:
+    """Whether a JSON document looks like a CDS Hooks call rather than FHIR."""
+    return isinstance(document, dict) and "hook" in document and "context" in document
+
+
+def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) -> dict[str, Any]:
+    """The call of `hook` for the one patient in `bundle`, with a complete prefetch. Raises NotOnePatient."""
+    entries = [entry for entry in bundle.get("entry") or [] if isinstance(entry, dict)]
+    resources = [entry for entry in entries if isinstance(entry.get("resource"), dict)]
+    patients = [entry for entry in resources if entry["resource"].get("resourceType") == "Patient"]
+    if len(patients) != 1:
+        raise NotOnePatient(f"the Bundle holds {len(patients)} Patient resources; it needs one")
+    patient = patients[0]["resource"]
+    drafts = [entry for entry in resources if _is_draft(entry["resource"])]
+    kept = [entry for entry in resources if not _is_draft(entry["resource"])]
+    prefetch: dict[str, Any] = {}
+    for need in needs:
+        if need.resource_type == "Patient":
+            prefetch[need.key] = patient
+            continue
+        found = [entry for entry in kept if _wanted(entry["resource"], need)]
+        if need.resource_type.startswith("Medication"):
+            found += [entry for entry in kept if entry["resource"].get("resourceType") == "Medication"]
+        prefetch[need.key] = {"resourceType": "Bundle", "type": "searchset", "entry": found}
+    context: dict[str, Any] = {"userId": "Practitioner/example", "patientId": patient.get("id", "")}
+    if hook != "patient-view":
+        context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": drafts}
+    if hook == "order-select":
+        context["selections"] = [
+            f"{entry['resource']['resourceType']}/{entry['resource'].get('id', '')}" for entry in drafts
+        ]
+    return {"hook": hook, "hookInstance": str(uuid4()), "context": context, "prefetch": prefetch}
+
+
+def _is_draft(resource: Mapping[str, Any]) -> bool:
+    return resource.get("status") == "draft" and str(resource.get("resourceType", "")).endswith("Request")
+
+
+def _wanted(resource: Mapping[str, Any], need: Need) -> bool:
+    """What the search of the need's template would have found."""
+    if resource.get("resourceType") != need.resource_type:
+        return False
+    asked = parse_qs(urlsplit(need.template).query)
+    if statuses := asked.get("status"):
+        return resource.get("status") in statuses[0].split(",")
+    if codes := asked.get("code"):
+        wanted = set(codes[0].split(","))
+        concept = resource.get("code")
+        codings = concept.get("coding") if isinstance(concept, dict) else None
+        found = {f"{c.get('system')}|{c.get('code')}" for c in codings or [] if isinstance(c, dict)}
+        return bool(found & wanted)
+    return True
+
+
+def dumps(document: object) -> bytes:
+    """JSON bytes of a request."""
+    return orjson.dumps(document)

@@ -1,0 +1,90 @@
+"""A page's trigger in plain words, so that a clinician can review the logic without reading YAML."""
+
+from __future__ import annotations
+
+from cds_service.content.library import Library
+from cds_service.content.pages import (
+    AgeTest,
+    ConditionTest,
+    DailyMagnesiumTest,
+    IntakeTest,
+    KidneyTest,
+    LabTest,
+    MedicationTest,
+    NoRecentLabTest,
+    Page,
+    PregnancyTest,
+    ReasonTest,
+    SexTest,
+)
+
+COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
+
+
+def in_words(page: Page, library: Library) -> list[tuple[str, list[str]]]:
+    """Headed lists: what all, any or none of must hold, and whom the page is for."""
+    label = {name: item.label for name, item in {**library.shared_thresholds, **page.thresholds}.items()}
+    parts: list[tuple[str, list[str]]] = []
+    scope = page.applies_to
+    scopes = [f"age at least: {label[scope.age_at_least]}"] if scope.age_at_least else []
+    scopes += [f"age below: {label[scope.age_below]}"] if scope.age_below else []
+    if scope.recent_result:
+        scopes.append(f"a {library.title(scope.recent_result.lab)} result within {label[scope.recent_result.within]}")
+    scopes += ["not in a recorded pregnancy"] if scope.not_pregnant else []
+    scopes += [f"not with {library.title(name)}" for name in (*scope.unless_medication, *scope.unless_condition)]
+    if scopes:
+        parts.append(("Written for", scopes))
+    if page.separate:
+        drug = library.title(page.separate.drug)
+        parts.append(("Fires when", [
+            f"oral magnesium and oral {drug} are both ordered, at least one of them being ordered now "
+            "(or, when a chart is opened, both active)",
+            "the orders do not already keep the doses apart by clock times or by an instruction",
+        ]))  # fmt: skip
+    if page.avoid:
+        parts.append(("Fires when", [f"oral magnesium and oral {library.title(page.avoid.drug)} are both ordered"]))
+    if page.when:
+        for head, tests in (("All of", page.when.all), ("Any of", page.when.any), ("None of", page.when.none)):
+            if tests:
+                parts.append((head, [_words(test, label, library) for test in tests]))
+    return parts
+
+
+def _words(test: object, label: dict[str, str], library: Library) -> str:
+    def titles(names: list[str]) -> str:
+        return " or ".join(library.title(name) for name in names)
+
+    match test:
+        case LabTest():
+            limits = [f"{words} {label[name]}" for word, words in COMPARISONS.items() if (name := getattr(test, word))]
+            first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
+            return f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, within {label[test.within]}"
+        case NoRecentLabTest():
+            return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
+        case ConditionTest():
+            return f"an active condition: {titles(test.condition)}"
+        case MedicationTest():
+            status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
+            return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
+        case AgeTest():
+            return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
+        case SexTest():
+            return f"recorded sex: {test.sex}"
+        case PregnancyTest():
+            return "recorded pregnancy" if test.pregnant is not None else "recorded lactation"
+        case KidneyTest():
+            if test.kidney.get("unknown"):
+                return f"no eGFR, reported or computed, within {label[test.within]}"
+            limits = [
+                f"{COMPARISONS[word]} {label[str(name)]}" for word, name in test.kidney.items() if word != "unknown"
+            ]
+            return f"eGFR (reported, or computed by CKD-EPI 2021) {' and '.join(limits)}, within {label[test.within]}"
+        case DailyMagnesiumTest():
+            name = test.daily_magnesium["above"]
+            limit = "the upper level for the age" if name == "upper_level_for_age" else label[name]
+            return f"elemental magnesium a day from all oral products above {limit}"
+        case IntakeTest():
+            return f"documented dietary magnesium below the recommended allowance, within {label[test.within]}"
+        case ReasonTest():
+            return f"magnesium is being ordered for: {titles(test.reason)}"
+    raise TypeError(f"no words for {type(test).__name__}")

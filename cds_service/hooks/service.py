@@ -1,0 +1,234 @@
+"""Discovery and the service calls: a hook request in, advisory cards out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, g, request
+
+from cds_service.content.current import CurrentRulebook
+from cds_service.content.rulebook import Rulebook
+from cds_service.fhir import (
+    Chart,
+    FhirServer,
+    IdentityMismatch,
+    Need,
+    UnreadableInput,
+    UnsupportedFhirVersion,
+    Vocabulary,
+    read_chart,
+)
+from cds_service.hooks.cards import EXTENSION, Shown, build_cards
+from cds_service.hooks.display import Display
+from cds_service.hooks.errors import Issue, Problem
+from cds_service.hooks.prefetch import needs_of
+from cds_service.hooks.request import HookRequest, parse_call, read_body
+from cds_service.hooks.suggestions import sources_cited
+from cds_service.rules.evaluate import Evaluation, evaluate
+from cds_service.settings import Settings
+from cds_service.store import Reason, ShownCard, Store
+
+log = logging.getLogger(__name__)
+SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
+# An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
+SITTING = timedelta(minutes=15)
+MAX_REREADS = 8
+
+
+@dataclass(frozen=True)
+class Advisor:
+    """Everything that a call needs, put together once."""
+
+    settings: Settings
+    current: CurrentRulebook
+    vocabulary: Vocabulary
+    store: Store
+    version: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    server_for: Callable[[HookRequest], FhirServer | None] = lambda _: None
+
+    def needs(self, service: str, rulebook: Rulebook) -> Mapping[str, Need]:
+        """The inputs of a service under the rulebook in force."""
+        pages = [rule.loaded.page for rule in rulebook.of_service(service)]
+        return needs_of(pages, rulebook.library, rulebook.not_available)
+
+    def read(self, call: HookRequest, needs: Mapping[str, Need], rulebook: Rulebook, now: datetime) -> Chart:
+        """The chart of the call. Raises Problem 400 and 412."""
+        context = call.envelope.context
+        try:
+            return read_chart(
+                patient_id=context.patientId,
+                needs=list(needs.values()),
+                prefetch=call.prefetch,
+                draft_orders=call.draft_orders,
+                selections=context.selections,
+                vocabulary=self.vocabulary,
+                now=now,
+                server=self.server_for(call),
+                not_available=rulebook.not_available,
+                validate_all=self.settings.validate_all,
+                fhir_version=call.fhir_version,
+            )
+        except IdentityMismatch as error:
+            log.warning("identity mismatch at %s", error.where)
+            raise Problem.of(
+                412,
+                "This belongs to another patient than context.patientId, so nothing was evaluated.",
+                error.where,
+                code="conflict",
+            ) from None
+        except UnsupportedFhirVersion as error:
+            text = f"This is FHIR {error.version}; the service reads R4 (4.0, 4.3) and R5."
+            raise Problem.of(400, text, error.where, code="not-supported") from None
+        except UnreadableInput as error:
+            raise Problem.of(400, f"Cannot be read: {error.reason}.", error.where, code="structure") from None
+
+    def evaluate(self, chart: Chart, rulebook: Rulebook, service: str) -> tuple[Chart, Evaluation]:
+        """Evaluate, then validate what the findings cite; a resource that fails is taken out and all is tried again."""
+        evaluation = evaluate(chart.facts, rulebook, service)
+        for _ in range(MAX_REREADS):
+            broken = chart.invalid(sources_cited(evaluation.of("fired")))
+            if not broken:
+                break
+            log.warning("%d cited resources are not valid FHIR and were left out", len(broken))
+            chart = chart.without(broken)
+            evaluation = evaluate(chart.facts, rulebook, service)
+        return chart, evaluation
+
+    def silenced(self, shown: list[Shown], client: str, patient: str, now: datetime) -> list[Shown]:
+        """Cards whose suggestion was accepted for the same finding in this sitting are not shown again."""
+        wanted = {index: self.hashes(item, client, patient) for index, item in enumerate(shown) if item.suggestion_ids}
+        past = self.store.past_outcomes(list(wanted.values()), now - SITTING)
+        return [
+            item
+            for index, item in enumerate(shown)
+            if index not in wanted or (found := past.get(wanted[index])) is None or found.outcome != "accepted"
+        ]
+
+    def hashes(self, item: Shown, client: str, patient: str) -> tuple[str, str]:
+        """Keyed hashes of the patient under the leading page, and of the finding."""
+        return self.store.subject_hash(client, patient, item.pages[0]), self.store.finding_hash([item.finding])
+
+    def record(
+        self, shown: list[Shown], service: str, hook: str, client: str, patient: str, rulebook: Rulebook
+    ) -> None:
+        """Write down what is about to be shown: no patient data."""
+        rules, records = rulebook.rules, []
+        for item in shown:
+            subject, finding = self.hashes(item, client, patient)
+            page = item.pages[0]
+            records.append(ShownCard(
+                card=item.card["uuid"], page=page,
+                page_version=rules[page].loaded.version if page in rules else "",
+                service=service, hook=hook, indicator=item.card["indicator"], client=client, shown_at=self.now(),
+                software_version=self.version, content_version=rulebook.library.digest,
+                site_revision=rulebook.site_digest, subject_hash=subject, finding_hash=finding,
+                suggestions=item.suggestion_ids,
+                override_reasons=tuple(
+                    Reason(one["code"], one["system"], one["display"]) for one in item.card.get("overrideReasons", ())
+                ),
+            ))  # fmt: skip
+        self.store.record_shown(records)
+
+
+def base_url(settings: Settings) -> str:
+    """The URL under which browsers reach us: configured, or (dev only) as called."""
+    return settings.public_url or request.host_url.rstrip("/")
+
+
+def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
+    """GET /cds-services and POST /cds-services/<id>. `client` names the caller or raises the Problem of refusal."""
+    blueprint = Blueprint("services", __name__)
+
+    @blueprint.get("/cds-services")
+    def discovery() -> Response:
+        client()
+        rulebook = advisor.current.on(advisor.now().date())
+        services = [
+            {
+                "hook": service.hook,
+                "title": service.title,
+                "description": service.description.strip(),
+                "id": name,
+                "version": SPECIFICATION,
+                "hookVersion": service.hook_version,
+                "prefetch": {key: need.template for key, need in advisor.needs(name, rulebook).items()},
+                "usageRequirements": service.usage_requirements.strip(),
+                "extension": {EXTENSION: {"serviceVersion": advisor.version, "content": rulebook.library.digest}},
+            }
+            for name, service in rulebook.library.services.items()
+        ]
+        return _json({"services": services})
+
+    @blueprint.post("/cds-services/<service_id>")
+    def call(service_id: str) -> Response:
+        caller = client()
+        library = advisor.current.library
+        if service_id not in library.services:
+            known = ", ".join(library.services)
+            raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
+        g.service = service_id
+        hook = library.services[service_id].hook
+        asked = parse_call(read_body(request), hook)
+        patient = asked.envelope.context.patientId
+        now = advisor.now()
+        rulebook = advisor.current.on(now.date())
+        chart = advisor.read(asked, advisor.needs(service_id, rulebook), rulebook, now)
+        chart, evaluation = advisor.evaluate(chart, rulebook, service_id)
+        _refuse_incomplete(advisor.settings, evaluation, Display(rulebook, evaluation.context))
+        display = Display(rulebook, evaluation.context)
+        shown = build_cards(evaluation, chart, display, base_url(advisor.settings), advisor.settings.dev)
+        shown = advisor.silenced(shown, caller, patient, now)
+        advisor.record(shown, service_id, hook, caller, patient, rulebook)
+        g.summary = _summary(evaluation, shown)
+        body = {"cards": [item.card for item in shown], "extension": {EXTENSION: outcomes(evaluation, display)}}
+        return _json(body)
+
+    return blueprint
+
+
+def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
+    """The outcome of every page, with the reason where it was not evaluated or does not apply."""
+    listed = []
+    for outcome in evaluation.outcomes:
+        item: dict[str, Any] = {"page": outcome.page, "outcome": outcome.kind}
+        if outcome.reasons:
+            item["reason"] = "; ".join(dict.fromkeys(display.reason(reason) for reason in outcome.reasons))
+        listed.append(item)
+    found: dict[str, Any] = {"outcomes": listed}
+    inputs = {key: availability.state for key, availability in sorted(evaluation.context.facts.inputs.items())}
+    if inputs:
+        found["inputs"] = inputs
+    if evaluation.context.facts.repairs:
+        found["repairs"] = dict(evaluation.context.facts.repairs)
+    return found
+
+
+def _refuse_incomplete(settings: Settings, evaluation: Evaluation, display: Display) -> None:
+    """412 instead of the not-evaluated card, where the client asked for it and nothing fired."""
+    if settings.on_incomplete != "412" or evaluation.of("fired"):
+        return
+    missing = evaluation.of("not_evaluated")
+    if missing:
+        reasons = dict.fromkeys(display.reason(reason) for outcome in missing for reason in outcome.reasons)
+        raise Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in reasons])
+
+
+def _summary(evaluation: Evaluation, shown: list[Shown]) -> dict[str, Any]:
+    return {
+        "cards": len(shown),
+        "fired": len(evaluation.of("fired")),
+        "not_evaluated": len(evaluation.of("not_evaluated")),
+        "unreadable": sum(a.unreadable for a in evaluation.context.facts.inputs.values()),
+    }
+
+
+def _json(body: dict[str, Any]) -> Response:
+    response = Response(orjson.dumps(body), 200, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,217 @@
+"""PatientFacts: what is true of one patient in one call.
+
+Frozen and typed; knows no FHIR, no clock and no clinical content. `fhir` builds it, `rules` reads it.
+Text that came from the EHR is kept only in fields named `name` and `text`; it is untrusted and is made inert
+before it reaches a card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """The FHIR resource that a fact came from, e.g. Source("Observation", "mg-1")."""
+
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.id}"
+
+
+KeyState = Literal["given", "empty", "fetched", "incomplete", "absent", "failed", "not_available"]
+"""given: in the prefetch. empty: searched and none there (null or an empty searchset). fetched: read from the FHIR
+server. incomplete: some entries are missing. absent: not sent and could not be fetched. failed: an OperationOutcome,
+an unreadable body or a refused read. not_available: the site says that this EHR has no such data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What is known about one input (a prefetch key, or `draft_orders`).
+
+    `unreadable` counts resources in it that could not be read; `reason` is our own words, never the EHR's.
+    `newest_first` is true when the entries of an incomplete searchset were in descending order of time, so that
+    its first entry really is the latest.
+    """
+
+    state: KeyState
+    reason: str = ""
+    unreadable: int = 0
+    newest_first: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Everything was seen, so that the absence of a thing in it means something."""
+        return self.state in ("given", "empty", "fetched", "not_available") and self.unreadable == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with its unit in UCUM, as reported."""
+
+    value: Decimal
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Age in completed years (None: unknown), administrative sex, pregnancy and lactation where recorded."""
+
+    source: Source | None = None
+    age_years: int | None = None
+    age_days: int | None = None
+    sex: Literal["male", "female"] | None = None
+    pregnant: bool | None = None
+    pregnant_source: Source | None = None
+    lactating: bool | None = None
+    lactating_source: Source | None = None
+    encounter_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A problem on the list. `concepts` are the ids of the terminology pages that its codes belong to.
+
+    Only active, unrefuted conditions become facts. `provisional` says that it is not confirmed.
+    """
+
+    source: Source
+    concepts: frozenset[str]
+    provisional: bool = False
+    recorded: date | None = None
+
+
+Interpretation = Literal["LL", "L", "N", "H", "HH"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """One laboratory result, in the canonical unit of its terminology page.
+
+    `value` is None where the result cannot be used; `problem` then says why in our own words. `comparator` is FHIR's
+    (`<`, `<=`, `>=`, `>`). `low` and `high` are the reporting laboratory's own reference range, converted.
+    `reported` is what the laboratory sent. `trouble` holds specimen trouble: haemolysed, contaminated.
+    """
+
+    source: Source
+    concept: str
+    time: datetime | None
+    time_is_date_only: bool = False
+    value: Decimal | None = None
+    comparator: str | None = None
+    unit: str = ""
+    reported: Quantity | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    interpretation: Interpretation | None = None
+    trouble: frozenset[str] = frozenset()
+    status: str = "final"
+    code: str = ""
+    problem: str = ""
+
+
+Route = Literal[
+    "oral", "enteral", "intravenous", "injection", "topical", "transdermal", "ophthalmic", "otic", "nasal",
+    "inhaled", "rectal", "vaginal", "other", "unknown",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Dosage:
+    """One dosage instruction, from FHIR Timing.
+
+    `when` holds (event code, offset in minutes). `days` holds FHIR day codes (mon..sun). `start` and `end` come from
+    boundsPeriod or boundsDuration. `kept_apart_from` holds the drug concepts that our own instruction in this order
+    already names. `problem` says in our own words what could not be read.
+    """
+
+    sequence: int | None = None
+    times: tuple[time, ...] = ()
+    when: tuple[tuple[str, int], ...] = ()
+    code: str | None = None
+    frequency: int | None = None
+    frequency_max: int | None = None
+    period: Decimal | None = None
+    period_max: Decimal | None = None
+    period_unit: str | None = None
+    days: tuple[str, ...] = ()
+    start: date | None = None
+    end: date | None = None
+    as_needed: bool = False
+    amount: Quantity | None = None
+    amount_high: Quantity | None = None
+    text: str = ""
+    kept_apart_from: frozenset[str] = frozenset()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What one dose unit of a product holds: an ingredient (drug concept id) and its strength.
+
+    `per` is "unit" (one tablet, capsule, sachet) or a UCUM volume such as "mL", with `per_value` of it.
+    """
+
+    drug: str
+    strength: Quantity | None
+    per: str = "unit"
+    per_value: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Medication:
+    """A drug that is ordered, stated or drafted.
+
+    `drugs` are the ids of the terminology pages that it belongs to, drug classes included. It is empty when nothing
+    was recognised and when code and text disagree (`conflict`). `name` is the EHR's own text (untrusted).
+    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.
+    """
+
+    source: Source
+    status: Literal["active", "draft"]
+    name: str
+    drugs: frozenset[str] = frozenset()
+    identified_by: Literal["code", "name", "none"] = "none"
+    conflict: bool = False
+    route: Route = "unknown"
+    form: str | None = None
+    components: tuple[Component, ...] = ()
+    dosages: tuple[Dosage, ...] = ()
+    reasons: frozenset[str] = frozenset()
+    authored: date | None = None
+    selected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A documented dietary magnesium intake, mg of elemental magnesium a day, with its uncertainty where given."""
+
+    source: Source
+    mg_per_day: Decimal | None
+    time: datetime | None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientFacts:
+    """All that the rules may know. `inputs` maps every input key to its Availability.
+
+    `labs` are newest first by concept. `repairs` counts, by name, what was mended in what the EHR sent.
+    """
+
+    now: datetime
+    person: Person = field(default_factory=Person)
+    conditions: tuple[Condition, ...] = ()
+    medications: tuple[Medication, ...] = ()
+    labs: Mapping[str, tuple[Lab, ...]] = field(default_factory=dict)
+    intakes: tuple[Intake, ...] = ()
+    inputs: Mapping[str, Availability] = field(default_factory=dict)
+    repairs: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,154 @@
+"""Why there is no plan, and what could be done instead, in the order in which it is offered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+
+from cds_service.planner.model import (
+    DAY,
+    Alternative,
+    DrugTimes,
+    Move,
+    PlanRequest,
+    TimesWeek,
+    Week,
+)
+from cds_service.planner.solve import has_room, room_by_day, solve, solve_days
+
+
+def blockers(request: PlanRequest) -> tuple[str, ...]:
+    """The concept ids of a smallest set of drugs that leaves no room: take one away, and the rest leave room.
+
+    Drugs to avoid each block alone; then all of them are named and no other. () where nothing blocks, or
+    where not even a day without other drugs has room.
+    """
+    avoided = tuple(dict.fromkeys(drug.drug for drug in request.drugs if _avoid(drug)))
+    if avoided:
+        return avoided
+    doses, schedule = request.doses_per_day, request.schedule
+    if not has_room((), doses, schedule):
+        return ()
+    kept = [drug for drug in request.drugs if drug.windowed]
+    if has_room(kept, doses, schedule):
+        return ()
+    for drug in reversed(tuple(kept)):
+        without = [other for other in kept if other is not drug]
+        if not has_room(without, doses, schedule):
+            kept = without
+    return tuple(dict.fromkeys(drug.drug for drug in kept))
+
+
+def alternatives(request: PlanRequest) -> tuple[Alternative, ...]:
+    """What to do where no plan exists: fewer doses, a flexible dose moved, a course waited out, no magnesium
+    now."""
+    found: list[Alternative] = []
+    if not any(_avoid(drug) for drug in request.drugs):
+        found.extend(_fewer_doses(request))
+        found.extend(_moves(request))
+    found.extend(_wait(request))
+    found.append(Alternative(kind="no_magnesium_now"))
+    return tuple(found)
+
+
+def _avoid(drug: DrugTimes) -> bool:
+    return drug.interval is not None and drug.interval.avoid
+
+
+def _fewer_doses(request: PlanRequest) -> Iterator[Alternative]:
+    """The most doses that fit every day; if not even one does, the days on which one fits."""
+    for doses in range(request.doses_per_day - 1, 0, -1):
+        if week := solve(replace(request, doses_per_day=doses)):
+            yield Alternative(kind="fewer_doses", doses_per_day=doses, week=week)
+            return
+    for doses in range(request.doses_per_day, 0, -1):
+        room = room_by_day(request.drugs, doses, request.schedule)
+        if any(room):
+            week = solve_days(replace(request, doses_per_day=doses), [day for day in range(7) if room[day]])
+            yield Alternative(kind="fewer_doses", doses_per_day=doses, week=week)
+            return
+
+
+def _moves(request: PlanRequest) -> Iterator[Alternative]:
+    """For each drug without which there would be room and whose times the order leaves open: the least move
+    that makes room. A drug taken once a day moves within the waking day, another as a whole and not far."""
+    doses, schedule = request.doses_per_day, request.schedule
+    options: list[tuple[int, int, Alternative]] = []
+    for place, drug in enumerate(request.drugs):
+        others = request.drugs[:place] + request.drugs[place + 1 :]
+        if not drug.windowed or not _movable(drug) or not has_room(others, doses, schedule):
+            continue
+        once = all(len(day) <= 1 for day in drug.week)
+        furthest = schedule.waking_length if once else schedule.longest_move
+        for shift in _shifts(furthest, schedule.grid):
+            week = _shifted(drug.week, shift)
+            awake = all(
+                schedule.awake(new.minute) or not schedule.awake(old.minute)
+                for before, after in zip(drug.week, week, strict=True)
+                for old, new in zip(before, after, strict=True)
+            )
+            moved = (*request.drugs[:place], replace(drug, week=week), *request.drugs[place + 1 :])
+            if awake and has_room(moved, doses, schedule) and (plan := solve(replace(request, drugs=moved))):
+                minutes = sorted({dose.minute for day in drug.week for dose in day})
+                moves = tuple(Move(drug.drug, drug.label, old, (old + shift) % DAY) for old in minutes)
+                options.append((abs(shift), place, Alternative("move_dose", doses, plan, moves, (drug.drug,))))
+                break
+    yield from (option for _, _, option in sorted(options, key=lambda row: row[:2]))
+
+
+def _movable(drug: DrugTimes) -> bool:
+    return all(dose.movable for day in drug.week for dose in day)
+
+
+def _shifts(furthest: int, grid: int) -> Iterator[int]:
+    """-15, 15, -30, 30, ... up to the furthest, nearest first."""
+    for step in range(grid, furthest + 1, grid):
+        yield from (-step, step)
+
+
+def _shifted(week: Week, shift: int) -> Week:
+    """The same doses at another time of the same day; one that would cross midnight stays on its weekday's
+    name."""
+    return tuple(tuple(replace(dose, minute=(dose.minute + shift) % DAY) for dose in day) for day in week)
+
+
+def _wait(request: PlanRequest) -> Iterator[Alternative]:
+    """The first day on which enough short courses are over for a plan."""
+    latest = request.today + timedelta(days=request.schedule.short_course)
+    courses = [drug for drug in request.drugs if drug.ends and drug.ends <= latest and _matters(drug)]
+    for end in sorted({drug.ends for drug in courses if drug.ends}):
+        gone = [drug for drug in courses if drug.ends and drug.ends <= end]
+        left = tuple(drug for drug in request.drugs if not any(drug is other for other in gone))
+        if any(_avoid(drug) for drug in left):
+            continue
+        week = solve(replace(request, drugs=left))
+        if week:
+            yield Alternative(
+                kind="wait_until",
+                doses_per_day=request.doses_per_day,
+                week=week,
+                drugs=tuple(dict.fromkeys(drug.drug for drug in gone)),
+                starts=_first_day(gone, week, end),
+            )
+            return
+
+
+def _matters(drug: DrugTimes) -> bool:
+    return drug.interval is not None
+
+
+def _first_day(gone: Sequence[DrugTimes], week: TimesWeek, end: date) -> date:
+    """The day after the last course, or a day later where its last dose still reaches into the morning."""
+    tomorrow = (end.weekday() + 1) % 7
+    first = min(week[tomorrow], default=DAY)
+    reach = max(
+        (
+            dose.minute + drug.interval.drug_then_magnesium - DAY
+            for drug in gone
+            if drug.interval and drug.ends == end
+            for dose in drug.week[end.weekday()]
+        ),
+        default=0,
+    )
+    return end + timedelta(days=2 if reach > first else 1)

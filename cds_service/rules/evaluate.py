@@ -1,0 +1,100 @@
+"""Every page of a service tried for one patient: PatientFacts + Rulebook -> outcomes, three-valued and disjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cds_service.content.rulebook import Limit, Rule, Rulebook
+from cds_service.patient import PatientFacts
+from cds_service.rules.context import Context
+from cds_service.rules.timing import try_timing
+from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
+from cds_service.rules.words import try_test, usable
+
+Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
+
+NO_SUBJECT = frozenset({"no_intake"})
+
+__all__ = ["Evaluation", "Outcome", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one page for one call. `verdict` holds the facts and limits of a finding where `kind` is fired."""
+
+    rule: Rule
+    kind: Kind
+    reasons: tuple[Reason, ...] = ()
+    verdict: Verdict | None = None
+
+    @property
+    def page(self) -> str:
+        return self.rule.id
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All outcomes of a call, in the order of the rulebook, with the context that they were made in."""
+
+    outcomes: tuple[Outcome, ...]
+    context: Context
+
+    def of(self, kind: Kind) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.kind == kind]
+
+
+def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str) -> Evaluation:
+    """Try every page of `service`. Pure: same facts and rulebook, same outcomes."""
+    hook = rulebook.library.services[service].hook
+    context = Context(facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"))
+    return Evaluation(tuple(_try(rule, context) for rule in rulebook.of_service(service)), context)
+
+
+def _try(rule: Rule, context: Context) -> Outcome:
+    page = rule.loaded.page
+    guard = _guard(rule, context, rule.limits)
+    if guard is not None:
+        return guard
+    if page.when is None:
+        verdict = try_timing(page, context, rule.limits)
+    else:
+        parts = [all_of(try_test(test, context, rule.limits, rule.id) for test in page.when.all)]
+        if parts[0].truth is not False:
+            if page.when.any:
+                parts.append(any_of(try_test(test, context, rule.limits, rule.id) for test in page.when.any))
+            if page.when.none:
+                parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in page.when.none))
+        verdict = all_of(parts)
+    if verdict.truth is None:
+        # The search was complete and nothing of the kind is documented: the page has no subject.
+        nothing = verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons)
+        return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
+    return Outcome(rule, "fired", verdict=verdict) if verdict.truth else Outcome(rule, "quiet")
+
+
+def _guard(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Outcome | None:
+    """`applies_to`: outside it the page is not applicable; where age is unknown it is not evaluated."""
+    scope, person = rule.loaded.page.applies_to, context.facts.person
+    for word, name in (("at_least", scope.age_at_least), ("below", scope.age_below)):
+        if name is None:
+            continue
+        if person.age_years is None:
+            gap = context.input_gap("patient")
+            return Outcome(rule, "not_evaluated", (gap or Reason("age_unknown"),))
+        inside = person.age_years >= limits[name].value if word == "at_least" else person.age_years < limits[name].value
+        if not inside:
+            return Outcome(rule, "not_applicable", (Reason("outside_age"),))
+    if scope.recent_result:
+        found = usable(scope.recent_result.lab, context, limits[scope.recent_result.within])
+        if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
+            return Outcome(rule, "not_applicable", (found,))
+    if scope.not_pregnant and person.pregnant:
+        return Outcome(rule, "not_applicable", (Reason("pregnant"),))
+    for item in context.medications(frozenset(scope.unless_medication), "any", "any"):
+        return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & set(scope.unless_medication))),))
+    for problem in context.facts.conditions:
+        if hit := problem.concepts & set(scope.unless_condition):
+            return Outcome(rule, "not_applicable", (Reason("other_condition", min(hit)),))
+    return None

@@ -1,0 +1,100 @@
+"""Doses that meet: pages with a `separate` or an `avoid` block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from cds_service.content.pages import Page
+from cds_service.content.rulebook import Limit
+from cds_service.patient import Medication
+from cds_service.rules.context import MAGNESIUM, Context
+from cds_service.rules.verdict import FALSE, Pair, Verdict, unknown
+from cds_service.rules.words import medication_notes
+
+MINUTES_A_DAY = 24 * 60
+
+
+def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Verdict:
+    """True where magnesium and the drug may meet: both active, or one of them being ordered beside the other.
+
+    Quiet where the orders already keep them apart: by fixed times that satisfy both intervals, or by our own
+    instruction in the order.
+    """
+    block = page.separate or page.avoid
+    if block is None:
+        raise TypeError("a timing page has a separate or an avoid block")
+    drugs = context.medications(frozenset({block.drug}), "any", "oral")
+    products = [
+        item
+        for item in context.oral_magnesium
+        if block.drug not in item.drugs and (not block.magnesium or item.drugs & set(block.magnesium))
+    ]
+    pairs = [
+        pair
+        for product in products
+        for drug in drugs
+        if MAGNESIUM not in drug.drugs and (pair := _pair(product, drug, context))
+    ]
+    if page.separate:
+        before, after = limits[page.separate.drug_then_magnesium], limits[page.separate.magnesium_then_drug]
+        open_pairs = [pair for pair in pairs if not kept_apart(pair, block.drug, before.value, after.value)]
+        used: tuple[Limit, ...] = (before, after)
+    else:
+        open_pairs, used = pairs, ()
+    if open_pairs:
+        first = open_pairs[0]
+        sources = tuple(dict.fromkeys(item.source for pair in open_pairs for item in (pair.magnesium, pair.drug)))
+        notes = medication_notes([first.magnesium, first.drug])
+        bindings = {"pairs": tuple(open_pairs), "magnesium": first.magnesium, "drug": block.drug}
+        return Verdict(True, (), bindings, sources, notes, used)
+    if pairs or not _could_concern(context, products, drugs):
+        return FALSE
+    gaps = context.medication_gaps("any")
+    # One half is certainly absent only when everything that could hold it was read.
+    return unknown(*gaps) if gaps else FALSE
+
+
+def _could_concern(context: Context, products: list[Medication], drugs: list[Medication]) -> bool:
+    """Whether the page could fire if more were known: on order hooks one half has to be among the drafts."""
+    if not context.drafts_expected or context.medication_gaps("draft"):
+        return True
+    return any(item.status == "draft" for item in (*products, *drugs))
+
+
+def _pair(product: Medication, drug: Medication, context: Context) -> Pair | None:
+    drafts = [item for item in (product, drug) if item.status == "draft"]
+    if not context.drafts_expected:
+        return Pair(product, drug, None)
+    if not drafts:
+        return None
+    any_selected = any(item.selected for item in context.facts.medications)
+    if any_selected and not any(item.selected for item in drafts):
+        return None
+    chosen = next((item for item in drafts if item.selected), drafts[0])
+    # Where both are drafted, the magnesium order is the one to move.
+    if product in drafts and (product.selected or not drug.selected):
+        chosen = product
+    return Pair(product, drug, chosen)
+
+
+def kept_apart(pair: Pair, drug: str, before: Decimal, after: Decimal) -> bool:
+    """Whether the two orders already keep their distance. `before`: hours from drug to magnesium; `after`: back."""
+    for order, other in ((pair.magnesium, drug), (pair.drug, MAGNESIUM)):
+        if order.dosages and all(other in dosage.kept_apart_from for dosage in order.dosages):
+            return True
+    magnesium_times, drug_times = _clock_times(pair.magnesium), _clock_times(pair.drug)
+    if magnesium_times is None or drug_times is None:
+        return False
+    for taken in drug_times:
+        for dose in magnesium_times:
+            if (dose - taken) % MINUTES_A_DAY < before * 60 or (taken - dose) % MINUTES_A_DAY < after * 60:
+                return False
+    return True
+
+
+def _clock_times(medication: Medication) -> list[int] | None:
+    """Minutes after midnight of every dose, where all instructions give clock times; else None."""
+    if not medication.dosages or any(dosage.problem or not dosage.times for dosage in medication.dosages):
+        return None
+    return [moment.hour * 60 + moment.minute for dosage in medication.dosages for moment in dosage.times]

@@ -1,0 +1,149 @@
+"""What one test says of one patient: true, false or unknown, with what it read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from cds_service.content.rulebook import Limit
+from cds_service.patient import Condition, Intake, Lab, Medication, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something is unknown or not applicable: a key of `wording.yaml` reasons, and what it is about.
+
+    `what` is a concept id, an input key or a threshold name; `days` and `time` are filled where the reason is age.
+    """
+
+    code: str
+    what: str = ""
+    days: int | None = None
+    time: datetime | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabHit:
+    """A laboratory result and the limit that it was held against. `limit_from`: laboratory, flag, page or site."""
+
+    lab: Lab
+    limit: Decimal | None
+    limit_from: str
+    comparison: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kidney:
+    """eGFR in mL/min/{1.73_m2}; `computed` from creatinine or reported as `lab`."""
+
+    value: Decimal
+    lab: Lab
+    computed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A condition or medication that a test named, and the concepts of the test that it belongs to."""
+
+    fact: Condition | Medication
+    concepts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DailyMagnesium:
+    """Elemental magnesium a day, mg, from the products `counted`; `unknown` are products whose amount is not known."""
+
+    value: Decimal
+    counted: tuple[Medication, ...]
+    unknown: tuple[Medication, ...]
+    as_needed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Magnesium and a drug that meet in the gut. `draft` is the one that is being ordered, if any."""
+
+    magnesium: Medication
+    drug: Medication
+    draft: Medication | None
+
+
+Fact = Lab | Condition | Medication | Intake | Kidney
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Three-valued: `truth` None is unknown, and `reasons` then say why.
+
+    `bindings` feed the card's placeholders; `sources` are the resources that it rests on; `notes` are keys of
+    `wording.yaml` notes that the card shows under what was not checked.
+    """
+
+    truth: bool | None
+    reasons: tuple[Reason, ...] = ()
+    bindings: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+    notes: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+
+def unknown(*reasons: Reason) -> Verdict:
+    return Verdict(None, reasons=reasons)
+
+
+TRUE = Verdict(True)
+FALSE = Verdict(False)
+
+
+def _merge(truth: bool | None, verdicts: Iterable[Verdict]) -> Verdict:
+    bindings: dict[str, Any] = {}
+    reasons: list[Reason] = []
+    sources: list[Source] = []
+    notes: list[str] = []
+    limits: list[Limit] = []
+    for verdict in verdicts:
+        for key, value in verdict.bindings.items():
+            bindings[key] = (*bindings.get(key, ()), *value) if key == "matched" else value
+        reasons += verdict.reasons
+        sources += verdict.sources
+        notes += verdict.notes
+        limits += verdict.limits
+    return Verdict(
+        truth,
+        tuple(dict.fromkeys(reasons)),
+        bindings,
+        tuple(dict.fromkeys(sources)),
+        tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys(limits)),
+    )
+
+
+def all_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Kleene's and: one false decides; else one unknown decides."""
+    verdicts = list(verdicts)
+    if any(verdict.truth is False for verdict in verdicts):
+        return FALSE
+    open_ones = [verdict for verdict in verdicts if verdict.truth is None]
+    return _merge(None, open_ones) if open_ones else _merge(True, verdicts)
+
+
+def any_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Kleene's or: what is true is kept together; else one unknown decides."""
+    verdicts = list(verdicts)
+    true_ones = [verdict for verdict in verdicts if verdict.truth is True]
+    if true_ones:
+        return _merge(True, true_ones)
+    open_ones = [verdict for verdict in verdicts if verdict.truth is None]
+    return _merge(None, open_ones) if open_ones else FALSE
+
+
+def none_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Kleene's nor. What made it true is absence, so it binds and cites nothing."""
+    verdict = any_of(verdicts)
+    if verdict.truth is None:
+        return verdict
+    return FALSE if verdict.truth else TRUE

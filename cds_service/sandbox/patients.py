@@ -1,0 +1,101 @@
+"""The bundled sample patients. Every one is invented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import yaml
+from pydantic import ValidationError
+
+from . import expand
+from .expand import Resource
+from .sample import Sample
+
+
+class SampleError(Exception):
+    """A sample file that cannot be used: its name, and each fault with its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePatient:
+    """A sample patient, ready to be expanded to FHIR R4 at any time."""
+
+    sample: Sample
+
+    @property
+    def id(self) -> str:
+        return self.sample.id
+
+    @property
+    def title(self) -> str:
+        return self.sample.title
+
+    @property
+    def story(self) -> str:
+        return self.sample.story.strip()
+
+    @property
+    def name(self) -> str:
+        """The full name, e.g. "Sample Levothyroxine"."""
+        return f"{self.sample.name.given} {self.sample.name.family}"
+
+    @property
+    def drafts(self) -> tuple[str, ...]:
+        """The names that `draft` knows."""
+        return tuple(self.sample.drafts)
+
+    def resources(self, now: datetime) -> list[Resource]:
+        """Everything on file at `now` (with a time zone), the Patient first. No drafts."""
+        return expand.resources(self.sample, now)
+
+    def bundle(self, now: datetime) -> Resource:
+        """`resources` as one Bundle of type collection."""
+        return _collection(self.resources(now))
+
+    def draft(self, name: str, now: datetime) -> Resource:
+        """A draft MedicationRequest, as it stands in context.draftOrders. KeyError for an unknown name."""
+        drug = self.sample.drafts[name]
+        return expand.medication(drug, self.id, f"draft-{name}", now, status="draft")
+
+    def draft_context(self, now: datetime, *names: str) -> Resource:
+        """The fields `selections` and `draftOrders` of an order-select context (no name: all drafts)."""
+        drafts = [self.draft(name, now) for name in names or self.drafts]
+        return {
+            "selections": [f"MedicationRequest/{draft['id']}" for draft in drafts],
+            "draftOrders": _collection(drafts),
+        }
+
+
+def _collection(entries: list[Resource]) -> Resource:
+    bundle: Resource = {"resourceType": "Bundle", "type": "collection"}
+    if entries:
+        bundle["entry"] = [{"resource": entry} for entry in entries]
+    return bundle
+
+
+def read(stem: str, text: str) -> SamplePatient:
+    """One sample file, given its stem and its text. Raises SampleError, naming every fault."""
+    try:
+        sample = Sample.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as fault:
+        raise SampleError(f"{stem}.yaml: not readable as YAML: {fault}") from fault
+    except ValidationError as faults:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in faults.errors())
+        raise SampleError(f"{stem}.yaml: {lines}") from faults
+    if sample.id != stem:
+        raise SampleError(f"{stem}.yaml: id: is {sample.id!r}, should be the file's stem")
+    return SamplePatient(sample)
+
+
+@cache
+def load() -> Mapping[str, SamplePatient]:
+    """Every sample patient by id, in the order of their ids. Raises SampleError."""
+    folder = files(__package__) / "patients"
+    pages = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    found = [read(page.name.removesuffix(".yaml"), page.read_text(encoding="utf-8")) for page in pages]
+    return MappingProxyType({sample.id: sample for sample in found})

@@ -1,0 +1,58 @@
+"""The service under gunicorn: gthread workers, each with its own app, warm before it accepts."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from cds_service import create_app
+from cds_service.logs import configure
+from cds_service.settings import Settings
+
+
+class Server(BaseApplication):
+    """gunicorn with our settings and no access log: request lines come from the app, without paths."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        options: dict[str, Any] = {
+            "bind": f"{host}:{self.settings.port}",
+            "workers": self.settings.workers,
+            "threads": self.settings.threads,
+            "worker_class": "gthread",
+            "accesslog": None,
+            "loglevel": "warning",
+            "timeout": 30,
+            "graceful_timeout": 20,
+            "keepalive": 75,
+            "limit_request_line": 4094,
+            "limit_request_field_size": 32768,
+            "proc_name": "magnesium-cds",
+            "post_worker_init": _freeze,
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:  # type: ignore[override]
+        configure()
+        return create_app(self.settings)
+
+
+def _freeze(_worker: object) -> None:
+    """What is loaded stays: the collector need not look at it again on every request."""
+    gc.collect()
+    gc.freeze()
+
+
+def serve(settings: Settings) -> None:
+    """Serve until stopped. Start-up faults are found by the caller beforehand, in one process."""
+    Server(settings).run()

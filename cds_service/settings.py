@@ -1,0 +1,109 @@
+"""Every setting: name, default, help. Order of precedence: defaults, settings file (TOML), environment, flags."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+PREFIX = "MAGNESIUM_CDS_"
+_LISTS = frozenset({"fhir_servers", "origins"})
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the text names it, where it came from, and what is allowed."""
+
+
+class Settings(BaseModel):
+    """The settings of one service. Environment names are MAGNESIUM_CDS_ and the name in capitals."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: Annotated[Literal["dev", "production"], Field(description="dev: no client token, loopback origins")] = (
+        "dev"
+    )
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000
+    workers: Annotated[int, Field(ge=1, le=64, description="worker processes")] = 2
+    threads: Annotated[int, Field(ge=1, le=256, description="threads of each worker")] = 8
+    data_dir: Annotated[Path | None, Field(description="folder of the database and of generated secrets")] = None
+    database: Annotated[
+        str | None, Field(description="database URL; default: SQLite in the data folder", repr=False)
+    ] = None
+    site: Annotated[Path | None, Field(description="file of this site's own values")] = None
+    public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
+    fhir_servers: Annotated[tuple[str, ...], Field(description="FHIR base URLs that may be read")] = ()
+    origins: Annotated[tuple[str, ...], Field(description="browser origins that may call (CORS), exact")] = ()
+    on_incomplete: Annotated[
+        Literal["info_card", "412"], Field(description="answer where nothing fired and something was not checked")
+    ] = "info_card"
+    today_windows: Annotated[
+        bool, Field(description="date windows with today() in prefetch (CDS Hooks 3.0 clients)")
+    ] = False
+    instruction_in_text: Annotated[
+        bool | None,
+        Field(description="also write a keep-apart instruction into the drug's text (default: only in dev)"),
+    ] = None
+    validate_all: Annotated[bool, Field(description="validate every resource, not only the cited ones")] = False
+    max_body: Annotated[int, Field(ge=1024, description="largest request body, bytes")] = 8 * 1024 * 1024
+    fetch_seconds: Annotated[float, Field(gt=0, le=10, description="time for all reads from the FHIR server")] = 1.5
+
+    @field_validator("public_url", "fhir_servers")
+    @classmethod
+    def _addresses(cls, value: Any) -> Any:
+        for url in (value,) if isinstance(value, str) else value or ():
+            if not url.startswith(("http://", "https://")) or "@" in url or " " in url:
+                raise ValueError(f"{url} is not an http(s) base URL")
+        return value.rstrip("/") if isinstance(value, str) else tuple(url.rstrip("/") for url in value or ()) or value
+
+    @property
+    def dev(self) -> bool:
+        return self.profile == "dev"
+
+    @property
+    def phrase_in_text(self) -> bool:
+        """Whether suggestions also carry their instruction in the drug's text."""
+        return self.dev if self.instruction_in_text is None else self.instruction_in_text
+
+
+def load_settings(
+    flags: Mapping[str, Any], file: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Settings from all sources. Flags that are None or empty are not given. Raises SettingsError."""
+    origin: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values |= tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file}: cannot be read") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file}: {error}") from error
+        origin |= dict.fromkeys(values, str(file))
+    for name in Settings.model_fields:
+        variable = PREFIX + name.upper()
+        if variable in environ:
+            text = environ[variable]
+            values[name] = tuple(text.split()) if name in _LISTS else text
+            origin[name] = variable
+    for name, value in flags.items():
+        if value is not None and value != ():
+            values[name] = value
+            origin[name] = "--" + name.replace("_", "-")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False, include_input=False):
+            name = str(item["loc"][0]) if item["loc"] else ""
+            message = item["msg"].removeprefix("Value error, ")
+            if item["type"] == "extra_forbidden":
+                from cds_service.content.names import nearest
+
+                message = f"no such setting{nearest(name, Settings.model_fields)}"
+            lines.append(f"{origin.get(name, name)}: {name}: {message}")
+        raise SettingsError("\n".join(lines)) from error

@@ -1,0 +1,26 @@
+"""What was shown and what came of it, in SQLite or PostgreSQL by SQLAlchemy Core. Holds no patient data."""
+
+from cds_service.store.errors import StoreError, StoreUnavailable
+from cds_service.store.records import (
+    FeedbackItem,
+    FeedbackResult,
+    PageStats,
+    PastOutcome,
+    Reason,
+    ShownCard,
+    StoreCounters,
+)
+from cds_service.store.store import Store
+
+__all__ = [
+    "FeedbackItem",
+    "FeedbackResult",
+    "PageStats",
+    "PastOutcome",
+    "Reason",
+    "ShownCard",
+    "Store",
+    "StoreCounters",
+    "StoreError",
+    "StoreUnavailable",
+]

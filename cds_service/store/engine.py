@@ -1,0 +1,162 @@
+"""Connections. The promises are made here: what a commit means, and how long anything may wait."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from cds_service.store.errors import StoreError, unavailable
+
+WRITE_LOCK: Final = 0x4D67_0001  # keys of PostgreSQL advisory locks
+START_LOCK: Final = 0x4D67_0002
+FILE_NAME: Final = "magnesium-cds.sqlite3"
+_WAL_SAFE_FROM: Final = (
+    3,
+    51,
+    3,
+)  # before it, two connections in WAL mode may corrupt the file (a bug in SQLite)
+_NEEDS: Final = (3, 35, 0)  # RETURNING
+
+
+def journal_mode(sqlite_version: tuple[int, int, int]) -> str:
+    """`wal` where this SQLite is known to be safe with it, else `delete`. StoreError when it is too old for
+    us.
+    """
+    if sqlite_version < _NEEDS:
+        have, need = (".".join(map(str, version)) for version in (sqlite_version, _NEEDS))
+        raise StoreError(f"SQLite {have} is too old: {need} or later is needed.")
+    return "wal" if sqlite_version >= _WAL_SAFE_FROM else "delete"
+
+
+def read_url(url: str | None, data_dir: Path | None) -> tuple[URL | None, Path | None]:
+    """(PostgreSQL URL, None) or (None, SQLite file). StoreError for anything else. No URL means a file in
+    `data_dir`.
+    """
+    if url is None:
+        if data_dir is None:
+            raise StoreError("Name a data folder or a database URL.")
+        return None, data_dir.absolute() / FILE_NAME
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise StoreError("The database URL cannot be read.") from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:" or parsed.query:
+            raise StoreError(
+                "An SQLite URL must name a file and nothing else, as in sqlite:////var/lib/cds/cds.sqlite3."
+            )
+        return None, Path(parsed.database).absolute()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg"), None
+    raise StoreError(f"The database {backend!r} is not supported: use SQLite or PostgreSQL.")
+
+
+def connect_sqlite(path: Path, *, wait: float, create: bool = False) -> sqlite3.Connection:
+    """One connection to the file, with our settings. `wait`: seconds to wait for another process's lock.
+
+    Without `create` a missing file is an error and is never made anew: an empty database would look like a
+    good one.
+    """
+    mode = "rwc" if create else "rw"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=wait,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        # EXTRA is FULL plus a sync of the folder after the journal is unlinked: without that sync a power cut
+        # just after a commit can bring the journal back and undo it. fullfsync is the same matter on macOS.
+        for setting in ("synchronous=EXTRA", "fullfsync=ON", "trusted_schema=OFF", "mmap_size=0"):
+            connection.execute(f"PRAGMA {setting}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file at this path, None when there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - called for every commit, and half the price of Path.stat
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -> Engine:
+    """An engine on the file. A writing one takes the write lock when a transaction begins, so that it never
+    fails half-way for want of it. A transaction on a file that was deleted or replaced is refused: SQLite
+    would go on writing to the deleted one and every promise kept there would be lost.
+    """
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connect_sqlite(path, wait=wait),
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=wait,
+    )
+    start = "BEGIN IMMEDIATE" if write else "BEGIN"
+
+    @event.listens_for(engine, "connect")
+    def _remember_file(_connection: Any, record: Any) -> None:
+        record.info["file"] = file_identity(path)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        identity = file_identity(path)
+        if identity is None or identity != connection.info["file"]:
+            connection.invalidate()
+            raise unavailable("gone")
+        connection.exec_driver_sql(start)
+
+    return engine
+
+
+def postgres_engine(url: URL, *, wait: float, write: bool, pool_size: int = 1) -> Engine:
+    """An engine on PostgreSQL. `wait`: seconds that one statement, or a wait for a lock, may take.
+
+    StoreError when the driver is not installed.
+    """
+    milliseconds = max(1, round(wait * 1000))
+    options = url.query.get("options", "")
+    given = options if isinstance(options, str) else " ".join(options)
+    try:
+        engine = create_engine(
+            url,
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=wait,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 2,
+                "application_name": "magnesium-cds",
+                "options": f"{given} -c lock_timeout={milliseconds} -c statement_timeout={milliseconds}",
+            },
+        )
+    except ModuleNotFoundError as error:
+        raise StoreError('PostgreSQL needs its driver: pip install "magnesium-cds[postgres]".') from error
+    if write:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Any) -> None:
+            # A server or role set to `off` would acknowledge what a power cut can take back. And one writer
+            # at a time, as in SQLite: feedback and the card it belongs to then never pass each other unseen.
+            connection.exec_driver_sql(
+                "SELECT set_config('synchronous_commit', 'on', true) "
+                "WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+    return engine

@@ -1,0 +1,87 @@
+"""What can go wrong with the store, in our own words: no SQL, path of a patient or password is ever in a
+message.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from sqlalchemy import exc
+
+
+class StoreError(Exception):
+    """The store cannot be opened as it is: the service must not start. The message says what to do."""
+
+
+class StoreUnavailable(Exception):
+    """Something could not be read or written now. Nothing was half-written; the same call may be made again.
+
+    `kind` is one word for logs and counters: locked, full, read_only, disk, damaged, gone, late, closed,
+    refused.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+
+
+_TEXTS: Final = {
+    "locked": "The database is locked by another process.",
+    "full": "The database or its disk is full.",
+    "read_only": "The database cannot be written: it is read-only.",
+    "disk": "The disk that holds the database gave an error.",
+    "damaged": "The database file is damaged.",
+    "gone": "The database cannot be reached.",
+    "late": "The database did not answer in time.",
+    "closed": "The store is closed.",
+    "refused": "The database refused the write.",
+}
+
+_SQLITE_KINDS: Final = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_PERM: "read_only",
+    sqlite3.SQLITE_IOERR: "disk",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_NOTADB: "damaged",
+    sqlite3.SQLITE_CANTOPEN: "gone",
+}
+
+_SQLSTATE_KINDS: Final = {
+    "55P03": "locked",  # lock_not_available
+    "57014": "late",  # query_canceled, here by statement_timeout
+    "40P01": "locked",  # deadlock_detected
+    "40001": "locked",  # serialization_failure
+    "53100": "full",  # disk_full
+    "25006": "read_only",  # read_only_sql_transaction: a standby
+    "58030": "disk",  # io_error
+    "XX001": "damaged",  # data_corrupted
+    "XX002": "damaged",  # index_corrupted
+}
+
+
+def unavailable(kind: str) -> StoreUnavailable:
+    """The error of this kind with its sentence."""
+    return StoreUnavailable(kind, _TEXTS[kind])
+
+
+def classify(error: exc.SQLAlchemyError) -> StoreUnavailable:
+    """Turn a database error into ours. What is not known is `refused` (data) or `gone` (everything else)."""
+    original = getattr(error, "orig", None)
+    code = getattr(original, "sqlite_errorcode", None)
+    if isinstance(code, int):  # the low byte is the primary code, the rest details it
+        kind = _SQLITE_KINDS.get(code & 0xFF)
+        if kind is not None:
+            return unavailable(kind)
+    state = getattr(original, "sqlstate", None)
+    if isinstance(state, str) and state in _SQLSTATE_KINDS:
+        return unavailable(_SQLSTATE_KINDS[state])
+    if isinstance(error, exc.TimeoutError):  # no free connection
+        return unavailable("late")
+    if isinstance(error, exc.IntegrityError | exc.DataError) or not isinstance(error, exc.DBAPIError):
+        return unavailable("refused")
+    return unavailable("gone")

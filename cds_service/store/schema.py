@@ -1,0 +1,157 @@
+"""Opening the database at start: made, checked and brought up to date by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from cds_service.store.engine import START_LOCK, connect_sqlite, journal_mode
+from cds_service.store.errors import StoreError, classify
+from cds_service.store.tables import VERSION_TABLE
+
+START_WAIT: Final = 30.0
+_alembic_lock = threading.Lock()  # Alembic's `context` is one for the whole process
+
+
+def prepare_folder(folder: Path) -> list[str]:
+    """Make the data folder, private to us. Returns remarks for the log.
+
+    A folder that is there already and holds other things is left as it is (it may be a shared volume, or a
+    home).
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        open_to_others = found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        if not open_to_others:
+            return []
+        if found.st_uid == os.geteuid() and not any(folder.iterdir()):
+            folder.chmod(0o700)
+            return []
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be used: {error.strerror}.") from error
+    return [f"The data folder {folder} is open to other accounts; its files are not."]
+
+
+@contextmanager
+def start_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process. StoreError after `START_WAIT` seconds."""
+    try:
+        descriptor = os.open(folder / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be written: {error.strerror}.") from error
+    try:
+        give_up = time.monotonic() + START_WAIT
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise StoreError(f"Another process has held {folder} for {START_WAIT:.0f} seconds.") from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def prepare_sqlite(path: Path) -> str:
+    """Make, check and upgrade the file; returns the journal mode in force. Call it under `start_lock`."""
+    mode = journal_mode(sqlite3.sqlite_version_info)
+    try:
+        # Made by us and not by SQLite, so that it is private from its first moment; its journal takes the
+        # same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            path.chmod(0o600)
+    except OSError as error:
+        raise StoreError(f"The database {path} cannot be written: {error.strerror}.") from error
+    try:
+        return _check_and_upgrade(path, mode)
+    except sqlite3.Error as error:
+        raise StoreError(f"The database {path} cannot be opened: {_sqlite_reason(error)}") from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"The database {path} cannot be opened: {classify(error).text}") from error
+
+
+def _check_and_upgrade(path: Path, mode: str) -> str:
+    raw = connect_sqlite(path, wait=START_WAIT)
+    try:
+        problems = [row[0] for row in raw.execute("PRAGMA quick_check(5)")]
+        if problems != ["ok"]:
+            raise StoreError(f"The database {path} is damaged. Put back a copy, or move it away to start a new one.")
+        in_force = str(raw.execute(f"PRAGMA journal_mode={mode}").fetchone()[0])
+        if in_force != mode:
+            raise StoreError(f"The database {path} stays in journal mode {in_force}: {mode} is needed.")
+    finally:
+        raw.close()
+    engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path, wait=START_WAIT), poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        others = "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
+        ours = f"{others} AND name = '{VERSION_TABLE}'"
+        if connection.exec_driver_sql(others).scalar() and not connection.exec_driver_sql(ours).scalar():
+            raise StoreError(f"The database {path} belongs to another program.")
+        upgrade(connection)
+        connection.commit()
+    return in_force
+
+
+def _sqlite_reason(error: sqlite3.Error) -> str:
+    if error.sqlite_errorname == "SQLITE_NOTADB":
+        return "it is not an SQLite database."
+    return f"{error.sqlite_errorname}."
+
+
+def prepare_postgres(url: URL) -> None:
+    """Upgrade the database under a lock of its own, so that services that start at once take turns."""
+    try:
+        engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    except ModuleNotFoundError as error:
+        raise StoreError('PostgreSQL needs its driver: pip install "magnesium-cds[postgres]".') from error
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(f"SET LOCAL lock_timeout = {round(START_WAIT * 1000)}"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({START_LOCK})"))
+            upgrade(connection)
+            connection.commit()
+    except SQLAlchemyError as error:
+        where = f"{url.host or 'the local socket'}, database {url.database}"
+        raise StoreError(f"PostgreSQL at {where} cannot be used: {classify(error).text}") from error
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the tables up to date in the transaction of `connection`. StoreError when they are newer than
+    this code.
+    """
+    config = Config()
+    config.set_main_option("script_location", "cds_service.store:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    at = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    if at is not None and at not in known:
+        raise StoreError(
+            f"The database was written by a newer version of this program (its schema is {at}, "
+            f"this program knows up to {max(known)}). Start that version, or put back a copy from before."
+        )
+    if at != scripts.get_current_head():
+        with _alembic_lock:
+            command.upgrade(config, "head")

@@ -1,0 +1,217 @@
+"""What is written and read, as functions of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Insert, case, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cds_service.store.records import (
+    CardMatch,
+    FeedbackItem,
+    FeedbackResult,
+    PageStats,
+    PastOutcome,
+    ShownCard,
+    bounded_comment,
+    canonical_id,
+    item_key,
+)
+from cds_service.store.tables import feedback, shown_cards, write_check
+
+SubjectFinding = tuple[str, str]
+_FILLER: Final = "x" * 16_384  # more than one page of either database
+
+
+def write_shown(connection: Connection, cards: Sequence[ShownCard]) -> int:
+    """Add cards not known yet; returns how many. Feedback that came before its card is linked to it now
+    (F24).
+    """
+    rows = [
+        {
+            "card": canonical_id(card.card),
+            "page": card.page,
+            "page_version": card.page_version,
+            "service": card.service,
+            "hook": card.hook,
+            "indicator": card.indicator,
+            "client": card.client,
+            "shown_at": card.shown_at,
+            "software_version": card.software_version,
+            "content_version": card.content_version,
+            "site_revision": card.site_revision,
+            "subject_hash": card.subject_hash,
+            "finding_hash": card.finding_hash,
+            "suggestions": [canonical_id(one) for one in card.suggestions],
+            "override_reasons": [
+                {"code": reason.code, "system": reason.system, "display": reason.display}
+                for reason in card.override_reasons
+            ],
+        }
+        for card in cards
+    ]
+    upsert = _insert(connection, shown_cards).on_conflict_do_nothing().returning(shown_cards.c.card)
+    added = len(connection.execute(upsert, rows).all())
+    early = select(feedback).where(
+        feedback.c.card.in_([row["card"] for row in rows]), feedback.c.card_match == "unknown_card"
+    )
+    known = {row["card"]: row for row in rows}
+    for found in connection.execute(early).mappings().all():
+        connection.execute(
+            update(feedback).where(feedback.c.id == found["id"]).values(**_linked(dict(found), known[found["card"]]))
+        )
+    return added
+
+
+def write_feedback(connection: Connection, items: Sequence[FeedbackItem], *, keep_comments: bool) -> FeedbackResult:
+    """Add items not known yet, count up the others."""
+    rows: dict[str, dict[str, Any]] = {}
+    for item in items:
+        key = item_key(item)
+        if key in rows:
+            rows[key]["received_count"] += 1
+        else:
+            rows[key] = _row(item, key, keep_comments)
+    wanted = select(shown_cards).where(shown_cards.c.card.in_({row["card"] for row in rows.values()}))
+    cards = {row["card"]: dict(row) for row in connection.execute(wanted).mappings()}
+    for row in rows.values():
+        row.update(_linked(row, cards.get(row["card"])))
+    upsert = _insert(connection, feedback)
+    upsert = upsert.on_conflict_do_update(
+        index_elements=["item_key"],
+        set_={"received_count": feedback.c.received_count + upsert.excluded.received_count},
+    )
+    answer = connection.execute(
+        upsert.returning(feedback.c.item_key, feedback.c.received_count, feedback.c.card_match),
+        list(rows.values()),
+    ).all()
+    new = sum(1 for key, count, _ in answer if count == rows[key]["received_count"])
+    unmatched = sum(1 for _, _, match in answer if match != "matched")
+    return FeedbackResult(stored=new, repeated=len(items) - new, unmatched=unmatched)
+
+
+def check_write(connection: Connection) -> None:
+    """Write some pages, to learn whether that is possible again."""
+    connection.execute(delete(write_check))
+    connection.execute(insert(write_check).values(id=1, filler=_FILLER))
+
+
+def purge_unmatched(connection: Connection, before: datetime) -> int:
+    """Delete feedback that matched no card and came before this time; returns how many rows."""
+    old = delete(feedback).where(feedback.c.card_match != "matched", feedback.c.received_at < before)
+    return connection.execute(old).rowcount
+
+
+def read_past(
+    connection: Connection, wanted: Iterable[SubjectFinding], since: datetime
+) -> dict[SubjectFinding, PastOutcome]:
+    """The newest matched outcome per (subject hash, finding hash) acted on at or after `since`."""
+    pairs = set(wanted)
+    both = (
+        select(
+            shown_cards.c.subject_hash,
+            shown_cards.c.finding_hash,
+            feedback.c.outcome,
+            feedback.c.acted_at,
+            feedback.c.card,
+            feedback.c.reason_code,
+            feedback.c.reason_system,
+        )
+        .join(feedback, feedback.c.card == shown_cards.c.card)
+        .where(
+            shown_cards.c.subject_hash.in_({subject for subject, _ in pairs}),
+            shown_cards.c.finding_hash.in_({finding for _, finding in pairs}),
+            feedback.c.card_match == "matched",
+            feedback.c.acted_at >= since,
+        )
+        .order_by(feedback.c.acted_at, feedback.c.id)
+    )
+    newest: dict[SubjectFinding, PastOutcome] = {}
+    for subject, finding, *rest in connection.execute(both):
+        if (subject, finding) in pairs:
+            newest[subject, finding] = PastOutcome(*rest)
+    return newest
+
+
+def read_stats(connection: Connection) -> list[PageStats]:
+    """Counts per page, by page id. Unmatched feedback counts for nothing."""
+
+    def cards_with(outcome: str) -> Any:
+        return func.count(func.distinct(case((feedback.c.outcome == outcome, shown_cards.c.card))))
+
+    counts = (
+        select(
+            shown_cards.c.page,
+            func.count(func.distinct(shown_cards.c.card)),
+            cards_with("accepted"),
+            cards_with("overridden"),
+        )
+        .outerjoin(feedback, (feedback.c.card == shown_cards.c.card) & (feedback.c.card_match == "matched"))
+        .group_by(shown_cards.c.page)
+        .order_by(shown_cards.c.page)
+    )
+    return [PageStats(*row) for row in connection.execute(counts)]
+
+
+def _insert(connection: Connection, table: Any) -> Any:
+    """The dialect's insert that knows ON CONFLICT: the two have it in the same words, SQLAlchemy in two
+    modules.
+    """
+    dialect_insert: Insert = (
+        postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    )
+    return dialect_insert
+
+
+def _row(item: FeedbackItem, key: str, keep_comments: bool) -> dict[str, Any]:
+    comment, cut = bounded_comment(item.comment) if item.comment is not None and keep_comments else (None, False)
+    return {
+        "item_key": key,
+        "service": item.service,
+        "client": item.client,
+        "card": canonical_id(item.card),
+        "outcome": item.outcome,
+        "outcome_at": item.outcome_at,
+        "received_at": item.received_at,
+        "received_count": 1,
+        "suggestions": sorted({canonical_id(one) for one in item.suggestions}),
+        "reason_code": item.reason_code,
+        "reason_system": item.reason_system,
+        "comment": comment,
+        "comment_cut": cut,
+    }
+
+
+def _linked(row: Mapping[str, Any], card: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The columns of a feedback row that depend on the card it names. Words of the reason are ours, from that
+    card.
+
+    The client's clock may be wrong: acted_at is its time, held between the showing of the card and the
+    receipt.
+    """
+    match = _match(row, card)
+    received = row["received_at"].astimezone(UTC)
+    acted = min(row["outcome_at"].astimezone(UTC), received)
+    display = None
+    if card is not None and match == "matched":
+        acted = max(acted, min(card["shown_at"].astimezone(UTC), received))
+        for reason in card["override_reasons"]:
+            if reason["code"] == row["reason_code"] and row["reason_system"] in (None, reason["system"]):
+                display = reason["display"]
+                break
+    return {"card_match": match, "acted_at": acted, "reason_display": display}
+
+
+def _match(row: Mapping[str, Any], card: Mapping[str, Any] | None) -> CardMatch:
+    if card is None:
+        return "unknown_card"
+    if card["client"] != row["client"]:
+        return "other_client"
+    if card["service"] != row["service"]:
+        return "other_service"
+    if not set(row["suggestions"]) <= set(card["suggestions"]):
+        return "unknown_suggestion"
+    return "matched"

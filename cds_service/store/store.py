@@ -1,0 +1,316 @@
+"""The store: what was shown, what came back, and one question about the past."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from cds_service.store import statements
+from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
+from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
+from cds_service.store.keys import HashKey, load_or_create
+from cds_service.store.records import (
+    FeedbackItem,
+    FeedbackResult,
+    PageStats,
+    PastOutcome,
+    ShownCard,
+    StoreCounters,
+)
+from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
+from cds_service.store.tables import shown_cards
+from cds_service.store.writer import Job, Writer
+
+T = TypeVar("T")
+
+_LOCK_WAIT: Final = 1.0  # one attempt at another process's lock; the job's own time says how many attempts
+_KEEP_SHOWN: Final = 30.0  # a card's record that meets a lock is tried for so long
+_QUEUE: Final = 2000
+_READERS: Final = 4
+_MAX_READS_WAITING: Final = 32
+_TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
+
+
+class Store:
+    """Safe for threads, and for a fork after `open`. All waiting is bounded.
+
+    `notes` are remarks for the start log. `shown_wait` and `feedback_wait` are seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: Engine,
+        writer: Engine,
+        key: HashKey,
+        notes: Sequence[str] = (),
+        keep_comments: bool = True,
+        shown_wait: float = 0.2,
+        feedback_wait: float = 2.0,
+    ) -> None:
+        self.notes = tuple(notes)
+        self.shown_wait = shown_wait
+        self.feedback_wait = feedback_wait
+        self._keep_comments = keep_comments
+        self._key = key
+        self._read_engine = reader
+        self._write_engine = writer
+        self._writer = Writer(writer, _QUEUE)
+        self._closed = False
+        self._reset()
+        _open_stores.add(self)
+        atexit.register(self.close)
+
+    @classmethod
+    def open(
+        cls,
+        url: str | None = None,
+        *,
+        data_dir: Path | None = None,
+        hash_key: str | None = None,
+        keep_comments: bool = True,
+        shown_wait: float = 0.2,
+        feedback_wait: float = 2.0,
+    ) -> Self:
+        """Make or upgrade the database and open it.
+
+        `url`: `postgresql://...` or `sqlite:///file`; without it a file in `data_dir`. `hash_key`: text of at
+        least 32 characters; without it a secret is kept in `data_dir` (or beside the SQLite file). Several
+        machines on one PostgreSQL need the same `hash_key`. StoreError says what is wrong and what to do.
+        """
+        server, file = read_url(url, data_dir)
+        folder = data_dir.absolute() if data_dir is not None else file.parent if file is not None else None
+        if folder is None and hash_key is None:
+            raise StoreError("PostgreSQL without a data folder needs the setting for the hash key.")
+        key = HashKey(hash_key) if hash_key is not None else None
+        notes: list[str] = []
+        for needed in sorted({place for place in (folder, file.parent if file else None) if place is not None}):
+            notes += prepare_folder(needed)
+        if folder is not None and key is None:
+            with start_lock(folder):
+                key = load_or_create(folder)
+        if key is None:
+            raise StoreError("There is no hash key.")
+        if file is not None:
+            with start_lock(file.parent):
+                prepare_sqlite(file)
+            reader = sqlite_engine(file, wait=shown_wait, write=False, pool_size=_READERS)
+            writer = sqlite_engine(file, wait=_LOCK_WAIT, write=True)
+        elif server is not None:
+            prepare_postgres(server)
+            reader = postgres_engine(server, wait=shown_wait, write=False, pool_size=_READERS)
+            writer = postgres_engine(server, wait=_LOCK_WAIT, write=True)
+        return cls(
+            reader=reader,
+            writer=writer,
+            key=key,
+            notes=notes,
+            keep_comments=keep_comments,
+            shown_wait=shown_wait,
+            feedback_wait=feedback_wait,
+        )
+
+    def subject_hash(self, client: str, patient_id: str, page: str) -> str:
+        """For `ShownCard.subject_hash`: tells one client's patient under one page again, and nothing else."""
+        return self._key.subject(client, patient_id, page)
+
+    def finding_hash(self, parts: Iterable[str]) -> str:
+        """For `ShownCard.finding_hash`: `parts` are the finding's inputs, limits and versions in a fixed
+        order.
+        """
+        return self._key.finding(parts)
+
+    def record_shown(self, cards: Sequence[ShownCard]) -> None:
+        """Write down what is about to be shown. Returns within `shown_wait`, whatever happens to the
+        database.
+
+        Never raises for a database: advice is given without its record, and a counter says so.
+        """
+        if not cards:
+            return
+
+        def work(connection: Connection) -> None:
+            self._count("shown_written", statements.write_shown(connection, cards))
+
+        def lost() -> None:
+            self._count("shown_dropped", len(cards))
+
+        job = Job(work, time.monotonic() + _KEEP_SHOWN, lost)
+        try:
+            self._writer.submit(job)
+        except StoreUnavailable:
+            lost()
+            return
+        in_time = job.done.is_set() if self._in_trouble() else job.done.wait(self.shown_wait)
+        if not in_time:
+            self._count("shown_late", len(cards))
+            self._trouble()
+
+    def record_feedback(self, items: Sequence[FeedbackItem]) -> FeedbackResult:
+        """Store feedback; when this returns it is on disk. All items or none.
+
+        StoreUnavailable after at most `feedback_wait` seconds: the client sends it again, which is harmless
+        even when the write came through after all.
+        """
+        if not items:
+            return FeedbackResult(0, 0, 0)
+        result: FeedbackResult = self._write(
+            lambda connection: statements.write_feedback(connection, items, keep_comments=self._keep_comments),
+            on_failure=lambda: self._count("feedback_refused", len(items)),
+        )
+        self._count("feedback_stored", result.stored)
+        self._count("feedback_repeated", result.repeated)
+        return result
+
+    def accepted_or_snoozed(self, subject_hash: str, finding_hash: str, since: datetime) -> PastOutcome | None:
+        """The newest thing done with this finding of this patient since then, None when nothing or not to be
+        learned.
+        """
+        wanted = (subject_hash, finding_hash)
+        return self.past_outcomes([wanted], since).get(wanted)
+
+    def past_outcomes(self, wanted: Sequence[tuple[str, str]], since: datetime) -> dict[tuple[str, str], PastOutcome]:
+        """The same for all findings of a call in one read, by (subject hash, finding hash).
+
+        Returns within `shown_wait`; an error or a slow database gives {} (nothing is silenced) and is
+        counted.
+        """
+        if not wanted:
+            return {}
+        if self._in_trouble():
+            self._count("reads_failed", 1)
+            return {}
+        try:
+            return self._read(lambda connection: statements.read_past(connection, wanted, since), self.shown_wait)
+        except StoreUnavailable:
+            self._count("reads_failed", 1)
+            self._trouble()
+            return {}
+
+    def stats(self) -> list[PageStats]:
+        """Counts per page. StoreUnavailable when they cannot be read within `feedback_wait` seconds."""
+        return self._read(statements.read_stats, self.feedback_wait)
+
+    def purge_unmatched(self, before: datetime) -> int:
+        """Delete feedback received before this time that belongs to no card of ours; returns how many rows."""
+        purged: int = self._write(lambda connection: statements.purge_unmatched(connection, before))
+        return purged
+
+    def ping(self) -> None:
+        """StoreUnavailable when the store cannot be read, or not written. It writes only to learn whether a
+        store that last failed has recovered.
+        """
+        self._read(lambda connection: connection.execute(select(shown_cards.c.card).limit(1)).all(), 1.0)
+        if self._writer.failed is not None or self._writer.busy_for() > self.shown_wait:
+            self._write(statements.check_write)
+
+    def counters(self) -> StoreCounters:
+        """Since this process started."""
+        with self._counting:
+            return StoreCounters(**self._counts)
+
+    def close(self) -> None:
+        """Write what waits (for at most `feedback_wait` seconds) and let the database go. May be called
+        again.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        _open_stores.discard(self)
+        self._writer.close(self.feedback_wait)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._write_engine.dispose()
+        self._read_engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- inside
+
+    def _reset(self) -> None:
+        self._counting = threading.Lock()
+        self._counts = dict.fromkeys(StoreCounters.__dataclass_fields__, 0)
+        self._trouble_until = 0.0
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._reads = threading.BoundedSemaphore(_MAX_READS_WAITING)
+
+    def _after_fork(self) -> None:
+        self._writer.after_fork()
+        self._read_engine.dispose(close=False)
+        self._reset()
+
+    def _count(self, name: str, more: int) -> None:
+        with self._counting:
+            self._counts[name] += more
+
+    def _in_trouble(self) -> bool:
+        """A hook waited in vain a moment ago: those that follow do not wait, so that a stuck database costs
+        one `shown_wait` per call at most, and the threads are not all spent on waiting for it.
+        """
+        return time.monotonic() < self._trouble_until or self._writer.busy_for() > self.shown_wait
+
+    def _trouble(self) -> None:
+        self._trouble_until = time.monotonic() + _TROUBLE
+
+    def _write(self, work: Callable[[Connection], Any], on_failure: Callable[[], None] = lambda: None) -> Any:
+        job = Job(work, time.monotonic() + self.feedback_wait, on_failure)
+        self._writer.submit(job)
+        if not job.done.wait(self.feedback_wait):
+            raise unavailable("late")
+        if job.error is not None:
+            raise StoreUnavailable(job.error.kind, job.error.text)
+        return job.result
+
+    def _read(self, query: Callable[[Connection], T], wait: float) -> T:
+        """Run a query in a reading thread, so that a disk or network that hangs holds none of ours."""
+        if self._closed:
+            raise unavailable("closed")
+        if not self._reads.acquire(blocking=False):
+            raise unavailable("late")
+        slots = self._reads
+        try:
+            future = self._readers.submit(self._query, query)
+        except RuntimeError as error:  # the pool is shut down
+            slots.release()
+            raise unavailable("closed") from error
+        future.add_done_callback(lambda _: slots.release())
+        return _result(future, wait)
+
+    def _query(self, query: Callable[[Connection], T]) -> T:
+        try:
+            with self._read_engine.connect() as connection:
+                return query(connection)
+        except SQLAlchemyError as error:
+            raise classify(error) from error
+
+
+def _result(future: Future[T], wait: float) -> T:
+    try:
+        return future.result(wait)
+    except TimeoutError as error:
+        future.cancel()
+        raise unavailable("late") from error
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_open_stores):
+        store._after_fork()
+
+
+_open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,121 @@
+"""The tables. No column holds an identifier, name or value of a patient; `migrations` holds how they came to
+be.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+VERSION_TABLE = "magnesium_cds_schema"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC to the microsecond. SQLite has no zones: there it is UTC text, which
+    sorts.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time (a fault of the caller); give SQLite naive UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+_ROW_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
+
+shown_cards = Table(
+    "shown_cards",
+    metadata,
+    Column("card", String(100), primary_key=True),
+    Column("page", String(100), nullable=False),
+    Column("page_version", String(100), nullable=False),
+    Column("service", String(100), nullable=False),
+    Column("hook", String(100), nullable=False),
+    Column("indicator", String(20), nullable=False),
+    Column("client", String(300), nullable=False),
+    Column("shown_at", UtcDateTime, nullable=False),
+    Column("software_version", String(100), nullable=False),
+    Column("content_version", String(100), nullable=False),
+    Column("site_revision", String(100), nullable=False),
+    Column("subject_hash", String(100), nullable=False),
+    Column("finding_hash", String(100), nullable=False),
+    Column("suggestions", JSON, nullable=False),
+    Column("override_reasons", JSON, nullable=False),
+    Index(None, "subject_hash", "finding_hash"),
+    Index(None, "page", "shown_at"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("item_key", String(64), nullable=False),
+    Column("service", String(100), nullable=False),
+    Column("client", String(300), nullable=False),
+    Column("card", String(100), nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("outcome_at", UtcDateTime, nullable=False),
+    Column("acted_at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("received_count", Integer, nullable=False),
+    Column("suggestions", JSON, nullable=False),
+    Column("card_match", String(20), nullable=False),
+    Column("reason_code", String(200)),
+    Column("reason_system", String(400)),
+    Column("reason_display", String(400)),
+    Column("comment", Text),
+    Column("comment_cut", Boolean, nullable=False),
+    UniqueConstraint("item_key"),
+    Index(None, "card"),
+    Index(None, "card_match", "received_at"),
+)
+
+seen_tokens = Table(
+    "seen_tokens",
+    metadata,
+    Column("issuer", String(300), primary_key=True),
+    Column("jti", String(300), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
+)
+
+# One row, rewritten to learn whether a store that failed can be written again; never read.
+write_check = Table(
+    "write_check", metadata, Column("id", Integer, primary_key=True), Column("filler", Text, nullable=False)
+)

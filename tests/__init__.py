@@ -1,0 +1,1 @@
+"""The tests; `python3 tests/run.py` sets up what they need and runs them."""

@@ -1,0 +1,168 @@
+"""Set up all that the tests need and run them: `python3 tests/run.py [--ci] [--no-apt] [what pytest takes]`.
+
+Needs Python 3.11 or newer and nothing else; makes its own environment in .venv-test. Debian packages that
+some tests want are installed where that is allowed (root, or sudo without a password); else those tests are
+skipped, and the closing summary names them. With --ci, or CI=true, nothing may be skipped.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-test"
+EXTRAS = ".[test,postgres]"
+
+# Program a test looks for -> (Debian package, what is skipped without it).
+PACKAGES = {
+    "chromium": ("chromium", "tests in a real browser"),
+    "buildah": ("buildah", "the test of the container image"),
+    "debootstrap": ("debootstrap", "the test of the container image"),
+    "initdb": ("postgresql", "tests on PostgreSQL"),
+}
+
+
+def present(program: str) -> bool:
+    """Whether Debian's package of this program is here; the servers of PostgreSQL are never on PATH."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return bool(shutil.which(program, path=path)) or any(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
+
+
+def as_root() -> list[str] | None:
+    """The words before a command that needs root: none, or `sudo -n`; None if not allowed."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        return ["sudo", "-n"]
+    return None
+
+
+def apt_install(packages: list[str]) -> bool:
+    """Install Debian packages, in three tries: mirrors fail, another apt holds the lock. True if done."""
+    prefix = as_root()
+    if prefix is None or not shutil.which("apt-get"):
+        return False
+    print(f"installing Debian packages: {' '.join(packages)}", flush=True)
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
+    output = ""
+    for attempt in range(3):
+        time.sleep(5 * attempt)
+        for words in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+            done = subprocess.run([*apt, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            output = done.stdout + done.stderr
+        if done.returncode == 0:
+            return True
+    print(output[-4000:], file=sys.stderr)
+    return False
+
+
+def set_up_packages(may_install: bool) -> list[str]:
+    """Install what is missing where allowed. Returns one line for each part that will be skipped."""
+    absent = {program: PACKAGES[program] for program in PACKAGES if not present(program)}
+    if absent and may_install:
+        apt_install(sorted({package for package, _ in absent.values()}))
+        absent = {program: what for program, what in absent.items() if not present(program)}
+    lines = [f"{what}: no {program} here (apt-get install {package})" for program, (package, what) in absent.items()]
+    if os.geteuid() != 0:
+        lines.append("the test of the container image: needs root")
+    return lines
+
+
+def set_up_venv() -> Path:
+    """Make the environment of the tests, or reuse one of the same pyproject.toml. Its bin folder."""
+    stamp = VENV / "made-from"
+    made_from = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + f"{sys.version}{ROOT}".encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == made_from:
+        return VENV / "bin"
+    make = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    if subprocess.run(make).returncode != 0:  # Debian's python3 comes without venv
+        if not apt_install(["python3-venv"]):
+            sys.exit("this Python cannot make a virtual environment; on Debian: apt-get install python3-venv")
+        subprocess.run(make, check=True)
+    (VENV / ".gitignore").write_text("*\n")
+    subprocess.run([VENV / "bin/python", "-m", "pip", "install", "--quiet", "--editable", EXTRAS], cwd=ROOT, check=True)
+    stamp.write_text(made_from)
+    return VENV / "bin"
+
+
+def skipped_tests(report: Path) -> list[str]:
+    """The skipped tests in a JUnit report, as 'test: reason'. Expected failures are not skips."""
+    if not report.exists():
+        return []
+    lines = []
+    for case in ET.parse(report).iter("testcase"):
+        for skip in case.findall("skipped"):
+            if skip.get("type") != "pytest.xfail":
+                lines.append(f"{case.get('classname')}::{case.get('name')}: {skip.get('message')}")
+    return lines
+
+
+def run(name: str, command: list[str | Path], env: dict[str, str], failed: list[str]) -> None:
+    """Run one step, show its time, note it if it failed. The rest goes on: one run shows all faults."""
+    print(f"\n== {name}", flush=True)
+    start = time.monotonic()
+    code = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL).returncode
+    print(
+        f"== {name}: {'ok' if code == 0 else f'FAILED, exit {code}'}, {time.monotonic() - start:.0f} s",
+        flush=True,
+    )
+    if code != 0:
+        failed.append(name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests/run.py", description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    parser.add_argument("--ci", action="store_true", help="nothing may be skipped (also: CI=true)")
+    parser.add_argument("--no-apt", action="store_true", help="install no Debian packages")
+    options, pytest_words = parser.parse_known_args()
+    strict = options.ci or os.environ.get("CI", "").lower() in {"1", "true"}
+
+    start = time.monotonic()
+    absent = set_up_packages(may_install=not options.no_apt)
+    for line in absent:
+        print(f"{'missing' if strict else 'will be skipped'}: {line}", flush=True)
+    bin_folder = set_up_venv()
+    print(f"== set-up: {time.monotonic() - start:.0f} s", flush=True)
+
+    env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env["MAGNESIUM_CDS_REQUIRE_ALL"] = "1" if strict else os.environ.get("MAGNESIUM_CDS_REQUIRE_ALL", "0")
+    failed: list[str] = []
+    run("ruff check", [bin_folder / "ruff", "check", "--output-format", "concise", "."], env, failed)
+    run("ruff format", [bin_folder / "ruff", "format", "--check", "."], env, failed)
+    run("mypy", [bin_folder / "mypy"], env, failed)
+    run("magnesium-cds check", [bin_folder / "magnesium-cds", "check"], env, failed)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        workers = ["-n", "2", "--dist", "loadgroup"]
+        pytest: list[str | Path] = [
+            bin_folder / "python",
+            "-m",
+            "pytest",
+            *workers,
+            f"--junitxml={report}",
+            *pytest_words,
+        ]
+        run("pytest", pytest, env, failed)
+        skipped = skipped_tests(report)
+    if strict and skipped:
+        failed.append("nothing may be skipped")
+
+    print(f"\n{len(skipped)} skipped" + "".join(f"\n  {line}" for line in skipped))
+    print(
+        f"failed: {', '.join(failed)}" if failed else "all steps passed",
+        f"({time.monotonic() - start:.0f} s in all)",
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036 - the machine's Python may be any
+        sys.exit("Python 3.11 or newer is needed")
+    sys.exit(main())

@@ -1,0 +1,417 @@
+"""Which drug it is: by code, by name, and not at all where code and text disagree."""
+
+import csv
+import gzip
+import json
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from cds_service.content.library import default_root
+from cds_service.content.rxnorm import build
+from cds_service.drugnames import LONGEST, fold, pack, unpack
+from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
+from cds_service.patient import Component, Quantity
+from tests.support.requires import missing
+
+SOURCE = Path(__file__).resolve().parents[2] / "shared" / "terminology"
+TERMINOLOGY = default_root() / "terminology"
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+ATC = "http://www.whocc.no/atc"
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return load_vocabulary(default_root())
+
+
+def leaves(vocabulary: Vocabulary, text: str) -> set[str]:
+    """The single drugs that a text names, without what stands above them."""
+    found = vocabulary.drug([], text).drugs
+    return {d for d in found if not any(d in vocabulary.broader.get(other, ()) for other in found)}
+
+
+# Names of products as RxNorm writes them, with the drugs in them that we know.
+SAMPLE = [
+    ("bictegravir 50 MG / emtricitabine 200 MG / tenofovir alafenamide 25 MG Oral Tablet", "bictegravir"),
+    ("bosutinib 50 MG Oral Capsule", "bosutinib"),
+    ("bumetanide 0.5 MG Oral Tablet", "bumetanide"),
+    ("calcitriol 0.0005 MG Oral Capsule", "calcitriol"),
+    ("chloroquine phosphate 250 MG Oral Tablet", "chloroquine"),
+    ("chlorothiazide 250 MG Oral Tablet", "chlorothiazide"),
+    ("atenolol 100 MG / chlorthalidone 25 MG Oral Tablet", "chlortalidone"),
+    ("ciprofloxacin 100 MG/ML Oral Suspension [Cipro]", "ciprofloxacin"),
+    ("ciprofloxacin 3 MG/ML / dexamethasone 1 MG/ML Otic Suspension [Ciprodex]", "ciprofloxacin dexamethasone"),
+    ("dasatinib 20 MG Oral Tablet", "dasatinib"),
+    ("deferasirox 90 MG Oral Tablet", "deferasirox"),
+    ("demeclocycline hydrochloride 150 MG Oral Tablet", "demeclocycline"),
+    ("dexlansoprazole 60 MG Delayed Release Oral Capsule", "dexlansoprazole"),
+    ("diroximel fumarate 231 MG Delayed Release Oral Capsule [Vumerity]", "diroximel_fumarate"),
+    ("dolutegravir 25 MG Oral Tablet", "dolutegravir"),
+    ("doxycycline hyclate 50 MG Oral Capsule [Morgidox]", "doxycycline"),
+    ("erlotinib 100 MG Oral Tablet", "erlotinib"),
+    ("fexofenadine hydrochloride 60 MG Oral Tablet [Wal-Fex]", "fexofenadine"),
+    ("fosinopril sodium 20 MG Oral Tablet", "fosinopril"),
+    ("fosinopril sodium 20 MG / hydrochlorothiazide 12.5 MG Oral Tablet", "fosinopril hydrochlorothiazide"),
+    ("2 ML furosemide 10 MG/ML Injection", "furosemide"),
+    ("50 ML gentamicin 2 MG/ML Injection", "gentamicin"),
+    ("1 ML glatiramer acetate 20 MG/ML Prefilled Syringe", "glatiramer_acetate"),
+    ("glyburide 5 MG Oral Tablet", "glibenclamide"),
+    ("hydrochlorothiazide 12.5 MG / quinapril 10 MG Oral Tablet [Accuretic]", "hydrochlorothiazide"),
+    ("hydrochlorothiazide 50 MG / spironolactone 50 MG Oral Tablet", "hydrochlorothiazide spironolactone"),
+    ("hydrochlorothiazide 25 MG / triamterene 50 MG Oral Capsule", "hydrochlorothiazide triamterene"),
+    ("isoniazid 100 MG/ML Injectable Solution", "isoniazid"),
+    ("levodopa 42 MG Inhalation Powder", "levodopa"),
+    ("levothyroxine sodium 0.175 MG/ML Oral Solution", "levothyroxine"),
+    ("magnesium aspartate 60 MG / potassium aspartate 60 MG Oral Capsule", "magnesium_aspartate"),
+    ("aluminum hydroxide 160 MG / magnesium carbonate 105 MG Chewable Tablet [Gaviscon]", "magnesium_carbonate"),
+    ("magnesium chloride 535 MG Delayed Release Oral Tablet [Mag 64]", "magnesium_chloride"),
+    ("magnesium lactate 84 MG Extended Release Oral Tablet", "magnesium_lactate"),
+    ("magnesium oxide 420 MG Oral Tablet", "magnesium_oxide"),
+    ("caffeine 50 MG / magnesium salicylate 162.5 MG Oral Tablet", "magnesium_salicylate"),
+    ("methylprednisolone 500 MG Injection [Solu-Medrol]", "methylprednisolone"),
+    ("metolazone 5 MG Oral Tablet", "metolazone"),
+    ("mycophenolate mofetil 500 MG Oral Tablet [Cellcept]", "mycophenolate_mofetil"),
+    ("Osmotic 24 HR nifedipine 90 MG Extended Release Oral Tablet [Procardia]", "nifedipine"),
+    ("nilotinib 71 MG Oral Tablet [Danziten]", "nilotinib"),
+    ("ofloxacin 400 MG Oral Tablet", "ofloxacin"),
+    ("omadacycline 100 MG Injection", "omadacycline"),
+    ("ozanimod 0.23 MG Oral Capsule [Zeposia]", "ozanimod"),
+    ("phenytoin 25 MG/ML Oral Suspension [Dilantin]", "phenytoin"),
+    ("ponesimod 2 MG Oral Tablet [Ponvory]", "ponesimod"),
+    ("prednisolone 15 MG Disintegrating Oral Tablet", "prednisolone"),
+    ("prednisone 10 MG Oral Tablet", "prednisone"),
+    ("rabeprazole sodium 10 MG Oral Granules [Aciphex]", "rabeprazole"),
+    ("raltegravir 600 MG Oral Tablet [Isentress]", "raltegravir"),
+    ("ezetimibe 10 MG / rosuvastatin 5 MG Oral Tablet", "rosuvastatin"),
+    ("siponimod 0.25 MG Oral Tablet", "siponimod"),
+    ("succinylcholine chloride 20 MG/ML Injectable Solution [Anectine]", "suxamethonium"),
+    ("teriflunomide 14 MG Oral Tablet", "teriflunomide"),
+    ("tizanidine 6 MG Oral Capsule [Zanaflex]", "tizanidine"),
+    ("tobramycin 3 MG/ML Ophthalmic Solution [Tobrex]", "tobramycin"),
+    ("torsemide 20 MG Oral Tablet [Soaanz]", "torasemide"),
+    ("triamterene 50 MG Oral Capsule [Dyrenium]", "triamterene"),
+    ("ulipristal acetate 30 MG Oral Tablet", "ulipristal"),
+    ("sofosbuvir 200 MG / velpatasvir 50 MG Oral Pellet", "velpatasvir"),
+    ("100 ML zoledronic acid 0.04 MG/ML Injection", ""),
+    ("fluconazole 50 MG Oral Tablet", ""),
+    ("metronidazole 250 MG Oral Tablet", ""),
+    ("riluzole 50 MG Oral Film [Exservan]", ""),
+    ("tioconazole 0.065 MG/MG Vaginal Ointment [Monistat Simple Therapy]", ""),
+    ("miconazole nitrate 100 MG Vaginal Insert", ""),
+    ("voriconazole 200 MG Injection", ""),
+    ("metronidazole 7.5 MG/ML Topical Cream [Rosadan]", ""),
+    ("miconazole nitrate 0.02 MG/MG Powder Spray [Cruex Prescription Strength]", ""),
+    ("fluconazole 50 MG Oral Tablet [Diflucan]", ""),
+    ("besifloxacin 6 MG/ML Ophthalmic Suspension", ""),
+    ("metronidazole 0.013 MG/MG Vaginal Gel [Nuvessa]", ""),
+    ("miconazole nitrate 0.02 MG/MG Powder Spray", ""),
+    ("pitavastatin magnesium 2 MG Oral Tablet", ""),
+    ("menthol 100 MG/ML Topical Foam [Mineral ice]", ""),
+    ("brimonidine tartrate 0.25 MG/ML Ophthalmic Solution [Lumify]", ""),
+    ("Rho(D) immune globulin, human 1500 UNT Prefilled Syringe [HyperRHO]", ""),
+    ("coagulation factor XIII a-subunit (recombinant) 1 UNT Injection", ""),
+    ("niacin 250 MG Oral Tablet", ""),
+    ("sodium fluoride 20 MG/ML Oral Foam [Kolorz]", ""),
+    ("1 ML heparin sodium, porcine 1000 UNT/ML Injection", ""),
+    ("celecoxib 56 MG / tramadol hydrochloride 44 MG Oral Tablet", ""),
+    ("vitamin B12 1 MG/ML Injectable Solution [Dodex]", ""),
+    ("24 HR quetiapine 400 MG Extended Release Oral Tablet", ""),
+    ("relugolix 120 MG Oral Tablet", ""),
+    ("erythromycin 500 MG Oral Tablet", ""),
+    ("sapropterin dihydrochloride 100 MG Powder for Oral Solution [Zelvysia]", ""),
+    ("250 ML heparin sodium, porcine 100 UNT/ML Injection", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "drugs"), SAMPLE)
+def test_a_product_name_gives_the_drugs_in_it(vocabulary, name, drugs):
+    assert leaves(vocabulary, name) == set(drugs.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "drug"),
+    [
+        ("Thyroxine 0.088 MG Oral Tablet", "levothyroxine"),
+        ("L-THYROXINE SODIUM 100MCG TAB", "levothyroxine"),
+        ("Synthroid 50 mcg", "levothyroxine"),
+        ("frusemide 40mg tablets", "furosemide"),
+        ("Torsemide 20 mg", "torasemide"),
+        ("cyclosporin 100 mg capsules", "ciclosporin"),
+        ("Neoral 25 mg", "ciclosporin"),
+        ("Ibandronate sodium 150 mg", "ibandronic_acid"),
+        ("Fosamax 70 mg once weekly tablets", "alendronic_acid"),
+        ("bendrofluazide 2.5mg", "bendroflumethiazide"),
+        ("acetaminophen 500 mg", "paracetamol"),
+        ("dalfampridine ER 10 mg", "fampridine"),
+        ("HCTZ 25 mg daily", "hydrochlorothiazide"),
+        ("Milk of Magnesia", "magnesium_hydroxide"),
+        ("PHILLIPS\u2019 MILK OF MAGNESIA", "magnesium_hydroxide"),
+        ("Epsom salts", "magnesium_sulfate"),
+        ("Magnesium sulphate 50% injection", "magnesium_sulfate"),
+        ("Mag-Ox 400", "magnesium_oxide"),
+        ("magnesium bisglycinate 200 mg", "magnesium_glycinate"),
+        ("Magnesium L-threonate 2000 mg", "magnesium_threonate"),
+        ("Magn\u00e9sium 300 mg", "magnesium"),
+        ("Esomeprazole magnesium 20 mg", "esomeprazole"),
+        ("Esomeprazole (as magnesium trihydrate) 20 mg gastro-resistant tablets", "esomeprazole"),
+        ("Omeprazole (as magnesium) 10 mg", "omeprazole"),
+    ],
+)
+def test_old_british_and_brand_names_are_known(vocabulary, text, drug):
+    assert leaves(vocabulary, text) == {drug}
+    assert vocabulary.drug([], text).identified_by == "name"
+
+
+@pytest.mark.parametrize(
+    ("text", "not_drug"),
+    [
+        ("Tablet coated with magnesium stearate", "magnesium"),
+        ("esomeprazole magnesium 40 MG Delayed Release Oral Capsule [Nexium]", "magnesium"),
+        ("pitavastatin magnesium 4 MG Oral Tablet [Zypitamag]", "magnesium"),
+        ("choline magnesium trisalicylate 500 mg", "magnesium"),
+        ("caffeine 50 MG / magnesium salicylate 162.5 MG Oral Tablet", "magnesium"),
+        ("calcium, magnesium oxybate and sodium oxybate"[8:25], "magnesium"),
+        ("magnesium aluminium silicate gel", "magnesium"),
+        ("sugar-free, magnesium-free antacid", "magnesium"),
+        ("Recheck serum magnesium next week", "magnesium"),
+        ("Gaviscon Advance oral suspension", "magnesium"),
+        ("Maalox Max Quick Dissolve chewable", "magnesium"),
+        ("ovine digoxin immune fab 40 MG Injection [Digifab]", "digoxin"),
+        ("digoxin-specific antibody fragments", "digoxin"),
+        ("anti-digoxin Fab", "digoxin"),
+        ("digitoxin 0.1 mg", "digoxin"),
+        ("liothyronine 5 micrograms", "levothyroxine"),
+        ("dextrothyroxine 2 mg", "levothyroxine"),
+        ("D-thyroxine", "levothyroxine"),
+        ("thyroxine binding globulin", "levothyroxine"),
+        ("apomorphine 10 mg/ml", "morphine"),
+        ("fosphenytoin 50 mg/ml", "phenytoin"),
+        ("isopropyl alcohol 70 % pad", "alcohol"),
+        ("omeprazolemagnesiumfree", "omeprazole"),
+        ("levomagnesiumate", "magnesium"),
+        ("nitrofurazone ointment", "nitrofurantoin"),
+        ("ciprofibrate 100 mg", "ciprofloxacin"),
+        ("besifloxacin 0.6 % eye drops", "fluoroquinolones"),
+        ("fluconazole 150 mg", "proton_pump_inhibitors"),
+        ("glycerophosphate sodium 216 mg/ml", "magnesium"),
+        ("potassium citrate 1080 mg", "magnesium_citrate"),
+        ("zinc gluconate 50 mg", "magnesium_gluconate"),
+        ("potassium chloride 10 mEq", "magnesium_chloride"),
+    ],
+)
+def test_a_near_miss_is_not_that_drug(vocabulary, text, not_drug):
+    found = vocabulary.drug([], text)
+    assert not_drug not in found.drugs and not found.conflict
+
+
+def test_a_combination_gives_all_its_ingredients(vocabulary):
+    assert leaves(vocabulary, "levothyroxine / liothyronine") == {"levothyroxine", "liothyronine"}
+    assert leaves(vocabulary, "co-amilofruse 5/40 tablets") == {"amiloride", "furosemide"}
+    assert vocabulary.drug([(ATC, "N04BA02", None)], None).drugs == {"levodopa", "carbidopa"}
+
+
+def amounts(vocabulary: Vocabulary, text: str) -> list[tuple[str, str, str, str]]:
+    found = vocabulary.drug([], text).components
+    return [
+        (c.drug, f"{c.strength.value} {c.strength.unit}" if c.strength else "", c.per, str(c.per_value)) for c in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "drug", "strength", "per", "per_value"),
+    [
+        ("Magnesium Oxide 400 MG Oral Tablet", "magnesium_oxide", "400 mg", "unit", "1"),
+        ("magnesium hydroxide 80 MG/ML Oral Suspension", "magnesium_hydroxide", "80 mg", "mL", "1"),
+        ("Magnesium hydroxide 200 MG/5 ML", "magnesium_hydroxide", "200 mg", "mL", "5"),
+        ("Magnesium citrate 1.745 g per 30 mL", "magnesium_citrate", "1.745 g", "mL", "30"),
+        ("magnesium oxide 400 (241.3 Mg) MG tablet", "magnesium_oxide", "400 mg", "unit", "1"),
+        ("Magnesium (as magnesium oxide) 250 mg", "magnesium", "250 mg", "unit", "1"),
+        ("Magnesium 250 mg (as oxide)", "magnesium", "250 mg", "unit", "1"),
+        ("Magnesium oxide 400 mg (240 mg elemental magnesium)", "magnesium", "240 mg", "unit", "1"),
+        ("Magnesium oxide 400 mg tablet, 240 mg elemental", "magnesium", "240 mg", "unit", "1"),
+        ("400 mg magnesium oxide capsules", "magnesium_oxide", "400 mg", "unit", "1"),
+        ("Magnesium oxide 1,000 mg", "magnesium_oxide", "1000 mg", "unit", "1"),
+        ("Magnesium oxide 0,5 g", "magnesium_oxide", "0.5 g", "unit", "1"),
+        ("Levothyroxine 88mcg", "levothyroxine", "88 ug", "unit", "1"),
+        ("Levothyroxine 100 \u00b5g", "levothyroxine", "100 ug", "unit", "1"),
+        # A brand's number may count the salt or the element: no strength rather than a guess.
+        ("Slow-Mag 71.5 mg", "magnesium_chloride", "", "unit", "1"),
+        # Whose number is whose is not said.
+        ("lisinopril-hydrochlorothiazide 20-12.5 mg", "hydrochlorothiazide", "", "unit", "1"),
+        ("magnesium oxide tablets", "magnesium_oxide", "", "unit", "1"),
+        ("magnesium oxide 1.2.3 mg", "magnesium_oxide", "", "unit", "1"),
+    ],
+)
+def test_the_strength_is_read_with_its_unit_or_not_at_all(vocabulary, text, drug, strength, per, per_value):
+    assert amounts(vocabulary, text) == [(drug, strength, per, per_value)]
+
+
+def test_each_ingredient_of_a_combination_has_its_own_strength(vocabulary):
+    found = amounts(vocabulary, "calcium carbonate 700 MG / magnesium hydroxide 300 MG Chewable Tablet [Rolaids]")
+    assert found == [("magnesium_hydroxide", "300 mg", "unit", "1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "route", "form"),
+    [
+        ("ciprofloxacin 500 MG Oral Tablet", "oral", "tablet"),
+        ("ciprofloxacin 3 MG/ML Ophthalmic Solution [Ciloxan]", "ophthalmic", "eye drops"),
+        ("Ciprofloxacin 0.3% eye drops", "ophthalmic", "eye drops"),
+        ("ciprofloxacin 2 MG/ML Otic Solution", "otic", "ear drops"),
+        ("20 ML ciprofloxacin 10 MG/ML Injection", "injection", "injection"),
+        ("Ciprofloxacin 400 mg IV", "intravenous", None),
+        ("tobramycin 60 MG/ML Inhalation Solution", "inhaled", "nebuliser solution"),
+        ("minocycline 40 MG/ML Topical Foam", "topical", "foam"),
+        ("tacrolimus 0.001 MG/MG Topical Ointment", "topical", "ointment"),
+        ("Epsom salt bath", "topical", "bath salts"),
+        ("doxycycline 100 mg capsules", "oral", "capsule"),
+        ("neomycin vaginal tablet", "vaginal", "tablet"),
+        ("levothyroxine", "unknown", None),
+    ],
+)
+def test_form_and_route_are_read_from_the_name(vocabulary, text, route, form):
+    found = vocabulary.drug([], text)
+    assert found.route == route
+    assert route == "vaginal" or found.form == form
+
+
+def test_rxnorm_codes_are_known_at_every_level(vocabulary):
+    levels = {"10582": "ingredient", "40144": "precise ingredient", "966222": "clinical drug", "224920": "brand"}
+    for code in levels:
+        found = vocabulary.drug([(RXNORM, code, None)], None)
+        assert found.drugs == {"levothyroxine", "thyroid_hormones"}, levels[code]
+        assert found.identified_by == "code"
+    pack = next(p for p in rows() if p["tty"] == "BPCK" and p["drugs"] == "methylprednisolone")
+    assert "methylprednisolone" in vocabulary.drug([(RXNORM, pack["rxcui"], None)], None).drugs
+
+
+def test_a_code_brings_strength_route_salt_and_classes(vocabulary):
+    found = vocabulary.drug([("urn:oid:2.16.840.1.113883.6.88", "198051", None)], None)
+    assert found.drugs == {"omeprazole", "proton_pump_inhibitors"}
+    assert (found.route, found.components) == (
+        "oral",
+        (Component("omeprazole", Quantity(Decimal(20), "mg")),),
+    )
+    oxide = vocabulary.drug([(RXNORM, "6582", "magnesium oxide")], None)
+    assert oxide.drugs == {"magnesium_oxide", "magnesium"} and oxide.salt == "magnesium_oxide"
+
+
+def test_an_atc_code_gives_the_drug_or_at_least_its_class(vocabulary):
+    assert vocabulary.drug([(ATC, "A02BC01", None)], None).drugs == {"omeprazole", "proton_pump_inhibitors"}
+    unlisted = vocabulary.drug([(ATC, "C03CA99", None)], "x")
+    assert unlisted.drugs == {"loop_diuretics"} and unlisted.components == ()
+
+
+@pytest.mark.parametrize(
+    ("codings", "text"),
+    [
+        ([(RXNORM, "966222", None)], "Digoxin 250 mcg tablets"),
+        ([(RXNORM, "966222", None)], "Warfarin 5 mg tablets"),
+        ([(RXNORM, "966222", "magnesium oxide 400 MG Oral Tablet")], None),
+        ([(RXNORM, "7646", None)], "Esomeprazole magnesium 20 mg"),
+        ([(RXNORM, "10582", None), (ATC, "A02BC01", None)], None),
+        ([(None, "LOCAL1", "Levothyroxine 50 mcg")], "Furosemide 40 mg"),
+        ([(None, "LOCAL1", "Levothyroxine 50 mcg")], "Warfarin 5 mg"),
+    ],
+)
+def test_code_and_text_that_disagree_are_both_distrusted(vocabulary, codings, text):
+    found = vocabulary.drug(codings, text)
+    assert found.conflict and not found.drugs and found.identified_by == "none" and not found.components
+
+
+@pytest.mark.parametrize(
+    "text", ["Synthroid", "thyroid medicine", "take one daily", "LEVOTHYROXIN", "", None, "\u7532\u72b6\u817a\u7d20"]
+)
+def test_a_known_code_stands_where_the_text_adds_nothing(vocabulary, text):
+    found = vocabulary.drug([(RXNORM, "966222", text)], text)
+    assert found.drugs == {"levothyroxine", "thyroid_hormones"} and found.identified_by == "code"
+
+
+def test_an_unknown_code_with_a_clear_name_is_identified_by_name(vocabulary):
+    found = vocabulary.drug([(RXNORM, "999999999", "Levothyroxine sodium 50 mcg")], None)
+    assert "levothyroxine" in found.drugs and found.identified_by == "name"
+    assert vocabulary.drug([("urn:local", "966222", None)], "my tablets").identified_by == "none"
+
+
+def test_a_product_with_other_ingredients_agrees_with_a_text_that_names_only_those(vocabulary):
+    code = next(p["rxcui"] for p in rows() if p["tty"] == "SCD" and p["drugs"] == "hydrochlorothiazide" and p["other"])
+    assert not vocabulary.drug([(RXNORM, code, None)], "Quinapril combination").conflict
+
+
+def test_text_is_capped_and_a_hostile_one_costs_little(vocabulary):
+    assert len(fold("\ufdfa" * 5000)) <= LONGEST
+    assert not vocabulary.drug([], "x " * 300 + "levothyroxine").drugs
+    for text in ("magnesium " * 100_000, "1" * 100_000, "4 mg " * 50_000, "((((" * 50_000, "co-" * 50_000):
+        begin = time.process_time()
+        vocabulary.drug([], text)
+        assert time.process_time() - begin < 0.05
+
+
+def test_identification_is_fast_enough_for_a_long_medication_list(vocabulary):
+    coding = [(RXNORM, "966222", "Levothyroxine Sodium 0.075 MG Oral Tablet")]
+    best = min(timed(vocabulary, coding) for _ in range(5))
+    assert best < 200e-6, f"{best * 1e6:.0f} microseconds"
+
+
+def timed(vocabulary: Vocabulary, coding: list[tuple[str, str, str]]) -> float:
+    begin = time.process_time()
+    for _ in range(200):
+        vocabulary.drug(coding, None)
+    return (time.process_time() - begin) / 200
+
+
+def test_components_survive_the_table():
+    parts = (
+        Component("magnesium_hydroxide", Quantity(Decimal("400"), "mg"), "mL", Decimal(5)),
+        Component("magnesium_oxide", Quantity(Decimal("0.5"), "g")),
+        Component("magnesium", None),
+    )
+    assert unpack(pack(parts), "magnesium_hydroxide magnesium_oxide magnesium") == parts
+
+
+def rows() -> list[dict[str, str]]:
+    with (TERMINOLOGY / "rxnorm_products.csv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+def shared() -> Path:
+    if not SOURCE.is_dir():
+        missing(f"the RxNorm extract is not beside the project ({SOURCE.parent.name}/{SOURCE.name})")
+    return SOURCE
+
+
+def test_the_product_table_is_what_the_source_gives():
+    for name, text in build(shared(), TERMINOLOGY).items():
+        assert (TERMINOLOGY / name).read_text(encoding="utf-8") == text, f"{name}: run cds_service.content.rxnorm"
+
+
+def test_names_of_all_rxnorm_products_are_read_with_high_precision_and_recall(vocabulary):
+    extract = json.loads(gzip.decompress(next(shared().glob("rxnorm_prescribable_*.json.gz")).read_bytes()))
+    names = extract["ing"]
+    ours = {
+        c: page.id
+        for page in vocabulary.concepts.values()
+        for c in page.rxnorm_ingredients
+        if names.get(c, "  ")[1] == "IN"
+    }
+    right, wrong, lost = Counter(), Counter(), Counter()
+    products = [p for p in extract["prod"].values() if p["tty"] in ("SCD", "SBD", "GPCK", "BPCK")]
+    for product in products:
+        truth = {ours[i] for i in product["ings"] if i in ours}
+        found = set(vocabulary.drug([], product["name"]).drugs) & set(ours.values())
+        right.update(truth & found)
+        wrong.update(found - truth)
+        lost.update(truth - found)
+    for drug in sorted(right):
+        print(f"{drug:32} right {right[drug]:4}  wrong {wrong[drug]:3}  lost {lost[drug]:3}")
+    precision = right.total() / (right.total() + wrong.total())
+    recall = right.total() / (right.total() + lost.total())
+    print(f"{len(products)} names, {len(right)} drugs: precision {precision:.4f}, recall {recall:.4f}")
+    assert len(products) > 19_000
+    assert precision >= 0.998
+    assert recall >= 0.997
+    assert not {d for d in right if wrong[d] > 1}

@@ -1,0 +1,203 @@
+"""The rooms of the house: who may import whom, what lies at the top, and what no file may hold."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "cds_service"
+LONGEST = 400
+
+# Room -> rooms it may import from. The top of the package (create_app, command line) puts all together.
+MAY_IMPORT = {
+    "patient": set(),
+    "settings": set(),
+    "drugnames": {"patient"},
+    "fhir": {"patient", "drugnames"},
+    "content": {"patient", "drugnames"},
+    "rules": {"content", "patient"},
+    "planner": {"content", "patient"},
+    "store": {"settings"},
+    "trust": {"settings", "store"},
+    "hooks": {"rules", "content", "patient", "fhir", "trust", "store", "planner", "settings"},
+    "console": {"rules", "content", "patient", "hooks", "planner", "trust", "store", "settings"},
+    "sandbox": {"settings"},
+    "screening": {"rules", "content", "patient", "fhir", "settings"},
+}
+# Packages from outside that only one room may import.
+ONLY_IN = {"fhir.resources": "fhir"}
+
+TOP_LEVEL = {
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "cards",
+    "cds_service",
+    "docker",
+    "docs",
+    "tests",
+}
+DOTFILES = {".ci", ".github", ".gitignore", ".dockerignore", ".pre-commit-config.yaml", ".git"}
+# Left behind by tools, never committed (.gitignore).
+LEFT_BEHIND = {
+    "*.egg-info",
+    "build",
+    "dist",
+    "node_modules",
+    "__pycache__",
+    ".venv*",
+    ".*_cache",
+    ".hypothesis",
+}
+
+
+def python_files() -> Iterator[Path]:
+    yield from sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    """cds_service.hooks.card -> hooks; '' for what is at the top of the package without a rule of its own."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (parts[1] in MAY_IMPORT) else ""
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module that a file imports, wherever in it, with the line; relative imports made absolute."""
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, node.lineno) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([node.module] if node.module else [])])
+            # `from cds_service import store` names a room by the imported word.
+            yield from ((f"{base}.{name.name}", node.lineno) for name in node.names)
+
+
+def broken_imports(files: Iterator[Path]) -> list[str]:
+    faults = []
+    for path in files:
+        here = room_of(module_of(path))
+        for module, line in imported(path):
+            place = f"{path.relative_to(ROOT)}:{line} imports {module}"
+            if f"{module}.".startswith("cds_service."):
+                there = room_of(module)
+                if here and there != here and there not in MAY_IMPORT[here] and module != "cds_service.cards":
+                    faults.append(place)
+            faults += [place for name, room in ONLY_IN.items() if f"{module}.".startswith(f"{name}.") and here != room]
+    return faults
+
+
+def test_imports_go_one_way() -> None:
+    assert broken_imports(python_files()) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("rules", "from cds_service.fhir import read_request"),
+        ("rules", "from ..fhir import read_request"),
+        ("rules", "from .. import fhir"),
+        ("content", "import cds_service.rules.engine"),
+        ("fhir", "def f():\n    from cds_service.hooks import card"),
+        ("hooks", "from fhir.resources.R4B.patient import Patient"),
+        ("rules", "from fhir import resources"),
+        ("content", "import cds_service"),
+    ],
+)
+def test_an_import_the_wrong_way_is_found(
+    room: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.test_structure.ROOT", tmp_path)
+    path = tmp_path / "cds_service" / room / "sample.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    assert broken_imports(iter([path]))
+
+
+def test_every_room_has_a_rule() -> None:
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms <= set(MAY_IMPORT)
+
+
+def test_every_file_of_the_package_ships_in_the_wheel() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {module_of(path) for path in python_files() if path.name == "__init__.py"}
+    assert packages <= set(setuptools["packages"])
+    assert {package for package in setuptools["packages"] if package != "cds_service.cards"} <= packages
+    unshipped = []
+    for package, top in (("cds_service", PACKAGE), ("cds_service.cards", ROOT / "cards")):
+        patterns = [pattern.rpartition("/")[2] for pattern in setuptools["package-data"][package]]
+        for path in sorted(top.rglob("*")):
+            shipped = path.suffix in {".py", ".pyc"} or any(fnmatch(path.name, pattern) for pattern in patterns)
+            if path.is_file() and not shipped:
+                unshipped.append(path.relative_to(ROOT).as_posix())
+    assert unshipped == []
+
+
+def test_top_level_holds_only_what_the_design_names() -> None:
+    found = {path.name for path in ROOT.iterdir()}
+    strange = {name for name in found if not any(fnmatch(name, pattern) for pattern in LEFT_BEHIND)}
+    assert strange - TOP_LEVEL - DOTFILES == set()
+    assert {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "cards",
+        "cds_service",
+        "tests",
+    } <= found
+
+
+def test_content_holds_no_python_but_a_docstring() -> None:
+    files = sorted((ROOT / "cards").rglob("*.py"))
+    assert [path.relative_to(ROOT).as_posix() for path in files] == ["cards/__init__.py"]
+    body = ast.parse(files[0].read_text()).body
+    assert len(body) == 1
+    assert isinstance(body[0], ast.Expr)
+
+
+def test_no_python_file_is_longer_than_is_read_in_one_sitting() -> None:
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in python_files()
+        if (lines := path.read_text().count("\n")) > LONGEST
+    }
+    assert long == {}
+
+
+def committed_text() -> Iterator[tuple[Path, str]]:
+    """Every text file of the project, wherever it lies, without what tools leave behind."""
+    for top in sorted(TOP_LEVEL | DOTFILES - {".git"}):
+        start = ROOT / top
+        for path in [start] if start.is_file() else sorted(start.rglob("*")):
+            parts = path.relative_to(ROOT).parts
+            if path.is_file() and not any(fnmatch(part, pattern) for part in parts for pattern in LEFT_BEHIND):
+                try:
+                    yield path, path.read_text(encoding="utf-8")
+                except UnicodeDecodeError:
+                    continue  # pictures
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    machine_path = re.compile(r"(?<![\w.\-/}])/(?:work|root|home|farm|Users)/\w")
+    faults = [
+        f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {match.group()}"
+        for path, text in committed_text()
+        for match in machine_path.finditer(text)
+    ]
+    assert faults == []
