@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
+    from cds_service.hooks.app import Content
     from cds_service.settings import Settings
 
 __version__ = version("magnesium-cds")
@@ -18,20 +19,24 @@ __all__ = ["create_app"]
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, *, now: Callable[[], datetime] | None = None) -> Flask:
+def create_app(
+    settings: Settings, *, now: Callable[[], datetime] | None = None, content: Content | None = None
+) -> Flask:
     """The service as a Flask app, warm: content loaded and checked, database open and migrated.
+
+    `content` is what `load_content` gave before, where several apps of one process share it.
 
     Raises ContentError (content or site file), StoreError (database), SettingsError (profile not complete).
     """
     from flask import Flask
 
     from cds_service.fhir import warm
-    from cds_service.hooks.app import install
+    from cds_service.hooks.app import install, load_content
 
     app = Flask("cds_service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    install(app, settings, __version__, now or (lambda: datetime.now(UTC)))
+    install(app, settings, __version__, now or (lambda: datetime.now(UTC)), content or load_content())
     warm()
     return app

@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-test"
+# Seconds.
+STEP_LIMIT = 2400
+HANGS_AFTER = 300
+
 EXTRAS = ".[test,postgres]"
 
 # Program a test looks for -> (Debian package, what is skipped without it).
@@ -104,11 +109,23 @@ def skipped_tests(report: Path) -> list[str]:
     return lines
 
 
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit code. A step that takes too long is interrupted, so that it says what it has; then it is killed."""
+    for limit, stop in ((STEP_LIMIT, process.send_signal), (60, lambda _: process.kill())):
+        try:
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            print(f"== still running after {limit} s: stopped", flush=True)
+            stop(signal.SIGINT)
+    process.wait()
+    return 1
+
+
 def run(name: str, command: list[str | Path], env: dict[str, str], failed: list[str]) -> None:
     """Run one step, show its time, note it if it failed. The rest goes on: one run shows all faults."""
     print(f"\n== {name}", flush=True)
     start = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL).returncode
+    code = wait(subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL))
     print(
         f"== {name}: {'ok' if code == 0 else f'FAILED, exit {code}'}, {time.monotonic() - start:.0f} s",
         flush=True,
@@ -140,7 +157,10 @@ def main() -> int:
     run("magnesium-cds check", [bin_folder / "magnesium-cds", "check"], env, failed)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        workers = ["-n", "2", "--dist", "loadgroup"]
+        # A file stays in one worker: its fixtures (an image, a database, a browser) are made once.
+        workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+        # Where a test hangs is printed; the limit of the whole step then ends it.
+        workers += ["-o", f"faulthandler_timeout={HANGS_AFTER}"]
         pytest: list[str | Path] = [
             bin_folder / "python",
             "-m",

@@ -14,8 +14,8 @@ from cds_service.content.catalogue import catalogue_text
 from cds_service.content.library import Library, default_root, load_library
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError
+from cds_service.hooks.app import load_content
 from cds_service.hooks.prefetch import all_needs
-from cds_service.hooks.vocabulary import make_vocabulary
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -27,8 +27,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def check(content: Path | None, as_json: bool) -> None:
     """Load all content and report every fault at once. Exit 78 on faults."""
     try:
-        library = load_library(content)
-        make_vocabulary(library)
+        library, _ = load_content(content)
     except ContentError as error:
         if as_json:
             faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]

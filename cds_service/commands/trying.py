@@ -16,6 +16,7 @@ from cds_service import create_app
 from cds_service.commands.common import FAILED, stop, told_plainly
 from cds_service.commands.reading import print_cards
 from cds_service.hooks.local import NotOnePatient, hook_request, is_hook_request
+from cds_service.logs import configure
 from cds_service.settings import Settings
 
 HOOKS = ("patient-view", "order-select", "order-sign")
@@ -31,6 +32,7 @@ def evaluate(file: TextIO, hook: str | None, site: Path | None, as_json: bool) -
 
     Prints the cards and the outcome of every page, with the values used. Exit 1 where the request is refused.
     """
+    configure("WARNING")
     try:
         document = json.loads(file.read())
     except (ValueError, RecursionError):

@@ -14,6 +14,7 @@ from cds_service.content.pages import (
     IntakeTest,
     KidneyTest,
     LabTest,
+    MagnesiumProductsTest,
     MedicationTest,
     NoRecentLabTest,
     Page,
@@ -40,6 +41,7 @@ def check_library(library: Library, documents: Mapping[str, Document]) -> list[F
         faults += _PageCheck(library, loaded, documents[loaded.file]).faults()
     faults += _terminology(library, documents)
     faults += _tables(library, documents)
+    faults += _claims(library, documents)
     return faults
 
 
@@ -72,6 +74,8 @@ def thresholds_named(page: Page) -> Iterator[tuple[KeyPath, str]]:
                 case AgeTest():
                     for word, value in test.age.items():
                         yield (*at, "age", word), value
+                case MagnesiumProductsTest():
+                    yield (*at, "magnesium_products", "at_least"), test.magnesium_products["at_least"]
                 case DailyMagnesiumTest():
                     for word, value in test.daily_magnesium.items():
                         if value != "upper_level_for_age":
@@ -179,7 +183,7 @@ class _PageCheck:
         known = offered(page, frozenset({**self.library.shared_thresholds, **page.thresholds}))
         card = page.card
         texts: list[tuple[KeyPath, str]] = [(("card", "summary"), card.summary or "")]
-        texts += [(("card", "detail"), card.detail or "")]
+        texts += [(("card", "short"), card.short or ""), (("card", "detail"), card.detail or "")]
         texts += [(("card", "consider", index), text) for index, text in enumerate(card.consider)]
         for path, text in texts:
             for name in placeholders_in(text):
@@ -188,6 +192,24 @@ class _PageCheck:
                 yield self.document.fault(path, f"the word '{found.group()}' does not belong on a card")
         if card.summary and len(card.summary) > SUMMARY_LIMIT:
             yield self.document.fault(("card", "summary"), f"is longer than {SUMMARY_LIMIT} characters")
+
+
+def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """Claims and pages name each other; references and pages exist."""
+    document = documents["claims.yaml"]
+    for key, claim in library.claims.items():
+        for index, name in enumerate(claim.references):
+            if name not in library.references:
+                message = f"no reference {name}{nearest(name, library.references)}"
+                yield document.fault((key, "references", index), message)
+        using = {loaded.id for loaded in library.pages.values() if key in loaded.page.claims}
+        for name in sorted(using ^ set(claim.pages)):
+            yield document.fault((key, "pages"), f"{name} and this claim do not name each other")
+    for key, row in library.coverage.items():
+        for index, name in enumerate(row.pages):
+            if name not in library.pages:
+                message = f"no page {name}{nearest(name, library.pages)}"
+                yield documents["coverage.yaml"].fault((key, "pages", index), message)
 
 
 def _texts(page: Page) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cds_service.content.checks import check_library
-from cds_service.content.claims import Claim
+from cds_service.content.claims import Claim, Coverage
 from cds_service.content.pages import KEY_ORDER, Name, Page, Threshold
 from cds_service.content.shared import (
     DietaryReference,
@@ -61,6 +61,7 @@ class Library:
     suggestions: Mapping[str, Suggestion]
     wording: Wording
     claims: Mapping[str, Claim]
+    coverage: Mapping[str, Coverage]
     intakes: DietaryReference
     foods: Mapping[str, Food]
     salts: Mapping[str, Salt]
@@ -108,6 +109,7 @@ def load_library(root: Path | None = None) -> Library:
         suggestions=reader.table("suggestions.yaml", Suggestion),
         wording=reader.one("wording.yaml", Wording),
         claims=reader.table("claims.yaml", Claim, key=str),
+        coverage=reader.table("coverage.yaml", Coverage),
         intakes=reader.one("tables/dietary_reference_intakes.yaml", DietaryReference),
         foods=reader.table("tables/foods.yaml", Food),
         salts=reader.table("tables/salts.yaml", Salt),

@@ -56,7 +56,7 @@ class LabTest(Strict):
     """The newest usable result of `lab` against a limit, no older than the threshold `within`.
 
     With `laboratory_first` the reporting laboratory's own range, then its flag, decide; the page's limit only where
-    the laboratory gives neither.
+    the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit.
     """
 
     lab: Name
@@ -65,6 +65,7 @@ class LabTest(Strict):
     above: Name | None = None
     at_least: Name | None = None
     laboratory_first: bool = False
+    critical_flag: bool = False
     within: Name
 
     @model_validator(mode="after")
@@ -103,12 +104,6 @@ class AgeTest(Strict):
     age: dict[Literal["at_least", "below"], Name]
 
 
-class SexTest(Strict):
-    """Administrative sex as recorded."""
-
-    sex: Literal["female", "male"]
-
-
 class PregnancyTest(Strict):
     """Pregnancy, or lactation, is recorded."""
 
@@ -130,6 +125,12 @@ class DailyMagnesiumTest(Strict):
     daily_magnesium: dict[Literal["above"], Name]
 
 
+class MagnesiumProductsTest(Strict):
+    """Different oral magnesium products, chart and drafts together, at least so many."""
+
+    magnesium_products: dict[Literal["at_least"], Name]
+
+
 class IntakeTest(Strict):
     """Newest documented dietary intake below the recommended allowance for age, sex, pregnancy and lactation."""
 
@@ -149,10 +150,10 @@ Test = (
     | ConditionTest
     | MedicationTest
     | AgeTest
-    | SexTest
     | PregnancyTest
     | KidneyTest
     | DailyMagnesiumTest
+    | MagnesiumProductsTest
     | IntakeTest
     | ReasonTest
 )
@@ -162,11 +163,11 @@ TEST_WORDS: dict[str, type[Strict]] = {
     "condition": ConditionTest,
     "medication": MedicationTest,
     "age": AgeTest,
-    "sex": SexTest,
     "pregnant": PregnancyTest,
     "lactating": PregnancyTest,
     "kidney": KidneyTest,
     "daily_magnesium": DailyMagnesiumTest,
+    "magnesium_products": MagnesiumProductsTest,
     "intake": IntakeTest,
     "reason": ReasonTest,
 }
@@ -187,11 +188,11 @@ AnyTest = Annotated[
     | Annotated[ConditionTest, Tag("condition")]
     | Annotated[MedicationTest, Tag("medication")]
     | Annotated[AgeTest, Tag("age")]
-    | Annotated[SexTest, Tag("sex")]
     | Annotated[PregnancyTest, Tag("pregnant")]
     | Annotated[PregnancyTest, Tag("lactating")]
     | Annotated[KidneyTest, Tag("kidney")]
     | Annotated[DailyMagnesiumTest, Tag("daily_magnesium")]
+    | Annotated[MagnesiumProductsTest, Tag("magnesium_products")]
     | Annotated[IntakeTest, Tag("intake")]
     | Annotated[ReasonTest, Tag("reason")],
     Discriminator(
@@ -257,13 +258,15 @@ class Avoid(Strict):
 
 
 class CardText(Strict):
-    """What the clinician reads. `problem` groups findings: one problem, one card."""
+    """What the clinician reads. `problem` groups findings: one problem, one card; `short` is this finding's line there
+    when another page leads."""
 
     indicator: Indicator
     topic: Name
     problem: Name
     priority: Annotated[int, Field(ge=1, le=999)]
     summary: Text | None = None
+    short: Text | None = None
     detail: Text | None = None
     consider: list[Text] = []
     suggest: list[Name] = []
@@ -272,7 +275,7 @@ class CardText(Strict):
 
 
 class PageEvidence(Strict):
-    """GRADE certainty, strength, direction; references are keys of `references.yaml`, the first is the card's source."""
+    """GRADE certainty, strength, direction; references are keys of `references.yaml`, first the card's source."""
 
     certainty: Certainty
     strength: Literal["strong", "conditional"]

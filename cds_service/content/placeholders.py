@@ -10,6 +10,7 @@ from cds_service.content.pages import (
     IntakeTest,
     KidneyTest,
     LabTest,
+    MagnesiumProductsTest,
     MedicationTest,
     Page,
     ReasonTest,
@@ -38,9 +39,11 @@ def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
             case KidneyTest() if "unknown" not in test.kidney:
                 names |= {f"kidney.{part}" for part in ("value", "age", "date")}
             case MedicationTest() if any(drug.startswith("magnesium") for drug in test.medication):
-                names |= {"magnesium", "matched"}
+                names |= {"magnesium"}
             case DailyMagnesiumTest():
-                names |= {"daily_magnesium.value"}
+                names |= {"daily_magnesium.value", "daily_magnesium.limit"}
+            case MagnesiumProductsTest():
+                names |= {"products"}
             case IntakeTest():
                 names |= {"intake.value", "intake.age", "allowance", "gap", "foods"}
             case ReasonTest():

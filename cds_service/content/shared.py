@@ -182,9 +182,14 @@ class Food(Strict):
 
 
 class Salt(Strict):
-    """Elemental magnesium in a salt: fraction of its mass. `formula` names the hydrate."""
+    """Elemental magnesium in a salt: fraction of its mass. `formula` names the hydrate.
+
+    `labelled_as`: what a product's strength means. `either`: products of this salt are sold under both, so a strength
+    without more words gives no elemental amount.
+    """
 
     formula: str
+    labelled_as: Literal["salt", "either"] = "salt"
     elemental_fraction: Annotated[Decimal, Field(gt=0, lt=1)]
     reference: Name
 

@@ -49,6 +49,13 @@ class SiteInput(Strict):
     reason: Text
 
 
+class SiteUpperLevel(Strict):
+    """Which authority's upper level for supplemental magnesium this site uses."""
+
+    region: Literal["us", "eu"]
+    reason: Text
+
+
 class SiteDocument(Strict):
     """The site file. `pages` by page id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab."""
 
@@ -56,6 +63,7 @@ class SiteDocument(Strict):
     pages: dict[Name, SitePage] = {}
     units: dict[Name, SiteUnit] = {}
     inputs: dict[Name, SiteInput] = {}
+    upper_level: SiteUpperLevel | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,12 @@ class SiteValues:
         """The unit to show a lab in, or None for its terminology page's own."""
         units = self.document.units if self.document else {}
         return units[lab].unit if lab in units else None
+
+    @property
+    def upper_level(self) -> Literal["us", "eu"]:
+        """The upper level table in force; the US one unless the site chose."""
+        chosen = self.document.upper_level if self.document else None
+        return chosen.region if chosen else "us"
 
     @property
     def not_available(self) -> frozenset[str]:

@@ -217,6 +217,9 @@ def _fetched(reader: Reader, key: str, pages: Pages, wanted: str) -> Input:
     result = reader.read(key, wanted, pages.bodies[0], f"fetched.{key}")
     if result.state == "given":
         _add_pages(reader, result, Pages(pages.bodies[1:], pages.stopped), wanted)
+    settle(result, wanted)
+    if result.state == "given":
+        result.state = "fetched"
     return result
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any, Literal, cast
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from importlib.resources import files
+from typing import Literal, cast
 
 import orjson
+import yaml
 
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import when_taken
@@ -13,6 +16,8 @@ from cds_service.fhir.dates import days_covered, read_moment
 from cds_service.fhir.views import NOTHING, Encounter, Observation, Patient
 from cds_service.patient import Condition, Person, Source
 
+# A day without a time zone may already have begun elsewhere.
+_EARLIEST_ZONE = timedelta(hours=14)
 PREGNANCY = "pregnancy"
 LACTATION = "lactation"
 
@@ -58,24 +63,30 @@ def _years(born: date, today: date) -> int:
 
 
 def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) -> tuple[bool | None, Source | None]:
-    """The newest coded answer; without one, an active condition. A condition never overrules a dated answer."""
-    newest: tuple[Any, bool | None, Source] | None = None
+    """The newest coded answer that still holds; without one, an active condition. A condition never overrules an answer."""
+    newest: tuple[datetime, bool | None, Source] | None = None
     for item, _ in building.observed.get(f"{concept}_status", ()):
         view = cast(Observation, item.view)
         if view.status not in ("final", "amended", "corrected", "preliminary"):
             continue
         moment = read_moment(when_taken(view), building.now.tzinfo)
         answer = _answer(building, view, f"{concept}_status")
-        if moment is None or not has_subject(view):
+        if moment is None or not has_subject(view) or moment.at > building.now + _EARLIEST_ZONE:
             building.lost(item)
         elif newest is None or moment.at > newest[0]:
             newest = (moment.at, answer, item.source)
         elif moment.at == newest[0] and answer != newest[1]:
             newest = (moment.at, None, item.source)
-    if newest is not None:
+    if newest is not None and newest[0] >= building.now - _holds(concept):
         return newest[1], newest[2] if newest[1] is not None else None
     condition = next((c for c in conditions if concept in c.concepts and not c.provisional), None)
     return (True, condition.source) if condition else (None, None)
+
+
+@lru_cache(maxsize=4)
+def _holds(concept: str) -> timedelta:
+    page = yaml.safe_load(files("cds_service.cards").joinpath("tables", "patient_states.yaml").read_text("utf-8"))
+    return timedelta(days=int(page[concept]["answer_holds_days"]))
 
 
 def _answer(building: Building, view: Observation, concept: str) -> bool | None:

@@ -17,11 +17,11 @@ from typing import Literal, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from cds_service.fhir.connection import POOL_SIZE, Read, shared_session
+
 MAX_PAGES = 10
-POOL_SIZE = 48
 _CHUNK = 64 * 1024
 _NOT_PERMITTED = frozenset({401, 403})
 Reason = Literal["not reachable", "timed out", "not permitted", "refused", "unreadable", "too large"]
@@ -44,17 +44,6 @@ class Token:
 
     def __str__(self) -> str:
         return "(token)"
-
-
-@lru_cache(maxsize=1)
-def shared_session() -> requests.Session:
-    """The session of this process: connections are kept, proxies and .netrc of the environment are not used."""
-    session = requests.Session()
-    session.trust_env = False
-    adapter = HTTPAdapter(pool_connections=16, pool_maxsize=POOL_SIZE, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
 
 
 @lru_cache(maxsize=1)
@@ -93,6 +82,7 @@ class FhirServer:
         self._max_bytes = max_bytes
         self._deadline: float | None = None
         self._lock = threading.Lock()
+        self._reads: set[Read] = set()
 
     def __repr__(self) -> str:
         return f"FhirServer({self.base_url!r})"
@@ -102,6 +92,15 @@ class FhirServer:
         url = self.below_base(query)
         if url is None:
             raise FetchFailed("refused")
+        self.seconds_left()
+        with Read() as read:
+            self._reads.add(read)
+            try:
+                return self._get(url)
+            finally:
+                self._reads.discard(read)
+
+    def _get(self, url: str) -> bytes:
         left = self.seconds_left()
         headers = {"Accept": "application/fhir+json, application/json;q=0.9", "Accept-Encoding": "identity"}
         if self._token is not None:
@@ -143,6 +142,11 @@ class FhirServer:
         steps = path.lower().replace("%2e", ".").replace("%2f", "/").split("/")
         return None if ".." in steps or "." in steps else url
 
+    @property
+    def reading(self) -> int:
+        """How many reads are in progress."""
+        return len(self._reads)
+
     def seconds_left(self) -> float:
         """Of the time for all reads. Raises FetchFailed when there is none."""
         with self._lock:
@@ -165,6 +169,9 @@ class FhirServer:
             except FutureTimeout:
                 answers.append(FetchFailed("timed out"))
             future.cancel()
+        if any(not future.done() for future in futures):
+            for read in list(self._reads):
+                read.cut()
         return answers
 
     def _body(self, response: requests.Response) -> bytes:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from flask import Flask, Response, g, request
 
 from cds_service.content.current import CurrentRulebook
-from cds_service.content.library import load_library
-from cds_service.fhir import FhirServer
+from cds_service.content.library import Library, load_library
+from cds_service.fhir import FhirServer, Vocabulary
 from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.evidence import evidence_blueprint, page_response
 from cds_service.hooks.feedback import feedback_blueprint
@@ -31,15 +31,28 @@ LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\
 SANDBOX = "https://sandbox.cds-hooks.org"
 
 
-def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime]) -> None:
+class Content(NamedTuple):
+    """The content and the index of its codes: read-only, so apps of one process may share them."""
+
+    library: Library
+    vocabulary: Vocabulary
+
+
+def load_content(root: Path | None = None) -> Content:
+    """All content below `root` (default: as shipped), checked. Raises ContentError."""
+    library = load_library(root)
+    return Content(library, make_vocabulary(library))
+
+
+def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content) -> None:
     """Everything on the app. Raises ContentError, StoreError, SettingsError."""
     if not settings.dev:
         raise SettingsError("profile production needs clients, and none can be configured yet: use profile dev")
-    library = load_library()
+    library = content.library
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
     store = Store.open(settings.database, data_dir=folder)
-    advisor = Advisor(settings, current, make_vocabulary(library), store, version, now, _server_for(settings))
+    advisor = Advisor(settings, current, content.vocabulary, store, version, now, _server_for(settings))
     app.extensions["advisor"] = advisor
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, _dev_client))

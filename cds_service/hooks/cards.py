@@ -135,6 +135,12 @@ class _Writer:
             [sentence(fill(text, values)) for text in consider],
         )
 
+    def _short(self, outcome: Outcome) -> str:
+        """One line for a finding that another one leads."""
+        page = outcome.rule.loaded.page
+        assert outcome.verdict is not None
+        return sentence(fill(page.card.short or page.title, self.display.placeholders(outcome.rule, outcome.verdict)))
+
     def _summary(self, outcome: Outcome) -> str:
         library = self.display.library
         certainty = library.evidence.certainty[outcome.rule.loaded.page.evidence.certainty].label
@@ -147,11 +153,11 @@ class _Writer:
         library = self.display.library
         heads = library.wording.headings
         _, why, options = self._texts(group.lead)
-        others = [self._texts(outcome) for outcome in group.outcomes[1:]]
-        for _, _, more in others:
-            options += [option for option in more if option not in options]
+        for outcome in group.outcomes[1:]:
+            options += [option for option in self._texts(outcome)[2] if option not in options]
+        others = [self._short(outcome) for outcome in group.outcomes[1:]]
         blocks = [f"**{heads['why']}:** {why.strip()}"]
-        blocks += ["\n".join(f"- {summary}" for summary, _, _ in others)] if others else []
+        blocks += ["\n".join(f"- {line}" for line in others)] if others else []
         blocks.append(f"**{heads['consider']}:**\n" + "\n".join(f"- {option}" for option in options[:MAX_OPTIONS]))
         blocks.append(f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}")
         open_points = self._not_checked(group)
@@ -292,6 +298,8 @@ class _Writer:
                     )
                 case Medication():
                     found.append(_drug_input(value))
+                case _ if name == "products":
+                    found += [_drug_input(item) for item in value]
                 case _ if name == "pairs":
                     for pair in value:
                         assert isinstance(pair, Pair)

@@ -17,6 +17,8 @@ from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
 
+MAX_NAMES = 3
+
 
 def number(value: Decimal, decimals: int | None = None) -> str:
     """Plain notation; trailing zeros only where `decimals` asks for them."""
@@ -123,6 +125,13 @@ class Display:
             return joined(self._lower(self.library.title(concept)) for concept in narrow)
         return self._lower(self.medication_name(match.fact))
 
+    def few(self, names: list[str]) -> str:
+        """At most three names; how many more there are."""
+        unique = list(dict.fromkeys(names))
+        if len(unique) <= MAX_NAMES:
+            return joined(unique)
+        return f"{', '.join(unique[:MAX_NAMES])} and {len(unique) - MAX_NAMES} more"
+
     def medication_name(self, medication: Medication) -> str:
         """The drug's name without its strength."""
         titles = self.library.drug_titles
@@ -163,7 +172,9 @@ class Display:
                 case Decimal():
                     filled[name] = self.quantity(value, self.library.intakes.unit, 0)
                 case _ if name == "matched":
-                    filled[name] = joined(self.match(item) for item in value)
+                    filled[name] = self.few([self.match(item) for item in value])
+                case _ if name == "products":
+                    filled[name] = self.few([self._lower(self.medication(item)) for item in value])
                 case _ if name == "reason":
                     filled[name] = joined(self._lower(self.library.title(item)) for item in value)
                 case _ if name == "drug":
@@ -186,7 +197,8 @@ class Display:
     def foods(self, gap: Decimal) -> str:
         """Up to three foods, one serving each, richest first among those that do not overshoot the gap by far."""
         kidney = self.context.kidney
-        careful = not isinstance(kidney, Reason)
+        reduced = self.library.shared_thresholds["kidney_reduced"].at(self.rulebook.day)
+        careful = isinstance(kidney, Reason) or kidney.value < reduced
         listed = [food for food in self.library.foods.values() if not (careful and food.kidney_caution)]
         fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
         best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]

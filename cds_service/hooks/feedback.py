@@ -139,8 +139,12 @@ def feedback_blueprint(
         sender = client()
         if service_id not in services:
             raise Problem.of(404, "There is no CDS service with this id.")
-        request.max_content_length = max_bytes
-        body = _read_items(read_body(request))
+        # One more than allowed: a body sent without its length is cut at the limit, and then looks complete.
+        request.max_content_length = max_bytes + 1
+        raw = read_body(request)
+        if len(raw) > max_bytes:
+            raise Problem.of(413, f"The body is larger than {max_bytes} bytes. Send it in parts.")
+        body = _read_items(raw)
         if service_id not in tolerant:
             _demand_suggestions(body)
         received = now()
@@ -148,7 +152,7 @@ def feedback_blueprint(
         try:
             store.record_feedback(items)
         except StoreUnavailable as error:
-            text = "The feedback could not be stored now. Nothing of it was kept: send it again later."
+            text = "The feedback could not be stored now. Send it again later: nothing is counted twice."
             raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
         response = Response(status=200)
         del response.headers["Content-Type"]

@@ -10,12 +10,12 @@ from cds_service.content.pages import (
     IntakeTest,
     KidneyTest,
     LabTest,
+    MagnesiumProductsTest,
     MedicationTest,
     NoRecentLabTest,
     Page,
     PregnancyTest,
     ReasonTest,
-    SexTest,
 )
 
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
@@ -58,6 +58,7 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
         case LabTest():
             limits = [f"{words} {label[name]}" for word, words in COMPARISONS.items() if (name := getattr(test, word))]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
+            first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
             return f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, within {label[test.within]}"
         case NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
@@ -68,8 +69,6 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
         case AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
-        case SexTest():
-            return f"recorded sex: {test.sex}"
         case PregnancyTest():
             return "recorded pregnancy" if test.pregnant is not None else "recorded lactation"
         case KidneyTest():
@@ -83,6 +82,8 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             name = test.daily_magnesium["above"]
             limit = "the upper level for the age" if name == "upper_level_for_age" else label[name]
             return f"elemental magnesium a day from all oral products above {limit}"
+        case MagnesiumProductsTest():
+            return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
         case IntakeTest():
             return f"documented dietary magnesium below the recommended allowance, within {label[test.within]}"
         case ReasonTest():

@@ -11,6 +11,7 @@ from cds_service.content.pages import (
     IntakeTest,
     KidneyTest,
     LabTest,
+    MagnesiumProductsTest,
     MedicationTest,
     NoRecentLabTest,
     Page,
@@ -47,7 +48,7 @@ def inputs_read(page: Page, library: Library) -> set[str]:
                 keys |= _input(library, "egfr") | _input(library, "creatinine")
             case ConditionTest():
                 keys |= {CONDITIONS}
-            case MedicationTest() | DailyMagnesiumTest():
+            case MedicationTest() | DailyMagnesiumTest() | MagnesiumProductsTest():
                 keys |= {MEDICATIONS, STATEMENTS}
             case ReasonTest():
                 keys |= {CONDITIONS}

@@ -58,8 +58,7 @@ class Schedule:
 
     The waking day runs from `waking_starts` for `waking_length` minutes and may cross midnight; the night is
     at least as long as `spacing`, so that the doses of one waking day never come too near to those of the
-    next. `phrases` maps the words of a phrase in a text sig to (codes | moments | days | as_needed, what it
-    means).
+    next.
     """
 
     waking_starts: int
@@ -69,8 +68,6 @@ class Schedule:
     meals_by_count: Mapping[int, tuple[str, ...]]
     moments: Mapping[str, Moment]
     codes: Mapping[str, TimingCode]
-    sig: Mapping[str, Any]
-    phrases: Mapping[tuple[str, ...], tuple[str, str]]
     spacing: int
     meal_length: int
     room: int
@@ -207,8 +204,6 @@ def schedule_from(table: Mapping[str, Any], today: date, site: Mapping[str, Any]
         meals_by_count={count: tuple(meals) for count, meals in table["meals_by_count"].items()},
         moments=moments,
         codes={code: TimingCode(code=code, **row) for code, row in table["codes"].items()},
-        sig=table["sig"],
-        phrases=_phrases(table["sig"]),
         spacing=found["magnesium_spacing"],
         meal_length=found["meal_length"],
         room=found["room"],
@@ -222,14 +217,3 @@ def _usual_offset(row: Mapping[str, Any], found: Mapping[str, Any]) -> int:
     """The offset that a meal word means where the order gives none."""
     side = row.get("meals") or ("" if "usual" not in row else row["side"])
     return int(found[f"{side}_meal"]) if side in ("before", "after") else 0
-
-
-def _phrases(sig: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[str, str]]:
-    """Every known phrase of a text sig, by its words."""
-    found: dict[tuple[str, ...], tuple[str, str]] = {
-        tuple(phrase.split()): (kind, meaning)
-        for kind in ("codes", "moments", "days")
-        for meaning, phrases in sig[kind].items()
-        for phrase in phrases
-    }
-    return found | {tuple(phrase.split()): ("as_needed", "") for phrase in sig["as_needed"]}

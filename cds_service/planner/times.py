@@ -16,7 +16,6 @@ from decimal import Decimal
 from cds_service.patient import Dosage
 from cds_service.planner.model import DAY, DAYS, NO_DOSES, Dose, DrugTimes, Interval, Week, hours
 from cds_service.planner.schedule import Schedule
-from cds_service.planner.sig import read_sig
 
 UNIT_HOURS = {"h": Decimal(1), "d": Decimal(24), "wk": Decimal(168), "mo": Decimal(672), "a": Decimal(8760)}
 """Hours in a FHIR period unit; a month counts as its shortest, because only "less than daily" matters there.
@@ -69,10 +68,11 @@ def read_dosages(dosages: Sequence[Dosage], schedule: Schedule, today: date, lab
         try:
             if dosage.problem:
                 raise Unreadable(dosage.problem)
-            dosage = _from_text(dosage, schedule)
             if dosage.as_needed:
                 as_needed = True
                 continue
+            if not _says_when(dosage):
+                raise Unreadable("the order says no dose time")
             rate = _rate(dosage, schedule)
             moments = _doses(dosage, rate, schedule, label_moment)
         except Unreadable as why:
@@ -123,39 +123,8 @@ def _one_per_minute(doses: Iterable[Dose]) -> tuple[Dose, ...]:
     return tuple(found.values())
 
 
-def _structured(dosage: Dosage) -> bool:
+def _says_when(dosage: Dosage) -> bool:
     return bool(dosage.times or dosage.when or dosage.code or dosage.frequency or dosage.period or dosage.days)
-
-
-def _from_text(dosage: Dosage, schedule: Schedule) -> Dosage:
-    """The instruction with what only its text says: all of it where nothing is coded, and the moment of the
-    day where the coded part says no more than how often. Raises Unreadable if both speak and disagree."""
-    if not dosage.text.strip():
-        if _structured(dosage) or dosage.as_needed:
-            return dosage
-        raise Unreadable("the order says no dose time")
-    if dosage.times or dosage.when:
-        return dosage
-    read = read_sig(dosage.text, schedule)
-    if not _structured(dosage):
-        if isinstance(read, str):
-            if dosage.as_needed:
-                return dosage
-            raise Unreadable(read)
-        return replace(read, as_needed=read.as_needed or dosage.as_needed, start=dosage.start, end=dosage.end)
-    if isinstance(read, str):
-        return dosage
-    coded, said = _rate(dosage, schedule), _rate(read, schedule)
-    known = (coded.strict and said.strict) and (coded.count, coded.interval) != (said.count, said.interval)
-    if known or (dosage.days and read.days and set(dosage.days) != set(read.days)):
-        raise Unreadable("the coded timing and the text of the instruction disagree")
-    return replace(
-        dosage,
-        times=read.times,
-        when=read.when,
-        days=dosage.days or read.days,
-        as_needed=dosage.as_needed or read.as_needed,
-    )
 
 
 def _rate(dosage: Dosage, schedule: Schedule) -> _Rate:

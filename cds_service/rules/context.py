@@ -162,7 +162,7 @@ class Context:
         age = self.facts.person.age_years
         if age is None:
             return None
-        for row in self.rulebook.library.intakes.upper_level["us"]:
+        for row in self.rulebook.library.intakes.upper_level[self.rulebook.site.upper_level]:
             if row.age_from <= age and (row.age_to is None or age < row.age_to):
                 return row.value
         return None
@@ -204,12 +204,13 @@ def elemental_per_unit(medication: Medication, rulebook: Rulebook) -> Decimal | 
             continue
         if component.strength is None or component.per != "unit":
             return None
-        if component.drug != MAGNESIUM and component.drug not in library.salts:
+        salt = library.salts.get(component.drug)
+        if component.drug != MAGNESIUM and (salt is None or salt.labelled_as != "salt"):
             return None
         milligrams = _milligrams(component.strength.value, component.strength.unit)
         if milligrams is None:
             return None
-        fraction = Decimal(1) if component.drug == MAGNESIUM else library.salts[component.drug].elemental_fraction
+        fraction = Decimal(1) if salt is None else salt.elemental_fraction
         total += milligrams * fraction / component.per_value
         found = True
     return total if found else None

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cds_service.content.pages import MedicationTest, Page
 from cds_service.content.rulebook import Limit, Rule, Rulebook
-from cds_service.patient import PatientFacts
+from cds_service.patient import Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.timing import try_timing
 from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
@@ -67,11 +68,23 @@ def _try(rule: Rule, context: Context) -> Outcome:
             if page.when.none:
                 parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in page.when.none))
         verdict = all_of(parts)
+        if verdict.truth and context.drafts_expected and not _concerns_a_draft(page, verdict):
+            return Outcome(rule, "quiet")
     if verdict.truth is None:
         # The search was complete and nothing of the kind is documented: the page has no subject.
         nothing = verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons)
         return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
     return Outcome(rule, "fired", verdict=verdict) if verdict.truth else Outcome(rule, "quiet")
+
+
+def _concerns_a_draft(page: Page, verdict: Verdict) -> bool:
+    """On order hooks a page that names drugs in any status is about the order: one of them has to be drafted."""
+    tests = [test for test in (*page.when.all, *page.when.any) if isinstance(test, MedicationTest)] if page.when else []
+    if not tests or any(test.status != "any" for test in tests):
+        return True
+    found = [item.fact for item in verdict.bindings.get("matched", ())]
+    found += [item for item in (verdict.bindings.get("magnesium"),) if item is not None]
+    return any(isinstance(item, Medication) and item.status == "draft" for item in found)
 
 
 def _guard(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Outcome | None:

@@ -26,9 +26,7 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
         raise TypeError("a timing page has a separate or an avoid block")
     drugs = context.medications(frozenset({block.drug}), "any", "oral")
     products = [
-        item
-        for item in context.oral_magnesium
-        if block.drug not in item.drugs and (not block.magnesium or item.drugs & set(block.magnesium))
+        item for item in context.oral_magnesium if block.drug not in item.drugs and _salt_fits(item, block.magnesium)
     ]
     pairs = [
         pair
@@ -46,6 +44,8 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
         first = open_pairs[0]
         sources = tuple(dict.fromkeys(item.source for pair in open_pairs for item in (pair.magnesium, pair.drug)))
         notes = medication_notes([first.magnesium, first.drug])
+        if block.magnesium and not first.magnesium.drugs & set(block.magnesium):
+            notes += ("salt_not_stated",)
         bindings = {"pairs": tuple(open_pairs), "magnesium": first.magnesium, "drug": block.drug}
         return Verdict(True, (), bindings, sources, notes, used)
     if pairs or not _could_concern(context, products, drugs):
@@ -53,6 +53,11 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
     gaps = context.medication_gaps("any")
     # One half is certainly absent only when everything that could hold it was read.
     return unknown(*gaps) if gaps else FALSE
+
+
+def _salt_fits(product: Medication, salts: list[str]) -> bool:
+    """Whether the page holds for this product. One whose salt is not named may be any of them."""
+    return not salts or bool(product.drugs & set(salts)) or product.drugs == {MAGNESIUM}
 
 
 def _could_concern(context: Context, products: list[Medication], drugs: list[Medication]) -> bool:

@@ -14,11 +14,11 @@ from cds_service.content.pages import (
     IntakeTest,
     KidneyTest,
     LabTest,
+    MagnesiumProductsTest,
     MedicationTest,
     NoRecentLabTest,
     PregnancyTest,
     ReasonTest,
-    SexTest,
 )
 from cds_service.content.rulebook import Limit
 from cds_service.patient import Lab, Medication
@@ -26,7 +26,7 @@ from cds_service.rules.context import CONDITIONS, INTAKE, MAGNESIUM, PATIENT, Co
 from cds_service.rules.verdict import FALSE, Kidney, LabHit, Match, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
-CRITICAL_FLAG = {"below": "LL", "above": "HH"}
+CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"}
 FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
 
 
@@ -43,15 +43,14 @@ def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
             return medication(test, context)
         case AgeTest():
             return age(test, context, limits)
-        case SexTest():
-            sex = context.facts.person.sex
-            return unknown(_person_gap(context, "sex_unknown")) if sex is None else Verdict(sex == test.sex)
         case PregnancyTest():
             return pregnancy(test, context)
         case KidneyTest():
             return kidney(test, context, limits)
         case DailyMagnesiumTest():
             return daily_magnesium(test, context, limits)
+        case MagnesiumProductsTest():
+            return magnesium_products(test, context, limits)
         case IntakeTest():
             return intake(test, context, limits)
         case ReasonTest():
@@ -96,8 +95,9 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
         if name is None:
             continue
         limit, origin, used = _limit_for(test, comparison, found, limits[name])
-        if found.interpretation == CRITICAL_FLAG.get(comparison) and test.laboratory_first:
+        if found.interpretation == CRITICAL_FLAG.get(comparison) and (test.laboratory_first or test.critical_flag):
             truth: bool | None = True
+            origin = "flag"
         elif origin == "flag":
             truth = found.interpretation in FLAGS[comparison]
         else:
@@ -193,10 +193,11 @@ def medication(test: MedicationTest, context: Context) -> Verdict:
     wanted = frozenset(test.medication)
     found = context.medications(wanted, test.status, test.route)
     if found:
-        matched = tuple(Match(item, item.drugs & wanted) for item in found)
-        bindings: dict[str, Any] = {"matched": matched}
-        if MAGNESIUM in found[0].drugs:
-            bindings["magnesium"] = found[0]
+        bindings: dict[str, Any] = {}
+        if products := [item for item in found if MAGNESIUM in item.drugs]:
+            bindings["magnesium"] = products[0]
+        if others := [item for item in found if MAGNESIUM not in item.drugs]:
+            bindings["matched"] = tuple(Match(item, item.drugs & wanted) for item in others)
         sources = tuple(item.source for item in found)
         return Verdict(True, (), bindings, sources, medication_notes(found))
     gaps = context.medication_gaps(test.status)
@@ -281,11 +282,24 @@ def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) 
     notes += ("as_needed_counted",) if total.as_needed else ()
     notes += ("products_not_counted",) if total.unknown else ()
     if total.value > limit:
-        return Verdict(True, (), {"daily_magnesium": total}, sources, notes, used)
+        bindings = {"daily_magnesium": total, "daily_magnesium.limit": limit}
+        return Verdict(True, (), bindings, sources, notes, used)
     gaps = context.medication_gaps("any")
     if total.unknown:
         gaps.append(Reason("magnesium_amount_unknown"))
     return unknown(*gaps) if gaps else Verdict(False, bindings={"daily_magnesium": total}, sources=sources)
+
+
+def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Limits) -> Verdict:
+    """Different products by what they hold; a statement that mirrors an order is not a second product."""
+    limit = limits[test.magnesium_products["at_least"]]
+    different = {(item.drugs, item.components): item for item in context.oral_magnesium}
+    found = list(different.values())
+    if len(found) >= limit.value:
+        sources = tuple(item.source for item in found)
+        return Verdict(True, (), {"products": tuple(found)}, sources, medication_notes(found), (limit,))
+    gaps = context.medication_gaps("any")
+    return unknown(*gaps) if gaps else FALSE
 
 
 def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:

@@ -128,7 +128,8 @@ def postgres_engine(url: URL, *, wait: float, write: bool, pool_size: int = 1) -
 
     StoreError when the driver is not installed.
     """
-    milliseconds = max(1, round(wait * 1000))
+    for_lock = max(1, round(wait * 1000))
+    for_all = for_lock * 2 if write else for_lock  # a wait for a lock must end as such, and not as a slow statement
     options = url.query.get("options", "")
     given = options if isinstance(options, str) else " ".join(options)
     try:
@@ -142,7 +143,7 @@ def postgres_engine(url: URL, *, wait: float, write: bool, pool_size: int = 1) -
             connect_args={
                 "connect_timeout": 2,
                 "application_name": "magnesium-cds",
-                "options": f"{given} -c lock_timeout={milliseconds} -c statement_timeout={milliseconds}",
+                "options": f"{given} -c lock_timeout={for_lock} -c statement_timeout={for_all}",
             },
         )
     except ModuleNotFoundError as error:

@@ -231,6 +231,9 @@ class Store:
         _open_stores.discard(self)
         self._writer.close(self.feedback_wait)
         self._readers.shutdown(wait=False, cancel_futures=True)
+        give_up = time.monotonic() + self.feedback_wait
+        for _ in range(_MAX_READS_WAITING):  # a connection that is in use now could not be closed
+            self._reads.acquire(timeout=max(0.0, give_up - time.monotonic()))
         self._write_engine.dispose()
         self._read_engine.dispose()
 
@@ -269,7 +272,11 @@ class Store:
 
     def _write(self, work: Callable[[Connection], Any], on_failure: Callable[[], None] = lambda: None) -> Any:
         job = Job(work, time.monotonic() + self.feedback_wait, on_failure)
-        self._writer.submit(job)
+        try:
+            self._writer.submit(job)
+        except StoreUnavailable:
+            on_failure()
+            raise
         if not job.done.wait(self.feedback_wait):
             raise unavailable("late")
         if job.error is not None:

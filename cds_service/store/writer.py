@@ -129,11 +129,7 @@ class Writer:
 
     def _write(self, batch: list[Job]) -> list[Job]:
         """Returns the jobs that met a lock and have time to wait for it; all others have ended."""
-        now = time.monotonic()
-        for job in batch:
-            if job.deadline <= now:
-                job.fail(unavailable("late"))
-        todo = [job for job in batch if not job.done.is_set()]
+        todo = _in_time(batch)
         if not todo:
             return []
         groups = [todo]
@@ -157,6 +153,7 @@ class Writer:
             with self._engine.connect() as connection:
                 try:
                     with connection.begin():
+                        jobs = _in_time(jobs)  # to begin may have taken until the lock went
                         results = [job.work(connection) for job in jobs]
                 except (SQLAlchemyError, StoreUnavailable) as error:
                     known = error if isinstance(error, StoreUnavailable) else classify(error)
@@ -174,3 +171,12 @@ class Writer:
         for job, result in zip(jobs, results, strict=True):
             job.finish(result)
         return None
+
+
+def _in_time(jobs: list[Job]) -> list[Job]:
+    """Those whose caller still waits; the others fail now, so that what was refused is not written after all."""
+    now = time.monotonic()
+    for job in jobs:
+        if job.deadline <= now:
+            job.fail(unavailable("late"))
+    return [job for job in jobs if not job.done.is_set()]

@@ -19,8 +19,6 @@ import yaml
 from tests.image.build import Image, built_image
 from tests.support.requires import require, require_root
 
-pytestmark = pytest.mark.xdist_group("image")  # one build, in one worker
-
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 USER = 10001
 PORT = "8080"

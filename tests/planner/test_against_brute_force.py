@@ -169,8 +169,7 @@ def check_blockers(request_: PlanRequest, plan: Plan, step: int) -> None:
 
 
 def check_alternatives(request_: PlanRequest, plan: Plan, step: int) -> None:
-    """Every alternative keeps every interval, the count of fewer doses is the highest, the order is as said.
-    """
+    """Every alternative keeps every interval, the count of fewer doses is the highest, the order is as said."""
     order = ["fewer_doses", "move_dose", "wait_until", "no_magnesium_now"]
     kinds = [alternative.kind for alternative in plan.alternatives]
     assert kinds == sorted(kinds, key=order.index) and kinds[-1] == "no_magnesium_now"

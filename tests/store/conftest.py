@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, NullPool, create_engine
 
 from cds_service.store import Store
 from tests.support.requires import missing, require
@@ -40,16 +41,12 @@ def postgres() -> Iterator[Callable[[], str]]:
         subprocess.run([initdb, "-D", data, "-U", "mg", "-A", "trust", "-E", "UTF8", "--no-sync"], **quiet)
         options = f"-F -c listen_addresses='' -k {folder}"
         control = initdb.with_name("pg_ctl")
-        subprocess.run(
-            [control, "-D", data, "-o", options, "-l", folder / "log", "-w", "-t", "30", "start"], **quiet
-        )
+        subprocess.run([control, "-D", data, "-o", options, "-l", folder / "log", "-w", "-t", "30", "start"], **quiet)
         try:
 
             def new_database() -> str:
                 name = f"t{uuid.uuid4().hex[:12]}"
-                with psycopg.connect(
-                    host=str(folder), user="mg", dbname="postgres", autocommit=True
-                ) as connection:
+                with psycopg.connect(host=str(folder), user="mg", dbname="postgres", autocommit=True) as connection:
                     connection.execute(f'CREATE DATABASE "{name}"')
                 return f"postgresql://mg@/{name}?host={folder}"
 
@@ -60,10 +57,23 @@ def postgres() -> Iterator[Callable[[], str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def shared_postgres(postgres: Callable[[], str]) -> Iterator[tuple[str, Engine]]:
+    """One database for many tests, each of which empties it first: a new one for each costs more."""
+    url = postgres()
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
+    yield url, engine
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens stores on one database, of each kind in turn; closes them."""
-    url = None if request.param == "sqlite" else request.getfixturevalue("postgres")()
+    url = None
+    if request.param == "postgresql":
+        url, engine = request.getfixturevalue("shared_postgres")
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
     opened: list[Store] = []
 
     def open_store(**settings: Any) -> Store:

@@ -34,9 +34,7 @@ def test_a_shown_card_is_on_disk_when_the_hook_goes_on(store: Store) -> None:
         (row,) = connection.execute(select(shown_cards)).mappings()
     assert row["shown_at"] == shown.shown_at
     assert row["suggestions"] == list(shown.suggestions)
-    assert row["override_reasons"] == [
-        {"code": REFUSED.code, "system": REFUSED.system, "display": REFUSED.display}
-    ]
+    assert row["override_reasons"] == [{"code": REFUSED.code, "system": REFUSED.system, "display": REFUSED.display}]
     for name in ("card", "page", "page_version", "service", "hook", "indicator", "client", "software_version"):
         assert row[name] == getattr(shown, name)
     for name in ("content_version", "site_revision", "subject_hash", "finding_hash"):
@@ -180,9 +178,7 @@ def test_the_newest_outcome_of_a_finding_is_told_with_its_reason(store: Store) -
 
 
 def test_all_findings_of_a_call_are_looked_up_in_one_read(store: Store) -> None:
-    one, two = (
-        card(subject_hash=f"subject {number}", finding_hash=f"finding {number}") for number in (1, 2)
-    )
+    one, two = (card(subject_hash=f"subject {number}", finding_hash=f"finding {number}") for number in (1, 2))
     store.record_shown([one, two])
     store.record_feedback([accepted(one), overridden(two)])
     wanted = [
@@ -264,7 +260,7 @@ def test_old_feedback_without_a_card_can_be_purged(store: Store) -> None:
 
 def test_one_callers_bad_data_takes_no_others_with_it(store: Store) -> None:
     """Both are in one commit: the first is held up so that the others gather behind it."""
-    good, bad = accepted(card()), accepted(card(), outcome_at=datetime(2026, 1, 1))  # noqa: DTZ001 - no zone
+    good, bad = accepted(card()), accepted(card(), outcome_at=datetime(2026, 1, 1))
     outcomes: dict[str, object] = {}
 
     def send(name: str, item: FeedbackItem) -> None:

@@ -1,0 +1,53 @@
+"""What all tests share: one content, one clock, and the service as an HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_service import create_app
+from cds_service.hooks.app import Content, load_content
+from cds_service.settings import Settings
+
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def content() -> Content:
+    """The shipped content, loaded once."""
+    return load_content()
+
+
+@pytest.fixture(scope="session")
+def make_app(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Flask]]:
+    """Apps at the tests' fixed time; keyword arguments are settings."""
+    made: list[Flask] = []
+
+    def make(now: Callable[[], datetime] = lambda: NOW, **settings: object) -> Flask:
+        values = {"data_dir": tmp_path_factory.mktemp("data"), **settings}
+        app = create_app(Settings.model_validate(values), now=now, content=content)
+        app.testing = True
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.extensions["advisor"].store.close()
+
+
+@pytest.fixture(scope="session")
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The service with default settings."""
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Requests to the service."""
+    return app.test_client()

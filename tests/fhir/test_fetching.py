@@ -1,0 +1,414 @@
+"""F1-F10, A23-A25: what the prefetch left out is read from the FHIR server, within bounds."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import responses
+
+from cds_service.fhir import FhirServer, IdentityMismatch, Need
+from cds_service.fhir.fetching import fill
+from cds_service.fhir.server import FetchFailed
+from tests.fhir.charts import (
+    LEVOTHYROXINE,
+    ME,
+    NOW,
+    about,
+    bundle,
+    condition,
+    magnesium,
+    order,
+    patient,
+    read,
+)
+
+BASE = "https://ehr.example/fhir"
+MG = Need("serum_magnesium", "Observation", "Observation?patient={{context.patientId}}&code=http://loinc.org|2601-3")
+WHO = Need("patient", "Patient", "Patient/{{context.patientId}}")
+CONDITIONS = Need("conditions", "Condition", "Condition?patient={{context.patientId}}&_count=500")
+ORDERS = Need("medications", "MedicationRequest", "MedicationRequest?patient={{context.patientId}}")
+
+
+@pytest.fixture
+def ehr() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+def answer(ehr: responses.RequestsMock, path: str, body: Any, status: int = 200, **more: Any) -> None:
+    kind = more.pop("content_type", "application/fhir+json")
+    text = body if isinstance(body, str | bytes) else json.dumps(body)
+    ehr.add(responses.GET, f"{BASE}/{path}", body=text, status=status, content_type=kind, **more)
+
+
+def server(**more: Any) -> FhirServer:
+    return FhirServer(BASE, **more)
+
+
+def next_link(url: str) -> dict[str, Any]:
+    return {"link": [{"relation": "next", "url": url}]}
+
+
+def state(chart: Any, key: str) -> tuple[str, str]:
+    found = chart.facts.inputs[key]
+    return found.state, found.reason
+
+
+# What is fetched
+
+
+def test_an_absent_key_is_fetched_and_a_given_one_is_not(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle(condition()))
+    chart = read(needs=(WHO, CONDITIONS), patient=patient(), server=server())
+    assert state(chart, "conditions") == ("fetched", "")
+    assert [call.request.url for call in ehr.calls] == [f"{BASE}/Condition?patient={ME}&_count=500"]
+
+
+def test_null_is_not_fetched_again(ehr: responses.RequestsMock) -> None:
+    assert state(read(needs=(CONDITIONS,), conditions=None, server=server()), "conditions")[0] == "empty"
+    assert len(ehr.calls) == 0
+
+
+def test_nothing_is_fetched_without_a_server() -> None:
+    assert state(read(needs=(CONDITIONS,)), "conditions")[0] == "absent"
+
+
+def test_the_search_is_that_of_the_template_with_its_codes(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Observation", bundle(magnesium()))
+    read(needs=(MG,), server=server())
+    asked = parse_qs(urlsplit(str(ehr.calls[0].request.url)).query)
+    assert asked == {"patient": [ME], "code": ["http://loinc.org|2601-3"]}
+
+
+def test_the_token_is_sent_and_never_shown(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle())
+    ours = server(token="s3cret-token")
+    read(needs=(CONDITIONS,), server=ours)
+    assert ehr.calls[0].request.headers["Authorization"] == "Bearer s3cret-token"
+    assert "s3cret" not in repr(ours) + str(vars(ours))
+
+
+def test_an_empty_search_means_none(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle(total=0))
+    assert state(read(needs=(CONDITIONS,), server=server()), "conditions")[0] == "empty"
+
+
+# What goes wrong (F1-F6)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "not permitted"), (403, "not permitted"), (404, "refused"), (410, "refused"), (429, "refused"), (500, "refused"),
+     (503, "refused"), (204, "refused"), (302, "refused"), (307, "refused")],
+)  # fmt: skip
+def test_an_answer_other_than_200_is_a_failure(ehr: responses.RequestsMock, status: int, reason: str) -> None:
+    answer(ehr, "Condition", "{}", status, headers={"Location": "https://evil.test/"})
+    assert state(read(needs=(CONDITIONS,), server=server()), "conditions") == ("failed", reason)
+    assert len(ehr.calls) == 1  # no redirect followed, nothing tried again
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("", "application/fhir+json"),
+        ("<html>", "application/fhir+json"),
+        ("<html>", "text/html"),
+        ('{"resourceType": "Bund', "application/json"),
+        ('{"resourceType": "Patient", "id": "mona"}', "application/json"),
+    ],
+)
+def test_a_body_that_is_no_search_result_is_a_failure(ehr: responses.RequestsMock, body: str, kind: str) -> None:
+    answer(ehr, "Condition", body, content_type=kind)
+    assert state(read(needs=(CONDITIONS,), server=server()), "conditions") == ("failed", "unreadable")
+
+
+def test_an_operation_outcome_is_a_failure(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", {"resourceType": "OperationOutcome", "issue": []})
+    assert state(read(needs=(CONDITIONS,), server=server()), "conditions")[0] == "failed"
+
+
+def test_f5_what_is_not_permitted_does_not_lose_the_rest(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", "{}", 403)
+    answer(ehr, "Observation", bundle(magnesium()))
+    chart = read(needs=(CONDITIONS, MG), server=server())
+    assert state(chart, "conditions") == ("failed", "not permitted")
+    assert state(chart, "serum_magnesium")[0] == "fetched"
+    assert chart.facts.labs
+
+
+def test_an_answer_that_is_too_large_is_not_read_to_its_end(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", "x" * 20_000)
+    assert state(read(needs=(CONDITIONS,), server=server(max_bytes=10_000)), "conditions") == ("failed", "too large")
+
+
+def test_f9_the_wrong_patient_from_the_server_stops_everything(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle(condition(subject=about("otto"))))
+    with pytest.raises(IdentityMismatch) as stopped:
+        read(needs=(CONDITIONS,), server=server())
+    assert stopped.value.where == "fetched.conditions.entry[0]"
+
+
+def test_a_template_that_we_cannot_fill_is_not_fetched(ehr: responses.RequestsMock) -> None:
+    odd = Need("odd", "Condition", "Condition?encounter={{context.encounterId}}")
+    assert state(read(needs=(odd,), server=server()), "odd")[0] == "absent"
+    assert len(ehr.calls) == 0
+
+
+def test_a_template_with_dates_is_filled() -> None:
+    assert fill("A?patient={{context.patientId}}&date=ge{{today() - 90 days}}", ME, NOW) == "A?patient=mona&date=ge2026-08-23"
+    assert fill("A?date=le{{today()}}", ME, NOW) == "A?date=le2026-11-21"
+
+
+# Pages (F8, A24)
+
+
+def test_further_pages_are_read_and_the_input_is_complete(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle(condition(), total=2, **next_link(f"{BASE}?_getpages=2")))
+    ehr.add(responses.GET, BASE, json=bundle(condition(id="two"), total=2), content_type="application/fhir+json")
+    chart = read(needs=(CONDITIONS,), server=server())
+    assert state(chart, "conditions")[0] == "fetched"
+    assert {c.source.id for c in chart.facts.conditions} == {"ms", "two"}
+
+
+def test_further_pages_of_a_prefetch_are_read_too(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle(condition(id="two"), total=2))
+    given = bundle(condition(), total=2, **next_link("Condition?page=2"))
+    chart = read(needs=(CONDITIONS,), conditions=given, server=server())
+    assert state(chart, "conditions")[0] == "given"
+    assert len(chart.facts.conditions) == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.test/fhir/Condition?page=2",
+        "https://ehr.example.evil.test/fhir/Condition",
+        "http://ehr.example/fhir/Condition",
+        "https://ehr.example:8443/fhir/Condition",
+        "https://u:p@ehr.example/fhir/Condition",
+        "https://ehr.example/other/Condition",
+        "https://ehr.example/fhirx/Condition",
+        "https://ehr.example/fhir/../admin",
+        "https://ehr.example/fhir/%2e%2e/admin",
+        "https://ehr.example\\@evil.test/fhir",
+        "//evil.test/fhir/Condition",
+        "https://ehr.example/fhir/Condition#x",
+        "file:///etc/passwd",
+        "https://[bad/fhir",
+    ],
+)
+def test_a24_a_page_elsewhere_is_never_asked_for(ehr: responses.RequestsMock, url: str) -> None:
+    answer(ehr, "Condition", bundle(condition(), **next_link(url)))
+    chart = read(needs=(CONDITIONS,), server=server())
+    assert state(chart, "conditions") == ("incomplete", "a further page was refused")
+    assert len(ehr.calls) == 1
+    given = read(needs=(CONDITIONS,), conditions=bundle(condition(), **next_link(url)), server=server())
+    assert state(given, "conditions")[0] == "incomplete"
+    assert len(ehr.calls) == 1
+
+
+def test_a_page_that_leads_to_itself_is_read_once(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle(condition(), **next_link(f"{BASE}/Condition?patient={ME}&_count=500")))
+    chart = read(needs=(CONDITIONS,), server=server())
+    assert state(chart, "conditions")[0] == "incomplete"
+    assert len(ehr.calls) == 1
+
+
+def test_no_more_than_ten_pages_are_read(ehr: responses.RequestsMock) -> None:
+    def page(request: Any) -> tuple[int, dict[str, str], str]:
+        number = int(parse_qs(urlsplit(request.url).query).get("page", ["1"])[0])
+        body = bundle(condition(id=f"c{number}"), **next_link(f"{BASE}/Condition?page={number + 1}"))
+        return 200, {}, json.dumps(body)
+
+    ehr.add_callback(responses.GET, re.compile(f"{BASE}/Condition.*"), page, content_type="application/fhir+json")
+    chart = read(needs=(CONDITIONS,), server=server())
+    assert state(chart, "conditions") == ("incomplete", "too many pages")
+    assert len(ehr.calls) == len(chart.facts.conditions) == 10
+
+
+def test_a_further_page_that_fails_leaves_what_came_before(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Condition", bundle(condition(), **next_link(f"{BASE}/Condition/_page")))
+    answer(ehr, "Condition/_page", "{}", 403)
+    chart = read(needs=(CONDITIONS,), server=server())
+    assert state(chart, "conditions") == ("incomplete", "a further page was not permitted")
+    assert len(chart.facts.conditions) == 1
+
+
+# Medications by reference (F10)
+
+
+def test_a_medicine_by_reference_is_fetched(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Medication/m1", {"resourceType": "Medication", "id": "m1", "code": {"coding": [LEVOTHYROXINE]}})
+    given = order(medicationCodeableConcept=None, medicationReference={"reference": "Medication/m1"})
+    chart = read(needs=(ORDERS,), medications=bundle(given, given | {"id": "two"}), server=server())
+    assert all("levothyroxine" in m.drugs for m in chart.facts.medications)
+    assert len(ehr.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "reference", ["https://evil.test/fhir/Medication/m1", "Medication/..", "Binary/m1", "urn:uuid:1", "Medication/m1?x=1"]
+)
+def test_a_medicine_elsewhere_is_never_asked_for(ehr: responses.RequestsMock, reference: str) -> None:
+    given = order(medicationCodeableConcept=None, medicationReference={"reference": reference, "display": "thyroxine"})
+    chart = read(needs=(ORDERS,), medications=bundle(given), server=server())
+    assert len(ehr.calls) == 0
+    assert chart.facts.medications[0].identified_by == "name"
+
+
+def test_another_medicine_than_the_one_asked_for_is_not_taken(ehr: responses.RequestsMock) -> None:
+    answer(ehr, "Medication/m1", {"resourceType": "Medication", "id": "m2", "code": {"coding": [LEVOTHYROXINE]}})
+    given = order(medicationCodeableConcept=None, medicationReference={"reference": "Medication/m1"})
+    chart = read(needs=(ORDERS,), medications=bundle(given), server=server())
+    assert chart.facts.inputs["medications"].unreadable == 1
+
+
+# The server itself
+
+
+@pytest.mark.parametrize(
+    "base", ["ftp://ehr.example", "ehr.example/fhir", "https://", "https://u@ehr.example", "https://e.example/?x=1", "https://a\\b"]
+)
+def test_what_is_no_base_url_is_refused(base: str) -> None:
+    with pytest.raises(ValueError, match="not a FHIR base URL"):
+        FhirServer(base)
+
+
+@contextmanager
+def listening(handle: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server on loopback that does with each connection what `handle` does."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def accept() -> None:
+        while not stop.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                handle(connection)
+            except OSError:
+                return
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/fhir"
+    finally:
+        stop.set()
+        listener.close()
+
+
+def silent(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def drip_body(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+def drip_headers(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("behave", [silent, drip_body, drip_headers])
+def test_f2_a_slow_server_costs_the_deadline_and_not_more(behave: Callable[[socket.socket], None]) -> None:
+    before = threading.active_count()
+    with listening(behave) as base:
+        ours = FhirServer(base, total_seconds=0.4)
+        started = time.monotonic()
+        chart = read(needs=(CONDITIONS, MG, ORDERS), server=ours)
+        spent = time.monotonic() - started
+        assert {state(chart, n.key) for n in (CONDITIONS, MG, ORDERS)} == {("failed", "timed out")}
+        assert 0.3 < spent < 0.8
+        deadline = time.monotonic() + 2
+        while ours.reading and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert ours.reading == 0, "the threads that read are free again"
+    assert threading.active_count() <= before + 60
+
+
+def test_f1_a_server_that_is_not_there_is_not_reachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    started = time.monotonic()
+    chart = read(needs=(CONDITIONS,), server=FhirServer(f"http://127.0.0.1:{port}/fhir"))
+    assert state(chart, "conditions") == ("failed", "not reachable")
+    assert time.monotonic() - started < 0.3
+
+
+def test_f1_a_connection_that_is_cut_is_not_reachable() -> None:
+    with listening(lambda connection: connection.close()) as base:
+        assert state(read(needs=(CONDITIONS,), server=FhirServer(base)), "conditions") == ("failed", "not reachable")
+
+
+def test_compressed_answers_are_not_opened() -> None:
+    def bomb(connection: socket.socket) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
+        connection.sendall(head + b"xyz")
+
+    with listening(bomb) as base:
+        assert state(read(needs=(CONDITIONS,), server=FhirServer(base)), "conditions") == ("failed", "unreadable")
+
+
+class _Ehr(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    bodies = {"Condition": bundle(condition()), "Observation": bundle(magnesium()), "MedicationRequest": bundle(order())}
+
+    def do_GET(self) -> None:
+        time.sleep(0.15)
+        kind = urlsplit(self.path).path.rpartition("/")[2]
+        body = json.dumps(self.bodies.get(kind, patient())).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/fhir+json; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_independent_reads_are_made_at_the_same_time() -> None:
+    ehr = ThreadingHTTPServer(("127.0.0.1", 0), _Ehr)
+    threading.Thread(target=ehr.serve_forever, daemon=True).start()
+    try:
+        started = time.monotonic()
+        ours = FhirServer(f"http://127.0.0.1:{ehr.server_port}/fhir", total_seconds=3)
+        chart = read(needs=(WHO, CONDITIONS, MG, ORDERS), server=ours)
+        spent = time.monotonic() - started
+    finally:
+        ehr.shutdown()
+        ehr.server_close()
+    assert {a.state for a in chart.facts.inputs.values()} == {"fetched"}
+    assert spent < 0.45, "four reads of 150 ms each took as long as one or two"
+    assert chart.facts.medications
+    assert chart.facts.person.age_years == 58
+
+
+def test_the_time_is_shared_by_all_reads() -> None:
+    ours = server(total_seconds=0.01)
+    assert ours.seconds_left() > 0
+    time.sleep(0.02)
+    with pytest.raises(FetchFailed, match="timed out"):
+        ours.get("Condition")

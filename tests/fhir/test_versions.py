@@ -1,0 +1,55 @@
+"""R4 and R5 are read; DSTU2 and STU3 are named and refused."""
+
+from typing import Any
+
+import pytest
+
+from cds_service.fhir import UnsupportedFhirVersion
+from tests.fhir.charts import about, bundle, condition, magnesium, order, patient, read, statement, without
+
+
+@pytest.mark.parametrize("version", [None, "4.0.1", "4.3.0", "4", "5.0.0"])
+def test_an_announced_version_that_is_read(version: str | None) -> None:
+    assert read(fhir_version=version, conditions=bundle(condition())).facts.conditions
+
+
+@pytest.mark.parametrize(("version", "name"), [("1.0.2", "DSTU2"), ("3.0.2", "STU3"), ("6.0.0", "unknown"), ("x", "unknown")])
+def test_an_announced_version_that_is_not(version: str, name: str) -> None:
+    with pytest.raises(UnsupportedFhirVersion) as refused:
+        read(fhir_version=version)
+    assert (refused.value.where, refused.value.version) == ("fhirVersion", name)
+
+
+@pytest.mark.parametrize(
+    ("resource", "version"),
+    [
+        ({"resourceType": "MedicationOrder", "id": "m", "patient": about()}, "DSTU2"),
+        (without(condition(patient=about()), "subject"), "DSTU2"),
+        (condition(clinicalStatus="active"), "STU3"),
+        (statement(taken="y"), "STU3"),
+        (without(statement(patient=about(), wasNotTaken=False), "subject"), "DSTU2"),
+        (order(context={"reference": "Encounter/1"}), "STU3"),
+        (order(dosageInstruction=[{"doseQuantity": {"value": 1}}]), "STU3"),
+        (magnesium(comment="low"), "STU3"),
+        (magnesium(comments="low"), "DSTU2"),
+        (magnesium(related=[{"target": {}}]), "STU3"),
+    ],
+)
+def test_a_shape_from_before_r4_is_refused_by_name(resource: dict[str, Any], version: str) -> None:
+    for drafts, prefetch, where in (
+        (None, {"conditions": bundle(condition(), resource)}, "prefetch.conditions.entry[1]"),
+        (bundle(resource), {}, "context.draftOrders.entry[0]"),
+    ):
+        with pytest.raises(UnsupportedFhirVersion) as refused:
+            read(drafts=drafts, **prefetch)
+        assert (refused.value.where, refused.value.version) == (where, version)
+
+
+def test_an_old_patient_is_refused() -> None:
+    with pytest.raises(UnsupportedFhirVersion):
+        read(patient=patient(careProvider=[{"reference": "Organization/1"}]))
+
+
+def test_an_r4_statement_with_its_encounter_in_context_is_r4() -> None:
+    stated = statement(context={"reference": "Encounter/1"})
+    assert read(medication_statements=bundle(stated)).facts.medications

@@ -1,0 +1,233 @@
+"""The terminology pages: each is well formed, each code stands where it was read, and lookups mean what they say."""
+
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cds_service.content.library import default_root
+from cds_service.content.terminology import TerminologyPage
+from cds_service.fhir.vocabulary import SYSTEMS, Concept, Vocabulary, broader, concept, load_vocabulary, system_name
+
+FOLDER = default_root() / "terminology"
+TABLES = {"units", "routes"}
+"""YAML files of this folder that are tables, not concepts."""
+
+SNOMED, ICD, LOINC = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10-cm", "http://loinc.org"
+ORDER = [field.alias or name for name, field in TerminologyPage.model_fields.items()]
+
+# A code under more than one concept on purpose, and why.
+SHARED_CODES = {
+    ("atc", "N04BA02"): "levodopa with a decarboxylase inhibitor names the pair",
+    ("atc", "L04AA06"): "mycophenolic acid and its ester share one code",
+    ("snomed", "713706002"): "a neuropathy and a type of diabetes in one code",
+    ("snomed", "713705003"): "a neuropathy and a type of diabetes in one code",
+    ("snomed", "1511000119107"): "a neuropathy and a type of diabetes in one code",
+    ("snomed", "368581000119106"): "a neuropathy and a type of diabetes in one code",
+}
+# Codes that look right and mean something else; none may ever be listed.
+WRONG_SNOMED = {"78275009", "31996006", "83152002", "417357006", "703938007", "367391008", "413556004"}
+
+
+def pages() -> dict[str, dict]:
+    found = {}
+    for file in sorted(FOLDER.glob("*.yaml")):
+        if file.stem not in TABLES:
+            found[file.stem] = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return found
+
+
+PAGES = pages()
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return load_vocabulary(default_root())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_known_keys_in_their_order_and_says_where_it_was_checked(name):
+    page = PAGES[name]
+    assert list(page) == sorted(page, key=ORDER.index)
+    TerminologyPage.model_validate(page)
+    assert page["checked"]["source"].strip()
+    assert page["title"][0].isupper() or page["title"][0] == "e"
+
+
+def test_no_code_is_listed_under_two_concepts_unless_declared():
+    owners = defaultdict(list)
+    for name, page in PAGES.items():
+        for key in ("snomed", "icd10cm", "icd10cm_prefixes", "icd10", "atc", "atc_prefixes", "rxnorm_ingredients"):
+            for code in page.get(key, []):
+                owners[key.removesuffix("_prefixes"), code].append(name)
+        for row in page.get("loinc", []):
+            owners["loinc", row["code"]].append(name)
+    double = {key: names for key, names in owners.items() if len(names) > 1}
+    assert set(double) == set(SHARED_CODES), double
+
+
+def test_no_page_lists_a_code_that_is_known_to_mean_something_else():
+    for name, page in PAGES.items():
+        assert not WRONG_SNOMED & set(page.get("snomed", [])), name
+
+
+@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if "snomed" in p])
+def test_snomed_codes_have_a_valid_check_digit(name):
+    for code in PAGES[name]["snomed"]:
+        assert _verhoeff(code) == 0, f"{code} is mistyped"
+
+
+@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if "loinc" in p])
+def test_loinc_codes_have_a_valid_check_digit(name):
+    for row in PAGES[name]["loinc"]:
+        number, check = row["code"].split("-")
+        assert _luhn(number) == int(check), f"{row['code']} is mistyped"
+
+
+def _luhn(number: str) -> int:
+    total = 0
+    for place, digit in enumerate(reversed(number)):
+        value = int(digit) * (2 if place % 2 == 0 else 1)
+        total += value - 9 if value > 9 else value
+    return -total % 10
+
+
+def _verhoeff(number: str) -> int:
+    """0 where the last digit is right. The dihedral group of order ten, and its permutation."""
+    check = 0
+    for place, digit in enumerate(reversed(number)):
+        value = int(digit)
+        for _ in range(place % 8):
+            value = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[value]
+        if check < 5:
+            check = (check + value) % 5 + (5 if value >= 5 else 0)
+        else:
+            check = (check - value) % 5 + (0 if value >= 5 else 5)
+    return check
+
+
+def test_members_exist_and_nothing_is_a_member_of_itself(vocabulary):
+    for name, page in PAGES.items():
+        assert set(page.get("members", [])) | set(page.get("member_of", [])) <= set(PAGES), name
+    with pytest.raises(ValueError, match="a member of itself"):
+        broader([Concept("a", "A", "drug", member_of=("b",)), Concept("b", "B", "drug", member_of=("a",))])
+
+
+def test_every_magnesium_salt_is_magnesium_and_magnesium_salicylate_is_a_salicylate(vocabulary):
+    salts = {n for n, p in PAGES.items() if n.startswith("magnesium_") and p["kind"] == "drug"}
+    assert {"magnesium_oxide", "magnesium_citrate", "magnesium_glycinate", "magnesium_glycerophosphate"} < salts
+    for name in salts - {"magnesium_salicylate"}:
+        assert "magnesium" in vocabulary.broader[name], name
+    assert "magnesium" not in vocabulary.broader.get("magnesium_salicylate", ())
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "expected"),
+    [
+        (ICD, "E11.9", {"type_2_diabetes", "diabetes"}),
+        (ICD, "E1165", {"type_2_diabetes", "diabetes"}),
+        (ICD, "e10.10", {"type_1_diabetes", "diabetes"}),
+        (ICD, "E11.42", {"type_2_diabetes", "diabetes", "diabetic_polyneuropathy", "neuropathy"}),
+        (ICD, "G35", {"multiple_sclerosis"}),
+        (ICD, "G35.A", {"multiple_sclerosis"}),
+        (ICD, "G36.0", set()),
+        (ICD, "N18.4", {"ckd_stage_4", "severe_kidney_disease", "chronic_kidney_disease"}),
+        (ICD, "N18.2", {"chronic_kidney_disease"}),
+        (ICD, "N18.32", {"ckd_stage_3", "chronic_kidney_disease"}),
+        (ICD, "Z99.2", {"dialysis", "severe_kidney_disease"}),
+        (ICD, "E83.42", {"hypomagnesaemia", "disorder_of_magnesium_metabolism"}),
+        (ICD, "E61.2", {"dietary_magnesium_deficiency"}),
+        (ICD, "F10.21", set()),
+        (ICD, "F10.20", {"alcohol_use_disorder"}),
+        (ICD, "K90.0", {"coeliac_disease", "malabsorption"}),
+        (ICD, "K90.41", set()),
+        (ICD, "R19.7", {"diarrhoea"}),
+        (ICD, "O24.410", set()),
+        (SNOMED, "24700007", {"multiple_sclerosis"}),
+        (SNOMED, "44054006", {"type_2_diabetes", "diabetes"}),
+        (SNOMED, "73211009", {"diabetes"}),
+        (SNOMED, "15777000", {"prediabetes"}),
+        (SNOMED, "28189009", {"av_block_second_or_third_degree", "heart_block"}),
+        (SNOMED, "270492004", {"av_block_first_degree", "heart_block"}),
+        (SNOMED, "78275009", set()),
+        ("http://hl7.org/fhir/sid/icd-10", "G35", {"multiple_sclerosis"}),
+        ("urn:oid:2.16.840.1.113883.6.96", "24700007", {"multiple_sclerosis"}),
+        ("https://snomed.info/sct/", "24700007", {"multiple_sclerosis"}),
+        ("http://example.org/local", "24700007", set()),
+        (None, "24700007", set()),
+        (SNOMED, None, set()),
+    ],
+)
+def test_a_condition_code_gives_its_concepts_and_their_groups(vocabulary, system, code, expected):
+    assert vocabulary.condition_concepts(system, code) == expected
+
+
+def test_serum_magnesium_is_read_with_what_a_conversion_needs(vocabulary):
+    mass, substance = (vocabulary.lab_concept(LOINC, code) for code in ("19123-9", "2601-3"))
+    assert (mass.id, mass.property, substance.property) == ("serum_magnesium", "mass", "substance")
+    assert (mass.unit, mass.molar_mass, mass.valence, mass.input) == ("mmol/L", Decimal("24.305"), 2, "serum_magnesium")
+    assert mass.plausible[0] < Decimal("0.7") < mass.plausible[1]
+
+
+@pytest.mark.parametrize("code", ["2597-3", "26746-8", "19124-7"])
+def test_red_cell_and_urine_magnesium_are_never_serum_magnesium(vocabulary, code):
+    near_miss = vocabulary.lab_concept(LOINC, code)
+    assert near_miss.id != "serum_magnesium" and near_miss.input is None
+    assert vocabulary.concepts[near_miss.id].never_used_as == "serum_magnesium"
+    assert code not in vocabulary.loinc_codes("serum_magnesium")
+
+
+def test_the_prefetch_codes_of_an_input_are_those_of_its_pages(vocabulary):
+    assert vocabulary.loinc_codes("serum_magnesium") == ("19123-9", "2601-3")
+    assert {"98979-8", "2160-0", "14682-9"} < set(vocabulary.loinc_codes("kidney"))
+    assert {"2823-3", "17861-6", "1994-3", "1751-7"} < set(vocabulary.loinc_codes("electrolytes"))
+    assert "8634-8" not in vocabulary.loinc_codes("ecg")
+
+
+def test_an_egfr_with_a_race_coefficient_is_flagged(vocabulary):
+    assert {c for c in vocabulary.loinc_codes("kidney") if vocabulary.lab_concept(LOINC, c).flag} == {
+        "48642-3",
+        "48643-1",
+        "88293-6",
+        "88294-4",
+    }
+
+
+def test_observations_are_not_laboratory_tests_and_their_answers_are_coded(vocabulary):
+    assert vocabulary.lab_concept(LOINC, "82810-3") is None
+    assert vocabulary.observation_concept(LOINC, "82810-3").id == "pregnancy_status"
+    assert vocabulary.observation_concept(LOINC, "63895-7").id == "lactation_status"
+    assert vocabulary.observation_concept(LOINC, "81005-1").id == "dietary_magnesium_intake"
+    assert vocabulary.answer("pregnancy_status", LOINC, "LA15173-0") == "yes"
+    assert vocabulary.answer("pregnancy_status", SNOMED, "60001007") == "no"
+    assert vocabulary.answer("pregnancy_status", LOINC, "LA4489-6") == "unknown"
+    assert vocabulary.answer("pregnancy_status", LOINC, "LA29252-6") is None
+    assert vocabulary.answer("lactation_status", LOINC, "LA29252-6") == "yes"
+
+
+def test_the_words_of_specimen_trouble_come_from_the_page_of_the_test(vocabulary):
+    assert "haemoly" in vocabulary.trouble_words("serum_magnesium")["haemolysed"]
+    assert vocabulary.trouble_words("qtc") == {}
+    for name, page in PAGES.items():
+        assert set(page.get("trouble_words", {})) == set(page.get("trouble_effect", {})), name
+
+
+def test_systems_are_known_by_their_url_and_their_oid():
+    assert set(SYSTEMS.values()) == {"rxnorm", "atc", "snomed", "icd10cm", "icd10", "loinc"}
+    assert system_name("https://loinc.org") == "loinc"
+    assert system_name("URN:OID:2.16.840.1.113883.6.1") == "loinc"
+    assert system_name("http://loinc.org.example.org") is None
+
+
+def test_a_page_becomes_a_concept_whatever_it_leaves_out():
+    bare = concept("thing", {"title": "Thing", "kind": "lab"})
+    assert bare == Concept("thing", "Thing", "lab")
+    with pytest.raises(KeyError):
+        concept("thing", {"title": "Thing"})
+
+
+def test_the_generated_tables_are_compact():
+    assert (Path(FOLDER) / "rxnorm_products.csv").stat().st_size < 2_500_000
+    assert (Path(FOLDER) / "other_ingredients.csv").stat().st_size < 100_000
