@@ -29,14 +29,33 @@ class Settings(BaseModel):
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000
     workers: Annotated[int, Field(ge=1, le=64, description="worker processes")] = 2
-    threads: Annotated[int, Field(ge=1, le=256, description="threads of each worker")] = 8
+    threads: Annotated[
+        int,
+        Field(ge=4, le=256, description="threads of each worker: half work at the same time, the rest wait or refuse"),
+    ] = 16
     data_dir: Annotated[Path | None, Field(description="folder of the database and of generated secrets")] = None
     database: Annotated[
         str | None, Field(description="database URL; default: SQLite in the data folder", repr=False)
     ] = None
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
-    fhir_servers: Annotated[tuple[str, ...], Field(description="FHIR base URLs that may be read")] = ()
+    clients: Annotated[Path | None, Field(description="file of clients; default: clients.toml in the data folder")] = (
+        None
+    )
+    client_rate: Annotated[
+        float | None, Field(gt=0, description="calls a second of one client; default: 200, in dev no limit")
+    ] = None
+    address_rate: Annotated[
+        float | None, Field(gt=0, description="calls a second from one address; default: 400, in dev no limit")
+    ] = None
+    trusted_proxies: Annotated[
+        int, Field(ge=0, le=5, description="proxies before the service whose X-Forwarded-For is believed")
+    ] = 0
+    body_seconds: Annotated[float, Field(gt=0, le=60, description="time in which a request body must arrive")] = 10.0
+    fhir_servers: Annotated[
+        tuple[str, ...],
+        Field(description="FHIR base URLs that may be read (dev; in production each client has its own)"),
+    ] = ()
     origins: Annotated[tuple[str, ...], Field(description="browser origins that may call (CORS), exact")] = ()
     on_incomplete: Annotated[
         Literal["info_card", "412"], Field(description="answer where nothing fired and something was not checked")

@@ -14,6 +14,12 @@ from cds_service import create_app
 from cds_service.hooks.app import Content, load_content
 from cds_service.settings import Settings
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden`: write what tests/test_golden.py expects from the answers given now; such a run fails."""
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/*.expected.json, then fail")
+
+
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -124,7 +124,7 @@ class Wording(Strict):
     """`wording.yaml`: every sentence of a card that is not a page's own."""
 
     source_label: Text
-    headings: dict[Literal["why", "consider", "evidence", "not_checked", "inputs"], Text]
+    headings: dict[Literal["why", "consider", "evidence", "note", "not_checked"], Text]
     separate: dict[Literal["drug_specific", "general_rule"], TimingText]
     avoid: TimingText
     reasons: dict[Name, Text]
@@ -137,6 +137,8 @@ class Wording(Strict):
     units: dict[str, str]
     ages: dict[Literal["today", "days", "one_day"], Text]
     topics: dict[Name, Text]
+    option_prefix: str
+    keep_apart_phrase: Text
     link_label: Text
     dev_notice: Text
 

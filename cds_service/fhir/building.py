@@ -63,7 +63,10 @@ def has_subject(view: Resource) -> bool:
 
 def code_of(concept: Concept | None) -> str | None:
     """The first code of a CodeableConcept with a required binding, or None."""
-    return next((c.code for c in (concept.coding or ()) if c.code), None) if concept else None
+    for coding in (concept.coding if concept else None) or ():
+        if coding.code:
+            return coding.code
+    return None
 
 
 def target(reference: Reference | None) -> str:

@@ -23,7 +23,6 @@ from cds_service.fhir.problems import IdentityMismatch
 from cds_service.fhir.repairs import mend
 from cds_service.fhir.units import whole
 from cds_service.fhir.versions import check_shape
-from cds_service.fhir.views import NOTHING
 from cds_service.patient import Availability, KeyState, Source
 
 MAX_ENTRIES = 5000
@@ -113,7 +112,7 @@ class Reader:
 
     def read(self, key: str, wanted: str, raw: bytes | Raw, where: str, *, draft: bool = False) -> Input:
         """One value. `wanted` is the resource type of the key ("" for drafts: any). Raises UnsupportedFhirVersion."""
-        if len(memoryview(raw)) < 16 and bytes(raw).strip() in (b"null", b""):
+        if len(memoryview(raw)) < 16 and bytes(raw).strip() == b"null":
             return Input(key, "empty")
         found = self._decode(raw, where)
         if found is None:
@@ -170,12 +169,10 @@ class Reader:
                 _TYPES[type(view)] == wanted
                 and view.subject is not None
                 and view.subject.reference == self._own_reference
-                and view.patient is None
                 and name is not None
                 and is_id(name)
                 and (entry.search is None or entry.search.mode == "match")
                 and (entry.fullUrl is None or entry.fullUrl.startswith("http"))
-                and not _looks_old(view)
             ):
                 result.matches += 1
                 result.items.append(Item(result.key, wanted, name, view, raw, draft))
@@ -208,10 +205,7 @@ class Reader:
             view = read_resource(raw)
         except UNREADABLE:
             return self._second_attempt(raw, where)
-        if view.patient is not None or _looks_old(view):
-            self._refuse_old(raw, where)
-        if view.subject is not None or view.patient is not None:
-            self._subject(view, where)
+        self._subject(view.subject, view.contained, where)
         return view, raw
 
     def _second_attempt(self, raw: bytes | Raw, where: str) -> tuple[views.Resource | Unseen, bytes] | None:
@@ -232,14 +226,17 @@ class Reader:
                 view = _read_unseen(again)
             except UNREADABLE:
                 return None
-            return (view, again) if view.resourceType else None
-        self.repairs.update(names)
+            if not view.resourceType:
+                return None
+        else:
+            self.repairs.update(names)
+        for reference in (view.subject, view.patient):
+            self._subject(reference, view.contained, where)
         return view, again
 
-    def _subject(self, view: views.Resource | Unseen, where: str) -> None:
-        for reference in (view.subject, view.patient):
-            if reference is not None and reference.reference and reference.reference != self._own_reference:
-                self._subjects.append((where, reference.reference, view.contained))
+    def _subject(self, reference: views.Reference | None, contained: list[Raw] | None, where: str) -> None:
+        if reference is not None and reference.reference and reference.reference != self._own_reference:
+            self._subjects.append((where, reference.reference, contained))
 
     def _loose_subject(self, value: Any, where: str) -> None:
         """The patient of a resource that does not fit its type: whatever looks like a reference is one."""
@@ -247,11 +244,6 @@ class Reader:
             reference = each.get("reference") if isinstance(each, dict) else each
             if isinstance(reference, str) and reference and not reference.startswith("#"):
                 self._subjects.append((where, reference, None))
-
-    def _refuse_old(self, raw: bytes | Raw, where: str) -> None:
-        resource = _as_dict(raw)
-        if resource is not None:
-            check_shape(resource, where)
 
     def _add(
         self,
@@ -346,14 +338,3 @@ def _id_from(full_url: str | None) -> str | None:
         return full_url[9:]
     parts = split_reference(full_url)
     return parts[1] if parts else None
-
-
-def _looks_old(view: views.Resource) -> bool:
-    """Cheap signs of a shape before R4; `check_shape` decides."""
-    if isinstance(view, views.Observation):
-        return not (view.context is view.related is view.comments is view.comment is NOTHING)
-    if isinstance(view, views.MedicationRequest):
-        return view.context is not NOTHING or any(d.doseQuantity is not NOTHING for d in view.dosageInstruction or ())
-    if isinstance(view, views.MedicationStatement):
-        return not (view.taken is view.wasNotTaken is NOTHING)
-    return isinstance(view, views.Patient) and not (view.careProvider is view.animal is NOTHING)

@@ -65,6 +65,7 @@ def _abated(view: ConditionView) -> bool:
         view.abatementRange,
         view.abatementString,
     )
-    return any(end is not NOTHING and bytes(end) != b"null" for end in ends) or (
-        view.abatementBoolean is not NOTHING and bytes(view.abatementBoolean) == b"true"
-    )
+    for end in ends:
+        if end is not NOTHING and bytes(end) != b"null":
+            return True
+    return view.abatementBoolean is not NOTHING and bytes(view.abatementBoolean) == b"true"

@@ -217,6 +217,8 @@ def _own_range(
     ranges: Sequence[ReferenceRange], unit: Unit, concept: LabConcept
 ) -> tuple[Decimal | None, Decimal | None]:
     """The laboratory's own normal range. Ranges for some other group of people, and therapeutic ones, are not it."""
+    if not ranges:
+        return None, None
     normal = [r for r in ranges if not r.appliesTo and not r.age and _is_normal(r.type) and (r.low or r.high)]
     if len(normal) != 1:
         return None, None
@@ -244,9 +246,11 @@ def _limit(quantity: QuantityView | None, unit: Unit, concept: LabConcept) -> De
 
 
 def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None:
+    if concepts is None:
+        return None
     found = {
         _FLAGS[coding.code]
-        for concept in concepts or ()
+        for concept in concepts
         for coding in concept.coding or ()
         if coding.code in _FLAGS and coding.system in _FLAG_SYSTEMS
     }
@@ -257,9 +261,9 @@ def _trouble(
     building: Building, concept: LabConcept, view: Observation, part: Observation | ObservationComponent
 ) -> frozenset[str]:
     """Specimen trouble that is written down. The words are those of the page of the test."""
-    words = building.vocabulary.trouble_words(concept.id)
-    if not words:
+    if view.note is None and part.interpretation is None and part.dataAbsentReason is None:
         return frozenset()
+    words = building.vocabulary.trouble_words(concept.id)
     said = [note.text for note in view.note or () if note.text]
     for each in (*(part.interpretation or ()), *((part.dataAbsentReason,) if part.dataAbsentReason else ())):
         said += [each.text] if each.text else []

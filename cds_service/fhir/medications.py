@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from dataclasses import replace
 
 import orjson
 from msgspec import Raw
@@ -10,11 +10,10 @@ from msgspec.json import Decoder
 
 from cds_service.fhir.building import Building, has_subject, target
 from cds_service.fhir.bundles import Item
-from cds_service.fhir.dates import days_covered, has_ended, plus, read_day
+from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.identity import UNREADABLE, split_reference
 from cds_service.fhir.routes import route_of
-from cds_service.fhir.units import number, unit_table, whole
 from cds_service.fhir.views import (
     Concept,
     DosageView,
@@ -90,8 +89,11 @@ def _medication(
     dosages: tuple[Dosage, ...],
 ) -> Medication | None:
     concept, form = _concept(building, view)
-    name = _name(concept, _reference(view))
-    codings = [(c.system, c.code, c.display) for c in (concept.coding or ())] if concept else []
+    name, kept_apart = building.vocabulary.kept_apart(_name(concept, _reference(view)))
+    codings = [
+        (c.system, c.code, building.vocabulary.kept_apart(c.display)[0] if c.display else None)
+        for c in ((concept.coding or ()) if concept else ())
+    ]
     if concept is None and not name:
         if not item.draft:
             building.lost(item)
@@ -109,7 +111,9 @@ def _medication(
         route=route_of(instructions, identity.route),
         form=identity.form or form,
         components=identity.components,
-        dosages=dosages,
+        dosages=tuple(replace(d, kept_apart_from=d.kept_apart_from | kept_apart) for d in dosages)
+        if kept_apart
+        else dosages,
         reasons=_reasons(building, view),
         authored=read_day(authored),
         selected=str(item.source) in building.selections,
@@ -191,29 +195,7 @@ def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bo
     if dispense.validityPeriod is not None and has_ended(dispense.validityPeriod.end, now):
         building.repairs["active_order_ended"] += 1
         return True
-    if _supply_ended(view, now.date()):
-        building.repairs["active_order_ended"] += 1
-        return True
     return False
-
-
-def _supply_ended(view: MedicationRequest, today: date) -> bool:
-    """All that was to be supplied, refills included, was used up before today."""
-    dispense = view.dispenseRequest
-    duration = dispense.expectedSupplyDuration if dispense else None
-    if dispense is None or duration is None:
-        return False
-    amount, unit = number(duration.value), unit_table().find(duration.code or duration.unit)
-    written = days_covered(view.authoredOn)
-    if amount is None or unit is None or unit.kind != "time" or written is None or amount <= 0:
-        return False
-    refills = max(whole(dispense.numberOfRepeatsAllowed) or 0, 0)
-    try:
-        span = timedelta(seconds=float(amount * unit.factor * (1 + refills)))
-    except OverflowError:
-        return False
-    last = plus(written[1], span)
-    return last is not None and last < today
 
 
 def _adherence(view: MedicationStatement) -> str:

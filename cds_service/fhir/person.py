@@ -63,7 +63,7 @@ def _years(born: date, today: date) -> int:
 
 
 def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) -> tuple[bool | None, Source | None]:
-    """The newest coded answer that still holds; without one, an active condition. A condition never overrules an answer."""
+    """The newest coded answer that still holds; without one, an active condition, which never overrules an answer."""
     newest: tuple[datetime, bool | None, Source] | None = None
     for item, _ in building.observed.get(f"{concept}_status", ()):
         view = cast(Observation, item.view)

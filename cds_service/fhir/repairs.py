@@ -21,7 +21,7 @@ _LISTS = frozenset(
 _SINGLE = frozenset(
     {
         "boundsDuration", "boundsPeriod", "clinicalStatus", "dispenseRequest", "doseQuantity", "effectivePeriod",
-        "expectedSupplyDuration", "medicationCodeableConcept", "medicationReference", "repeat", "route", "subject",
+        "medicationCodeableConcept", "medicationReference", "repeat", "route", "subject",
         "timing", "validityPeriod", "valueQuantity", "verificationStatus",
     }
 )  # fmt: skip

@@ -15,7 +15,7 @@ from importlib.resources import files
 import yaml
 from msgspec import Raw
 
-from cds_service.fhir.views import QuantityView
+from cds_service.fhir.views import NOTHING, QuantityView
 
 UCUM = "http://unitsofmeasure.org"
 EXACT = Context(prec=40)
@@ -101,18 +101,37 @@ def convert(
     value: Decimal, unit: Unit, target: Unit, *, molar_mass: Decimal | None = None, valence: int | None = None
 ) -> Decimal:
     """`value` from `unit` to `target`. `molar_mass` is in g/mol. Raises UnitProblem where the two do not compare."""
-    if unit.per != target.per:
-        raise UnitProblem("unit does not fit this test")
-    if unit.same_as(target):
+    if unit is target:
         return value
+    times, over = _ratio(unit, target, molar_mass, valence)
     try:
-        base = EXACT.multiply(value, unit.factor)
-        if unit.kind != target.kind:
-            base = _to_substance(base, unit.kind, molar_mass, valence)
-            base = _from_substance(base, target.kind, molar_mass, valence)
-        return EXACT.divide(base, target.factor)
+        # Multiplied first and divided once: a value that lies exactly on a limit stays exactly on it.
+        return EXACT.divide(EXACT.multiply(value, times), over)
     except DecimalException as error:
         raise UnitProblem("value not readable") from error
+
+
+@lru_cache(maxsize=512)
+def _ratio(unit: Unit, target: Unit, molar_mass: Decimal | None, valence: int | None) -> tuple[Decimal, Decimal]:
+    """What to multiply by and what to divide by. Bases: mass mg, substance mmol, charge meq."""
+    if unit.per != target.per:
+        raise UnitProblem("unit does not fit this test")
+    times, over = unit.factor, target.factor
+    if unit.kind != target.kind:
+        # Through substance: mg / molar mass = mmol, meq / valence = mmol.
+        over = EXACT.multiply(over, _per_mmol(unit.kind, molar_mass, valence))
+        times = EXACT.multiply(times, _per_mmol(target.kind, molar_mass, valence))
+    return times, over
+
+
+def _per_mmol(kind: str, molar_mass: Decimal | None, valence: int | None) -> Decimal:
+    if kind == "substance":
+        return Decimal(1)
+    if kind == "mass" and molar_mass:
+        return molar_mass
+    if kind == "charge" and valence:
+        return Decimal(valence)
+    raise UnitProblem("unit does not fit this test")
 
 
 def convert_unit(
@@ -126,29 +145,10 @@ def convert_unit(
     return convert(value, from_unit, to_unit, molar_mass=molar_mass, valence=valence)
 
 
-def _to_substance(base: Decimal, kind: str, molar_mass: Decimal | None, valence: int | None) -> Decimal:
-    # Bases: mass mg, substance mmol, charge meq.
-    if kind == "substance":
-        return base
-    if kind == "mass" and molar_mass:
-        return EXACT.divide(base, molar_mass)
-    if kind == "charge" and valence:
-        return EXACT.divide(base, Decimal(valence))
-    raise UnitProblem("unit does not fit this test")
-
-
-def _from_substance(base: Decimal, kind: str, molar_mass: Decimal | None, valence: int | None) -> Decimal:
-    if kind == "substance":
-        return base
-    if kind == "mass" and molar_mass:
-        return EXACT.multiply(base, molar_mass)
-    if kind == "charge" and valence:
-        return EXACT.multiply(base, Decimal(valence))
-    raise UnitProblem("unit does not fit this test")
-
-
 def number(raw: Raw) -> Decimal | None:
     """A JSON number as written, or None: absent, null, text, or too long to be a measurement."""
+    if raw is NOTHING:
+        return None
     text = bytes(raw)
     if not text or len(text) > 40 or text[0] not in b"-0123456789":
         return None

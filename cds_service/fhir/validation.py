@@ -17,9 +17,12 @@ _CACHE_SIZE = 8192
 _ELEMENT = re.compile(r"[A-Za-z_][A-Za-z0-9]{0,40}", re.ASCII)
 _MOST_PLACES = 5
 VALID = ""
+# What fhir.resources raises, besides its own error, on a shape that it did not expect (a contained resource without a
+# known type, for one).
+_NOT_SAID = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 _TYPES = (
     "Patient", "Observation", "Condition", "MedicationRequest", "MedicationStatement", "Medication", "Encounter",
-    "QuestionnaireResponse",
+    "QuestionnaireResponse", "ServiceRequest",
 )  # fmt: skip
 
 
@@ -78,8 +81,8 @@ def _check(resource: dict[str, Any], r5: bool) -> str:
     except ValidationError as error:
         places = dict.fromkeys(_place(each["loc"], each["type"]) for each in _faults(error))
         return "; ".join(list(places)[:_MOST_PLACES])
-    except RecursionError:
-        return "nested too deeply"
+    except _NOT_SAID:
+        return "resource"
     return VALID
 
 

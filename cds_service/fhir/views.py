@@ -121,21 +121,20 @@ class DosageView(Struct, gc=False):
     asNeededFor: Raw = NOTHING
     route: Concept | None = None
     doseAndRate: list[DoseAndRate] | None = None
-    doseQuantity: Raw = NOTHING  # STU3
+    doseQuantity: None = None  # STU3
 
 
 class DispenseRequest(Struct, gc=False):
     validityPeriod: Period | None = None
-    numberOfRepeatsAllowed: Raw = NOTHING
-    expectedSupplyDuration: QuantityView | None = None
 
 
 class Resource(Struct, gc=False, tag_field="resourceType"):
-    """What every view has. `patient` is only there in shapes before R4."""
+    """What every view has. An element typed `None` is one that only shapes before R4 have: a resource with it does not
+    decode, and is looked at closely."""
 
     id: str | None = None
     subject: Reference | None = None
-    patient: Reference | None = None
+    patient: None = None
     contained: list[Raw] | None = None
 
 
@@ -144,8 +143,8 @@ class Patient(Resource, tag="Patient"):
     gender: str | None = None
     deceasedBoolean: Raw = NOTHING
     deceasedDateTime: Raw = NOTHING
-    careProvider: Raw = NOTHING  # DSTU2
-    animal: Raw = NOTHING  # before R4
+    careProvider: None = None  # DSTU2
+    animal: None = None  # before R4
 
 
 class Observation(Resource, tag="Observation"):
@@ -167,10 +166,10 @@ class Observation(Resource, tag="Observation"):
     referenceRange: list[ReferenceRange] | None = None
     hasMember: list[Raw] | None = None
     component: list[ObservationComponent] | None = None
-    related: Raw = NOTHING  # before R4
-    comments: Raw = NOTHING  # DSTU2
-    comment: Raw = NOTHING  # STU3
-    context: Raw = NOTHING  # STU3
+    related: None = None  # before R4
+    comments: None = None  # DSTU2
+    comment: None = None  # STU3
+    context: None = None  # STU3
 
 
 class Condition(Resource, tag="Condition"):
@@ -202,7 +201,7 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
-    context: Raw = NOTHING  # STU3
+    context: None = None  # STU3
 
 
 class MedicationStatement(Resource, tag="MedicationStatement"):
@@ -218,8 +217,8 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosage: list[DosageView] | None = None
     adherence: Raw = NOTHING  # R5
-    taken: Raw = NOTHING  # STU3
-    wasNotTaken: Raw = NOTHING  # DSTU2
+    taken: None = None  # STU3
+    wasNotTaken: None = None  # DSTU2
 
 
 class MedicationView(Resource, tag="Medication"):

@@ -180,7 +180,9 @@ class Vocabulary:
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),
         others: Iterable[str] = (),
+        keep_apart_prefix: str = "",
     ) -> None:
+        self._keep_apart_prefix = keep_apart_prefix
         self.concepts: dict[str, Concept] = {c.id: c for c in concepts}
         self.broader = broader(self.concepts.values())
         self._snomed: dict[str, frozenset[str]] = {}
@@ -254,6 +256,23 @@ class Vocabulary:
         """The LOINC codes asked for under one prefetch key, sorted."""
         found = (c for c in self.concepts.values() if c.input == input_key)
         return tuple(sorted(code for c in found for code, _, _ in c.loinc))
+
+    def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
+        """A drug's text without our own closing phrase, and the drug concepts that the phrase names.
+
+        The phrase is cut off before names are matched: it names another drug. Text of which any part is not ours is
+        left as it is.
+        """
+        head, mark, tail = text.rpartition(self._keep_apart_prefix) if self._keep_apart_prefix else ("", "", "")
+        if not mark or not head:
+            return text, frozenset()
+        titles = {c.title.lower(): c.id for c in self.concepts.values() if c.kind in ("drug", "drug_class")}
+        named = {titles.get(name.strip().lower()) for name in tail.split(" and ")}
+        found = frozenset(name for name in named if name)
+        if len(found) != len(named):
+            return text, frozenset()
+        rest, more = self.kept_apart(head)  # one phrase for every drug that was kept apart
+        return rest, found | more
 
     def drug(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Which drug it is. `codings`: (system URI, code, display); `text`: the EHR's own name for it, untrusted."""

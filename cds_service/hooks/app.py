@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
+import requests
+import structlog
 from flask import Flask, Response, g, request
 
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, load_library
-from cds_service.fhir import FhirServer, Vocabulary
-from cds_service.hooks.errors import install_error_handlers
+from cds_service.fhir import FetchFailed, FhirServer, Vocabulary
+from cds_service.hooks.errors import Problem, install_error_handlers
 from cds_service.hooks.evidence import evidence_blueprint, page_response
 from cds_service.hooks.feedback import feedback_blueprint
 from cds_service.hooks.prefetch import all_needs
@@ -24,11 +27,20 @@ from cds_service.hooks.request import HookRequest
 from cds_service.hooks.service import Advisor, base_url, service_blueprint
 from cds_service.hooks.vocabulary import make_vocabulary
 from cds_service.logs import request_line
-from cds_service.settings import Settings, SettingsError
+from cds_service.settings import Settings
 from cds_service.store import Store, StoreUnavailable
+from cds_service.trust.clients import load_clients
+from cds_service.trust.gatekeeper import Gatekeeper, TooMany, servers_of
+from cds_service.trust.limits import Gate
+from cds_service.trust.outbound import CallSlots, guarded_session
+from cds_service.trust.scopes import may_read
+from cds_service.trust.tokens import Refused
 
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
+GATE_SECONDS: Final = 0.25
+T = TypeVar("T")
+log = structlog.get_logger("trust")
 
 
 class Content(NamedTuple):
@@ -46,37 +58,135 @@ def load_content(root: Path | None = None) -> Content:
 
 def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content) -> None:
     """Everything on the app. Raises ContentError, StoreError, SettingsError."""
-    if not settings.dev:
-        raise SettingsError("profile production needs clients, and none can be configured yet: use profile dev")
+    clients = load_clients(settings)
     library = content.library
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
     store = Store.open(settings.database, data_dir=folder)
-    advisor = Advisor(settings, current, content.vocabulary, store, version, now, _server_for(settings))
+    keeper = Gatekeeper(settings, clients, store)
+    session = guarded_session(servers_of(settings, clients))
+    advisor = Advisor(settings, current, content.vocabulary, store, version, now, _server_for(settings, session))
     app.extensions["advisor"] = advisor
     install_error_handlers(app)
-    app.register_blueprint(service_blueprint(advisor, _dev_client))
-    app.register_blueprint(feedback_blueprint(store, library.services, client=_dev_client, now=now))
+    app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
+    app.register_blueprint(feedback_blueprint(store, library.services, client=lambda: _caller(keeper), now=now))
     app.register_blueprint(evidence_blueprint(current, settings.dev, now))
     _state_routes(app, settings, advisor)
-    _shared_answers(app, settings)
+    _limits(app, settings, keeper)
+    _shared_answers(app, settings, frozenset(settings.origins).union(*(client.origins for client in clients)))
 
 
-def _dev_client() -> str:
-    """The dev profile knows one caller and asks for no token."""
-    return "dev"
+def _caller(keeper: Gatekeeper) -> str:
+    """The id of the client that calls, whom `g.caller` then holds. Raises Problem 401, 429, 503.
+
+    A refusal is the same to the byte whatever its cause: only the log knows, in one word of a closed list.
+    """
+    try:
+        g.caller = keeper.admit(request.headers.getlist("Authorization"), request.path)
+    except Refused as refusal:
+        log.warning("call refused", cause=refusal.cause)
+        text = "This call is not authenticated."
+        raise Problem.of(401, text, headers={"WWW-Authenticate": "Bearer"}) from None
+    except TooMany as refusal:
+        raise _too_many(refusal.seconds) from None
+    except StoreUnavailable as error:
+        log.error("token not checked", cause=error.kind)
+        text = "It cannot be learned now whether this token was used before. Try again later."
+        raise Problem.of(503, text, headers={"Retry-After": "5"}) from error
+    return str(g.caller.id)
 
 
-def _server_for(settings: Settings) -> Callable[[HookRequest], FhirServer | None]:
+def _too_many(seconds: int) -> Problem:
+    return Problem.of(429, "Too many calls. Try again later.", headers={"Retry-After": str(seconds)})
+
+
+class _CallersServer(FhirServer):
+    """The FHIR server of one call, within what the caller's access token allows and the service can spare."""
+
+    def __init__(self, *args: Any, scope: str | None, slots: CallSlots, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._scope = scope
+        self._slots = slots
+
+    def get(self, query: str) -> bytes:
+        """As FhirServer; what the scope does not allow is not asked for."""
+        url = self.below_base(query)
+        if url is not None and self._scope is not None:
+            steps = urlsplit(url).path[len(urlsplit(self.base_url).path) :].strip("/").split("/")
+            way: Literal["read", "search"] = "read" if len(steps) > 1 else "search"
+            # A page link may be the base itself with a query: it goes on with a search that was allowed.
+            if steps[0] and not may_read(self._scope, steps[0], way):
+                raise FetchFailed("not permitted")
+        return super().get(query)
+
+    def at_once(self, work: Sequence[Callable[[], T]]) -> list[T | FetchFailed]:
+        """As FhirServer; where too many calls wait for this server already, nothing is read."""
+        if not work:
+            return []
+        with self._slots.slot(self.base_url) as free:
+            return super().at_once(work) if free else [FetchFailed("not reachable") for _ in work]
+
+
+def _server_for(settings: Settings, session: requests.Session) -> Callable[[HookRequest], FhirServer | None]:
+    working = _working(settings)
+    slots = CallSlots(each=max(1, working // 2), together=max(1, working * 3 // 4))
+
     def choose(call: HookRequest) -> FhirServer | None:
+        """The server that the call names, if it is registered for the caller: compared as text, exact."""
         named = (call.envelope.fhirServer or "").rstrip("/")
-        if named not in settings.fhir_servers:
+        if named not in g.caller.fhir_servers:
+            if named:
+                log.warning("fhirServer not registered", client=g.caller.id)
             return None
         authorization = call.envelope.fhirAuthorization
-        token = authorization.access_token if authorization else None
-        return FhirServer(named, token, total_seconds=settings.fetch_seconds)
+        return _CallersServer(
+            named,
+            authorization.access_token if authorization else None,
+            session=session,
+            total_seconds=settings.fetch_seconds,
+            scope=authorization.scope if authorization else None,
+            slots=slots,
+        )
 
     return choose
+
+
+def _working(settings: Settings) -> int:
+    """Calls that one worker works on at the same time; its other threads wait for a little, or refuse."""
+    return settings.threads // 2
+
+
+def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
+    gate = Gate(_working(settings), settings.threads // 4, GATE_SECONDS)
+
+    @app.before_request
+    def admit() -> Response | None:
+        g.started = perf_counter()
+        if not request.path.startswith("/cds-services"):
+            return None
+        if request.method == "OPTIONS":
+            return Response(status=204)  # a pre-flight carries no credentials and is never authenticated
+        try:
+            keeper.knock(_address(settings.trusted_proxies))
+        except TooMany as refusal:
+            raise _too_many(refusal.seconds) from None
+        if not gate.enter():
+            raise Problem.of(503, "Too many calls at the same time. Try again later.", headers={"Retry-After": "1"})
+        g.entered = True
+        return None
+
+    @app.teardown_request
+    def leave(_: BaseException | None) -> None:
+        if g.pop("entered", False):
+            gate.leave()
+
+
+def _address(trusted_proxies: int) -> str:
+    """Where the call comes from: what our own proxies say, never what the caller wrote before they added to it."""
+    listed = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
+    if 0 < trusted_proxies <= len(listed):
+        return listed[-trusted_proxies].strip()[:64]
+    return request.remote_addr or ""
 
 
 def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
@@ -119,18 +229,11 @@ def _state(body: dict[str, Any]) -> Response:
     return response
 
 
-def _shared_answers(app: Flask, settings: Settings) -> None:
+def _shared_answers(app: Flask, settings: Settings, origins: frozenset[str]) -> None:
     def allowed(origin: str) -> bool:
-        if origin in settings.origins:
+        if origin in origins:
             return True
         return settings.dev and (origin == SANDBOX or LOOPBACK.match(origin) is not None)
-
-    @app.before_request
-    def start() -> Response | None:
-        g.started = perf_counter()
-        if request.method == "OPTIONS" and request.path.startswith("/cds-services"):
-            return Response(status=204)  # a pre-flight carries no credentials and is never authenticated
-        return None
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -142,6 +245,9 @@ def _shared_answers(app: Flask, settings: Settings) -> None:
             response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
             response.headers["Access-Control-Max-Age"] = "600"
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        if not settings.dev:
+            response.headers["Strict-Transport-Security"] = "max-age=31536000"
         request_line(
             method=request.method,
             route=request.url_rule.rule if request.url_rule else "none",

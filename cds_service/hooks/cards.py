@@ -50,9 +50,11 @@ def urgency(outcome: Outcome) -> tuple[int, int, str]:
     return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.page
 
 
-def build_cards(evaluation: Evaluation, chart: Chart, display: Display, base_url: str, dev: bool) -> list[Shown]:
+def build_cards(
+    evaluation: Evaluation, chart: Chart, display: Display, base_url: str, *, dev: bool, phrase_in_text: bool
+) -> list[Shown]:
     """All cards of a call, ordered and capped. Silent pages are left out. Empty only if every page was evaluated."""
-    writer = _Writer(evaluation, chart, display, base_url.rstrip("/"), dev)
+    writer = _Writer(evaluation, chart, display, base_url.rstrip("/"), dev, phrase_in_text)
     fired = sorted((o for o in evaluation.of("fired") if o.rule.visibility == "shown"), key=urgency)
     groups: dict[str, _Group] = {}
     for outcome in fired:
@@ -72,12 +74,13 @@ class _Writer:
     display: Display
     base_url: str
     dev: bool
+    phrase_in_text: bool
 
     def card(self, group: _Group, rest: Sequence[_Group]) -> Shown:
         lead = group.lead
         page = lead.rule.loaded.page
         no_magnesium = any(o.rule.loaded.page.card.contraindicates_magnesium for o in self.evaluation.of("fired"))
-        suggestions = suggestions_for(group.outcomes, self.chart, self.display, no_magnesium)
+        suggestions = suggestions_for(group.outcomes, self.chart, self.display, no_magnesium, self.phrase_in_text)
         reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.page.card.override_reasons)
         card: dict[str, Any] = {
             "uuid": str(uuid4()),
@@ -158,10 +161,12 @@ class _Writer:
         others = [self._short(outcome) for outcome in group.outcomes[1:]]
         blocks = [f"**{heads['why']}:** {why.strip()}"]
         blocks += ["\n".join(f"- {line}" for line in others)] if others else []
-        blocks.append(f"**{heads['consider']}:**\n" + "\n".join(f"- {option}" for option in options[:MAX_OPTIONS]))
+        # The heading says "consider" once for all of them.
+        plain = [sentence(option.removeprefix(library.wording.option_prefix)) for option in options[:MAX_OPTIONS]]
+        blocks.append(f"**{heads['consider']}:**\n" + "\n".join(f"- {option}" for option in plain))
         blocks.append(f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}")
-        open_points = self._not_checked(group)
-        blocks += [f"**{heads['not_checked']}:** {'; '.join(open_points)}."] if open_points else []
+        for head, points in ((heads["note"], self._notes(group)), (heads["not_checked"], self._not_checked(group))):
+            blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
         if rest:
             titles = "; ".join(item.lead.rule.loaded.page.title for item in rest)
             blocks.append(fill(library.wording.overflow, {"titles": titles}))
@@ -182,8 +187,8 @@ class _Writer:
             "source": f"{reference.publisher or reference.title}{year}",
         })  # fmt: skip
 
-    def _not_checked(self, group: _Group) -> list[str]:
-        """What this card could not know: its own notes, site values, then what other pages lacked."""
+    def _notes(self, group: _Group) -> list[str]:
+        """What has to be known about the facts of this card: how they were found, and whose limits were used."""
         wording = self.display.library.wording
         points: list[str] = []
         for outcome in group.outcomes:
@@ -197,17 +202,18 @@ class _Writer:
                         "default": self.display.quantity(limit.default, limit.unit),
                     }))  # fmt: skip
             points += [wording.notes[note] for note in verdict.notes]
-            points += self._disagreements(verdict)
-        points += self.open_reasons()[:3]
+            hits = [value for value in verdict.bindings.values() if isinstance(value, LabHit)]
+            points += [
+                fill(wording.notes["laboratory_disagrees"], {"limit": self.display.limit(hit.page_limit)})
+                for hit in hits
+                if hit.page_disagrees
+            ]
         return list(dict.fromkeys(points))
 
-    def _disagreements(self, verdict: Verdict) -> list[str]:
-        hits = [value for value in verdict.bindings.values() if isinstance(value, LabHit)]
-        return (
-            [self.display.library.wording.notes["laboratory_disagrees"]]
-            if any(hit.limit_from in ("laboratory", "flag") for hit in hits)
-            else []
-        )
+    def _not_checked(self, group: _Group) -> list[str]:
+        """What these findings could not know, then why other pages were not evaluated; three at most."""
+        own = [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
+        return list(dict.fromkeys([*own, *self.open_reasons()]))[:3]
 
     def open_reasons(self) -> list[str]:
         """Why shown pages were not evaluated, most frequent first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from cds_service.content.checks import thresholds_named
 from cds_service.content.library import Library
 from cds_service.content.pages import (
     ConditionTest,
@@ -71,8 +72,12 @@ def _input(library: Library, lab: str) -> set[str]:
     return {key} if key else set()
 
 
-def all_needs(library: Library) -> dict[str, Need]:
-    """Every input key with its template: reads and searches of the widely supported subset only."""
+def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
+    """Every input key with its template: reads and searches of the widely supported subset only.
+
+    With `windows` results are asked for no further back than any page looks, by `today()`, which CDS Hooks 2.0 clients
+    cannot fill.
+    """
     needs = {
         PATIENT: Need(PATIENT, "Patient", "Patient/{{context.patientId}}"),
         CONDITIONS: Need(CONDITIONS, "Condition", f"Condition?{BY_PATIENT}&_count=500"),
@@ -86,14 +91,29 @@ def all_needs(library: Library) -> dict[str, Need]:
         if page.input and page.loinc:
             codes.setdefault(page.input, []).extend(f"{LOINC}|{item.code}" for item in page.loinc)
     for key, listed in sorted(codes.items()):
-        template = f"Observation?{BY_PATIENT}&code={','.join(dict.fromkeys(listed))}&{NEWEST}"
+        since = f"&date=ge{{{{today() - {days_read(key, library)} days}}}}" if windows else ""
+        template = f"Observation?{BY_PATIENT}&code={','.join(dict.fromkeys(listed))}{since}&{NEWEST}"
         needs[key] = Need(key, "Observation", template)
     return needs
 
 
-def needs_of(pages: Iterable[Page], library: Library, left_out: frozenset[str]) -> Mapping[str, Need]:
+def days_read(key: str, library: Library) -> int:
+    """How far back any page, under any value that a site may set, reads an input. A year where none says so."""
+    longest = 0
+    for loaded in library.pages.values():
+        if key in inputs_read(loaded.page, library):
+            for path, name in thresholds_named(loaded.page):
+                threshold = {**library.shared_thresholds, **loaded.page.thresholds}[name]
+                if path[-1] == "within":
+                    longest = max(longest, int(max((*threshold.values.values(), *(threshold.site_may_set or ())))))
+    return longest or 365
+
+
+def needs_of(
+    pages: Iterable[Page], library: Library, left_out: frozenset[str], windows: bool = False
+) -> Mapping[str, Need]:
     """The prefetch of a service: the union of what its pages read, in a fixed order."""
     keys: set[str] = {PATIENT}
     for page in pages:
         keys |= inputs_read(page, library)
-    return {key: need for key, need in all_needs(library).items() if key in keys - left_out}
+    return {key: need for key, need in all_needs(library, windows).items() if key in keys - left_out}

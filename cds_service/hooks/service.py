@@ -55,7 +55,7 @@ class Advisor:
     def needs(self, service: str, rulebook: Rulebook) -> Mapping[str, Need]:
         """The inputs of a service under the rulebook in force."""
         pages = [rule.loaded.page for rule in rulebook.of_service(service)]
-        return needs_of(pages, rulebook.library, rulebook.not_available)
+        return needs_of(pages, rulebook.library, rulebook.not_available, self.settings.today_windows)
 
     def read(self, call: HookRequest, needs: Mapping[str, Need], rulebook: Rulebook, now: datetime) -> Chart:
         """The chart of the call. Raises Problem 400 and 412."""
@@ -182,7 +182,10 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         chart, evaluation = advisor.evaluate(chart, rulebook, service_id)
         _refuse_incomplete(advisor.settings, evaluation, Display(rulebook, evaluation.context))
         display = Display(rulebook, evaluation.context)
-        shown = build_cards(evaluation, chart, display, base_url(advisor.settings), advisor.settings.dev)
+        settings = advisor.settings
+        shown = build_cards(
+            evaluation, chart, display, base_url(settings), dev=settings.dev, phrase_in_text=settings.phrase_in_text
+        )
         shown = advisor.silenced(shown, caller, patient, now)
         advisor.record(shown, service_id, hook, caller, patient, rulebook)
         g.summary = _summary(evaluation, shown)

@@ -18,7 +18,7 @@ LOINC = "http://loinc.org"
 
 
 def suggestions_for(
-    outcomes: Sequence[Outcome], chart: Chart, display: Display, no_magnesium: bool
+    outcomes: Sequence[Outcome], chart: Chart, display: Display, no_magnesium: bool, phrase_in_text: bool
 ) -> list[dict[str, Any]]:
     """The suggestions of one card, each once. With `no_magnesium` none that presumes giving magnesium is made."""
     library = display.library
@@ -29,7 +29,7 @@ def suggestions_for(
             if isinstance(suggestion, LabOrder):
                 if not _already_drafted(suggestion, chart, display):
                     made.setdefault(f"lab:{suggestion.lab}", _lab_order(suggestion, chart, display))
-            elif not no_magnesium and (action := _keep_apart(suggestion, outcome, chart, display)):
+            elif not no_magnesium and (action := _keep_apart(suggestion, outcome, chart, display, phrase_in_text)):
                 made.setdefault(name, action)
     return list(made.values())
 
@@ -54,7 +54,9 @@ def _already_drafted(suggestion: LabOrder, chart: Chart, display: Display) -> bo
     return any((LOINC, code) in chart.drafted_codes for code in codes)
 
 
-def _keep_apart(suggestion: KeepApart, outcome: Outcome, chart: Chart, display: Display) -> dict[str, Any] | None:
+def _keep_apart(
+    suggestion: KeepApart, outcome: Outcome, chart: Chart, display: Display, phrase_in_text: bool
+) -> dict[str, Any] | None:
     assert outcome.verdict is not None
     pairs: tuple[Pair, ...] = outcome.verdict.bindings.get("pairs", ())
     draft = next((pair.draft for pair in pairs if pair.draft), None)
@@ -67,8 +69,8 @@ def _keep_apart(suggestion: KeepApart, outcome: Outcome, chart: Chart, display: 
     text = fill(suggestion.instruction_same if same else suggestion.instruction, values)
     other = drug if draft is pair.magnesium else "magnesium"
     resource = with_instruction(chart.resource(draft.source), text, other)
-    if not _has_code_and_text(resource, draft, display):
-        return None
+    phrase = fill(display.library.wording.keep_apart_phrase, {"drug": display.drug(other)}) if phrase_in_text else ""
+    _name_the_drug(resource, draft, display, phrase)
     return _suggestion(suggestion.label, "update", fill(suggestion.description, values), resource)
 
 
@@ -90,24 +92,32 @@ def _instructed(dosage: dict[str, Any], coded: dict[str, Any], text: str) -> dic
     return dosage | {"additionalInstruction": [*kept, coded], "patientInstruction": joined}
 
 
-def _has_code_and_text(resource: dict[str, Any], draft: Medication, display: Display) -> bool:
-    """A client swaps in the drug of an update, so it needs a code and a text: the text is filled from our own name."""
+def _name_the_drug(resource: dict[str, Any], draft: Medication, display: Display, phrase: str) -> None:
+    """A client swaps in the drug of an update, so it needs a text (ours where the draft has none).
+
+    `phrase` goes behind it where a client keeps nothing of an update but the drug's text: the next call reads it there.
+    """
     concept = resource.get("medicationCodeableConcept")
     if not isinstance(concept, dict):
-        return True
+        return
     codings = concept.get("coding")
-    if not concept.get("text"):
-        display_text = (
-            next((item.get("display") for item in codings if isinstance(item, dict) and item.get("display")), None)
-            if isinstance(codings, list)
-            else None
-        )
-        resource["medicationCodeableConcept"] = concept | {"text": display_text or display.medication(draft)}
-    return True
+    displays = [item.get("display") for item in codings if isinstance(item, dict)] if isinstance(codings, list) else []
+    text = concept.get("text") or next((name for name in displays if name), None) or display.medication(draft)
+    resource["medicationCodeableConcept"] = concept | {"text": f"{text}{phrase}"}
+
+
+def pruned(value: Any) -> Any:
+    """Without null, empty text, empty lists and empty objects: the wire allows none of them."""
+    if isinstance(value, dict):
+        kept = {key: pruned(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
+    if isinstance(value, list):
+        return [item for item in map(pruned, value) if item not in (None, "", [], {})]
+    return value
 
 
 def _suggestion(label: str, kind: str, description: str, resource: dict[str, Any]) -> dict[str, Any]:
-    action = {"type": kind, "description": description, "resource": resource}
+    action = {"type": kind, "description": description, "resource": pruned(resource)}
     return {"label": label, "uuid": str(uuid4()), "actions": [action]}
 
 

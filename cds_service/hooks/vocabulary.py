@@ -24,4 +24,5 @@ def make_vocabulary(library: Library) -> Vocabulary:
             product_rows(products),
             dose_forms(forms),
             other_names(others),
+            keep_apart_prefix=library.wording.keep_apart_phrase.partition("{")[0],
         )

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from itertools import count
 from textwrap import shorten, wrap
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,8 +26,8 @@ from cds_service.planner.model import (
     hours,
 )
 from cds_service.planner.windows import free, week_windows
+from cds_service.planner.words import axis, day_minutes, day_words, describe, same_days
 
-DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 PNG_SCALE = 2
 
 
@@ -45,9 +44,10 @@ class Layout:
     tick_hours: int
 
 
-WIDE = Layout("wide", 860, 226, 842, above=False, words=34, tick_hours=3)
+WIDE = Layout("wide", 900, 264, 882, above=False, words=36, tick_hours=3)
 NARROW = Layout("narrow", 360, 14, 346, above=True, words=46, tick_hours=6)
-LINE, BAR, HEAD, LABEL_WIDTH, AXIS = 17, 46, 30, 40, 26
+LINE, HEAD, LABEL_WIDTH, AXIS, LETTER = 17, 30, 40, 26, 7.4
+BAR, LOW_BAR = 54, 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,17 @@ class Lane:
     notes: list[str]
     spans: list[Span]
     marks: list[Mark]
+    reason: list[str] = field(default_factory=list)
     y: float = 0
     bar: float = 0
     height: float = 0
     words: str = ""
+
+    @property
+    def looks(self) -> tuple[str, list[tuple[float, float]], list[tuple[float, bool]]]:
+        """What of it the eye compares: its name, windows and marks."""
+        spans = [(span.x, span.width) for span in self.spans]
+        return self.name, spans, [(mark.x, mark.assumed) for mark in self.marks]
 
 
 @dataclass(slots=True)
@@ -102,25 +109,27 @@ class Panel:
 def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool = False) -> Markup:
     """The picture as SVG text. `inline`: for a page that links timeline.css, else the style comes with it."""
     panels = list(_panels(request, plan, layout))
+    bar = BAR if len(panels) == 1 else LOW_BAR
     y: float = 8
     for panel in panels:
         panel.y = y
         y += HEAD
         for lane in panel.lanes:
-            beside = LINE * (1 + len(lane.notes)) + 8
+            beside = LINE * (1 + len(lane.notes)) + (8 if layout.above else 2)
             lane.y = y
-            lane.bar = y + beside if layout.above else y + (max(beside, BAR) - BAR) / 2
-            lane.height = beside + BAR if layout.above else max(beside, BAR)
+            lane.bar = y + beside if layout.above else y + (max(beside, bar) - bar) / 2
+            lane.height = beside + bar if layout.above else max(beside, bar)
             y += lane.height + 8
-            lane.marks = _placed(lane, layout)
+            lane.marks = _placed(lane, layout, bar)
         panel.bottom = y
         y += AXIS
     legend = _legend(panels, layout, y + 10)
     ticks = [
-        (_x(offset, layout), clock(_axis(request) + offset)) for offset in range(0, DAY + 1, layout.tick_hours * 60)
+        (_x(offset, layout), clock(axis(request) + offset))
+        for offset in range(0, DAY + 1, layout.tick_hours * 60)
     ]
     return Markup(  # noqa: S704 - the template escapes what it is given
-        _environment()
+        environment()
         .get_template("timeline.svg")
         .render(
             layout=layout,
@@ -128,7 +137,7 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
             legend=legend,
             ticks=ticks,
             height=legend[-1][1] + 16,
-            bar=BAR,
+            bar=bar,
             description=describe(request, plan),
             style=None if inline else stylesheet("timeline.css"),
         )
@@ -137,7 +146,7 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
 
 def png(request: PlanRequest, plan: Plan) -> bytes:
     """The wide picture as PNG, twice its size, on white."""
-    import font_lato
+    import font_lato  # type: ignore[import-untyped]
     import resvg_py
 
     picture = str(svg(request, plan))
@@ -154,27 +163,6 @@ def png(request: PlanRequest, plan: Plan) -> bytes:
     )
 
 
-def describe(request: PlanRequest, plan: Plan) -> str:
-    """The picture in words, for those who do not see it."""
-    said = []
-    for weekdays in same_days(request, plan):
-        times = [clock(minute) for minute in plan.week[weekdays[0]]]
-        said.append(
-            f"{day_words(weekdays)}: magnesium at {_list(times)}." if times else f"{day_words(weekdays)}: no magnesium."
-        )
-        for drug in request.drugs:
-            doses = drug.week[weekdays[0]]
-            if doses and drug.interval is not None and not drug.interval.avoid:
-                after, before = drug.interval.drug_then_magnesium, drug.interval.magnesium_then_drug
-                taken = _list([clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses])
-                said.append(
-                    f"{drug.label} at {taken}: no magnesium from {hours(before)} before to {hours(after)} after."
-                )
-    said += [f"{drug.label}: not with magnesium." for drug in request.drugs if drug.interval and drug.interval.avoid]
-    said += [f"{label}: not planned around." for label in (*(row[0] for row in plan.unreadable), *plan.as_needed)]
-    return " ".join(said)
-
-
 @cache
 def stylesheet(name: str) -> str:
     """The text of a file in static/."""
@@ -182,68 +170,17 @@ def stylesheet(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Templates of this room; everything is escaped."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("cds_service.planner"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def day_words(weekdays: Sequence[int]) -> str:
-    """[0, .., 5] -> "Monday to Saturday"; all seven -> "Every day"; [0, 2] -> "Monday and Wednesday"."""
-    if len(weekdays) == 7:
-        return "Every day"
-    runs: list[list[int]] = []
-    for day in weekdays:
-        if runs and runs[-1][-1] == day - 1:
-            runs[-1].append(day)
-        else:
-            runs.append([day])
-    words = []
-    for run in runs:
-        if len(run) > 2:
-            words.append(f"{DAY_NAMES[run[0]]} to {DAY_NAMES[run[-1]]}")
-        else:
-            words += [DAY_NAMES[day] for day in run]
-    return _list(words)
-
-
-def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
-    """The weekdays in groups on which the same is taken, free and forbidden; those that come first, first."""
-    windows = week_windows(request.drugs)
-    groups: dict[object, list[int]] = {}
-    for weekday in range(7):
-        start = weekday * DAY + _axis(request)
-        looks = (
-            tuple(_day_minutes(plan.week, start)),
-            tuple(tuple(drug.week[weekday]) for drug in request.drugs),
-            tuple(free(windows, start, DAY, WEEK)),
-        )
-        groups.setdefault(looks, []).append(weekday)
-    return list(groups.values())
-
-
-def _list(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
-
-
-def _axis(request: PlanRequest) -> int:
-    """Where the picture's day starts: midnight, or two hours before waking where the waking day crosses
-    midnight."""
-    schedule = request.schedule
-    if schedule.waking_starts + schedule.waking_length <= DAY:
-        return 0
-    return (schedule.waking_starts // 60 - 2) % 24 * 60
-
-
-def _day_minutes(week: Sequence[Sequence[int]], start: int) -> list[int]:
-    """The minutes of a week that fall into the 24 hours from `start`, counted from there."""
-    offsets = ((day * DAY + minute - start) % WEEK for day, minutes in enumerate(week) for minute in minutes)
-    return sorted(offset for offset in offsets if offset < DAY)
+    made.filters["label"] = lambda drug, labels: labels.get(drug, drug)
+    return made
 
 
 def _x(offset: float, layout: Layout) -> float:
@@ -252,14 +189,31 @@ def _x(offset: float, layout: Layout) -> float:
 
 def _panels(request: PlanRequest, plan: Plan, layout: Layout) -> Iterator[Panel]:
     groups = same_days(request, plan)
+    first: list[Lane] = []
+    said: set[str] = set()  # Why a drug is kept apart stands in the first panel that has it.
     for weekdays in groups:
-        start = weekdays[0] * DAY + _axis(request)
+        start = weekdays[0] * DAY + axis(request)
         lanes = [_magnesium(request, plan, start, layout)]
         lanes += [lane for drug in request.drugs if (lane := _lane(drug, start, layout, len(groups) == 1))]
         if other := _others(request, start, layout):
             lanes.append(other)
-        plan_x = [_x(offset, layout) for offset in _day_minutes(plan.week, start)]
-        yield Panel(day_words(weekdays), weekdays, lanes, _asleep(request, layout), plan=plan_x)
+        for lane in lanes:
+            if lane.name not in said:
+                lane.notes += lane.reason
+            said.add(lane.name)
+        title = day_words(weekdays)
+        first = first or lanes
+        if lanes is not first and {lane.name for lane in first} <= {lane.name for lane in lanes}:
+            # What looks the same as in the first panel is not drawn again.
+            changed = [
+                lane
+                for lane in lanes
+                if lane.kind == "magnesium" or lane.looks not in [f.looks for f in first]
+            ]
+            if len(changed) < len(lanes):
+                lanes, title = changed, f"{title}, the rest as above"
+        plan_x = [_x(offset, layout) for offset in day_minutes(plan.week, start)]
+        yield Panel(title, weekdays, lanes, _asleep(request, layout), plan=plan_x)
 
 
 def _magnesium(request: PlanRequest, plan: Plan, start: int, layout: Layout) -> Lane:
@@ -269,7 +223,7 @@ def _magnesium(request: PlanRequest, plan: Plan, start: int, layout: Layout) -> 
         shaded = [(0, DAY)]
     notes = [f"keep {hours(request.schedule.spacing)} between its doses"] if request.doses_per_day > 1 else []
     words = "" if plan.possible else "no time fits"
-    marks = [_mark(offset, clock(start + offset), False, layout) for offset in _day_minutes(plan.week, start)]
+    marks = [_mark(offset, clock(start + offset), False, layout) for offset in day_minutes(plan.week, start)]
     spans = [_span(opens, closes, start, "no magnesium", layout) for opens, closes in shaded]
     return Lane("magnesium", "Magnesium", notes, spans, marks, words=words)
 
@@ -290,9 +244,9 @@ def _lane(drug: DrugTimes, start: int, layout: Layout, always: bool) -> Lane | N
         return Lane("avoid", drug.label, notes, [_span(0, DAY, start, "not with magnesium", layout)], [],
                     words="not with magnesium at any time")  # fmt: skip
     before, after = hours(interval.magnesium_then_drug), hours(interval.drug_then_magnesium)
-    notes = [f"no magnesium {before} before, {after} after", *_wrapped(interval.reason, layout)]
+    notes, reason = [f"no magnesium {before} before, {after} after"], _wrapped(interval.reason, layout)
     doses = [[dose.minute for dose in day] for day in drug.week]
-    offsets = _day_minutes(doses, start)
+    offsets = day_minutes(doses, start)
     assumed = {dose.minute for day in drug.week for dose in day if dose.assumed}
     spans = []
     title = f"{drug.label}: no magnesium {before} before to {after} after. {interval.reason}".strip()
@@ -300,39 +254,49 @@ def _lane(drug: DrugTimes, start: int, layout: Layout, always: bool) -> Lane | N
         spans.append(_span(opens, closes, start, title, layout))
     if drug.unreadable or (drug.as_needed and not any(drug.week)):
         words = "times not known: not planned around" if drug.unreadable else "as needed: not planned around"
-        return Lane("unknown", drug.label, notes, [], [], words=words)
+        return Lane("unknown", drug.label, notes, [], [], reason, words=words)
     if not (spans or offsets or always):
         return None
     if any(drug.any_day for _ in offsets):
         notes.append("day not known: every day kept free")
     if drug.as_needed:
         notes.append("and as needed: not planned around")
-    marks = [_mark(offset, clock(start + offset), (start + offset) % DAY in assumed, layout) for offset in offsets]
-    return Lane("drug", drug.label, notes, spans, marks)
+    marks = [
+        _mark(offset, clock(start + offset), (start + offset) % DAY in assumed, layout) for offset in offsets
+    ]
+    return Lane("drug", drug.label, notes, spans, marks, reason)
 
 
 def _others(request: PlanRequest, start: int, layout: Layout) -> Lane | None:
     """One lane for all medicines that magnesium does not disturb."""
     others = [drug for drug in request.drugs if drug.interval is None and any(drug.week)]
     offsets = sorted(
-        {offset for drug in others for offset in _day_minutes([[d.minute for d in day] for day in drug.week], start)}
+        {
+            offset
+            for drug in others
+            for offset in day_minutes([[d.minute for d in day] for day in drug.week], start)
+        }
     )
     if not offsets:
         return None
-    notes = _wrapped(", ".join(dict.fromkeys(drug.label for drug in others)), layout)
+    reason = _wrapped(", ".join(dict.fromkeys(drug.label for drug in others)), layout)
     marks = [_mark(offset, clock(start + offset), False, layout) for offset in offsets]
-    return Lane("other", "Other medicines", notes, [], marks)
+    return Lane("other", "Other medicines", [], [], marks, reason)
 
 
 def _wrapped(text: str, layout: Layout) -> list[str]:
     """At most two lines beside a lane; the whole text stands in the tables."""
     lines = wrap(text, layout.words)
-    return lines[:2] if len(lines) < 3 else [lines[0], shorten(" ".join(lines[1:]), layout.words, placeholder=" …")]
+    return (
+        lines[:2]
+        if len(lines) < 3
+        else [lines[0], shorten(" ".join(lines[1:]), layout.words, placeholder=" …")]
+    )
 
 
 def _asleep(request: PlanRequest, layout: Layout) -> list[Span]:
     schedule = request.schedule
-    wakes = (schedule.waking_starts - _axis(request)) % DAY
+    wakes = (schedule.waking_starts - axis(request)) % DAY
     sleeps = wakes + schedule.waking_length
     spans = [(max(sleeps - DAY, 0), wakes), (min(sleeps, DAY), DAY)]
     return [
@@ -351,9 +315,9 @@ def _mark(offset: int, label: str, assumed: bool, layout: Layout) -> Mark:
     return Mark(_x(offset, layout), 0, label, 0, 0, assumed)
 
 
-def _placed(lane: Lane, layout: Layout) -> list[Mark]:
+def _placed(lane: Lane, layout: Layout, bar: int) -> list[Mark]:
     """The marks with their labels above, or below where the one above would run into its neighbour."""
-    middle = lane.bar + BAR / 2
+    middle = lane.bar + bar / 2
     reached = [float("-inf"), float("-inf")]
     placed = []
     for mark in lane.marks:
@@ -361,13 +325,13 @@ def _placed(lane: Lane, layout: Layout) -> list[Mark]:
         row = next((row for row in (0, 1) if x - reached[row] >= LABEL_WIDTH), None)
         if row is not None:
             reached[row] = x
-        y = middle + (-11 if row == 0 else 20)
+        y = middle + (-9 if row == 0 else 23)
         placed.append(Mark(mark.x, middle + 2, mark.label if row is not None else "", x, y, mark.assumed))
     return placed
 
 
 def _legend(panels: Sequence[Panel], layout: Layout, y: float) -> list[tuple[str, float, float, str]]:
-    """(kind, y, x, words) of what the picture uses, set in columns."""
+    """(kind, y, x, words) of what the picture uses, in rows."""
     kinds = {lane.kind for panel in panels for lane in panel.lanes}
     marks = [mark for panel in panels for lane in panel.lanes for mark in lane.marks]
     entries = [("plan", "magnesium")] if any(panel.plan for panel in panels) else []
@@ -375,9 +339,12 @@ def _legend(panels: Sequence[Panel], layout: Layout, y: float) -> list[tuple[str
     entries += [("assumed", "a dose, time assumed")] if any(mark.assumed for mark in marks) else []
     entries += [("window", "no magnesium")] if kinds & {"drug", "avoid"} else []
     entries += [("asleep", "asleep")]
-    columns = 2 if layout.above else len(entries)
-    step = (layout.width - 28) / columns
-    return [
-        (kind, y + LINE * 1.3 * (place // columns), 14 + step * (place % columns), words)
-        for place, (kind, words) in zip(count(), entries)
-    ]
+    placed = []
+    x: float = 14
+    for kind, words in entries:
+        width = 25 + LETTER * len(words) + 18
+        if x + width > layout.width:
+            x, y = 14, y + LINE * 1.3
+        placed.append((kind, y, x, words))
+        x += width
+    return placed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cds_service.content.pages import MedicationTest, Page
+from cds_service.content.pages import IntakeTest, MedicationTest, Page
 from cds_service.content.rulebook import Limit, Rule, Rulebook
 from cds_service.patient import Medication, PatientFacts
 from cds_service.rules.context import Context
@@ -23,7 +23,8 @@ __all__ = ["Evaluation", "Outcome", "evaluate"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one page for one call. `verdict` holds the facts and limits of a finding where `kind` is fired."""
+    """Of one page for one call. `verdict` holds the facts and limits of a finding where `kind` is fired; its `reasons`
+    then say what the finding could not know."""
 
     rule: Rule
     kind: Kind
@@ -74,7 +75,18 @@ def _try(rule: Rule, context: Context) -> Outcome:
         # The search was complete and nothing of the kind is documented: the page has no subject.
         nothing = verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons)
         return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
-    return Outcome(rule, "fired", verdict=verdict) if verdict.truth else Outcome(rule, "quiet")
+    if not verdict.truth:
+        return Outcome(rule, "quiet")
+    return Outcome(rule, "fired", _pregnancy_gap(page, context), verdict)
+
+
+def _pregnancy_gap(page: Page, context: Context) -> tuple[Reason, ...]:
+    """What a fired card says where pregnancy would have changed it, could be, and was not readable."""
+    person, row = context.facts.person, context.allowance
+    by_intake = page.when is not None and any(isinstance(test, IntakeTest) for test in page.when.all)
+    could_be = person.sex != "male" and person.pregnant is None and (row is None or row.pregnancy is not None)
+    gap = context.input_gap("pregnancy") if could_be and (page.applies_to.not_pregnant or by_intake) else None
+    return (gap,) if gap else ()
 
 
 def _concerns_a_draft(page: Page, verdict: Verdict) -> bool:

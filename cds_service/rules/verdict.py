@@ -28,12 +28,17 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class LabHit:
-    """A laboratory result and the limit that it was held against. `limit_from`: laboratory, flag, page or site."""
+    """A laboratory result and the limit that it was held against. `limit_from`: laboratory, flag, page or site.
+
+    `page_limit` is the page's own; `page_disagrees` says that it would have decided otherwise than the laboratory's.
+    """
 
     lab: Lab
     limit: Decimal | None
     limit_from: str
     comparison: str
+    page_limit: Limit
+    page_disagrees: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,9 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
         if truth is None:
             verdicts.append(unknown(Reason("comparator", test.lab)))
             continue
-        hit = LabHit(found, limit if origin != "flag" else None, origin, comparison)
+        page_says = compare(found, comparison, limits[name].value, page.decimals)
+        shown_limit = limit if origin != "flag" else None
+        hit = LabHit(found, shown_limit, origin, comparison, limits[name], page_says is not truth)
         notes: tuple[str, ...] = ("preliminary",) if found.status == "preliminary" else ()
         notes += ("date_only",) if found.time_is_date_only else ()
         verdicts.append(Verdict(truth, (), {test.lab: hit}, (found.source,), notes, (used,) if used else ()))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.store.records import (
@@ -24,6 +25,58 @@ from cds_service.store.tables import feedback, shown_cards, write_check
 
 SubjectFinding = tuple[str, str]
 _FILLER: Final = "x" * 16_384  # more than one page of either database
+
+# Statements are built once: building one takes longer than running it.
+_EARLY: Final = select(feedback).where(
+    feedback.c.card.in_(bindparam("cards", expanding=True)), feedback.c.card_match == "unknown_card"
+)
+_CARDS: Final = select(
+    shown_cards.c.card,
+    shown_cards.c.client,
+    shown_cards.c.service,
+    shown_cards.c.shown_at,
+    shown_cards.c.suggestions,
+    shown_cards.c.override_reasons,
+).where(shown_cards.c.card.in_(bindparam("cards", expanding=True)))
+_PAST: Final = (
+    select(
+        shown_cards.c.subject_hash,
+        shown_cards.c.finding_hash,
+        feedback.c.outcome,
+        feedback.c.acted_at,
+        feedback.c.card,
+        feedback.c.reason_code,
+        feedback.c.reason_system,
+    )
+    .join(feedback, feedback.c.card == shown_cards.c.card)
+    .where(
+        shown_cards.c.subject_hash.in_(bindparam("subjects", expanding=True)),
+        shown_cards.c.finding_hash.in_(bindparam("findings", expanding=True)),
+        feedback.c.card_match == "matched",
+        feedback.c.acted_at >= bindparam("since"),
+    )
+    .order_by(feedback.c.acted_at, feedback.c.id)
+)
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    """The insert that knows ON CONFLICT: both databases have it in the same words, SQLAlchemy in two modules."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@cache
+def _insert_shown(dialect: str) -> Any:
+    return _insert(dialect, shown_cards).on_conflict_do_nothing().returning(shown_cards.c.card)
+
+
+@cache
+def _insert_feedback(dialect: str) -> Any:
+    new = _insert(dialect, feedback)
+    upsert = new.on_conflict_do_update(
+        index_elements=["item_key"],
+        set_={"received_count": feedback.c.received_count + new.excluded.received_count},
+    )
+    return upsert.returning(feedback.c.item_key, feedback.c.received_count, feedback.c.card_match)
 
 
 def write_shown(connection: Connection, cards: Sequence[ShownCard]) -> int:
@@ -53,13 +106,10 @@ def write_shown(connection: Connection, cards: Sequence[ShownCard]) -> int:
         }
         for card in cards
     ]
-    upsert = _insert(connection, shown_cards).on_conflict_do_nothing().returning(shown_cards.c.card)
-    added = len(connection.execute(upsert, rows).all())
-    early = select(feedback).where(
-        feedback.c.card.in_([row["card"] for row in rows]), feedback.c.card_match == "unknown_card"
-    )
+    added = len(connection.execute(_insert_shown(connection.dialect.name), rows).all())
+    early = connection.execute(_EARLY, {"cards": [row["card"] for row in rows]}).mappings().all()
     known = {row["card"]: row for row in rows}
-    for found in connection.execute(early).mappings().all():
+    for found in early:
         connection.execute(
             update(feedback).where(feedback.c.id == found["id"]).values(**_linked(dict(found), known[found["card"]]))
         )
@@ -75,19 +125,11 @@ def write_feedback(connection: Connection, items: Sequence[FeedbackItem], *, kee
             rows[key]["received_count"] += 1
         else:
             rows[key] = _row(item, key, keep_comments)
-    wanted = select(shown_cards).where(shown_cards.c.card.in_({row["card"] for row in rows.values()}))
-    cards = {row["card"]: dict(row) for row in connection.execute(wanted).mappings()}
+    wanted = sorted({row["card"] for row in rows.values()})
+    cards = {row["card"]: dict(row) for row in connection.execute(_CARDS, {"cards": wanted}).mappings()}
     for row in rows.values():
         row.update(_linked(row, cards.get(row["card"])))
-    upsert = _insert(connection, feedback)
-    upsert = upsert.on_conflict_do_update(
-        index_elements=["item_key"],
-        set_={"received_count": feedback.c.received_count + upsert.excluded.received_count},
-    )
-    answer = connection.execute(
-        upsert.returning(feedback.c.item_key, feedback.c.received_count, feedback.c.card_match),
-        list(rows.values()),
-    ).all()
+    answer = connection.execute(_insert_feedback(connection.dialect.name), list(rows.values())).all()
     new = sum(1 for key, count, _ in answer if count == rows[key]["received_count"])
     unmatched = sum(1 for _, _, match in answer if match != "matched")
     return FeedbackResult(stored=new, repeated=len(items) - new, unmatched=unmatched)
@@ -110,27 +152,13 @@ def read_past(
 ) -> dict[SubjectFinding, PastOutcome]:
     """The newest matched outcome per (subject hash, finding hash) acted on at or after `since`."""
     pairs = set(wanted)
-    both = (
-        select(
-            shown_cards.c.subject_hash,
-            shown_cards.c.finding_hash,
-            feedback.c.outcome,
-            feedback.c.acted_at,
-            feedback.c.card,
-            feedback.c.reason_code,
-            feedback.c.reason_system,
-        )
-        .join(feedback, feedback.c.card == shown_cards.c.card)
-        .where(
-            shown_cards.c.subject_hash.in_({subject for subject, _ in pairs}),
-            shown_cards.c.finding_hash.in_({finding for _, finding in pairs}),
-            feedback.c.card_match == "matched",
-            feedback.c.acted_at >= since,
-        )
-        .order_by(feedback.c.acted_at, feedback.c.id)
-    )
+    values = {
+        "subjects": sorted({subject for subject, _ in pairs}),
+        "findings": sorted({finding for _, finding in pairs}),
+        "since": since,
+    }
     newest: dict[SubjectFinding, PastOutcome] = {}
-    for subject, finding, *rest in connection.execute(both):
+    for subject, finding, *rest in connection.execute(_PAST, values):
         if (subject, finding) in pairs:
             newest[subject, finding] = PastOutcome(*rest)
     return newest
@@ -154,16 +182,6 @@ def read_stats(connection: Connection) -> list[PageStats]:
         .order_by(shown_cards.c.page)
     )
     return [PageStats(*row) for row in connection.execute(counts)]
-
-
-def _insert(connection: Connection, table: Any) -> Any:
-    """The dialect's insert that knows ON CONFLICT: the two have it in the same words, SQLAlchemy in two
-    modules.
-    """
-    dialect_insert: Insert = (
-        postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    )
-    return dialect_insert
 
 
 def _row(item: FeedbackItem, key: str, keep_comments: bool) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from cds_service.store.records import (
 )
 from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 from cds_service.store.tables import shown_cards
+from cds_service.store.tokens import TokenMemory
 from cds_service.store.writer import Job, Writer
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ _MAX_READS_WAITING: Final = 32
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store:
+class Store(TokenMemory):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `shown_wait` and `feedback_wait` are seconds.

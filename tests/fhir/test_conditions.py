@@ -71,7 +71,9 @@ def test_a_problem_that_is_only_written_is_never_matched_by_its_words_and_is_cou
 
 
 def test_a_problem_with_codes_of_two_systems_has_the_concepts_of_both() -> None:
-    codes = {"coding": [coded("24700007")["coding"][0], coded("E11.9", "http://hl7.org/fhir/sid/icd-10-cm")["coding"][0]]}
+    codes = {
+        "coding": [coded("24700007")["coding"][0], coded("E11.9", "http://hl7.org/fhir/sid/icd-10-cm")["coding"][0]]
+    }
     concepts = read(conditions=bundle(condition(code=codes))).facts.conditions[0].concepts
     assert {"multiple_sclerosis", "type_2_diabetes"} <= concepts
 

@@ -203,7 +203,12 @@ def test_our_own_instruction_is_recognised_when_it_comes_back() -> None:
 )
 def test_a_written_instruction_with_one_meaning_is_read(text: str, frequency: int, when: object) -> None:
     read_back = dosage({"text": text})
-    assert (read_back.problem, read_back.frequency, read_back.period, read_back.when) == ("", frequency, Decimal(1), when)
+    assert (read_back.problem, read_back.frequency, read_back.period, read_back.when) == (
+        "",
+        frequency,
+        Decimal(1),
+        when,
+    )
     assert read_back.text == text
 
 

@@ -108,8 +108,8 @@ def test_an_empty_search_means_none(ehr: responses.RequestsMock) -> None:
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(401, "not permitted"), (403, "not permitted"), (404, "refused"), (410, "refused"), (429, "refused"), (500, "refused"),
-     (503, "refused"), (204, "refused"), (302, "refused"), (307, "refused")],
+    [(401, "not permitted"), (403, "not permitted"), (404, "refused"), (410, "refused"), (429, "refused"),
+     (500, "refused"), (503, "refused"), (204, "refused"), (302, "refused"), (307, "refused")],
 )  # fmt: skip
 def test_an_answer_other_than_200_is_a_failure(ehr: responses.RequestsMock, status: int, reason: str) -> None:
     answer(ehr, "Condition", "{}", status, headers={"Location": "https://evil.test/"})
@@ -165,7 +165,10 @@ def test_a_template_that_we_cannot_fill_is_not_fetched(ehr: responses.RequestsMo
 
 
 def test_a_template_with_dates_is_filled() -> None:
-    assert fill("A?patient={{context.patientId}}&date=ge{{today() - 90 days}}", ME, NOW) == "A?patient=mona&date=ge2026-08-23"
+    assert (
+        fill("A?patient={{context.patientId}}&date=ge{{today() - 90 days}}", ME, NOW)
+        == "A?patient=mona&date=ge2026-08-23"
+    )
     assert fill("A?date=le{{today()}}", ME, NOW) == "A?date=le2026-11-21"
 
 
@@ -256,7 +259,8 @@ def test_a_medicine_by_reference_is_fetched(ehr: responses.RequestsMock) -> None
 
 
 @pytest.mark.parametrize(
-    "reference", ["https://evil.test/fhir/Medication/m1", "Medication/..", "Binary/m1", "urn:uuid:1", "Medication/m1?x=1"]
+    "reference",
+    ["https://evil.test/fhir/Medication/m1", "Medication/..", "Binary/m1", "urn:uuid:1", "Medication/m1?x=1"],
 )
 def test_a_medicine_elsewhere_is_never_asked_for(ehr: responses.RequestsMock, reference: str) -> None:
     given = order(medicationCodeableConcept=None, medicationReference={"reference": reference, "display": "thyroxine"})
@@ -276,7 +280,15 @@ def test_another_medicine_than_the_one_asked_for_is_not_taken(ehr: responses.Req
 
 
 @pytest.mark.parametrize(
-    "base", ["ftp://ehr.example", "ehr.example/fhir", "https://", "https://u@ehr.example", "https://e.example/?x=1", "https://a\\b"]
+    "base",
+    [
+        "ftp://ehr.example",
+        "ehr.example/fhir",
+        "https://",
+        "https://u@ehr.example",
+        "https://e.example/?x=1",
+        "https://a\\b",
+    ],
 )
 def test_what_is_no_base_url_is_refused(base: str) -> None:
     with pytest.raises(ValueError, match="not a FHIR base URL"):
@@ -364,7 +376,9 @@ def test_f1_a_connection_that_is_cut_is_not_reachable() -> None:
 
 def test_compressed_answers_are_not_opened() -> None:
     def bomb(connection: socket.socket) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
+        )
         connection.sendall(head + b"xyz")
 
     with listening(bomb) as base:
@@ -373,7 +387,11 @@ def test_compressed_answers_are_not_opened() -> None:
 
 class _Ehr(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    bodies = {"Condition": bundle(condition()), "Observation": bundle(magnesium()), "MedicationRequest": bundle(order())}
+    bodies = {
+        "Condition": bundle(condition()),
+        "Observation": bundle(magnesium()),
+        "MedicationRequest": bundle(order()),
+    }
 
     def do_GET(self) -> None:
         time.sleep(0.15)

@@ -94,6 +94,14 @@ def test_a_contained_patient_with_another_id_is_not() -> None:
         read(conditions=bundle(condition(**other)))
 
 
+def test_a_contained_patient_is_looked_at_in_a_mended_order_and_in_any_other_resource_too() -> None:
+    other = {"contained": [{"resourceType": "Patient", "id": "p"}], "subject": {"reference": "#p"}}
+    with pytest.raises(IdentityMismatch):
+        read(drafts=bundle(order(category={"text": "as object"}, **other)))
+    with pytest.raises(IdentityMismatch):
+        read(conditions=bundle({"resourceType": "Procedure", "id": "x"} | other))
+
+
 def test_a_urn_is_explained_by_the_full_url_of_the_patient_entry_even_if_that_comes_later() -> None:
     urn = "urn:uuid:9b6d7a3e-7f4e-4d4b-b2c3-000000000001"
     search = bundle(condition(subject={"reference": urn}))

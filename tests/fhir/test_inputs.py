@@ -101,7 +101,9 @@ def test_an_incomplete_search_with_an_undated_result_does_not_know_the_latest() 
     assert not state.newest_first
 
 
-@pytest.mark.parametrize(("severity", "state"), [("warning", "given"), ("information", "given"), ("error", "incomplete")])
+@pytest.mark.parametrize(
+    ("severity", "state"), [("warning", "given"), ("information", "given"), ("error", "incomplete")]
+)
 def test_an_outcome_entry_is_tolerated_unless_it_tells_of_an_error(severity: str, state: str) -> None:
     outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": severity}]}
     search = bundle(condition())

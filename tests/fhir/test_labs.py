@@ -327,7 +327,9 @@ def test_both_magnesium_codes_on_one_result_leave_the_unit_to_decide() -> None:
 
 def test_a_panel_gives_the_results_of_its_components() -> None:
     part = {"code": coded("19123-9", LOINC), "valueQuantity": quantity(1.8), "referenceRange": [range_of()]}
-    panel = observation("24323-8", component=[part, {"code": coded("2823-3", LOINC), "valueQuantity": quantity(4.1, "mmol/L")}])
+    panel = observation(
+        "24323-8", component=[part, {"code": coded("2823-3", LOINC), "valueQuantity": quantity(4.1, "mmol/L")}]
+    )
     labs = read(serum_magnesium=bundle(panel)).facts.labs
     assert labs["serum_magnesium"][0].low is not None
     assert labs["potassium"][0].value == Decimal("4.1")

@@ -43,7 +43,9 @@ def test_an_unreadable_birth_date_is_counted() -> None:
     assert read(patient=patient(birthDate="21.11.1968")).facts.inputs["patient"].unreadable == 1
 
 
-@pytest.mark.parametrize(("gender", "sex"), [("male", "male"), ("female", "female"), ("other", None), ("unknown", None)])
+@pytest.mark.parametrize(
+    ("gender", "sex"), [("male", "male"), ("female", "female"), ("other", None), ("unknown", None)]
+)
 def test_sex(gender: str, sex: str | None) -> None:
     assert read(patient=patient(gender=gender)).facts.person.sex == sex
 
@@ -81,7 +83,9 @@ def test_two_opposite_answers_at_one_time_are_no_answer() -> None:
     assert read(pregnancy=both).facts.person.pregnant is None
 
 
-@pytest.mark.parametrize("answer", [coded("102874004"), {"text": "pregnant"}, coded(PREGNANT, "http://x.example"), None])
+@pytest.mark.parametrize(
+    "answer", [coded("102874004"), {"text": "pregnant"}, coded(PREGNANT, "http://x.example"), None]
+)
 def test_an_answer_that_says_nothing_is_none(answer: object) -> None:
     assert read(pregnancy=bundle(status(answer))).facts.person.pregnant is None
 

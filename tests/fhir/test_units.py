@@ -56,7 +56,9 @@ def test_an_absurd_number_is_a_problem_and_not_a_crash() -> None:
         convert(Decimal("1e999999"), TABLE.units["mg/dL"], TABLE.units["mmol/L"], molar_mass=MOLAR_MASS)
 
 
-@pytest.mark.parametrize(("text", "code"), [("mEq/L", "meq/L"), ("mg/dl", "mg/dL"), ("mL/min/1.73m2", "mL/min/{1.73_m2}")])
+@pytest.mark.parametrize(
+    ("text", "code"), [("mEq/L", "meq/L"), ("mg/dl", "mg/dL"), ("mL/min/1.73m2", "mL/min/{1.73_m2}")]
+)
 def test_what_ehrs_write_is_understood(text: str, code: str) -> None:
     found = TABLE.find(text)
     assert found is not None

@@ -13,7 +13,9 @@ def test_an_announced_version_that_is_read(version: str | None) -> None:
     assert read(fhir_version=version, conditions=bundle(condition())).facts.conditions
 
 
-@pytest.mark.parametrize(("version", "name"), [("1.0.2", "DSTU2"), ("3.0.2", "STU3"), ("6.0.0", "unknown"), ("x", "unknown")])
+@pytest.mark.parametrize(
+    ("version", "name"), [("1.0.2", "DSTU2"), ("3.0.2", "STU3"), ("6.0.0", "unknown"), ("x", "unknown")]
+)
 def test_an_announced_version_that_is_not(version: str, name: str) -> None:
     with pytest.raises(UnsupportedFhirVersion) as refused:
         read(fhir_version=version)

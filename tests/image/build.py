@@ -29,6 +29,19 @@ NOT_NEEDED = (
 # Where pip is told to look for packages; what only makes sense on the host (local folders) is left out.
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "proxy")
 
+# The folder is $0, the user $1; the rest is what to run, after its environment.
+READ_ONLY = """
+set -e
+user=$1; shift
+mount --bind "$0" "$0"
+mount -o remount,bind,ro "$0"
+mount -t tmpfs tmpfs "$0/tmp"
+mount -t tmpfs -o "uid=${user%:*},gid=${user#*:},mode=0750" tmpfs "$0/data"
+mount --rbind /proc "$0/proc"
+mount --rbind /dev "$0/dev"
+exec setpriv --no-new-privs chroot --userspec="$user" "$0" env -i "$@"
+"""
+
 
 def run(*words: str | Path, timeout: int = 600) -> str:
     """Run a command; its stdout. RuntimeError with the end of its output if it fails."""
@@ -98,7 +111,7 @@ class Image:
             "--runroot",
             str(folder / "run"),
         )
-        self.buildah = ("buildah", *storage)
+        self.buildah = ("env", f"TMPDIR={folder}", "buildah", *storage)
         self.name = "localhost/magnesium-cds:test"
         self.container = ""
 
@@ -134,6 +147,16 @@ class Image:
     def command(self, *words: str) -> list[str]:
         """The words that run a command in the container, as the user that the image names."""
         return [*self.buildah, "run", "--isolation", "chroot", self.container, "--", *words]
+
+    def read_only_command(self, *words: str) -> list[str]:
+        """The words that run a command on the container's files, read-only but for an empty /data and /tmp.
+
+        As the image's user, with its environment and nothing else, unable to gain privileges. The mounts are seen
+        by that process only and end with it.
+        """
+        config = self.config()
+        unshared = ("unshare", "--mount", "--propagation", "private", "sh", "-c", READ_ONLY)
+        return [*unshared, str(self.root()), config["User"], *config["Env"], *words]
 
 
 @contextmanager

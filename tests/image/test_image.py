@@ -4,11 +4,13 @@ import datetime
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,13 @@ class Service:
         connection.close()
         return answer.status, json.loads(said) if said else None
 
+    def ready(self) -> bool:
+        """Whether it answers now, and says that it is ready."""
+        try:
+            return self.call("GET", "/readyz")[0] == 200
+        except (ConnectionError, TimeoutError):
+            return False
+
     def processes(self) -> dict[int, list[int]]:
         """The container's own processes: pid -> real, effective, saved and file user."""
         children: dict[int, list[int]] = {}
@@ -89,30 +98,15 @@ def words_with_port(words: list[str], port: int) -> list[str]:
     return [word.replace(PORT, str(port)) for word in words]
 
 
-@pytest.fixture(scope="module")
-def service(image: Image) -> Iterator[Service]:
-    """The image, started by its own ENTRYPOINT and CMD."""
-    config, port = image.config(), free_port()
-    words = words_with_port([*config["Entrypoint"], *config["Cmd"]], port)
-    log = image.folder / "service.log"
+@contextmanager
+def started(command: list[str], port: int, log: Path) -> Iterator[Service]:
+    """The command of a service, run until its port says that it is ready; killed at the end, whatever is left of it."""
     with log.open("w") as output:
-        process = subprocess.Popen(
-            image.command(*words),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            text=True,
-            start_new_session=True,
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True)
     running = Service(port, process, log)
     try:
         until = time.monotonic() + STARTED_WITHIN
-        while True:
-            try:
-                if running.call("GET", "/readyz")[0] == 200:
-                    break
-            except (ConnectionError, TimeoutError):
-                pass
+        while not running.ready():
             if process.poll() is not None or time.monotonic() > until:
                 pytest.fail(f"the service did not start:\n{log.read_text()[-4000:]}")
             time.sleep(0.2)
@@ -122,6 +116,15 @@ def service(image: Image) -> Iterator[Service]:
             os.kill(pid, signal.SIGKILL)
         process.kill()
         process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def service(image: Image) -> Iterator[Service]:
+    """The image, started by its own ENTRYPOINT and CMD."""
+    config, port = image.config(), free_port()
+    words = words_with_port([*config["Entrypoint"], *config["Cmd"]], port)
+    with started(image.command(*words), port, image.folder / "service.log") as running:
+        yield running
 
 
 def test_image_says_how_it_is_run(image: Image) -> None:
@@ -255,6 +258,19 @@ def test_terminated_service_stops_by_itself(service: Service) -> None:
     os.kill(min(service.processes()), signal.SIGTERM)
     assert service.process.wait(30) == 0, service.log.read_text()[-4000:]
     assert service.processes() == {}
+
+
+def test_service_runs_on_a_read_only_file_system_without_privileges(image: Image) -> None:
+    """As compose.yaml asks for. buildah cannot do it, so the kernel is asked directly."""
+    config, port = image.config(), free_port()
+    words = words_with_port([*config["Entrypoint"], *config["Cmd"]], port)
+    with started(image.read_only_command(*words), port, image.folder / "read-only.log") as running:
+        status = Path(f"/proc/{running.process.pid}/status").read_text()
+        assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+        assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+        assert running.call("GET", "/healthz")[0] == 200
+        running.process.terminate()
+        assert running.process.wait(30) == 0, running.log.read_text()[-4000:]
 
 
 def test_compose_file_runs_the_image_with_the_least_it_needs() -> None:

@@ -1,0 +1,152 @@
+"""The planner over HTTP: POST /plan for developers, /plan/<token> as page and picture for everybody with the
+link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import orjson
+from flask import Blueprint, Response, request, url_for
+from pydantic import ValidationError
+
+from cds_service import planner
+from cds_service.hooks.errors import Issue, Problem
+from cds_service.planner import Interval, Plan, PlanRequest, Schedule, ScheduleError, picture, plan_day, token
+from cds_service.planner.api import Find, PlanQuestion, answer_of, request_of, schema
+from cds_service.planner.page import page
+
+CSP = "; ".join(
+    f"{what} {whence}"
+    for what, whence in {
+        "default-src": "'none'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }.items()
+)
+# The stand-alone picture carries its style in itself.
+SVG_CSP = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+WEEK_SECONDS = 7 * 24 * 3600
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex",
+}
+STATIC = Path(planner.__file__).parent / "static"
+LARGEST_BODY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PlanContent:
+    """What the content says on one day: intervals by drug concept, the schedule, and how names are
+    recognised.
+
+    `names` labels the concepts that have no interval.
+    """
+
+    intervals: Mapping[str, Interval]
+    schedule: Schedule
+    find: Find
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan_blueprint(
+    content: Callable[[date], PlanContent],
+    secret: str,
+    *,
+    banner: str = "",
+    max_age: int = WEEK_SECONDS,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Blueprint:
+    """POST /plan, GET /plan/schema.json, GET /plan/<token>, /plan/<token>.svg and /plan/<token>.png.
+
+    `secret` signs the tokens; `max_age` is how long they hold, in seconds. `content` is asked at every call,
+    so that a site's values are in force at once. `banner` is shown on top of the page.
+    """
+    blueprint = Blueprint("plan", __name__, static_folder=STATIC, static_url_path="/plan/static")
+
+    def opened(text: str) -> tuple[PlanRequest, Plan]:
+        today = now().date()
+        holds = content(today)
+        try:
+            asked = token.read(text, secret, max_age, holds.intervals, holds.schedule, today, holds.names)
+        except token.ExpiredToken:
+            raise Problem.of(410, "This plan's address has expired. Open it again from the order.") from None
+        except token.BadToken:
+            raise Problem.of(404, "There is no plan at this address.") from None
+        return asked, plan_day(asked)
+
+    @blueprint.post("/plan")
+    def ask() -> Response:
+        question = _question()
+        today = now().date()
+        holds = content(today)
+        try:
+            asked, unknown = request_of(question, holds.intervals, holds.schedule, today, holds.find)
+        except ScheduleError as error:
+            raise Problem(
+                400,
+                [Issue(f"The waking hours cannot be used: {why}.", ["waking"]) for _, why in error.faults],
+            ) from error
+        link = url_for(".show", text=token.sign(asked, secret))
+        body = answer_of(plan_day(asked), asked, unknown, link).model_dump(exclude_none=True)
+        return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS)
+
+    @blueprint.get("/plan/schema.json")
+    def published() -> Response:
+        return Response(orjson.dumps(schema()), content_type="application/schema+json")
+
+    @blueprint.get("/plan/<text>")
+    def show(text: str) -> Response:
+        asked, plan = opened(text)
+        styles = url_for(".static", filename="").rstrip("/")
+        html = page(asked, plan, styles=styles, picture=url_for(".show", text=text), banner=banner)
+        headers = {**HEADERS, "Content-Security-Policy": CSP}
+        return Response(html, content_type="text/html; charset=utf-8", headers=headers)
+
+    @blueprint.get("/plan/<text>.svg")
+    def drawn(text: str) -> Response:
+        headers = {**HEADERS, "Content-Security-Policy": SVG_CSP}
+        return Response(
+            picture.svg(*opened(text)), content_type="image/svg+xml; charset=utf-8", headers=headers
+        )
+
+    @blueprint.get("/plan/<text>.png")
+    def painted(text: str) -> Response:
+        return Response(picture.png(*opened(text)), content_type="image/png", headers=HEADERS)
+
+    return blueprint
+
+
+def _question() -> PlanQuestion:
+    """The checked body. Raises Problem 400, 413 or 415."""
+    if request.mimetype != "application/json":
+        raise Problem.of(415, "The body must be application/json.")
+    if (request.content_length or 0) > LARGEST_BODY:
+        raise Problem.of(413, "The body is too large.")
+    try:
+        return PlanQuestion.model_validate_json(request.get_data())
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        raise Problem(400, [_issue(fault["type"], fault["loc"]) for fault in faults[:20]]) from None
+
+
+def _issue(kind: str, place: tuple[int | str, ...]) -> Issue:
+    """Our own words and the place; nothing that was sent is repeated, so an unknown member is named by its
+    parent."""
+    known = place[:-1] if kind == "extra_forbidden" else place
+    path = (
+        "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in known).lstrip(".") or "body"
+    )
+    words = {
+        "missing": "is missing",
+        "extra_forbidden": "has a member that is not known",
+        "json_invalid": "is not JSON",
+    }
+    return Issue(f"{path} {words.get(kind, 'has a value that is not allowed here')}.", [path])

@@ -1,0 +1,154 @@
+"""Connections that go only where they may and end when their time is over, for urllib3's pools."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import socket
+import threading
+from collections.abc import Callable, Collection
+from itertools import count
+from time import monotonic
+from typing import Any, ClassVar
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from cds_service.trust.addresses import Network, resolve
+
+
+class Watch:
+    """Ends what waits on a socket at a moment, from one thread of its own. A time-out of the socket starts anew with
+    every byte, so against a server that drips bytes it ends nothing.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: list[tuple[float, int, _Watched]] = []
+        self._order = count()
+        self._thread: threading.Thread | None = None
+
+    def start(self, sock: socket.socket, seconds: float, how: int = socket.SHUT_RDWR) -> Callable[[], bool]:
+        """Shut the socket down after so many seconds, unless the function returned is called before.
+
+        That function may be called again; it says whether the time ran out.
+        """
+        watched = _Watched(os.dup(sock.fileno()), sock.family, how)
+        with self._changed:
+            heapq.heappush(self._watched, (monotonic() + seconds, next(self._order), watched))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="socket-watch", daemon=True)
+                self._thread.start()
+            elif self._watched[0][2] is watched:
+                self._changed.notify()
+        return watched.end
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._watched or self._watched[0][0] > monotonic():
+                    self._changed.wait(self._watched[0][0] - monotonic() if self._watched else None)
+                watched = heapq.heappop(self._watched)[2]
+            watched.run_out()
+
+
+class _Watched:
+    """A second descriptor of a socket: it works through TLS, and stays ours when the first is closed and reused."""
+
+    def __init__(self, descriptor: int, family: int, how: int) -> None:
+        self._descriptor = descriptor
+        self._family = family
+        self._how = how
+        self._lock = threading.Lock()
+        self._ran_out = False
+
+    def end(self) -> bool:
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            return self._ran_out
+
+    def run_out(self) -> None:
+        with self._lock:
+            if self._descriptor < 0:
+                return
+            self._ran_out = True
+            with socket.socket(self._family, socket.SOCK_STREAM, fileno=self._descriptor) as twin:
+                self._descriptor = -1
+                try:
+                    twin.shutdown(self._how)
+                except OSError:
+                    return  # it is closed already
+
+
+watch = Watch()
+
+
+class _Guarded(HTTPConnection):
+    """Connects to what `resolve` allows. The host's name stays what it was, for Host, SNI and the certificate."""
+
+    networks: ClassVar[Collection[Network]] = ()
+    _handshake: Callable[[], bool] | None = None
+
+    def _new_conn(self) -> socket.socket:
+        seconds = self.timeout if isinstance(self.timeout, int | float) else 2.0
+        until = monotonic() + seconds
+        try:
+            places = resolve(self._dns_host, int(self.port or 0), self.networks)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
+        fault: OSError = OSError("no address")
+        for family, place in places:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(max(0.01, until - monotonic()))
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(place)
+            except OSError as error:
+                sock.close()
+                fault = error
+                continue
+            self._handshake = watch.start(sock, max(0.01, until - monotonic()))
+            return sock
+        if isinstance(fault, TimeoutError):
+            raise ConnectTimeoutError(self, "no connection in time") from fault
+        raise NewConnectionError(self, "no connection") from fault
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            if self._handshake is not None:
+                self._handshake()
+
+    def getresponse(self) -> Any:
+        """Status line and headers, in the whole time and not in that time for each byte."""
+        if self.sock is None or not isinstance(self.timeout, int | float):
+            return super().getresponse()
+        end = watch.start(self.sock, self.timeout)
+        try:
+            return super().getresponse()
+        except OSError as error:
+            if end():
+                raise TimeoutError("no answer in time") from error
+            raise
+        finally:
+            end()
+
+
+class _GuardedTls(_Guarded, HTTPSConnection):
+    pass
+
+
+def guarded_pools(networks: Collection[Network]) -> dict[str, type[HTTPConnectionPool]]:
+    """Pool classes by scheme, for connections to public addresses and to those in `networks`."""
+    plain = type("GuardedConnection", (_Guarded,), {"networks": tuple(networks)})
+    tls = type("GuardedTlsConnection", (_GuardedTls,), {"networks": tuple(networks)})
+    return {
+        "http": type("GuardedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("GuardedTlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+    }

@@ -1,0 +1,181 @@
+"""Who calls? One answer for every call to the CDS endpoints: a known caller, or a refusal that says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cds_service.settings import Settings
+from cds_service.store import Store
+from cds_service.trust.addresses import LOCAL, Network
+from cds_service.trust.clients import Client, Profile, read_capped
+from cds_service.trust.keys import SANDBOX_THUMBPRINT, Key
+from cds_service.trust.keysource import KeysNotRead, KeySource, PinnedKeys, ReadKeys
+from cds_service.trust.limits import Buckets
+from cds_service.trust.outbound import KeyReader, Server
+from cds_service.trust.tokens import (
+    Proven,
+    Refused,
+    Unproven,
+    bearer,
+    check_claims,
+    check_signature,
+    unproven,
+    wall_clock,
+)
+
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+CLIENT_RATE: Final = 200.0
+ADDRESS_RATE: Final = 400.0
+
+
+class TooMany(Exception):
+    """More calls than this caller may make. `seconds`: after which it may try again."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who was let in. `id` is what cards and feedback are kept under: the client's name, and its tenant if it has any.
+
+    `fhir_servers` are the only base URLs that may be read for it.
+    """
+
+    id: str
+    fhir_servers: tuple[str, ...]
+    profile: Profile = field(default_factory=Profile)
+
+
+class Gatekeeper:
+    """Checks every call. In profile dev a call without a token is let in as `dev`; with clients declared, a token that
+    is sent is checked there too, and without any it is not looked at.
+    """
+
+    def __init__(self, settings: Settings, clients: Sequence[Client], store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._clients = tuple(clients)
+        self._sources = {client.name: _sources(client, settings.dev) for client in clients}
+        self._bases = own_bases(settings)
+        client_rate = settings.client_rate or (None if settings.dev else CLIENT_RATE)
+        address_rate = settings.address_rate or (None if settings.dev else ADDRESS_RATE)
+        # Each process sees its share of the calls, so each allows its share of the rate.
+        self._by_client = Buckets(client_rate / settings.workers) if client_rate else None
+        self._by_address = Buckets(address_rate / settings.workers) if address_rate else None
+
+    def knock(self, address: str) -> None:
+        """Before anything of the call is looked at. Raises TooMany."""
+        wait = self._by_address.take(address) if self._by_address else 0
+        if wait:
+            raise TooMany(wait)
+
+    def admit(self, authorization: Collection[str], path: str) -> Caller:
+        """The caller of the endpoint at `path`. Raises Refused, TooMany, and StoreUnavailable where it cannot be
+        learned whether the token was used before.
+        """
+        if self._settings.dev and not (authorization and self._clients):
+            caller = Caller("dev", self._settings.fhir_servers)
+        else:
+            client, proven = self.prove(bearer(authorization), path)
+            now = datetime.fromtimestamp(wall_clock(), UTC)
+            if not self._store.use_token(proven.issuer, proven.jti, proven.expires_at, now):
+                raise Refused("replayed")
+            name = client.name if proven.tenant is None else f"{client.name}/{proven.tenant}"
+            caller = Caller(name, client.fhir_servers, client.profile)
+        wait = self._by_client.take(caller.id) if self._by_client else 0
+        if wait:
+            raise TooMany(wait)
+        return caller
+
+    def prove(self, text: str, path: str) -> tuple[Client, Proven]:
+        """Everything but the replay. Raises Refused."""
+        token = unproven(text)
+        client = self.client_of(token.claims)
+        audiences = self.audiences(client, path)
+        check_claims(token.claims, audiences, wall_clock())
+        if token.header["alg"] not in client.algorithms:
+            raise Refused("algorithm")
+        key = self._key(client, token)
+        return client, check_signature(token, key, client.algorithms, audiences)
+
+    def client_of(self, claims: Mapping[str, Any]) -> Client:
+        """The client that a token says it is of. Raises Refused."""
+        issuer, tenant = claims.get("iss"), claims.get("tenant")
+        known = [client for client in self._clients if client.issuer == issuer]
+        if not known:
+            raise Refused("issuer")
+        if tenant is not None and not isinstance(tenant, str):
+            raise Refused("tenant")
+        for client in known:
+            if client.is_for(tenant):
+                return client
+        raise Refused("tenant")
+
+    def audiences(self, client: Client, path: str) -> tuple[str, ...]:
+        """What `aud` may be in a call to this path."""
+        return client.audiences or tuple(base + path for base in self._bases)
+
+    def _key(self, client: Client, token: Unproven) -> Key:
+        sources, kid = self._sources[client.name], token.header["kid"]
+        if client.jku and "jku" in token.header:
+            named = token.header["jku"]
+            if not isinstance(named, str) or named not in sources:
+                raise Refused("jku")
+            found = sources[named].find(kid)
+        else:
+            found = next((key for source in sources.values() if (key := source.find(kid))), None)
+        if found is None:
+            raise Refused("key")
+        if found.thumbprint == SANDBOX_THUMBPRINT and not self._settings.dev:
+            raise Refused("sandbox_key")
+        return found
+
+
+def own_bases(settings: Settings) -> tuple[str, ...]:
+    """The base URLs under which this service is called. Never taken from a request, whose Host anybody can write."""
+    if settings.public_url is not None:
+        return (settings.public_url,)
+    hosts = _LOOPBACK if settings.host in ("127.0.0.1", "::1", "localhost") else (settings.host,)
+    return tuple(f"http://{host}:{settings.port}" for host in hosts)
+
+
+def _sources(client: Client, dev: bool) -> dict[str, KeySource]:
+    if client.jwks_file is not None:
+        path = client.jwks_file
+
+        def read() -> bytes:
+            try:
+                return read_capped(path)
+            except OSError as error:
+                raise KeysNotRead(f"the file cannot be read ({type(error).__name__})") from error
+
+        return {"": ReadKeys(client.name, read)}
+    if client.jwks:
+        return {"": PinnedKeys(client.pinned_keys())}
+    return {
+        url: ReadKeys(client.name, KeyReader(Server(url, networks_of(client, dev), client.ca_file)))
+        for url in client.jku
+    }
+
+
+def networks_of(client: Client, dev: bool) -> tuple[Network, ...]:
+    """Where its servers may be beside the public Internet; in profile dev also on this machine and its network."""
+    return (*client.ranges, *(LOCAL if dev else ()))
+
+
+def servers_of(settings: Settings, clients: Iterable[Client]) -> list[Server]:
+    """Every FHIR server that may be read. Where two clients share one, its address may be in the ranges of either."""
+    found: dict[str, Server] = {}
+    for url in settings.fhir_servers:
+        found[url] = Server(url, LOCAL)
+    for client in clients:
+        for url in client.fhir_servers:
+            known = found.get(url, Server(url))
+            networks = (*known.networks, *networks_of(client, settings.dev))
+            found[url] = Server(url, networks, known.ca_file or client.ca_file)
+    return list(found.values())

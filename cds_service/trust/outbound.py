@@ -1,0 +1,253 @@
+"""Calls out: one adapter for each server that may be read, with all bounds in it, on one session of `requests`."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+import structlog
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from cds_service.trust.addresses import Network
+from cds_service.trust.breaker import Breaker, RetryBudget
+from cds_service.trust.connections import guarded_pools
+from cds_service.trust.keys import MAX_BYTES
+from cds_service.trust.keysource import LONGEST_READ, KeysNotRead
+
+READS_AT_ONCE: Final = 48
+_ASK_AGAIN: Final = frozenset({502, 503})
+_FAILURES: Final = frozenset({500, 502, 503, 504})
+_JITTER: Final = (0.02, 0.08)
+log = structlog.get_logger("trust")
+
+
+class NotAsked(requests.exceptions.ConnectionError):
+    """The server was not asked: it is not registered, or out of order, or has too many reads of ours open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One base URL that may be read. `networks`: where it may be beside the public Internet."""
+
+    base_url: str
+    networks: tuple[Network, ...] = ()
+    ca_file: Path | None = None
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Everything for one server: checked addresses, circuit breaker, one retry, and a bound on open reads.
+
+    It never follows a redirect of its own accord, never uses a proxy and always checks certificates.
+    """
+
+    def __init__(self, server: Server, clock: Callable[[], float] = monotonic) -> None:
+        self.server = server
+        self.breaker = Breaker(clock)
+        self._budget = RetryBudget()
+        self._open = threading.BoundedSemaphore(READS_AT_ONCE)
+        super().__init__(pool_connections=1, pool_maxsize=READS_AT_ONCE, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        self.poolmanager.pool_classes_by_scheme = guarded_pools(self.server.networks)
+
+    def send(  # type: ignore[override]
+        self, request: requests.PreparedRequest, stream: bool = True, timeout: Any = None, **_: Any
+    ) -> requests.Response:
+        """As HTTPAdapter; the second number of `timeout` is the time for the whole answer up to its body.
+
+        What the session says about certificates and proxies is not listened to.
+        """
+        named, base = urlsplit(request.url or ""), urlsplit(self.server.base_url)
+        if (named.scheme, named.netloc) != (base.scheme, base.netloc):
+            raise NotAsked("another server", request=request)
+        entered = self.breaker.enter()
+        if entered is None:
+            raise NotAsked("the server was out of order a moment ago", request=request)
+        if not self._open.acquire(blocking=False):
+            raise NotAsked("too many reads are open", request=request)
+        leave = _Once(partial(self._leave, entered))
+        try:
+            response = self._ask(request, stream, timeout)
+        except (requests.RequestException, OSError):
+            leave(False)
+            raise
+        # With it, requests would read the whole body of a redirect that it is told not to follow.
+        response.headers.pop("Location", None)
+        close, raw = response.close, response.raw
+
+        def closed() -> None:
+            # An answer that was left before its end came too slowly or was too large.
+            good = response.status_code not in _FAILURES and (response.status_code != 200 or raw.isclosed())
+            close()
+            leave(good)
+
+        response.close = closed  # type: ignore[method-assign]
+        return response
+
+    def _leave(self, entered: float, good: bool) -> None:
+        self._open.release()
+        self.breaker.leave(entered, good=good)
+        if not good and self.breaker.open:
+            log.warning("server not asked for a while", server=self.server.base_url)
+
+    def _ask(self, request: requests.PreparedRequest, stream: bool, timeout: Any) -> requests.Response:
+        connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        until = monotonic() + total
+        self._budget.earn()
+        verify = str(self.server.ca_file) if self.server.ca_file else True
+        once = partial(super().send, request, stream=stream, verify=verify, cert=None, proxies=None)
+        wait = random.uniform(*_JITTER)  # noqa: S311 - spreads load, guards nothing
+        try:
+            response = once(timeout=(connect, total))
+        except requests.exceptions.ConnectionError as error:
+            if not _reset(error) or not self._again(request, until, wait):
+                raise
+        else:
+            if response.status_code not in _ASK_AGAIN:
+                return response
+            wait = max(wait, _seconds(response.headers.get("Retry-After", "")))
+            if not self._again(request, until, wait):
+                return response
+            response.close()
+        sleep(wait)
+        left = until - monotonic()
+        return once(timeout=(min(connect, left), left))
+
+    def _again(self, request: requests.PreparedRequest, until: float, wait: float) -> bool:
+        """Only a read, only with half of the time left after the wait, only within the budget."""
+        return request.method == "GET" and wait < (until - monotonic()) / 2 and self._budget.spend()
+
+
+class _Once:
+    """Calls a function the first time only, from whichever thread."""
+
+    def __init__(self, call: Callable[[bool], None]) -> None:
+        self._call: Callable[[bool], None] | None = call
+        self._lock = threading.Lock()
+
+    def __call__(self, good: bool) -> None:
+        with self._lock:
+            call, self._call = self._call, None
+        if call is not None:
+            call(good)
+
+
+def _reset(error: BaseException) -> bool:
+    """Whether an established connection broke before there was an answer: the server may not have seen the read."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ConnectionResetError | BrokenPipeError):  # http.client's RemoteDisconnected is one
+            return True
+        inner = next((part for part in seen.args if isinstance(part, BaseException)), None)
+        seen = inner or seen.__cause__
+    return False
+
+
+def _seconds(retry_after: str) -> float:
+    """The seconds of a Retry-After; a date counts as far away."""
+    if not retry_after:
+        return 0.0
+    return float(retry_after) if retry_after.isdigit() and len(retry_after) < 6 else 86_400.0
+
+
+class _NoServer(BaseAdapter):
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        raise NotAsked("not registered", request=request)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def guarded_session(servers: Collection[Server], clock: Callable[[], float] = monotonic) -> requests.Session:
+    """A session that reaches these servers and no other. It keeps no cookie and reads nothing of the environment."""
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _NoServer())
+    for server in servers:
+        session.mount(server.base_url, GuardedAdapter(server, clock))
+    return session
+
+
+class CallSlots:
+    """How many calls may wait for servers at the same time, so that a slow one never takes every thread."""
+
+    def __init__(self, each: int, together: int) -> None:
+        self._each = each
+        self._together = threading.BoundedSemaphore(together)
+        self._by_server: dict[str, threading.BoundedSemaphore] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def slot(self, server: str) -> Iterator[bool]:
+        """Whether the call may ask this server now."""
+        with self._lock:
+            own = self._by_server.setdefault(server, threading.BoundedSemaphore(self._each))
+        if not own.acquire(blocking=False):
+            yield False
+            return
+        try:
+            if not self._together.acquire(blocking=False):
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                self._together.release()
+        finally:
+            own.release()
+
+
+class KeyReader:
+    """Reads a key set from its address: two seconds in all, 256 KiB, no redirect. In a thread of its own, since a name
+    may take longer to be looked up than that.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._url = server.base_url
+        self._session = guarded_session([server])
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="key-reader")
+
+    def __call__(self) -> bytes:
+        """The bytes of the key set. Raises KeysNotRead."""
+        future = self._threads.submit(self._read)
+        try:
+            return future.result(LONGEST_READ)
+        except FutureTimeout as error:
+            future.cancel()
+            raise KeysNotRead("no answer in time") from error
+        except (requests.RequestException, OSError) as error:
+            raise KeysNotRead(f"not reachable ({type(error).__name__})") from error
+
+    def _read(self) -> bytes:
+        until = monotonic() + LONGEST_READ
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        with self._session.get(
+            self._url, headers=headers, timeout=(1.0, LONGEST_READ), allow_redirects=False, stream=True
+        ) as response:
+            if response.status_code != 200:
+                raise KeysNotRead(f"status {response.status_code}")
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise KeysNotRead("compressed")
+            body = b""
+            while chunk := response.raw.read1(65_536):
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise KeysNotRead(f"larger than {MAX_BYTES // 1024} KiB")
+                if monotonic() > until:
+                    raise KeysNotRead("no answer in time")
+            return body

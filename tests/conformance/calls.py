@@ -1,0 +1,226 @@
+"""Calls as an EHR makes them: through the app's HTTP client, or to a service that runs as its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from uuid import uuid4
+
+import requests
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from cds_service.sandbox import patients
+from cds_service.sandbox.search import prefetch
+from tests.conftest import NOW
+
+EXTENSION = "org.magnesium-cds"
+ROOT = Path(__file__).resolve().parents[2]
+Body = dict[str, Any]
+
+
+def services(client: FlaskClient) -> dict[str, Body]:
+    """What discovery says, by hook."""
+    answer = client.get("/cds-services")
+    assert answer.status_code == 200
+    return {item["hook"]: item for item in answer.json["services"]}
+
+
+def sample_call(client: FlaskClient, patient: str, hook: str = "patient-view", *drafts: str, **more: Any) -> Body:
+    """The call of `hook` for a sample patient, with complete prefetch. `more` replaces members of the body."""
+    sample = patients.load()[patient]
+    templates = services(client)[hook]["prefetch"]
+    context: Body = {"patientId": sample.id, "userId": "Practitioner/example"}
+    if hook != "patient-view":
+        context |= sample.draft_context(NOW, *drafts)
+        if hook == "order-sign":
+            del context["selections"]
+    filled = prefetch(sample.resources(NOW), templates, {"patientId": sample.id})
+    return {"hook": hook, "hookInstance": str(uuid4()), "context": context, "prefetch": filled} | more
+
+
+def every_sample_call(client: FlaskClient) -> Iterator[tuple[str, Body]]:
+    """Every sample patient on every hook that has something to say, and a few more, each with a name for it."""
+    for name, sample in patients.load().items():
+        for hook in services(client):
+            if hook == "patient-view" or sample.drafts:
+                yield f"{name} on {hook}", sample_call(client, name, hook)
+    yield "a severely low result on patient-view", severe_call(client)
+    yield "a young woman on patient-view", young_woman_call(client)
+    for hook in ("order-select", "order-sign"):
+        yield f"a young woman on {hook}", young_woman_call(client, "kidney", hook)
+
+
+def severe_call(client: FlaskClient) -> Body:
+    """The call for a patient whose newest magnesium is 0.38 mmol/L."""
+    body = sample_call(client, "low-magnesium")
+    body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]["valueQuantity"]["value"] = 0.38
+    return body
+
+
+def young_woman_call(client: FlaskClient, patient: str = "low-magnesium", hook: str = "patient-view") -> Body:
+    """The call for this sample patient as a woman of thirty."""
+    body = sample_call(client, patient, hook)
+    body["prefetch"]["patient"] |= {"gender": "female", "birthDate": "1996-03-01"}
+    return body
+
+
+def post(client: FlaskClient, body: Any, hook: str | None = None, **headers: str) -> TestResponse:
+    """POST a call to the service of its hook; `body` may be bytes."""
+    named = hook or body["hook"]
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    kind = headers.pop("content_type", "application/json")
+    return client.post(f"/cds-services/magnesium-{named}", data=data, content_type=kind, headers=headers)
+
+
+def answered(client: FlaskClient, body: Body, hook: str | None = None) -> Body:
+    """The answer to a call that must succeed."""
+    response = post(client, body, hook)
+    assert response.status_code == 200, response.json
+    answer: Body = response.json
+    return answer
+
+
+def own(answer_or_card: Body) -> Body:
+    """Our extension of an answer or a card."""
+    found: Body = answer_or_card["extension"][EXTENSION]
+    return found
+
+
+def outcome(answer: Body, page: str) -> Body:
+    """The outcome of one page."""
+    found: Body = next(item for item in own(answer)["outcomes"] if item["page"] == page)
+    return found
+
+
+def problem(response: TestResponse, status: int) -> list[Body]:
+    """The issues of a refusal, which must be an OperationOutcome with this status that nobody may cache."""
+    assert response.status_code == status, response.get_data(as_text=True)[:500]
+    assert response.mimetype == "application/fhir+json"
+    assert response.headers["Cache-Control"] == "no-store"
+    body = json.loads(response.data)
+    assert body["resourceType"] == "OperationOutcome"
+    issues: list[Body] = body["issue"]
+    assert issues
+    for issue in issues:
+        assert {"severity", "code", "details"} <= issue.keys()
+    return issues
+
+
+def places(issues: list[Body]) -> list[str]:
+    """Where the faults are."""
+    return [place for issue in issues for place in issue.get("expression", [])]
+
+
+def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every value of a JSON document with its path, containers included."""
+    yield path, value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from walk(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from walk(item, (*path, index))
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def run_cli(*arguments: str | Path, stdin: str | None = None, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    """`magnesium-cds ...` as its own process."""
+    command = [sys.executable, "-m", "cds_service", *map(str, arguments)]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=clean_environment()
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without settings of the machine that the tests run on."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAGNESIUM_CDS_")}
+    return kept | {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
+@dataclass
+class Running:
+    """A service in its own process."""
+
+    base: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    services: dict[str, Body] = field(default_factory=dict)
+
+    def log(self) -> str:
+        """What it has written to stderr."""
+        return self.log_file.read_text("utf-8")
+
+    def call(self, patient: str, hook: str = "patient-view", *drafts: str, **more: Any) -> requests.Response:
+        """POST the call of a sample patient, dated now."""
+        from datetime import UTC, datetime
+
+        now, sample = datetime.now(UTC), patients.load()[patient]
+        context: Body = {"patientId": sample.id, "userId": "Practitioner/example"}
+        if hook != "patient-view":
+            context |= sample.draft_context(now, *drafts)
+        filled = prefetch(sample.resources(now), self.services[hook]["prefetch"], {"patientId": sample.id})
+        body = {"hook": hook, "hookInstance": str(uuid4()), "context": context, "prefetch": filled} | more
+        return requests.post(f"{self.base}/cds-services/{self.services[hook]['id']}", json=body, timeout=20)
+
+
+@contextmanager
+def serving(folder: Path, *options: str | Path) -> Iterator[Running]:
+    """`magnesium-cds serve` on a free port with its data in `folder`, ready when entered, stopped when left."""
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    log_file = folder / "serve.log"
+    command = [sys.executable, "-m", "cds_service", "serve", "--port", str(port), "--workers", "1"]
+    command += ["--data-dir", str(folder / "data"), *map(str, options)]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=log, cwd=ROOT, env=clean_environment())
+        try:
+            running = Running(base, process, log_file)
+            until(lambda: _ready(running), 60, lambda: f"serve is not ready:\n{running.log()}")
+            found = requests.get(f"{base}/cds-services", timeout=20).json()["services"]
+            running.services = {item["hook"]: item for item in found}
+            yield running
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _ready(running: Running) -> bool:
+    assert running.process.poll() is None, f"serve ended:\n{running.log()}"
+    try:
+        return requests.get(f"{running.base}/readyz", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def until(done: Callable[[], object], seconds: float, otherwise: Callable[[], str] = lambda: "") -> float:
+    """Wait until `done`; fails after `seconds`. The seconds that it took."""
+    start = monotonic()
+    while not done():
+        assert monotonic() - start < seconds, otherwise() or f"not within {seconds} s"
+        sleep(0.1)
+    return monotonic() - start
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is gone afterwards."""
+    return tempfile.TemporaryDirectory(prefix="magnesium-cds-test-")

@@ -1,0 +1,271 @@
+"""POST /plan and the addresses of a plan, over HTTP."""
+
+import json
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from itsdangerous import URLSafeTimedSerializer
+
+from cds_service.planner import plan_day, token
+from tests.planner.app import content, make_app
+from tests.planner.regimens import TODAY, ask, takes, usual_day
+
+EXAMPLE = {
+    "magnesium": {"dosesPerDay": 1},
+    "medications": [
+        {"name": "Levothyroxine", "times": ["07:00"]},
+        {"name": "ciprofloxacin", "times": ["08:00", "20:00"], "days": ["mon", "tue", "wed"]},
+        {"name": "metformin", "times": ["08:00", "18:30"]},
+    ],
+}
+
+
+@pytest.fixture
+def client():
+    return make_app().test_client()
+
+
+def post(client, **body):
+    return client.post("/plan", json=body)
+
+
+def test_a_plan_is_answered_as_json_with_its_intervals_and_a_link(client) -> None:
+    response = client.post("/plan", json=EXAMPLE)
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    answer = response.json
+    # Levothyroxine (03:00, 11:00); ciprofloxacin (02:00, 10:00), (14:00, 22:00) on three days. Metformin at 18:30 is
+    # taken anyway, but on Monday to Wednesday that is forbidden; 12:30 is a meal.
+    assert answer["possible"] is True and answer["complete"] is True
+    assert answer["times"] == ["12:30"] and "perDay" not in answer
+    assert answer["blockedBy"] == answer["alternatives"] == answer["unknown"] == []
+    assert answer["intervals"][1] == {
+        "medication": "Ciprofloxacin",
+        "drugThenMagnesium": 2.0,
+        "magnesiumThenDrug": 6.0,
+        "avoid": False,
+        "verified": True,
+        "certainty": "moderate",
+        "reference": "Product label, 2024",
+    }
+    assert client.get(answer["link"]).status_code == 200
+
+
+def test_unknown_names_come_back_and_the_plan_is_not_complete(client) -> None:
+    answer = post(client, medications=[{"name": "Xyzzy forte", "times": ["08:00"]}]).json
+    assert answer["unknown"] == ["Xyzzy forte"]
+    assert answer["complete"] is False
+
+
+def test_no_plan_comes_with_who_blocks_it_and_what_else_could_be_done(client) -> None:
+    answer = post(
+        client,
+        medications=[
+            {"name": "moxifloxacin", "times": ["14:00"], "fixed": True},
+            {"name": "doxycycline", "times": ["08:00", "20:00"], "ends": "2026-11-27"},
+        ],
+    ).json
+    assert answer["possible"] is False and answer["times"] == []
+    assert answer["blockedBy"] == ["Moxifloxacin", "Doxycycline"]
+    move, wait, none = answer["alternatives"]
+    assert move["moves"][0] == {"medication": "Doxycycline", "fromTime": "08:00", "toTime": "07:30"}
+    assert (wait["kind"], wait["starts"], wait["medications"]) == (
+        "wait_until",
+        "2026-11-28",
+        ["Doxycycline"],
+    )
+    assert none["kind"] == "no_magnesium_now"
+
+
+def test_a_drug_to_avoid_is_never_scheduled_around(client) -> None:
+    answer = post(client, medications=[{"name": "raltegravir", "times": ["08:00"]}]).json
+    assert (answer["possible"], answer["blockedBy"]) == (False, ["raltegravir"])
+    assert answer["intervals"][0]["avoid"] is True and "drugThenMagnesium" not in answer["intervals"][0]
+
+
+def test_a_bisphosphonate_is_not_moved_even_where_the_caller_does_not_say_fixed(client) -> None:
+    holds = content(TODAY)
+    wide = replace(holds.intervals["alendronate"], drug_then_magnesium=17 * 60)
+    from cds_service.planner.api import PlanQuestion, request_of
+
+    question = PlanQuestion(medications=[{"name": "alendronate", "times": ["06:30"]}])
+    asked, _ = request_of(question, {"alendronate": wide}, holds.schedule, TODAY, holds.find)
+    assert [option.kind for option in plan_day(asked).alternatives] == ["no_magnesium_now"]
+
+
+def test_a_medicine_without_times_is_not_planned_around(client) -> None:
+    answer = post(client, medications=[{"name": "ciprofloxacin", "times": []}]).json
+    assert answer["possible"] and not answer["complete"]
+
+
+def test_a_course_that_is_over_is_left_out(client) -> None:
+    answer = post(
+        client, medications=[{"name": "ciprofloxacin", "times": ["08:00"], "ends": "2026-11-20"}]
+    ).json
+    assert answer["intervals"] == []
+
+
+def test_days_that_differ_are_answered_by_day(client) -> None:
+    answer = post(
+        client,
+        medications=[
+            {"name": "moxifloxacin", "times": ["14:30"], "days": ["sun"]},
+            {"name": "levothyroxine", "times": ["06:30"]},
+            {"name": "doxycycline", "times": ["20:30"], "days": ["wed"]},
+        ],
+    ).json
+    assert answer["times"] == []
+    assert answer["perDay"]["sun"] == ["22:00"] and answer["perDay"]["mon"] == ["12:30"]
+
+
+def test_waking_hours_and_meals_of_a_night_shift(client) -> None:
+    answer = post(
+        client,
+        medications=[{"name": "levothyroxine", "times": ["16:30"]}],
+        waking=["16:00", "08:00"],
+        meals={"lunch": "23:30"},
+    ).json
+    assert answer["times"] == ["23:30"]
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({}, "medications"),
+        ({"medications": [{"name": "x", "times": ["7:00"]}]}, "medications[0].times[0]"),
+        ({"medications": [{"name": "x", "times": ["24:00"]}]}, "medications[0].times[0]"),
+        ({"medications": [{"name": "x", "times": ["07:00"], "days": ["funday"]}]}, "medications[0].days[0]"),
+        ({"medications": [{"name": "x", "times": ["07:00"], "dose": "1"}]}, "medications[0]"),
+        ({"medications": [{"name": "x", "times": ["07:00"], "ends": "2026-02-30"}]}, "medications[0].ends"),
+        ({"medications": [], "magnesium": {"dosesPerDay": 0}}, "magnesium.dosesPerDay"),
+        ({"medications": [], "magnesium": {"dosesPerDay": "1"}}, "magnesium.dosesPerDay"),
+        ({"medications": [], "waking": ["06:00"]}, "waking"),
+        ({"medications": [], "waking": ["06:00", "05:00"]}, "waking"),
+        ({"medications": [], "waking": ["06:00", "06:00"]}, "waking"),
+        ({"medications": [{"name": "", "times": []}] * 1}, "medications[0].name"),
+        ({"medications": [{"name": "x", "times": []}] * 41}, "medications"),
+    ],
+)
+def test_a_question_that_cannot_be_used_is_refused_with_its_place_and_without_its_value(
+    client, body, place
+) -> None:
+    response = client.post("/plan", json=body)
+    assert response.status_code == 400
+    assert response.json["resourceType"] == "OperationOutcome"
+    assert place in [issue["expression"][0] for issue in response.json["issue"]]
+    assert "funday" not in response.text and "2026-02-30" not in response.text
+
+
+def test_a_body_that_is_no_json_or_too_large_is_refused(client) -> None:
+    assert client.post("/plan", data="{", content_type="application/json").status_code == 400
+    assert client.post("/plan", data="x=1").status_code == 415
+    assert client.post("/plan", data=" " * 70_000, content_type="application/json").status_code == 413
+
+
+def test_the_published_schema_accepts_the_example_and_describes_the_answer(client) -> None:
+    schema = client.get("/plan/schema.json").json
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(EXAMPLE, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"medications": [{"name": "x", "times": ["25:00"]}]}, schema)
+    answer = client.post("/plan", json=EXAMPLE).json
+    jsonschema.validate(answer, {**schema, "$ref": "#/$defs/PlanAnswer"})
+
+
+def test_the_page_the_picture_and_the_png_answer_at_the_link(client) -> None:
+    link = client.post("/plan", json=EXAMPLE).json["link"]
+    page = client.get(link)
+    assert page.mimetype == "text/html"
+    assert "script" not in page.headers["Content-Security-Policy"]
+    assert "<script" not in page.text and "style=" not in page.text and "<style" not in page.text
+    assert page.headers["Cache-Control"] == "no-store"
+    assert "12:30" in page.text and "Levothyroxine" in page.text
+    for sheet in ("plan.css", "timeline.css"):
+        assert f"/plan/static/{sheet}" in page.text
+        with client.get(f"/plan/static/{sheet}") as styles:
+            assert styles.mimetype == "text/css"
+    picture = client.get(link + ".svg")
+    assert picture.mimetype == "image/svg+xml"
+    assert ElementTree.fromstring(picture.data).get("role") == "img"
+    png = client.get(link + ".png")
+    assert png.mimetype == "image/png" and png.data.startswith(b"\x89PNG\r\n")
+    assert int.from_bytes(png.data[16:20], "big") == 1720  # twice the picture's width
+
+
+def test_the_token_holds_concepts_and_times_and_no_name_that_was_sent(client) -> None:
+    body = {
+        "medications": [*EXAMPLE["medications"], {"name": "for Jane Doe of Elm Street", "times": ["08:00"]}]
+    }
+    link = client.post("/plan", json=body).json["link"]
+    held = URLSafeTimedSerializer(
+        "a secret of the tests", salt=token.SALT, signer_kwargs={"key_derivation": "hmac"}
+    ).loads(link.removeprefix("/plan/"))
+    assert held == {
+        "n": 1,
+        "u": 1,
+        "w": [390, 960, 480, 750, 1110],
+        "d": [
+            ["levothyroxine", 0, [[420, 127, 2]]],
+            ["ciprofloxacin", 0, [[480, 7, 2], [1200, 7, 2]]],
+            ["metformin", 0, [[480, 127, 2], [1110, 127, 2]]],
+        ],
+    }
+    assert "One medicine was" in client.get(link).text
+
+
+def test_a_changed_a_foreign_and_a_nonsense_token_are_not_found(client) -> None:
+    link = client.post("/plan", json=EXAMPLE).json["link"]
+    other = make_app(secret="another").test_client().post("/plan", json=EXAMPLE).json["link"]
+    for wrong in (link[:-1] + ("A" if link[-1] != "A" else "B"), other, "/plan/abc", "/plan/" + "a" * 5000):
+        for ending in ("", ".svg", ".png"):
+            response = client.get(wrong + ending)
+            assert response.status_code == 404
+            assert response.json["resourceType"] == "OperationOutcome"
+
+
+def test_an_expired_token_is_gone() -> None:
+    client = make_app(max_age=-1).test_client()
+    link = client.post("/plan", json=EXAMPLE).json["link"]
+    assert client.get(link).status_code == 410
+
+
+def test_a_token_of_another_version_is_not_found_and_breaks_nothing(client) -> None:
+    serializer = URLSafeTimedSerializer(
+        "a secret of the tests", salt=token.SALT, signer_kwargs={"key_derivation": "hmac"}
+    )
+    for body in (
+        [],
+        {},
+        {"n": 1, "w": [1], "d": []},
+        {"n": 0, "w": [390, 960, 480, 750, 1110], "d": []},
+        {"n": 1, "w": [390, 1400, 480, 750, 1110], "d": []},
+        {"n": 1, "w": [390, 960, 480, 750, 1110], "d": [["x", 0, [[9999, 1, 0]]]]},
+    ):
+        assert client.get(f"/plan/{serializer.dumps(body)}").status_code == 404
+
+
+def test_a_request_comes_back_from_its_token_as_it_went_in() -> None:
+    holds = content(TODAY)
+    drugs = tuple(
+        replace(takes(name, *times, days=days), label=name.title(), interval=holds.intervals[name])
+        for name, times, days in (
+            ("levothyroxine", ("07:00",), ("mon", "wed")),
+            ("ciprofloxacin", ("08:00", "20:00"), ("sat",)),
+        )
+    )
+    assumed = replace(
+        drugs[1],
+        week=tuple(
+            tuple(replace(d, assumed=True, words="twice a day") for d in day) for day in drugs[1].week
+        ),
+    )
+    night = usual_day().for_waking(16 * 60, 8 * 60, {"lunch": 1380})
+    asked = ask(drugs[0], replace(assumed, any_day=True), doses=2, schedule=night, with_food=True, unknown=3)
+    text = token.sign(asked, "s")
+    assert len(text) < 300
+    again = token.read(text, "s", 60, holds.intervals, usual_day(), TODAY)
+    assert again.drugs == asked.drugs
+    assert plan_day(again) == plan_day(asked)
+    assert json.dumps(sorted(again.schedule.at)) == json.dumps(sorted(asked.schedule.at))
