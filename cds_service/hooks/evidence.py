@@ -71,10 +71,21 @@ def page_view(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
         "library": library,
         "rule": rule,
         "limits": limits,
-        "logic": in_words(page, library),
+        "logic": in_words(page, library, in_force(loaded, rulebook)),
         "references": [library.references[name] for name in page.evidence.references],
         "attributes": attributes,
         "claims": {name: library.claims[name] for name in page.claims},
+    }
+
+
+def in_force(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, str]:
+    """Thresholds of a page with their units, as they hold today; a retired page has its own values."""
+    words = rulebook.library.wording.units
+    thresholds = {**rulebook.library.shared_thresholds, **loaded.page.thresholds}
+    rule = rulebook.rules.get(loaded.id)
+    return {
+        name: f"{number(rule.limits[name].value if rule else item.at(rulebook.day))} {words.get(item.unit, item.unit)}"
+        for name, item in thresholds.items()
     }
 
 

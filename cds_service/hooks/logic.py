@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cds_service.content.library import Library
 from cds_service.content.pages import (
     AgeTest,
@@ -21,13 +23,16 @@ from cds_service.content.pages import (
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
 
 
-def in_words(page: Page, library: Library) -> list[tuple[str, list[str]]]:
-    """Headed lists: what all, any or none of must hold, and whom the page is for."""
-    label = {name: item.label for name, item in {**library.shared_thresholds, **page.thresholds}.items()}
+def in_words(page: Page, library: Library, limits: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Headed lists: what all, any or none of must hold, and whom the page is for.
+
+    `limits` are the thresholds in force, by name, with their units.
+    """
+    label = dict(limits)
     parts: list[tuple[str, list[str]]] = []
     scope = page.applies_to
-    scopes = [f"age at least: {label[scope.age_at_least]}"] if scope.age_at_least else []
-    scopes += [f"age below: {label[scope.age_below]}"] if scope.age_below else []
+    scopes = [f"age {label[scope.age_at_least]} or more"] if scope.age_at_least else []
+    scopes += [f"age below {label[scope.age_below]}"] if scope.age_below else []
     if scope.recent_result:
         scopes.append(f"a {library.title(scope.recent_result.lab)} result within {label[scope.recent_result.within]}")
     scopes += ["not in a recorded pregnancy"] if scope.not_pregnant else []
@@ -59,7 +64,7 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             limits = [f"{words} {label[name]}" for word, words in COMPARISONS.items() if (name := getattr(test, word))]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
             first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
-            return f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, within {label[test.within]}"
+            return f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, no older than {label[test.within]}"
         case NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
         case ConditionTest():

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from socket import SHUT_RD
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from flask import Request
+from flask import Request, current_app
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from werkzeug.exceptions import ClientDisconnected
 
 from cds_service.hooks.errors import Issue, Problem
+from cds_service.hooks.strictness import distinct_members, not_too_deep
+from cds_service.trust.connections import watch
 
 # A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
 # dot is asked for.
@@ -70,12 +74,34 @@ class HookRequest:
 
 
 def read_body(request: Request) -> bytes:
-    """The body of a JSON POST. Raises Problem 415 (type, encoding) or 413 (size, by Flask's own limit)."""
+    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask's limit), 408 (too slow) and 400
+    (nested too deeply, NUL).
+    """
     if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):
         raise Problem.of(415, "Send JSON with Content-Type: application/json.")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem.of(415, "Send the body without Content-Encoding; compressed requests are not read.")
-    return request.get_data(cache=False)
+    body = _received(request)
+    not_too_deep(body)
+    return body
+
+
+def _received(request: Request) -> bytes:
+    """The bytes, all of them within `body_seconds`: a client that sends one a second holds no thread for long."""
+    connection = request.environ.get("gunicorn.socket")
+    seconds = current_app.config.get("BODY_SECONDS")
+    if connection is None or seconds is None:
+        return request.get_data(cache=False)
+    end = watch.start(connection, seconds, SHUT_RD)
+    try:
+        return request.get_data(cache=False)
+    except ClientDisconnected:
+        if end():
+            text = f"The body did not arrive within {seconds:g} s."
+            raise Problem.of(408, text, headers={"Connection": "close"}) from None
+        raise
+    finally:
+        end()
 
 
 def parse_call(body: bytes, hook: str) -> HookRequest:
@@ -83,6 +109,7 @@ def parse_call(body: bytes, hook: str) -> HookRequest:
     members = raw_object(body, "request")
     context = raw_object(bytes(members["context"]), "context") if "context" in members else {}
     drafts = context.pop("draftOrders", None)
+    distinct_members(body, [bytes(raw) for raw in (members.get("prefetch"), drafts) if raw is not None], "request")
     plain: dict[str, Any] = {}
     for name, raw in members.items():
         if name not in ("prefetch", "context"):
@@ -98,7 +125,9 @@ def parse_call(body: bytes, hook: str) -> HookRequest:
         raise Problem(400, issues)
     prefetch: dict[str, bytes] = {}
     if "prefetch" in members and bytes(members["prefetch"]) != b"null":
-        prefetch = {key: bytes(raw) for key, raw in raw_object(bytes(members["prefetch"]), "prefetch").items()}
+        given = bytes(members["prefetch"])
+        prefetch = {key: bytes(raw) for key, raw in raw_object(given, "prefetch").items()}
+        distinct_members(given, list(prefetch.values()), "prefetch")
     version = plain.get("fhirVersion")
     return HookRequest(
         envelope, prefetch, bytes(drafts) if drafts is not None else None, version if isinstance(version, str) else None

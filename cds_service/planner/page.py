@@ -89,14 +89,16 @@ def _rows(request: PlanRequest, plan: Plan, weekday: int) -> list[Row]:
     for minute in plan.week[weekday]:
         row = Row(clock(minute), "Magnesium", _moment(request, minute), True)
         found.append(((minute - start) % DAY, 0, row))
-    for place, drug in enumerate(request.drugs, 1):
+    together: dict[tuple[int, str], list[str]] = {}
+    for drug in request.drugs:
         for dose in drug.week[weekday]:
             note = f"time assumed: {dose.words}" if dose.assumed else ""
             if dose.assumed and drug.any_day:
                 note += "; day not known"
-            found.append(
-                ((dose.minute - start) % DAY, place, Row(clock(dose.minute), drug.label, note, False))
-            )
+            together.setdefault((dose.minute, note), []).append(drug.label)
+    for place, ((minute, note), labels) in enumerate(together.items(), 1):
+        what = listed(list(dict.fromkeys(labels)))
+        found.append(((minute - start) % DAY, place, Row(clock(minute), what, note, False)))
     return [row for _, _, row in sorted(found, key=lambda item: item[:2])]
 
 
