@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cds_service import __version__
-from cds_service.commands import content, running, trying
+from cds_service.commands import clients, content, mock_ehr, running, trying
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 
@@ -19,7 +19,9 @@ def main() -> None:
 main.add_command(running.demo)
 main.add_command(running.serve)
 main.add_command(running.sandbox)
+main.add_command(mock_ehr.mock_ehr)
 main.add_command(trying.evaluate)
+main.add_command(clients.clients)
 main.add_command(content.check)
 main.add_command(content.catalogue)
 main.add_command(content.site)

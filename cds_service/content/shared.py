@@ -197,9 +197,13 @@ class Salt(Strict):
 
 
 class EgfrEquation(Strict):
-    """CKD-EPI 2021 creatinine equation, race-free; creatinine in mg/dL, result in mL/min/{1.73_m2}."""
+    """CKD-EPI 2021 creatinine equation, race-free; result in mL/min/{1.73_m2}.
+
+    `creatinine_factor` turns a creatinine in its terminology page's unit into `creatinine_unit`, the equation's.
+    """
 
     creatinine_unit: str
+    creatinine_factor: Decimal
     factor: Decimal
     kappa: dict[Literal["female", "male"], Decimal]
     alpha: dict[Literal["female", "male"], Decimal]

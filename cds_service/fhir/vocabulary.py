@@ -55,6 +55,9 @@ def system_name(system: str | None) -> str | None:
     return found
 
 
+MAX_PHRASES = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Concept:
     """One terminology page as plain data; ids are file stems."""
@@ -182,7 +185,9 @@ class Vocabulary:
         others: Iterable[str] = (),
         keep_apart_prefix: str = "",
     ) -> None:
+        concepts = list(concepts)
         self._keep_apart_prefix = keep_apart_prefix
+        self._titles = {c.title.lower(): c.id for c in concepts if c.kind in ("drug", "drug_class")}
         self.concepts: dict[str, Concept] = {c.id: c for c in concepts}
         self.broader = broader(self.concepts.values())
         self._snomed: dict[str, frozenset[str]] = {}
@@ -258,21 +263,19 @@ class Vocabulary:
         return tuple(sorted(code for c in found for code, _, _ in c.loinc))
 
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
-        """A drug's text without our own closing phrase, and the drug concepts that the phrase names.
+        """A drug's text without our own closing phrases, and the drug concepts that they name.
 
-        The phrase is cut off before names are matched: it names another drug. Text of which any part is not ours is
-        left as it is.
+        They are cut off before names are matched, since they name other drugs. Text of which the end is not wholly ours
+        is left as it is.
         """
-        head, mark, tail = text.rpartition(self._keep_apart_prefix) if self._keep_apart_prefix else ("", "", "")
-        if not mark or not head:
-            return text, frozenset()
-        titles = {c.title.lower(): c.id for c in self.concepts.values() if c.kind in ("drug", "drug_class")}
-        named = {titles.get(name.strip().lower()) for name in tail.split(" and ")}
-        found = frozenset(name for name in named if name)
-        if len(found) != len(named):
-            return text, frozenset()
-        rest, more = self.kept_apart(head)  # one phrase for every drug that was kept apart
-        return rest, found | more
+        found: frozenset[str] = frozenset()
+        for _ in range(MAX_PHRASES):
+            head, mark, tail = text.rpartition(self._keep_apart_prefix) if self._keep_apart_prefix else ("", "", "")
+            name = self._titles.get(tail.strip().lower())
+            if not mark or not head or name is None:
+                break
+            text, found = head, found | {name}
+        return text, found
 
     def drug(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Which drug it is. `codings`: (system URI, code, display); `text`: the EHR's own name for it, untrusted."""

@@ -19,6 +19,8 @@ from flask import Flask, Response, g, request
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, load_library
 from cds_service.fhir import FetchFailed, FhirServer, Vocabulary
+from cds_service.hooks.artifacts import artifacts_blueprint
+from cds_service.hooks.claims import claims_blueprint
 from cds_service.hooks.errors import Problem, install_error_handlers
 from cds_service.hooks.evidence import evidence_blueprint, page_response
 from cds_service.hooks.feedback import feedback_blueprint
@@ -67,9 +69,12 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     session = guarded_session(servers_of(settings, clients))
     advisor = Advisor(settings, current, content.vocabulary, store, version, now, _server_for(settings, session))
     app.extensions["advisor"] = advisor
+    app.config["BODY_SECONDS"] = settings.body_seconds
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
     app.register_blueprint(feedback_blueprint(store, library.services, client=lambda: _caller(keeper), now=now))
+    app.register_blueprint(claims_blueprint(current, settings.dev, now))
+    app.register_blueprint(artifacts_blueprint(current, now))
     app.register_blueprint(evidence_blueprint(current, settings.dev, now))
     _state_routes(app, settings, advisor)
     _limits(app, settings, keeper)

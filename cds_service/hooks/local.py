@@ -38,7 +38,9 @@ def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) ->
         if need.resource_type == "Patient":
             prefetch[need.key] = patient
             continue
-        found = [entry for entry in kept if _wanted(entry["resource"], need)]
+        # The Patient comes along as an include: references may name it by its fullUrl.
+        found = [{**patients[0], "search": {"mode": "include"}}]
+        found += [entry for entry in kept if _wanted(entry["resource"], need)]
         if need.resource_type.startswith("Medication"):
             found += [entry for entry in kept if entry["resource"].get("resourceType") == "Medication"]
         prefetch[need.key] = {"resourceType": "Bundle", "type": "searchset", "entry": found}

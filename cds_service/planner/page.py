@@ -51,7 +51,7 @@ def page(request: PlanRequest, plan: Plan, *, styles: str, picture: str, banner:
             evidence=[(interval, _nearest(plan, interval)) for interval in plan.intervals],
             labels={drug.drug: drug.label for drug in request.drugs},
             alternatives=[(option, alternative_times(option)) for option in plan.alternatives],
-            hours=hours,
+            hours=_unbroken,
             clock=clock,
             listed=listed,
             day_words=day_words,
@@ -117,4 +117,9 @@ def _nearest(plan: Plan, interval: Interval) -> tuple[str, str]:
     gaps = [gap for gap in plan.gaps if gap.drug == interval.drug]
     after = [gap.after_drug for gap in gaps if gap.after_drug is not None]
     before = [gap.before_drug for gap in gaps if gap.before_drug is not None]
-    return hours(min(after)) if after else "", hours(min(before)) if before else ""
+    return _unbroken(min(after)) if after else "", _unbroken(min(before)) if before else ""
+
+
+def _unbroken(minutes: int) -> str:
+    """ "4 h" that does not break at the end of a line."""
+    return hours(minutes).replace(" ", "\u00a0")

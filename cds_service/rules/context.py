@@ -104,11 +104,11 @@ class Context:
         return max(dated, key=lambda kidney: (kidney.lab.time.date(), not kidney.computed))  # type: ignore[union-attr]
 
     def egfr(self, creatinine: Decimal) -> Decimal | None:
-        """CKD-EPI 2021 from creatinine in the equation's unit; None without adult age and sex."""
+        """CKD-EPI 2021 from creatinine in its page's unit; None without adult age and sex."""
         person, equation = self.facts.person, self.rulebook.library.egfr
         if person.sex is None or person.age_years is None or person.age_years < equation.adult_age:
             return None
-        ratio = creatinine / equation.kappa[person.sex]
+        ratio = creatinine * equation.creatinine_factor / equation.kappa[person.sex]
         below = min(ratio, Decimal(1)) ** equation.alpha[person.sex]
         above = max(ratio, Decimal(1)) ** equation.max_exponent
         value = equation.factor * below * above * equation.age_base**person.age_years

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cds_service.settings import Settings, SettingsError
+from cds_service.trust.addresses import LOCAL, Network
 from cds_service.trust.keys import MAX_BYTES, SANDBOX_ISSUER, SANDBOX_THUMBPRINT, BadKey, Key, parse_set, read_set
 from cds_service.trust.words import base_fault, origin_fault, printable
 
@@ -85,7 +86,7 @@ class Client(BaseModel):
         return self
 
     @property
-    def ranges(self) -> tuple[IPv4Network | IPv6Network, ...]:
+    def ranges(self) -> tuple[Network, ...]:
         return tuple(map(ip_network, self.networks))
 
     def is_for(self, tenant: str | None) -> bool:
@@ -247,6 +248,11 @@ def production_faults(settings: Settings, clients: Iterable[Client]) -> list[str
         if client.issuer.rstrip("/") == SANDBOX_ISSUER
     ]
     return found
+
+
+def networks_of(client: Client, dev: bool) -> tuple[Network, ...]:
+    """Where its servers may be beside the public Internet; in profile dev also on this machine and its network."""
+    return (*client.ranges, *(LOCAL if dev else ()))
 
 
 def written(entries: Mapping[str, Any]) -> str:

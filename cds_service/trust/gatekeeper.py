@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cds_service.settings import Settings
-from cds_service.store import Store
-from cds_service.trust.addresses import LOCAL, Network
-from cds_service.trust.clients import Client, Profile, read_capped
+from cds_service.store.tokens import TokenMemory
+from cds_service.trust.addresses import LOCAL
+from cds_service.trust.clients import Client, Profile, networks_of, read_capped
 from cds_service.trust.keys import SANDBOX_THUMBPRINT, Key
 from cds_service.trust.keysource import KeysNotRead, KeySource, PinnedKeys, ReadKeys
 from cds_service.trust.limits import Buckets
@@ -56,9 +56,9 @@ class Gatekeeper:
     is sent is checked there too, and without any it is not looked at.
     """
 
-    def __init__(self, settings: Settings, clients: Sequence[Client], store: Store) -> None:
+    def __init__(self, settings: Settings, clients: Sequence[Client], memory: TokenMemory | None) -> None:
         self._settings = settings
-        self._store = store
+        self._memory = memory  # none where tokens are only looked at
         self._clients = tuple(clients)
         self._sources = {client.name: _sources(client, settings.dev) for client in clients}
         self._bases = own_bases(settings)
@@ -83,7 +83,7 @@ class Gatekeeper:
         else:
             client, proven = self.prove(bearer(authorization), path)
             now = datetime.fromtimestamp(wall_clock(), UTC)
-            if not self._store.use_token(proven.issuer, proven.jti, proven.expires_at, now):
+            if self._memory is None or not self._memory.use_token(proven.issuer, proven.jti, proven.expires_at, now):
                 raise Refused("replayed")
             name = client.name if proven.tenant is None else f"{client.name}/{proven.tenant}"
             caller = Caller(name, client.fhir_servers, client.profile)
@@ -161,11 +161,6 @@ def _sources(client: Client, dev: bool) -> dict[str, KeySource]:
         url: ReadKeys(client.name, KeyReader(Server(url, networks_of(client, dev), client.ca_file)))
         for url in client.jku
     }
-
-
-def networks_of(client: Client, dev: bool) -> tuple[Network, ...]:
-    """Where its servers may be beside the public Internet; in profile dev also on this machine and its network."""
-    return (*client.ranges, *(LOCAL if dev else ()))
 
 
 def servers_of(settings: Settings, clients: Iterable[Client]) -> list[Server]:

@@ -1,0 +1,212 @@
+"""`magnesium-cds clients`: who may call, and why a token is taken or not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from pydantic import ValidationError
+
+from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, settings_of, stop, told_plainly
+from cds_service.settings import Settings, SettingsError
+from cds_service.trust.clients import (
+    Client,
+    check_clients,
+    clients_file,
+    networks_of,
+    parse_clients,
+    production_faults,
+    read_capped,
+    read_clients,
+    written,
+)
+from cds_service.trust.explain import explain_keys, explain_token
+from cds_service.trust.keys import ALGORITHMS, BadKey, parse_set
+from cds_service.trust.keysource import KeysNotRead
+from cds_service.trust.outbound import KeyReader, Server
+
+HEADER = "# Clients that may call. Written by `magnesium-cds clients add`, and yours to edit; see docs.\n"
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    existing = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for option in (
+        click.option("--settings", "settings_file", type=existing, help="Settings file (TOML)."),
+        click.option("--public-url", help="Base URL that clients see."),
+        click.option("--profile", type=click.Choice(["dev", "production"]), help="Default: dev."),
+        click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of clients.toml."),
+        click.option("--clients", type=click.Path(dir_okay=False, path_type=Path), help="Another file of clients."),
+    ):
+        command = option(command)
+    return command
+
+
+def _place(flags: dict[str, Any]) -> tuple[Settings, Path]:
+    settings = settings_of(flags)
+    path = clients_file(settings)
+    if path is None:
+        stop(USAGE, "Name the folder of clients.toml with --data-dir, or a file with --clients.")
+    return settings, path
+
+
+def _known(path: Path) -> tuple[Client, ...]:
+    with told_plainly():
+        return read_clients(path) if path.exists() else ()
+    raise AssertionError
+
+
+@click.group()
+def clients() -> None:
+    """Add, list, check and remove the EHRs that may call."""
+
+
+@clients.command()
+@click.argument("name")
+@click.option("--issuer", required=True, help="Claim iss of its tokens, exact.")
+@click.option("--jku", multiple=True, help="Address of its key set (https); repeatable.")
+@click.option("--jwks", "jwks_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key set.")
+@click.option("--tenant", "tenants", multiple=True, help="Claim tenant of its tokens; repeatable.")
+@click.option("--algorithm", "algorithms", multiple=True, type=click.Choice(ALGORITHMS), help="Default: ES384, RS384.")
+@click.option("--audience", "audiences", multiple=True, help="Claim aud, exact; default: the address called.")
+@click.option("--fhir-server", "fhir_servers", multiple=True, help="FHIR base URL that may be read; repeatable.")
+@click.option("--network", "networks", multiple=True, help="Private range (CIDR) of its servers; repeatable.")
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its certificates.")
+@click.option("--origin", "origins", multiple=True, help="Browser origin it calls from; repeatable.")
+@click.option("--max-cards", type=click.IntRange(1, 20), help="Most cards in one answer.")
+@click.option("--on-incomplete", type=click.Choice(["info_card", "412"]))
+@click.option("--markdown", type=click.Choice(["gfm", "basic", "none"]))
+@click.option("--links", type=click.Choice(["absolute", "none"]))
+@_options
+def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -> None:
+    """Add a client. Its keys come from --jku or are copied from the file --jwks."""
+    shared = {key: given.pop(key) for key in ("settings_file", "public_url", "profile", "data_dir", "clients")}
+    settings, path = _place(shared)
+    profile = {key: given.pop(key) for key in ("max_cards", "on_incomplete", "markdown", "links")}
+    entries: dict[str, Any] = {"name": name, **{key: value for key, value in given.items() if value}}
+    if jwks_file is not None:
+        try:
+            keys, faults = parse_set(read_capped(jwks_file))
+        except (BadKey, OSError) as error:
+            stop(USAGE, f"{jwks_file}: {error}")
+        if faults or not keys:
+            stop(USAGE, *[f"{jwks_file}: {fault.kid or 'a key'}: {fault.reason}" for fault in faults] or ["no key"])
+        entries["jwks"] = _plain_keys(jwks_file)
+    if ca_file is not None:
+        entries["ca_file"] = str(ca_file.absolute())
+    entries |= {"profile": chosen} if (chosen := {key: value for key, value in profile.items() if value}) else {}
+    try:
+        Client.model_validate(entries)
+    except ValidationError as error:
+        stop(USAGE, *[_message(item) for item in error.errors(include_url=False, include_input=False)])
+    before = path.read_text(encoding="utf-8") if path.exists() else HEADER
+    text = before.rstrip("\n") + "\n\n" + written(entries)
+    with told_plainly():
+        after = parse_clients(text, path)
+    faults_after = check_clients(after, dev=settings.dev)
+    if faults_after:
+        stop(CONFIGURATION, *faults_after, "Nothing was written.")
+    _write(path, text)
+    click.echo(f"{name} was added to {path}. A running service reads it when it starts again.", err=True)
+
+
+def _plain_keys(path: Path) -> list[dict[str, str]]:
+    import orjson
+
+    members = ("kty", "crv", "x", "y", "n", "e", "kid", "use", "alg")
+    listed = orjson.loads(path.read_bytes())["keys"]
+    return [{name: str(key[name]) for name in members if name in key} for key in listed]
+
+
+def _message(item: Any) -> str:
+    place = ".".join(map(str, item["loc"]))
+    return f"{place + ': ' if place else ''}{item['msg'].removeprefix('Value error, ')}"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(path.name + ".new")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        stop(CANNOT_CREATE, f"{path} cannot be written: {error.strerror}.")
+
+
+@clients.command(name="list")
+@_options
+def list_(**flags: Any) -> None:
+    """One line for each client."""
+    _, path = _place(flags)
+    for client in _known(path):
+        keys = f"keys {', '.join(client.jku)}" if client.jku else f"{len(client.pinned_keys())} pinned keys"
+        tenants = f" tenants {', '.join(client.tenants)}" if client.tenants else ""
+        click.echo(f"{client.name}: {client.issuer}{tenants}, {', '.join(client.algorithms)}, {keys}")
+        for url in client.fhir_servers:
+            click.echo(f"  reads {url}")
+
+
+@clients.command()
+@click.argument("name")
+@_options
+def remove(name: str, **flags: Any) -> None:
+    """Remove a client. Its cards and feedback stay."""
+    _, path = _place(flags)
+    known = _known(path)
+    if name not in {client.name for client in known}:
+        stop(FAILED, f"There is no client {name}; there are {', '.join(client.name for client in known) or 'none'}.")
+    index = next(index for index, client in enumerate(known) if client.name == name)
+    head, *blocks = path.read_text(encoding="utf-8").split("[[clients]]")
+    text = "[[clients]]".join([head, *blocks[:index], *blocks[index + 1 :]]).rstrip("\n") + "\n"
+    rest = tuple(client for client in known if client.name != name)
+    try:
+        same = len(blocks) == len(known) and parse_clients(text, path) == rest
+    except SettingsError:
+        same = False
+    if not same:
+        stop(FAILED, f"{path} is written in a way that this command cannot change: take the client out by hand.")
+    _write(path, text)
+    click.echo(f"{name} was removed from {path}. A running service reads it when it starts again.", err=True)
+
+
+@clients.command()
+@click.argument("what", required=False)
+@click.option("--service", help="Id of the CDS service that the token is for (default: as its aud says).")
+@_options
+def check(what: str | None, service: str | None, **flags: Any) -> None:
+    """Say what would be accepted or refused, and why.
+
+    WHAT is a token, the address of a key set (https://...), or '-' to read a token from stdin. Without it the clients'
+    file is checked. Nothing is stored, and the token is not used up. Exit 1 where something would be refused.
+    """
+    settings, path = _place(flags)
+    known = _known(path)
+    faults = check_clients(known, dev=settings.dev) + ([] if settings.dev else production_faults(settings, known))
+    if what is None:
+        for fault in faults:
+            click.echo(f"REFUSED  {fault}")
+        click.echo(f"{len(known)} clients in {path}: " + ("not usable" if faults else "all usable"))
+        sys.exit(CONFIGURATION if faults else 0)
+    if urlsplit(what).scheme in ("http", "https"):
+        findings = _of_keys(what, known, settings)
+    else:
+        token = (sys.stdin.read() if what == "-" else what).strip()
+        findings = explain_token(token, known, settings, service, datetime.now(UTC))
+    for good, text in findings:
+        click.echo(f"{'ok      ' if good else 'REFUSED '} {text}")
+    sys.exit(0 if all(good for good, _ in findings) else FAILED)
+
+
+def _of_keys(url: str, known: tuple[Client, ...], settings: Settings) -> list[tuple[bool, str]]:
+    """What a key set at an address would give. It is read as the service reads it."""
+    owner = next((client for client in known if url in client.jku), None)
+    networks = networks_of(owner, settings.dev) if owner else ()
+    try:
+        raw = KeyReader(Server(url, networks, owner.ca_file if owner else None))()
+    except KeysNotRead as error:
+        return [(False, f"the key set cannot be read: {error}")]
+    return explain_keys(url, raw, owner, settings)

@@ -1,0 +1,426 @@
+"""The card-writing rules, held on every card that the scenarios, the sample patients and the recorded calls give.
+
+Words of a detail are counted without its "Not checked" and "Note" lines and the development notice: those tell what the
+service lacked and grow with it, while the limit of 120 is for what a clinician is asked to read.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+import mistune
+import pytest
+import structlog
+from fhir.resources.R4B import get_fhir_model_class
+from flask import Flask
+from flask.testing import FlaskClient
+from markdown_it import MarkdownIt
+
+from cds_service.content.checks import FORBIDDEN
+from cds_service.hooks.app import Content
+from tests import test_golden
+from tests.conformance.calls import (
+    Body,
+    answered,
+    every_sample_call,
+    own,
+    post,
+    sample_call,
+    services,
+    serving,
+    walk,
+)
+from tests.conftest import NOW
+from tests.scenario import Builder
+from tests.test_scenarios import FILES
+
+NOT_COUNTED = ("**Not checked:**", "**Note:**", "*Development profile")
+MOST_WORDS = 120
+# Alarm is the indicator's part; orders are the clinician's.
+MORE_FORBIDDEN = re.compile(r"\b(danger\w*|urgent\w*|immediately|warning|alert|always|never|should|!)|!", re.IGNORECASE)
+# Capitals that are names of units, tests and drugs' forms, not shouting.
+SHOUTING = re.compile(r"\b[A-Z]{6,}\b")
+
+
+@pytest.fixture(scope="module")
+def answers(app: Flask, content: Content) -> list[tuple[str, Body]]:
+    """Every answer, each with where it comes from. Scenarios with site values are tried in test_scenarios.py."""
+    client = app.test_client()
+    asked = services(client)
+    found = [(name, answered(client, body)) for name, body in every_sample_call(client)]
+    for name in test_golden.CALLS:
+        if "without-draft" not in name:
+            body = test_golden.recorded(name)
+            found.append((f"{name}, as recorded", answered(client, body)))
+            found.append((f"{name}, under our keys", answered(client, test_golden.with_our_prefetch(body, client))))
+    builder = Builder(content, NOW)
+    for page, file in FILES.items():
+        for case in file.scenarios:
+            if not case.site:
+                body = builder.request(case, asked[case.hook]["prefetch"])
+                response = post(client, body)
+                assert response.status_code == 200, (page, case.name, response.json)
+                found.append((f"{page}: {case.name}", response.json))
+    return found
+
+
+@pytest.fixture(scope="module")
+def cards(answers: list[tuple[str, Body]]) -> list[tuple[str, Body]]:
+    """Every card that tells a finding."""
+    found = [(name, card) for name, answer in answers for card in answer["cards"]]
+    told = [(name, card) for name, card in found if own(card)["page"] != "not_evaluated"]
+    assert len(told) > 60
+    return told
+
+
+@pytest.fixture(scope="module")
+def open_cards(answers: list[tuple[str, Body]]) -> list[tuple[str, Body]]:
+    """Every card that says what could not be checked."""
+    found = [(name, card) for name, answer in answers for card in answer["cards"]]
+    left = [(name, card) for name, card in found if own(card)["page"] == "not_evaluated"]
+    assert len(left) > 10
+    return left
+
+
+def hold(cards: list[tuple[str, Body]], fault: Callable[[Body], object]) -> None:
+    """No card has the fault; all that have are named."""
+    faults = [f"{name}: {found!r}" for name, card in cards if (found := fault(card))]
+    assert not faults, f"{len(faults)} of {len(cards)} cards:\n" + "\n".join(faults[:20])
+
+
+def blocks(card: Body) -> list[str]:
+    found: list[str] = card["detail"].split("\n\n")
+    return found
+
+
+def texts(card: Body) -> Iterator[str]:
+    """Every text of a card that a client shows, without the resources that its suggestions carry."""
+    for path, value in walk(card):
+        if isinstance(value, str) and "resource" not in path and "extension" not in path:
+            yield value
+
+
+def test_summaries_are_one_line_shorter_than_140_and_end_with_the_evidence(cards: list[tuple[str, Body]]) -> None:
+    labels = r"\(evidence: (high|moderate|low|very low)\)"
+    hold(cards, lambda card: not re.fullmatch(rf"[^\n]{{1,139}}(?<={labels[:0]}\))", card["summary"]) and card["summary"])
+    hold(cards, lambda card: not re.search(rf" {labels}\Z", card["summary"]) and card["summary"])
+    hold(cards, lambda card: len(card["summary"]) >= 140 and card["summary"])
+
+
+def test_summaries_are_not_cut(cards: list[tuple[str, Body]]) -> None:
+    hold(cards, lambda card: "…" in card["summary"] and card["summary"])
+
+
+def test_summaries_name_a_value_a_date_or_a_drug_of_this_patient(cards: list[tuple[str, Body]]) -> None:
+    hold(cards, lambda card: not own(card).get("inputs") and "no " not in card["summary"].lower() and card["summary"])
+
+
+def test_details_have_why_consider_and_evidence_in_this_order(cards: list[tuple[str, Body]]) -> None:
+    def wrong(card: Body) -> object:
+        places = [card["detail"].find(f"**{head}:**") for head in ("Why", "Consider", "Evidence")]
+        return -1 in places or places != sorted(places) or places[0] != 0
+
+    hold(cards, lambda card: wrong(card) and card["detail"])
+
+
+def test_details_have_at_most_120_words(cards: list[tuple[str, Body]]) -> None:
+    def words(card: Body) -> int:
+        return len(" ".join(block for block in blocks(card) if not block.startswith(NOT_COUNTED)).split())
+
+    hold(cards, lambda card: words(card) > MOST_WORDS and (words(card), card["summary"]))
+
+
+def test_lists_have_at_most_five_lines(cards: list[tuple[str, Body]]) -> None:
+    hold(cards, lambda card: [block for block in blocks(card) if block.count("\n- ") > 5])
+
+
+def test_evidence_names_certainty_strength_direction_and_source(cards: list[tuple[str, Body]]) -> None:
+    line = re.compile(
+        r"\*\*Evidence:\*\* (High|Moderate|Low|Very low) certainty, (strong|conditional) recommendation "
+        r"(in favour|against)\. \S.+"
+    )
+    hold(cards, lambda card: not any(line.match(block) for block in blocks(card)) and card["detail"])
+
+
+def test_the_evidence_of_summary_detail_and_extension_agree(cards: list[tuple[str, Body]]) -> None:
+    def wrong(card: Body) -> object:
+        label = card["summary"].rsplit("(evidence: ", 1)[1].rstrip(")")
+        code = own(card)["evidence"]["certainty"]["code"]
+        return code != label.replace(" ", "-") or f"**Evidence:** {label.capitalize()} certainty" not in card["detail"]
+
+    hold(cards, wrong)
+
+
+def test_no_card_uses_a_forbidden_word(cards: list[tuple[str, Body]]) -> None:
+    def found(card: Body) -> list[str]:
+        shown = " ".join([card["summary"], *(b for b in blocks(card) if not b.startswith("*Development"))])
+        shown = " ".join([shown, *(s["label"] for s in card.get("suggestions", []))])
+        return [hit[0] for pattern in (FORBIDDEN, MORE_FORBIDDEN, SHOUTING) for hit in pattern.finditer(shown)]
+
+    hold(cards, lambda card: [(word, card["summary"]) for word in found(card)])
+
+
+def test_every_card_and_every_suggestion_has_a_uuid(cards: list[tuple[str, Body]]) -> None:
+    ids = [card["uuid"] for _, card in cards]
+    ids += [item["uuid"] for _, card in cards for item in card.get("suggestions", [])]
+    assert len(set(ids)) == len(ids)
+    assert all(str(UUID(one)) == one for one in ids)
+
+
+def test_every_card_has_a_coded_topic_and_its_source_has_a_name(cards: list[tuple[str, Body]]) -> None:
+    hold(cards, lambda card: not {"code", "system", "display"} <= card["source"]["topic"].keys())
+    hold(cards, lambda card: not card["source"]["label"].strip())
+
+
+def test_links_are_absolute_lead_to_the_evidence_and_name_no_patient(cards: list[tuple[str, Body]]) -> None:
+    def wrong(card: Body) -> object:
+        urls = [link["url"] for link in card["links"]] + [card["source"]["url"]]
+        return [url for url in urls if not re.fullmatch(r"https?://[^/?#]+/evidence/[a-z0-9_]+", url)]
+
+    hold(cards, wrong)
+    hold(cards, lambda card: [link for link in card["links"] if link["type"] != "absolute" or not link["label"]])
+    hold(cards, lambda card: own(card)["page"] not in card["links"][0]["url"])
+
+
+def test_override_reasons_are_at_most_six_whole_codings_with_hl7s_among_them(cards: list[tuple[str, Body]]) -> None:
+    hold(cards, lambda card: not 1 <= len(card.get("overrideReasons", [])) <= 6)
+    hold(cards, lambda card: [r for r in card["overrideReasons"] if set(r) != {"code", "system", "display"}])
+    hold(cards, lambda card: not [r for r in card["overrideReasons"] if r["system"].startswith("http://terminology")])
+
+
+def test_suggestions_stand_with_a_valid_selection_behavior(cards: list[tuple[str, Body]]) -> None:
+    hold(cards, lambda card: ("suggestions" in card) != ("selectionBehavior" in card))
+    hold(cards, lambda card: card.get("selectionBehavior", "any") not in ("any", "at-most-one"))
+
+
+def test_suggestion_labels_are_actions_of_at_most_five_words(cards: list[tuple[str, Body]]) -> None:
+    hold(cards, lambda card: [s["label"] for s in card.get("suggestions", []) if len(s["label"].split()) > 5])
+
+
+def test_actions_carry_valid_r4_resources_and_none_deletes(cards: list[tuple[str, Body]]) -> None:
+    kinds = set()
+    for name, card in cards:
+        for suggestion in card.get("suggestions", []):
+            assert suggestion["actions"], name
+            for action in suggestion["actions"]:
+                kinds.add(action["type"])
+                resource = action["resource"]
+                get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+    assert kinds == {"create", "update"}
+
+
+def test_an_updated_order_has_a_drug_with_code_or_text(cards: list[tuple[str, Body]]) -> None:
+    for name, card in cards:
+        for action in (a for s in card.get("suggestions", []) for a in s["actions"]):
+            if action["type"] == "update" and "medicationCodeableConcept" in action["resource"]:
+                assert action["resource"]["medicationCodeableConcept"].get("text"), name
+
+
+def test_no_answer_has_system_actions(answers: list[tuple[str, Body]]) -> None:
+    assert not [name for name, answer in answers for path, _ in walk(answer) if "systemActions" in path]
+
+
+def test_at_most_three_cards_the_most_urgent_first(answers: list[tuple[str, Body]]) -> None:
+    order = ["critical", "warning", "info"]
+    for name, answer in answers:
+        ranks = [order.index(card["indicator"]) for card in answer["cards"]]
+        assert ranks == sorted(ranks) and len(ranks) <= 3, name
+
+
+def test_every_page_that_fired_is_on_a_card_or_named(answers: list[tuple[str, Body]], content: Content) -> None:
+    for name, answer in answers:
+        told = {page for card in answer["cards"] for page in pages_of(card)}
+        named = " ".join(card["detail"] for card in answer["cards"])
+        for item in own(answer)["outcomes"]:
+            if item["outcome"] == "fired":
+                loaded = content.library.pages[item["page"]].page
+                same = [p for p in told if p in content.library.pages]
+                problems = {content.library.pages[page].page.card.problem for page in same}
+                shown = item["page"] in told or loaded.title in named or loaded.card.problem in problems
+                assert shown or "Further findings" in named, (name, item["page"])
+
+
+def pages_of(card: Body) -> list[str]:
+    return [own(card)["page"], *(item["page"] for item in own(card).get("alsoFired", []))]
+
+
+def test_no_answer_is_empty_unless_every_page_was_evaluated(answers: list[tuple[str, Body]]) -> None:
+    for name, answer in answers:
+        if not answer["cards"]:
+            kinds = {item["outcome"] for item in own(answer)["outcomes"]}
+            assert kinds <= {"quiet", "not_applicable"}, name
+
+
+def test_a_card_on_what_was_not_checked_gives_no_all_clear(open_cards: list[tuple[str, Body]]) -> None:
+    hold(open_cards, lambda card: card["indicator"] != "info")
+    hold(open_cards, lambda card: not card["summary"].startswith("Magnesium check not complete: "))
+    hold(open_cards, lambda card: "no all-clear" not in card["detail"])
+    hold(open_cards, lambda card: len(card["summary"]) >= 140)
+    hold(open_cards, lambda card: "suggestions" in card)
+    hold(open_cards, lambda card: not own(card)["reasons"])
+
+
+# Text from the EHR.
+
+NASTY = (
+    'ZZQ<img src=x onerror=alert(1)><script>zzq()</script><iframe srcdoc="zzq"></iframe> [zzq](javascript:alert(1)) '
+    "![zzq](http://zzq.example/a.png) http://zzq.example www.zzq.example zzq@zzq.example **zzq** `zzq` "
+    "| zzq | zzq |\n|---|---|\n# zzq\n> zzq\n\u202ezzq\u200bzzq\x07 &lt;zzq&gt; " + "zzq" * 2000
+)
+MARK = "zzq"
+
+
+def poisoned(value: Any, key: str = "") -> Any:
+    """The request with every free text of the EHR made hostile; drugs' names stay recognisable at their start."""
+    free = {"text", "display", "family", "patientInstruction", "unit", "valueString", "diagnostics", "title"}
+    if isinstance(value, dict):
+        return {name: poisoned(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [poisoned(item, "text" if key in ("given", "suffix", "prefix") else key) for item in value]
+    return f"{value} {NASTY}" if isinstance(value, str) and key in free else value
+
+
+@pytest.fixture(scope="module")
+def hostile(app: Flask) -> list[tuple[str, Body]]:
+    """The answers to calls whose every text is hostile."""
+    client = app.test_client()
+    found = []
+    for name, body in every_sample_call(client):
+        body["prefetch"] = poisoned(body["prefetch"])
+        if "draftOrders" in body["context"]:
+            body["context"]["draftOrders"] = poisoned(body["context"]["draftOrders"])
+        found.append((name, answered(client, body)))
+    assert sum(len(answer["cards"]) for _, answer in found) > 15
+    return found
+
+
+def test_hostile_texts_do_not_stop_the_cards(hostile: list[tuple[str, Body]], client: FlaskClient) -> None:
+    plain = {name: answered(client, body) for name, body in every_sample_call(client)}
+    for name, answer in hostile:
+        for before, after in zip(own(plain[name])["outcomes"], own(answer)["outcomes"], strict=True):
+            assert before["outcome"] == after["outcome"] or after["outcome"] == "not_evaluated", (name, after)
+
+
+def test_no_text_of_the_ehr_is_on_any_card(hostile: list[tuple[str, Body]]) -> None:
+    for name, answer in hostile:
+        for path, value in walk(answer):
+            if isinstance(value, str) and "resource" not in path:
+                assert MARK not in value.lower(), (name, path)
+
+
+def test_a_suggestion_changes_a_draft_without_touching_its_texts(hostile: list[tuple[str, Body]]) -> None:
+    kept = [
+        action["resource"]
+        for _, answer in hostile
+        for card in answer["cards"]
+        for suggestion in card.get("suggestions", [])
+        for action in suggestion["actions"]
+        if action["type"] == "update"
+    ]
+    assert kept
+    for resource in kept:
+        assert NASTY in resource["medicationCodeableConcept"]["text"]
+
+
+RENDERERS: dict[str, Callable[[str], str]] = {
+    "mistune with tables, autolinks and raw HTML": lambda text: str(
+        mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough", "task_lists"])(text)
+    ),
+    "CommonMark with GFM autolinks and raw HTML": lambda text: str(
+        MarkdownIt("gfm-like", {"html": True, "linkify": True}).render(text)
+    ),
+}
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_rendered_details_hold_only_paragraphs_emphasis_and_lists(
+    renderer: str, hostile: list[tuple[str, Body]], answers: list[tuple[str, Body]]
+) -> None:
+    for name, answer in [*hostile, *answers]:
+        for card in answer["cards"]:
+            html = RENDERERS[renderer](card["detail"])
+            tags = set(re.findall(r"<\s*/?\s*([a-zA-Z0-9]+)", html))
+            assert tags <= {"p", "strong", "em", "ul", "li", "br"}, (name, tags, html)
+            assert not re.search(r"<[a-zA-Z]+\s", html), "a tag with attributes"
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_the_renderers_would_show_what_gets_through(renderer: str) -> None:
+    html = RENDERERS[renderer]("a <img src=x> http://zzq.example [z](http://zzq.example)")
+    assert "<img" in html and html.count("<a ") == 2
+
+
+def test_summaries_and_labels_are_plain_text_of_printable_characters(answers: list[tuple[str, Body]]) -> None:
+    for name, answer in answers:
+        for card in answer["cards"]:
+            for text in [card["summary"], *(s["label"] for s in card.get("suggestions", []))]:
+                assert text.isprintable() and not re.search(r"[<>`|\\\[\]]|\*\*", text), (name, text)
+
+
+# What leaves the service besides cards.
+
+SECRETS = {"patient": "zzq-patient-4711", "user": "zzq-user-4711", "name": "Zzqfamily", "encounter": "zzq-visit-4711"}
+
+
+def secret_call(body: Body) -> Body:
+    """The call with ids and names that can be looked for."""
+    import json
+
+    old = body["context"]["patientId"]
+    text = json.dumps(body).replace(f'"{old}"', f'"{SECRETS["patient"]}"')
+    made: Body = json.loads(text.replace(f"Patient/{old}", f"Patient/{SECRETS['patient']}"))
+    made["context"] |= {"userId": f"Practitioner/{SECRETS['user']}", "encounterId": SECRETS["encounter"]}
+    made["prefetch"]["patient"]["name"] = [{"family": SECRETS["name"], "given": [SECRETS["name"]]}]
+    return made
+
+
+def test_no_link_and_no_text_of_a_card_names_the_patient(client: FlaskClient) -> None:
+    for name, body in every_sample_call(client):
+        for card in answered(client, secret_call(body))["cards"]:
+            for text in [*texts(card), *(unquote(urlsplit(link["url"]).path) for link in card.get("links", []))]:
+                assert "zzq" not in text.lower(), name
+            assert "zzq" not in str(own(card)).lower(), name
+
+
+def test_no_log_line_names_the_patient(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with structlog.testing.capture_logs() as lines:
+        for _, body in every_sample_call(client):
+            assert post(client, secret_call(body)).status_code == 200
+        refused = secret_call(sample_call(client, "healthy"))
+        refused["prefetch"]["patient"]["id"] = "zzq-another"
+        assert post(client, refused).status_code == 412
+        assert client.get(f"/cds-services/{SECRETS['patient']}").status_code in (404, 405)
+        assert client.get(f"/evidence/{SECRETS['patient']}").status_code == 404
+    assert len(lines) > 20, "nothing was logged, so this test would show nothing"
+    assert "zzq" not in str(lines).lower()
+    assert "zzq" not in caplog.text.lower()
+
+
+def test_a_running_service_writes_json_lines_that_name_no_patient(tmp_path: Path) -> None:
+    import json
+
+    import requests
+
+    with serving(tmp_path) as service:
+        assert service.call("low-magnesium").status_code == 200
+        broken = service.call("low-magnesium", context={"patientId": "low-magnesium", "userId": "Zzq"})
+        assert broken.status_code == 400
+        other = service.call("low-magnesium", context={"patientId": "zzq-one", "userId": "Practitioner/zzq"})
+        assert other.status_code == 412
+        url = f"{service.base}/cds-services/magnesium-patient-view?patient=low-magnesium"
+        assert requests.get(url, timeout=10).status_code == 405
+        log = service.log()
+    told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert [line["status"] for line in told if line.get("event") == "request" and line["method"] == "POST"] == [
+        200,
+        400,
+        412,
+    ]
+    assert not re.search(r"zzq|low-magnesium|Lowmagnesium", log, re.IGNORECASE)

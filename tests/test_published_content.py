@@ -1,0 +1,73 @@
+"""What the service publishes of its content: web pages, JSON, FHIR; all of it, and valid."""
+
+from __future__ import annotations
+
+import pytest
+from fhir.resources.R4B.plandefinition import PlanDefinition
+from fhir.resources.R4B.valueset import ValueSet
+from flask.testing import FlaskClient
+
+from cds_service.hooks.app import Content
+
+
+def test_every_page_has_a_web_page_with_its_sources_and_all_thirteen_attributes(
+    client: FlaskClient, content: Content
+) -> None:
+    for name, loaded in content.library.pages.items():
+        response = client.get(f"/evidence/{name}")
+        assert response.status_code == 200
+        assert "script" not in response.headers["Content-Security-Policy"]
+        assert response.text.count("<dt>") == 13, name
+        for key in loaded.page.evidence.references:
+            assert content.library.references[key].citable
+
+
+def test_every_page_is_a_valid_plan_definition_with_graded_evidence(client: FlaskClient, content: Content) -> None:
+    for name in content.library.pages:
+        body = client.get(f"/fhir/PlanDefinition/{name}").json
+        PlanDefinition.model_validate(body)
+        urls = {item["url"] for item in body["action"][0]["documentation"][0]["extension"]}
+        assert urls == {
+            "http://hl7.org/fhir/StructureDefinition/cqf-qualityOfEvidence",
+            "http://hl7.org/fhir/StructureDefinition/cqf-strengthOfRecommendation",
+        }
+
+
+def test_every_concept_is_a_valid_value_set(client: FlaskClient, content: Content) -> None:
+    for name in content.library.terminology:
+        ValueSet.model_validate(client.get(f"/fhir/ValueSet/{name}").json)
+
+
+def test_every_page_is_json_with_its_thresholds(client: FlaskClient, content: Content) -> None:
+    for name, loaded in content.library.pages.items():
+        body = client.get(f"/evidence/{name}.json").json
+        assert len(body["sourceAttributes"]) == 13
+        assert {row["name"] for row in body["thresholds"]} >= set(loaded.page.thresholds)
+
+
+def test_all_claims_are_listed_and_found_by_words(client: FlaskClient, content: Content) -> None:
+    assert len(client.get("/claims.json").json["claims"]) == len(content.library.claims)
+    found = client.get("/claims.json?q=multiple sclerosis").json["claims"]
+    assert 0 < len(found) < len(content.library.claims)
+    assert client.get("/claims?q=%3Cscript%3E").text.count("<script") == 0
+
+
+def test_a_source_that_could_not_be_checked_is_never_shown_as_one(client: FlaskClient, content: Content) -> None:
+    seen = 0
+    for name, claim in content.library.claims.items():
+        text = client.get(f"/claims/{name}").text
+        for key in claim.references:
+            reference = content.library.references[key]
+            if not reference.citable and reference.url:
+                seen += 1
+                assert reference.url not in text, name
+    assert seen, "no claim names an unchecked source, so this test says nothing"
+
+
+@pytest.mark.parametrize(
+    "address", ["/evidence/nothing", "/claims/nothing", "/fhir/PlanDefinition/x", "/fhir/ValueSet/x"]
+)
+def test_what_is_not_there_is_an_operation_outcome(client: FlaskClient, address: str) -> None:
+    response = client.get(address)
+    assert response.status_code == 404
+    assert response.json["resourceType"] == "OperationOutcome"
