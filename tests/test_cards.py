@@ -6,6 +6,7 @@ service lacked and grow with it, while the limit of 120 is for what a clinician 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from uuid import UUID
 
 import mistune
 import pytest
+import requests
 import structlog
 from fhir.resources.R4B import get_fhir_model_class
 from flask import Flask
@@ -107,9 +109,8 @@ def texts(card: Body) -> Iterator[str]:
 
 
 def test_summaries_are_one_line_shorter_than_140_and_end_with_the_evidence(cards: list[tuple[str, Body]]) -> None:
-    labels = r"\(evidence: (high|moderate|low|very low)\)"
-    hold(cards, lambda card: not re.fullmatch(rf"[^\n]{{1,139}}(?<={labels[:0]}\))", card["summary"]) and card["summary"])
-    hold(cards, lambda card: not re.search(rf" {labels}\Z", card["summary"]) and card["summary"])
+    label = re.compile(r"[^\n]+ \(evidence: (high|moderate|low|very low)\)")
+    hold(cards, lambda card: not label.fullmatch(card["summary"]) and card["summary"])
     hold(cards, lambda card: len(card["summary"]) >= 140 and card["summary"])
 
 
@@ -340,14 +341,19 @@ RENDERERS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_rendered_details_hold_only_paragraphs_emphasis_and_lists(
-    renderer: str, hostile: list[tuple[str, Body]], answers: list[tuple[str, Body]]
+    renderer: str, hostile: list[tuple[str, Body]], answers: list[tuple[str, Body]], content: Content
 ) -> None:
-    for name, answer in [*hostile, *answers]:
-        for card in answer["cards"]:
-            html = RENDERERS[renderer](card["detail"])
-            tags = set(re.findall(r"<\s*/?\s*([a-zA-Z0-9]+)", html))
-            assert tags <= {"p", "strong", "em", "ul", "li", "br"}, (name, tags, html)
-            assert not re.search(r"<[a-zA-Z]+\s", html), "a tag with attributes"
+    details = {card["detail"] for _, answer in [*hostile, *answers] for card in answer["cards"]}
+    # A renderer may take the name of one of our own sources for an address ("Drugs.com"); nothing else becomes a link.
+    sources = " ".join(f"{item.publisher} {item.title}" for item in content.library.references.values())
+    for detail in details:
+        html = RENDERERS[renderer](detail)
+        for anchor in re.findall(r'<a href="[^"<>]*">([^<>]*)</a>', html):
+            assert anchor in sources, html
+        html = re.sub(r'<a href="[^"<>]*">([^<>]*)</a>', r"\1", html)
+        tags = set(re.findall(r"<\s*/?\s*([a-zA-Z0-9]+)", html))
+        assert tags <= {"p", "strong", "em", "ul", "li", "br"}, html
+        assert not re.search(r"<[a-zA-Z]+\s", html), "a tag with attributes"
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
@@ -360,7 +366,7 @@ def test_summaries_and_labels_are_plain_text_of_printable_characters(answers: li
     for name, answer in answers:
         for card in answer["cards"]:
             for text in [card["summary"], *(s["label"] for s in card.get("suggestions", []))]:
-                assert text.isprintable() and not re.search(r"[<>`|\\\[\]]|\*\*", text), (name, text)
+                assert text.isprintable() and not re.search(r"<(?! \d)|>(?! \d)|[`|\\\[\]]|\*\*", text), (name, text)
 
 
 # What leaves the service besides cards.
@@ -370,8 +376,6 @@ SECRETS = {"patient": "zzq-patient-4711", "user": "zzq-user-4711", "name": "Zzqf
 
 def secret_call(body: Body) -> Body:
     """The call with ids and names that can be looked for."""
-    import json
-
     old = body["context"]["patientId"]
     text = json.dumps(body).replace(f'"{old}"', f'"{SECRETS["patient"]}"')
     made: Body = json.loads(text.replace(f"Patient/{old}", f"Patient/{SECRETS['patient']}"))
@@ -404,10 +408,6 @@ def test_no_log_line_names_the_patient(client: FlaskClient, caplog: pytest.LogCa
 
 
 def test_a_running_service_writes_json_lines_that_name_no_patient(tmp_path: Path) -> None:
-    import json
-
-    import requests
-
     with serving(tmp_path) as service:
         assert service.call("low-magnesium").status_code == 200
         broken = service.call("low-magnesium", context={"patientId": "low-magnesium", "userId": "Zzq"})

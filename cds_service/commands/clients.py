@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
+import orjson
 from pydantic import ValidationError
 
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, settings_of, stop, told_plainly
@@ -115,8 +116,6 @@ def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -
 
 
 def _plain_keys(path: Path) -> list[dict[str, str]]:
-    import orjson
-
     members = ("kty", "crv", "x", "y", "n", "e", "kid", "use", "alg")
     listed = orjson.loads(path.read_bytes())["keys"]
     return [{name: str(key[name]) for name in members if name in key} for key in listed]

@@ -243,6 +243,11 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
             yield documents[file].fault((key,), f"no terminology page {key}{nearest(key, library.terminology)}")
     for key, food in library.foods.items():
         yield from cited("tables/foods.yaml", (key, "reference"), food.reference)
+    for key, item in library.screener.items.items():
+        for index, name in enumerate(item.foods):
+            if name not in library.foods:
+                message = f"no food {name}{nearest(name, library.foods)}"
+                yield documents["tables/intake_screener.yaml"].fault(("items", key, "foods", index), message)
     for part, names in library.intakes.references.items():
         for index, name in enumerate(names):
             yield from cited("tables/dietary_reference_intakes.yaml", ("references", part, index), name)

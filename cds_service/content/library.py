@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from cds_service.content.checks import check_library
 from cds_service.content.claims import Claim, Coverage
 from cds_service.content.pages import KEY_ORDER, Name, Page, Threshold
+from cds_service.content.screener import Screener
 from cds_service.content.shared import (
     DietaryReference,
     EgfrEquation,
@@ -65,6 +66,7 @@ class Library:
     intakes: DietaryReference
     foods: Mapping[str, Food]
     salts: Mapping[str, Salt]
+    screener: Screener
     egfr: EgfrEquation
     shared_thresholds: Mapping[str, Threshold]
     digest: str
@@ -113,6 +115,7 @@ def load_library(root: Path | None = None) -> Library:
         intakes=reader.one("tables/dietary_reference_intakes.yaml", DietaryReference),
         foods=reader.table("tables/foods.yaml", Food),
         salts=reader.table("tables/salts.yaml", Salt),
+        screener=reader.one("tables/intake_screener.yaml", Screener),
         egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
         shared_thresholds=reader.one(
             "tables/thresholds.yaml", SharedThresholds, SharedThresholds(thresholds={})

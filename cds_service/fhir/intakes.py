@@ -1,4 +1,4 @@
-"""Documented dietary magnesium intake: Observations in a unit of mass or substance a day."""
+"""Documented dietary magnesium intake: Observations in mass or substance a day, and answers to our screener."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import cast
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.labs import NOT_USED, USED, read_value
+from cds_service.fhir.screener import read_screeners
 from cds_service.fhir.views import Observation
 from cds_service.fhir.vocabulary import LabConcept
 from cds_service.patient import Intake
@@ -21,6 +22,7 @@ def read_intakes(building: Building) -> tuple[Intake, ...]:
         for item, concept in building.observed.get(INTAKE, ())
         if _counts(building, item, cast(Observation, item.view))
     ]
+    found += read_screeners(building)
     found.sort(key=lambda i: i.time.timestamp() if i.time else float("inf"), reverse=True)
     return tuple(found)
 

@@ -236,6 +236,9 @@ class Encounter(Resource, tag="Encounter"):
 
 class QuestionnaireResponse(Resource, tag="QuestionnaireResponse"):
     status: str | None = None
+    questionnaire: str | None = None
+    authored: str | None = None
+    item: Raw = NOTHING
 
 
 class ServiceCode(Concept):

@@ -12,6 +12,7 @@ from flask import Blueprint, Response
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, LoadedPage
 from cds_service.content.rulebook import Rulebook
+from cds_service.content.screener import questionnaire
 from cds_service.content.shared import Reference
 from cds_service.content.terminology import TerminologyPage
 from cds_service.hooks.errors import FHIR_JSON, Problem
@@ -33,7 +34,7 @@ HOOK_TRIGGER = "named-event"
 
 
 def artifacts_blueprint(current: CurrentRulebook, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Blueprint:
-    """GET /fhir/PlanDefinition/<page>, /fhir/ValueSet/<concept>, /evidence/<page>.json."""
+    """GET /fhir/PlanDefinition/<page>, ValueSet/<concept>, Questionnaire/magnesium-intake; /evidence/<page>.json."""
     blueprint = Blueprint("artifacts", __name__)
 
     def rulebook() -> Rulebook:
@@ -55,6 +56,10 @@ def artifacts_blueprint(current: CurrentRulebook, now: Callable[[], datetime] = 
         if page is None:
             raise Problem.of(404, "There is no terminology page with this id.")
         return _fhir(value_set(concept, page, current.library))
+
+    @blueprint.get("/fhir/Questionnaire/magnesium-intake")
+    def screener() -> Response:
+        return _fhir(questionnaire(current.library.screener))
 
     @blueprint.get("/evidence/<page_id>.json")
     def evidence_json(page_id: str) -> Response:

@@ -164,7 +164,7 @@ class Display:
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
                 case Intake() if value.mg_per_day is not None and value.time is not None:
-                    filled["intake.value"] = self.quantity(value.mg_per_day, self.library.intakes.unit, 0)
+                    filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
                 case Medication():
@@ -184,6 +184,13 @@ class Display:
             filled["hours_before"] = self.limit(rule.limits[separate.drug_then_magnesium])
             filled["hours_after"] = self.limit(rule.limits[separate.magnesium_then_drug])
         return filled
+
+    def _intake(self, intake: Intake) -> str:
+        unit = self.library.intakes.unit
+        if intake.low is not None and intake.high is not None:
+            return f"{number(intake.low, 0)} to {self.quantity(intake.high, unit, 0)}"
+        assert intake.mg_per_day is not None
+        return self.quantity(intake.mg_per_day, unit, 0)
 
     def _lab(self, name: str, hit: LabHit) -> dict[str, str]:
         moment = hit.lab.time

@@ -113,9 +113,7 @@ def plan_blueprint(
     @blueprint.get("/plan/<text>.svg")
     def drawn(text: str) -> Response:
         headers = {**HEADERS, "Content-Security-Policy": SVG_CSP}
-        return Response(
-            picture.svg(*opened(text)), content_type="image/svg+xml; charset=utf-8", headers=headers
-        )
+        return Response(picture.svg(*opened(text)), content_type="image/svg+xml; charset=utf-8", headers=headers)
 
     @blueprint.get("/plan/<text>.png")
     def painted(text: str) -> Response:
@@ -141,9 +139,7 @@ def _issue(kind: str, place: tuple[int | str, ...]) -> Issue:
     """Our own words and the place; nothing that was sent is repeated, so an unknown member is named by its
     parent."""
     known = place[:-1] if kind == "extra_forbidden" else place
-    path = (
-        "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in known).lstrip(".") or "body"
-    )
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in known).lstrip(".") or "body"
     words = {
         "missing": "is missing",
         "extra_forbidden": "has a member that is not known",

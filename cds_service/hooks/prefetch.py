@@ -23,6 +23,7 @@ from cds_service.fhir import Need
 
 LOINC = "http://loinc.org"
 BY_PATIENT = "patient={{context.patientId}}"
+INTAKE, SCREENER = "intake", "screener"
 PATIENT, CONDITIONS, MEDICATIONS, STATEMENTS = "patient", "conditions", "medications", "medication_statements"
 # The newest results are enough; a longer history is asked of nobody.
 NEWEST = "_sort=-date&_count=20"
@@ -54,7 +55,7 @@ def inputs_read(page: Page, library: Library) -> set[str]:
             case ReasonTest():
                 keys |= {CONDITIONS}
             case IntakeTest():
-                keys |= {"intake"} | pregnancy_inputs(library)
+                keys |= {INTAKE, SCREENER} | pregnancy_inputs(library)
             case PregnancyTest():
                 keys |= pregnancy_inputs(library)
             case _:
@@ -86,6 +87,8 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
             STATEMENTS, "MedicationStatement", f"MedicationStatement?{BY_PATIENT}&status=active&_count=200"
         ),
     }
+    screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
+    needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)
     codes: dict[str, list[str]] = {}
     for page in library.terminology.values():
         if page.input and page.loinc:

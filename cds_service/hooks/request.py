@@ -74,7 +74,7 @@ class HookRequest:
 
 
 def read_body(request: Request) -> bytes:
-    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask's limit), 408 (too slow) and 400
+    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask), 408 (too slow) and 400
     (nested too deeply, NUL).
     """
     if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):

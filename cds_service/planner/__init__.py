@@ -99,9 +99,7 @@ def _gaps(touching: list[DrugTimes], week: tuple[tuple[int, ...], ...]) -> list[
             period = DAY if steady and same_every_day(drug.week) else WEEK
             moments = [weekday * DAY + at for weekday, at in times if at == minute and weekday * DAY < period]
             doses = [
-                weekday * DAY + dose.minute
-                for weekday, day in enumerate(drug.week[: period // DAY])
-                for dose in day
+                weekday * DAY + dose.minute for weekday, day in enumerate(drug.week[: period // DAY]) for dose in day
             ]
             after = [(moment - dose) % period for moment in moments for dose in doses]
             before = [(dose - moment) % period for moment in moments for dose in doses]

@@ -92,9 +92,7 @@ def _moves(request: PlanRequest) -> Iterator[Alternative]:
             if awake and has_room(moved, doses, schedule) and (plan := solve(replace(request, drugs=moved))):
                 minutes = sorted({dose.minute for day in drug.week for dose in day})
                 moves = tuple(Move(drug.drug, drug.label, old, (old + shift) % DAY) for old in minutes)
-                options.append(
-                    (abs(shift), place, Alternative("move_dose", doses, plan, moves, (drug.drug,)))
-                )
+                options.append((abs(shift), place, Alternative("move_dose", doses, plan, moves, (drug.drug,))))
                 break
     yield from (option for _, _, option in sorted(options, key=lambda row: row[:2]))
 

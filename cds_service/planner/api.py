@@ -46,9 +46,7 @@ class MedicationTimes(_Body):
 
     name: Annotated[str, Field(min_length=1, max_length=200, description="ingredient or brand name")]
     times: Annotated[list[Clock], Field(max_length=24, description="clock times of a day")]
-    days: Annotated[list[Day] | None, Field(min_length=1, max_length=7, description="default: every day")] = (
-        None
-    )
+    days: Annotated[list[Day] | None, Field(min_length=1, max_length=7, description="default: every day")] = None
     fixed: Annotated[bool, Field(description="its times cannot be moved")] = False
     ends: Annotated[date | None, Field(description="last day of the course")] = None
 
@@ -157,17 +155,13 @@ def request_of(
         for concept in known or concepts[:1]:
             drugs.append(_drug(medication, concept, intervals.get(concept)))
     magnesium = question.magnesium
-    request = PlanRequest(
-        schedule, today, magnesium.dosesPerDay, magnesium.withFood, tuple(drugs), len(unknown)
-    )
+    request = PlanRequest(schedule, today, magnesium.dosesPerDay, magnesium.withFood, tuple(drugs), len(unknown))
     return request, unknown
 
 
 def _drug(medication: MedicationTimes, concept: str, interval: Interval | None) -> DrugTimes:
     movable = not medication.fixed and not (interval and interval.label_moment)
-    doses = tuple(
-        Dose(minute, movable=movable) for minute in sorted({minute_of(at) for at in medication.times})
-    )
+    doses = tuple(Dose(minute, movable=movable) for minute in sorted({minute_of(at) for at in medication.times}))
     days = medication.days or DAYS
     return DrugTimes(
         drug=concept,

@@ -125,8 +125,7 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
         y += AXIS
     legend = _legend(panels, layout, y + 10)
     ticks = [
-        (_x(offset, layout), clock(axis(request) + offset))
-        for offset in range(0, DAY + 1, layout.tick_hours * 60)
+        (_x(offset, layout), clock(axis(request) + offset)) for offset in range(0, DAY + 1, layout.tick_hours * 60)
     ]
     return Markup(  # noqa: S704 - the template escapes what it is given
         environment()
@@ -205,11 +204,7 @@ def _panels(request: PlanRequest, plan: Plan, layout: Layout) -> Iterator[Panel]
         first = first or lanes
         if lanes is not first and {lane.name for lane in first} <= {lane.name for lane in lanes}:
             # What looks the same as in the first panel is not drawn again.
-            changed = [
-                lane
-                for lane in lanes
-                if lane.kind == "magnesium" or lane.looks not in [f.looks for f in first]
-            ]
+            changed = [lane for lane in lanes if lane.kind == "magnesium" or lane.looks not in [f.looks for f in first]]
             if len(changed) < len(lanes):
                 lanes, title = changed, f"{title}, the rest as above"
         plan_x = [_x(offset, layout) for offset in day_minutes(plan.week, start)]
@@ -261,9 +256,7 @@ def _lane(drug: DrugTimes, start: int, layout: Layout, always: bool) -> Lane | N
         notes.append("day not known: every day kept free")
     if drug.as_needed:
         notes.append("and as needed: not planned around")
-    marks = [
-        _mark(offset, clock(start + offset), (start + offset) % DAY in assumed, layout) for offset in offsets
-    ]
+    marks = [_mark(offset, clock(start + offset), (start + offset) % DAY in assumed, layout) for offset in offsets]
     return Lane("drug", drug.label, notes, spans, marks, reason)
 
 
@@ -271,11 +264,7 @@ def _others(request: PlanRequest, start: int, layout: Layout) -> Lane | None:
     """One lane for all medicines that magnesium does not disturb."""
     others = [drug for drug in request.drugs if drug.interval is None and any(drug.week)]
     offsets = sorted(
-        {
-            offset
-            for drug in others
-            for offset in day_minutes([[d.minute for d in day] for day in drug.week], start)
-        }
+        {offset for drug in others for offset in day_minutes([[d.minute for d in day] for day in drug.week], start)}
     )
     if not offsets:
         return None
@@ -287,11 +276,7 @@ def _others(request: PlanRequest, start: int, layout: Layout) -> Lane | None:
 def _wrapped(text: str, layout: Layout) -> list[str]:
     """At most two lines beside a lane; the whole text stands in the tables."""
     lines = wrap(text, layout.words)
-    return (
-        lines[:2]
-        if len(lines) < 3
-        else [lines[0], shorten(" ".join(lines[1:]), layout.words, placeholder=" …")]
-    )
+    return lines[:2] if len(lines) < 3 else [lines[0], shorten(" ".join(lines[1:]), layout.words, placeholder=" …")]
 
 
 def _asleep(request: PlanRequest, layout: Layout) -> list[Span]:

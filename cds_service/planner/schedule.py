@@ -111,9 +111,7 @@ class Schedule:
             count: tuple(sorted((minute + shift) % DAY for minute in times))
             for count, times in self.usual_times.items()
         }
-        return replace(
-            self, waking_starts=starts, waking_length=length, at={**at, **(meals or {})}, usual_times=usual
-        )
+        return replace(self, waking_starts=starts, waking_length=length, at={**at, **(meals or {})}, usual_times=usual)
 
 
 def minute_of(text: str) -> int:
@@ -159,9 +157,7 @@ def _thresholds(table: Mapping[str, Any], site: Mapping[str, Any], today: date) 
             found[key] = _number(unit, _in_force(threshold["values"], today))
             if key in site:
                 value = _number(unit, site[key])
-                low, high = (
-                    _number(unit.replace("times", "time"), edge) for edge in threshold["site_may_set"]
-                )
+                low, high = (_number(unit.replace("times", "time"), edge) for edge in threshold["site_may_set"])
                 every = value if isinstance(value, tuple) else (value,)
                 if any(not low <= one <= high for one in every):
                     edges = threshold["site_may_set"]

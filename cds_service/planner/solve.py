@@ -126,22 +126,17 @@ def _common(request: PlanRequest) -> tuple[int, ...]:
 
 def _week_minutes(drugs: Iterable[DrugTimes]) -> set[int]:
     """Every minute of the week at which some medicine is taken."""
-    return {
-        weekday * DAY + dose.minute for drug in drugs for weekday, day in enumerate(drug.week) for dose in day
-    }
+    return {weekday * DAY + dose.minute for drug in drugs for weekday, day in enumerate(drug.week) for dose in day}
 
 
-def _best(
-    request: PlanRequest, segments: Sequence[Segment], roomy: Sequence[Segment], day: _Day
-) -> tuple[int, ...]:
+def _best(request: PlanRequest, segments: Sequence[Segment], roomy: Sequence[Segment], day: _Day) -> tuple[int, ...]:
     """The cheapest times; there is room for all doses in the segments. `roomy`: what is free with room to
     spare."""
     schedule, doses = request.schedule, request.doses_per_day
     times = _candidates(segments, day, doses, schedule)
     costs = _costs(times, roomy, day, request)
     usual = sorted(
-        min((minute - schedule.waking_starts) % DAY, schedule.waking_length)
-        for minute in schedule.usual_times[doses]
+        min((minute - schedule.waking_starts) % DAY, schedule.waking_length) for minute in schedule.usual_times[doses]
     )
     # best[i]: (cost, chosen times) of the doses so far, the last one at times[i] or before.
     best: list[tuple[int, tuple[int, ...]] | None] = [(0, ())] * len(times)

@@ -51,9 +51,7 @@ class _Rate:
     words: str = ""
 
 
-def read_dosages(
-    dosages: Sequence[Dosage], schedule: Schedule, today: date, label_moment: str = ""
-) -> Reading:
+def read_dosages(dosages: Sequence[Dosage], schedule: Schedule, today: date, label_moment: str = "") -> Reading:
     """The doses of a week under all instructions that are in force or still to come.
 
     Instructions that follow one another (FHIR `sequence`) are all kept free, since none says when one gives
@@ -126,9 +124,7 @@ def _one_per_minute(doses: Iterable[Dose]) -> tuple[Dose, ...]:
 
 
 def _says_when(dosage: Dosage) -> bool:
-    return bool(
-        dosage.times or dosage.when or dosage.code or dosage.frequency or dosage.period or dosage.days
-    )
+    return bool(dosage.times or dosage.when or dosage.code or dosage.frequency or dosage.period or dosage.days)
 
 
 def _rate(dosage: Dosage, schedule: Schedule) -> _Rate:
@@ -213,9 +209,7 @@ def _doses(dosage: Dosage, rate: _Rate, schedule: Schedule, label_moment: str) -
     if rate.interval:
         first = schedule.at["every_12_hours_from" if rate.interval == DAY // 2 else "every_hours_from"]
         words = rate.words or f"every {hours(rate.interval)}"
-        return [
-            Dose((first + step) % DAY, True, not label_moment, words) for step in range(0, DAY, rate.interval)
-        ]
+        return [Dose((first + step) % DAY, True, not label_moment, words) for step in range(0, DAY, rate.interval)]
     count = rate.count or 1
     if count not in schedule.usual_times:
         raise Unreadable(f"no clock times are set for {count} doses a day")
@@ -232,9 +226,7 @@ def _clock_doses(dosage: Dosage, rate: _Rate) -> list[Dose]:
     return [Dose(minute) for minute in minutes]
 
 
-def _moment_doses(
-    when: Sequence[tuple[str, int]], rate: _Rate, schedule: Schedule, movable: bool
-) -> list[Dose]:
+def _moment_doses(when: Sequence[tuple[str, int]], rate: _Rate, schedule: Schedule, movable: bool) -> list[Dose]:
     """Event codes with their offsets; "with meals" means as many meals as there are doses."""
     found: dict[int, Dose] = {}
     for code, given in when:

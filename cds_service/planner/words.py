@@ -24,20 +24,12 @@ def describe(request: PlanRequest, plan: Plan) -> str:
             doses = drug.week[weekdays[0]]
             if doses and drug.interval is not None and not drug.interval.avoid:
                 after, before = drug.interval.drug_then_magnesium, drug.interval.magnesium_then_drug
-                taken = listed(
-                    [clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses]
-                )
+                taken = listed([clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses])
                 said.append(
                     f"{drug.label} at {taken}: no magnesium from {hours(before)} before to {hours(after)} after."
                 )
-    said += [
-        f"{drug.label}: not with magnesium."
-        for drug in request.drugs
-        if drug.interval and drug.interval.avoid
-    ]
-    said += [
-        f"{label}: not planned around." for label in (*(row[0] for row in plan.unreadable), *plan.as_needed)
-    ]
+    said += [f"{drug.label}: not with magnesium." for drug in request.drugs if drug.interval and drug.interval.avoid]
+    said += [f"{label}: not planned around." for label in (*(row[0] for row in plan.unreadable), *plan.as_needed)]
     return " ".join(said)
 
 

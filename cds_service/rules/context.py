@@ -12,7 +12,8 @@ from cds_service.patient import Availability, Lab, Medication, PatientFacts, Per
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
 
 MAGNESIUM = "magnesium"
-PATIENT, CONDITIONS, INTAKE = "patient", "conditions", "intake"
+PATIENT, CONDITIONS = "patient", "conditions"
+INTAKE_KEYS = ("intake", "screener")
 MEDICATION_KEYS = ("medications", "medication_statements")
 DRAFT_ORDERS = "draft_orders"
 

@@ -22,7 +22,7 @@ from cds_service.content.pages import (
 )
 from cds_service.content.rulebook import Limit
 from cds_service.patient import Lab, Medication
-from cds_service.rules.context import CONDITIONS, INTAKE, MAGNESIUM, PATIENT, Context
+from cds_service.rules.context import CONDITIONS, INTAKE_KEYS, MAGNESIUM, PATIENT, Context
 from cds_service.rules.verdict import FALSE, Kidney, LabHit, Match, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
@@ -305,12 +305,10 @@ def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Li
 
 
 def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
-    """Newest documented intake below the allowance."""
-    gap = context.input_gap(INTAKE)
-    if gap and not context.facts.intakes:
-        return unknown(gap)
+    """Newest documented intake below the allowance. A range decides only where all of it lies on one side."""
+    gaps = [gap for key in INTAKE_KEYS if (gap := context.input_gap(key))]
     if not context.facts.intakes:
-        return unknown(Reason("no_intake"))
+        return unknown(*gaps) if gaps else unknown(Reason("no_intake"))
     newest = context.facts.intakes[0]
     if newest.problem or newest.mg_per_day is None or newest.time is None:
         return unknown(Reason("unusable_intake", problem=newest.problem))
@@ -321,8 +319,13 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
     if allowance is None:
         code = "age_unknown" if context.facts.person.age_years is None else "sex_unknown"
         return unknown(_person_gap(context, code))
-    bindings = {"intake": newest, "allowance": allowance, "gap": allowance - newest.mg_per_day}
-    return Verdict(newest.mg_per_day < allowance, (), bindings, (newest.source,))
+    low = newest.mg_per_day if newest.low is None else newest.low
+    high = newest.mg_per_day if newest.high is None else newest.high
+    if low < allowance <= high:
+        return unknown(Reason("intake_range"))
+    bindings = {"intake": newest, "allowance": allowance, "gap": allowance - high}
+    notes = ("intake_screener",) if newest.high is not None else ()
+    return Verdict(high < allowance, (), bindings, (newest.source,), notes)
 
 
 def reason(test: ReasonTest, context: Context, page: str) -> Verdict:

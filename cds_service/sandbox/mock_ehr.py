@@ -1,4 +1,4 @@
-"""A fake EHR that fails on purpose: FHIR over the sample patients, a key set and tokens, each fault by a line of script.
+"""A fake EHR that fails on purpose: FHIR over the sample patients, a key set, tokens; each fault a line of script.
 
 For tests and for trying a service out, never for real patients: it has no access control and issues tokens to anybody.
 """

@@ -1,0 +1,1 @@
+"""The trust boundary: who may call, where we may call, and what happens when things break."""
