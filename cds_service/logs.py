@@ -12,7 +12,7 @@ from structlog.typing import Processor
 REQUEST_FIELDS = frozenset(
     {"method", "route", "service", "status", "ms", "cards", "fired", "not_evaluated", "unreadable"}
 )
-_requests = structlog.get_logger("requests")
+_requests = structlog.get_logger("magnesium_cds.requests")
 
 
 def configure(level: str = "INFO") -> None:

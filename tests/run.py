@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-test"
 # Seconds.
 STEP_LIMIT = 2400
-HANGS_AFTER = 300
+HANGS_AFTER = 600
 
 EXTRAS = ".[test,postgres]"
 

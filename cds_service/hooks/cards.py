@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +33,15 @@ class Shown:
     finding: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A card that would be shown: its leading page, what makes the finding, how urgent it is."""
+
+    page: str
+    finding: str
+    indicator: str
+
+
 @dataclass
 class _Group:
     """The findings of one problem, the leading one first."""
@@ -51,15 +60,30 @@ def urgency(outcome: Outcome) -> tuple[int, int, str]:
 
 
 def build_cards(
-    evaluation: Evaluation, chart: Chart, display: Display, base_url: str, *, dev: bool, phrase_in_text: bool
+    evaluation: Evaluation,
+    chart: Chart,
+    display: Display,
+    base_url: str,
+    *,
+    dev: bool,
+    phrase_in_text: bool,
+    silent: Callable[[Sequence[Candidate]], set[int]],
 ) -> list[Shown]:
-    """All cards of a call, ordered and capped. Silent pages are left out. Empty only if every page was evaluated."""
+    """All cards of a call, ordered and capped. Silent pages are left out, and then what `silent` names by index.
+
+    Empty only if every page was evaluated: silence comes before the cap, and is never shown as an all-clear.
+    """
     writer = _Writer(evaluation, chart, display, base_url.rstrip("/"), dev, phrase_in_text)
     fired = sorted((o for o in evaluation.of("fired") if o.rule.visibility == "shown"), key=urgency)
     groups: dict[str, _Group] = {}
     for outcome in fired:
         groups.setdefault(outcome.rule.loaded.page.card.problem, _Group()).outcomes.append(outcome)
-    ordered = list(groups.values())
+    candidates = [
+        Candidate(group.lead.page, finding_text(group.outcomes), group.lead.rule.loaded.page.card.indicator)
+        for group in groups.values()
+    ]
+    quiet = silent(candidates)
+    ordered = [group for index, group in enumerate(groups.values()) if index not in quiet]
     shown, rest = ordered[:MAX_CARDS], ordered[MAX_CARDS:]
     cards = [writer.card(group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
     if not cards and any(o.rule.visibility == "shown" for o in evaluation.of("not_evaluated")):
@@ -204,7 +228,10 @@ class _Writer:
             points += [wording.notes[note] for note in verdict.notes]
             hits = [value for value in verdict.bindings.values() if isinstance(value, LabHit)]
             points += [
-                fill(wording.notes["laboratory_disagrees"], {"limit": self.display.limit(hit.page_limit)})
+                fill(
+                    wording.notes["laboratory_disagrees"],
+                    {"limit": self.display.lab_amount(hit.lab, hit.page_limit.value)},
+                )
                 for hit in hits
                 if hit.page_disagrees
             ]

@@ -21,11 +21,8 @@ MAX_NAMES = 3
 
 
 def number(value: Decimal, decimals: int | None = None) -> str:
-    """Plain notation; trailing zeros only where `decimals` asks for them."""
-    if decimals is not None:
-        return f"{value:.{decimals}f}"
-    text = f"{value.normalize():f}"
-    return text if text != "-0" else "0"
+    """Plain notation: as it was written, or to `decimals`."""
+    return f"{value:f}" if decimals is None else f"{value:.{decimals}f}"
 
 
 def joined(names: Iterable[str], last: str = " and ") -> str:
@@ -94,9 +91,13 @@ class Display:
         """The limit in the unit that the value is shown in."""
         if hit.limit is None:
             return self.library.wording.notes["laboratory_flag"]
-        unit = self._unit_of(hit.lab)
-        value = self._in_unit(hit.lab.concept, hit.limit, unit)
-        return self.quantity(value, unit, self.library.terminology[hit.lab.concept].decimals)
+        return self.lab_amount(hit.lab, hit.limit)
+
+    def lab_amount(self, lab: Lab, value: Decimal) -> str:
+        """A number in the lab's canonical unit, in the unit and precision that the lab's own value is shown in."""
+        unit = self._unit_of(lab)
+        shown = self._in_unit(lab.concept, value, unit)
+        return self.quantity(shown, unit, self.library.terminology[lab.concept].decimals)
 
     def limit(self, limit: Limit) -> str:
         return self.quantity(limit.value, limit.unit)

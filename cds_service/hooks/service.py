@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from cds_service.fhir import (
     Vocabulary,
     read_chart,
 )
-from cds_service.hooks.cards import EXTENSION, Shown, build_cards
+from cds_service.hooks.cards import EXTENSION, Candidate, Shown, build_cards
 from cds_service.hooks.display import Display
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.prefetch import needs_of
@@ -100,19 +100,19 @@ class Advisor:
             evaluation = evaluate(chart.facts, rulebook, service)
         return chart, evaluation
 
-    def silenced(self, shown: list[Shown], client: str, patient: str, now: datetime) -> list[Shown]:
-        """Cards whose suggestion was accepted for the same finding in this sitting are not shown again."""
-        wanted = {index: self.hashes(item, client, patient) for index, item in enumerate(shown) if item.suggestion_ids}
-        past = self.store.past_outcomes(list(wanted.values()), now - SITTING)
-        return [
-            item
-            for index, item in enumerate(shown)
-            if index not in wanted or (found := past.get(wanted[index])) is None or found.outcome != "accepted"
-        ]
+    def silent(self, candidates: Sequence[Candidate], client: str, patient: str, now: datetime) -> set[int]:
+        """Findings whose suggestion was accepted in this sitting: they are not shown again."""
+        wanted = [self.hashes(item.page, item.finding, client, patient) for item in candidates]
+        past = self.store.past_outcomes(wanted, now - SITTING)
+        return {
+            index
+            for index, key in enumerate(wanted)
+            if (found := past.get(key)) is not None and found.outcome == "accepted"
+        }
 
-    def hashes(self, item: Shown, client: str, patient: str) -> tuple[str, str]:
+    def hashes(self, page: str, finding: str, client: str, patient: str) -> tuple[str, str]:
         """Keyed hashes of the patient under the leading page, and of the finding."""
-        return self.store.subject_hash(client, patient, item.pages[0]), self.store.finding_hash([item.finding])
+        return self.store.subject_hash(client, patient, page), self.store.finding_hash([finding])
 
     def record(
         self, shown: list[Shown], service: str, hook: str, client: str, patient: str, rulebook: Rulebook
@@ -120,8 +120,8 @@ class Advisor:
         """Write down what is about to be shown: no patient data."""
         rules, records = rulebook.rules, []
         for item in shown:
-            subject, finding = self.hashes(item, client, patient)
             page = item.pages[0]
+            subject, finding = self.hashes(page, item.finding, client, patient)
             records.append(ShownCard(
                 card=item.card["uuid"], page=page,
                 page_version=rules[page].loaded.version if page in rules else "",
@@ -184,9 +184,14 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         display = Display(rulebook, evaluation.context)
         settings = advisor.settings
         shown = build_cards(
-            evaluation, chart, display, base_url(settings), dev=settings.dev, phrase_in_text=settings.phrase_in_text
+            evaluation,
+            chart,
+            display,
+            base_url(settings),
+            dev=settings.dev,
+            phrase_in_text=settings.phrase_in_text,
+            silent=lambda candidates: advisor.silent(candidates, caller, patient, now),
         )
-        shown = advisor.silenced(shown, caller, patient, now)
         advisor.record(shown, service_id, hook, caller, patient, rulebook)
         g.summary = _summary(evaluation, shown)
         body = {"cards": [item.card for item in shown], "extension": {EXTENSION: outcomes(evaluation, display)}}

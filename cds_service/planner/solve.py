@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cds_service.planner.model import DAY, DAYS, WEEK, DrugTimes, PlanRequest, TimesWeek
+from cds_service.planner.model import DAY, DAYS, WEEK, DrugTimes, PlanRequest, TimesWeek, same_every_day
 from cds_service.planner.schedule import Schedule
 from cds_service.planner.windows import Segment, Window, day_windows, free, week_windows
 
@@ -43,7 +43,7 @@ def solve(request: PlanRequest) -> TimesWeek | None:
     """The best plan, None if there is none. Drugs to avoid and unread ones are the caller's affair."""
     if common := _common(request):
         return (common,) * 7
-    if all(len(set(drug.week)) == 1 for drug in request.drugs if drug.windowed):
+    if not _days_differ(request.drugs):
         return None
     if not all(room_by_day(request.drugs, request.doses_per_day, request.schedule)):
         return None
@@ -59,12 +59,16 @@ def solve_days(request: PlanRequest, weekdays: Iterable[int]) -> TimesWeek:
     windows = week_windows(request.drugs)
     taken_at = _week_minutes(request.drugs)
     found: list[set[int]] = [set() for _ in DAYS]
+    solved: dict[object, tuple[int, ...]] = {}
     for weekday in weekdays:
         start = weekday * DAY + schedule.waking_starts
         taken = {offset: 1 for minute in taken_at if (offset := (minute - start) % WEEK) < DAY}
         segments = free(windows, start, schedule.waking_length, WEEK)
         roomy = free(windows, start, schedule.waking_length, WEEK, schedule.room)
-        for offset in _best(request, segments, roomy, _Day(start, 1, taken)):
+        alike = (tuple(segments), tuple(roomy), frozenset(taken))
+        if alike not in solved:
+            solved[alike] = _best(request, segments, roomy, _Day(start, 1, taken))
+        for offset in solved[alike]:
             day, minute = divmod((start + offset) % WEEK, DAY)
             found[day].add(minute)
     return tuple(tuple(sorted(minutes)) for minutes in found)
@@ -73,7 +77,14 @@ def solve_days(request: PlanRequest, weekdays: Iterable[int]) -> TimesWeek:
 def has_room(drugs: Iterable[DrugTimes], doses: int, schedule: Schedule) -> bool:
     """Whether `solve` would find a plan, without looking for the best."""
     drugs = tuple(drugs)
-    return fits_every_day(day_windows(drugs), doses, schedule) or all(room_by_day(drugs, doses, schedule))
+    if fits_every_day(day_windows(drugs), doses, schedule):
+        return True
+    return _days_differ(drugs) and all(room_by_day(drugs, doses, schedule))
+
+
+def _days_differ(drugs: Iterable[DrugTimes]) -> bool:
+    """Whether some drug that forbids anything is not taken alike on all days."""
+    return any(drug.windowed and not same_every_day(drug.week) for drug in drugs)
 
 
 def fits_every_day(windows: Iterable[Window], doses: int, schedule: Schedule) -> bool:

@@ -16,7 +16,7 @@ from cds_service.rules.words import try_test, usable
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
-NO_SUBJECT = frozenset({"no_intake"})
+NO_SUBJECT = frozenset({"no_intake", "no_upper_level"})
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 

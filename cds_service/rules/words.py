@@ -116,7 +116,11 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
         hit = LabHit(found, shown_limit, origin, comparison, limits[name], page_says is not truth)
         notes: tuple[str, ...] = ("preliminary",) if found.status == "preliminary" else ()
         notes += ("date_only",) if found.time_is_date_only else ()
-        verdicts.append(Verdict(truth, (), {test.lab: hit}, (found.source,), notes, (used,) if used else ()))
+        verdicts.append(
+            Verdict(
+                truth, (), {test.lab: hit}, (found.source,), notes, (*((used,) if used else ()), limits[test.within])
+            )
+        )
     return next((v for v in verdicts if v.truth is not True), verdicts[0])
 
 
@@ -249,7 +253,7 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
         days = (context.facts.now - found.lab.time).days if found.lab.time else None
         return unknown(Reason("result_too_old", "egfr", days=days, time=found.lab.time))
     truth = True
-    used = []
+    used = [within]
     for word, name in test.kidney.items():
         limit = limits[str(name)]
         used.append(limit)
@@ -276,7 +280,8 @@ def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) 
     if name == "upper_level_for_age":
         limit = context.upper_level
         if limit is None:
-            return unknown(_person_gap(context, "age_unknown"))
+            known = context.facts.person.age_years is not None
+            return unknown(Reason("no_upper_level") if known else _person_gap(context, "age_unknown"))
     else:
         limit, used = limits[name].value, (limits[name],)
     sources = tuple(item.source for item in (*total.counted, *total.unknown))
@@ -325,7 +330,7 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
         return unknown(Reason("intake_range"))
     bindings = {"intake": newest, "allowance": allowance, "gap": allowance - high}
     notes = ("intake_screener",) if newest.high is not None else ()
-    return Verdict(high < allowance, (), bindings, (newest.source,), notes)
+    return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
 
 
 def reason(test: ReasonTest, context: Context, page: str) -> Verdict:

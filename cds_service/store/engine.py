@@ -59,15 +59,14 @@ def read_url(url: str | None, data_dir: Path | None) -> tuple[URL | None, Path |
     raise StoreError(f"The database {backend!r} is not supported: use SQLite or PostgreSQL.")
 
 
-def connect_sqlite(path: Path, *, wait: float, create: bool = False) -> sqlite3.Connection:
+def connect_sqlite(path: Path, *, wait: float) -> sqlite3.Connection:
     """One connection to the file, with our settings. `wait`: seconds to wait for another process's lock.
 
-    Without `create` a missing file is an error and is never made anew: an empty database would look like a
+    A missing file is an error and is never made anew: an empty database would look like a
     good one.
     """
-    mode = "rwc" if create else "rw"
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
+        f"file:{quote(str(path))}?mode=rw",
         uri=True,
         timeout=wait,
         isolation_level=None,

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import requests
 import structlog
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from cds_service.trust.addresses import Network
 from cds_service.trust.breaker import Breaker, RetryBudget
@@ -218,8 +219,7 @@ class KeyReader:
     """
 
     def __init__(self, server: Server) -> None:
-        self._url = server.base_url
-        self._session = guarded_session([server])
+        self._server = server
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="key-reader")
 
     def __call__(self) -> bytes:
@@ -230,15 +230,23 @@ class KeyReader:
         except FutureTimeout as error:
             future.cancel()
             raise KeysNotRead("no answer in time") from error
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError) as error:
             raise KeysNotRead(f"not reachable ({type(error).__name__})") from error
 
     def _read(self) -> bytes:
         until = monotonic() + LONGEST_READ
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        with self._session.get(
-            self._url, headers=headers, timeout=(1.0, LONGEST_READ), allow_redirects=False, stream=True
-        ) as response:
+        # A session for one reading: minutes lie between two, and what broke in one is no sign for the next.
+        with (
+            guarded_session([self._server]) as session,
+            session.get(
+                self._server.base_url,
+                headers=headers,
+                timeout=(1.0, LONGEST_READ),
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
             if response.status_code != 200:
                 raise KeysNotRead(f"status {response.status_code}")
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":

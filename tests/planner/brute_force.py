@@ -46,9 +46,7 @@ WITHOUT_FOOD = 10_000
 
 def cost(request: PlanRequest, week: tuple[tuple[int, ...], ...]) -> int:
     """What a plan costs by the stated order, over the week."""
-    hungry = (
-        sum(not _with_food(request, minute) for day in week for minute in day) if request.with_food else 0
-    )
+    hungry = sum(not _with_food(request, minute) for day in week for minute in day) if request.with_food else 0
     new = sum(minute not in _taken(request, weekday) for weekday, day in enumerate(week) for minute in day)
     return WITHOUT_FOOD * hungry + new
 

@@ -57,9 +57,7 @@ def interval(drug: str, **given: object) -> Interval:
     after, before = HOURS[drug]
     moment = "WAKE" if drug == "alendronate" else ""
     given = {"label": drug, "label_moment": moment, "verified": drug != "cladribine", **given}
-    return Interval(
-        drug, drug_then_magnesium=int(after * HOUR), magnesium_then_drug=int(before * HOUR), **given
-    )
+    return Interval(drug, drug_then_magnesium=int(after * HOUR), magnesium_then_drug=int(before * HOUR), **given)
 
 
 def takes(drug: str, *times: str, days: tuple[str, ...] = DAYS, movable: bool = False, **given) -> DrugTimes:

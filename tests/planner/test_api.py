@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from itsdangerous import URLSafeTimedSerializer
 
-from cds_service.planner import plan_day, token
+from cds_service.planner import picture, plan_day, token
 from tests.planner.app import content, make_app
 from tests.planner.regimens import TODAY, ask, takes, usual_day
 
@@ -101,9 +101,7 @@ def test_a_medicine_without_times_is_not_planned_around(client) -> None:
 
 
 def test_a_course_that_is_over_is_left_out(client) -> None:
-    answer = post(
-        client, medications=[{"name": "ciprofloxacin", "times": ["08:00"], "ends": "2026-11-20"}]
-    ).json
+    answer = post(client, medications=[{"name": "ciprofloxacin", "times": ["08:00"], "ends": "2026-11-20"}]).json
     assert answer["intervals"] == []
 
 
@@ -148,9 +146,7 @@ def test_waking_hours_and_meals_of_a_night_shift(client) -> None:
         ({"medications": [{"name": "x", "times": []}] * 41}, "medications"),
     ],
 )
-def test_a_question_that_cannot_be_used_is_refused_with_its_place_and_without_its_value(
-    client, body, place
-) -> None:
+def test_a_question_that_cannot_be_used_is_refused_with_its_place_and_without_its_value(client, body, place) -> None:
     response = client.post("/plan", json=body)
     assert response.status_code == 400
     assert response.json["resourceType"] == "OperationOutcome"
@@ -186,18 +182,16 @@ def test_the_page_the_picture_and_the_png_answer_at_the_link(client) -> None:
         assert f"/plan/static/{sheet}" in page.text
         with client.get(f"/plan/static/{sheet}") as styles:
             assert styles.mimetype == "text/css"
-    picture = client.get(link + ".svg")
-    assert picture.mimetype == "image/svg+xml"
-    assert ElementTree.fromstring(picture.data).get("role") == "img"
+    drawing = client.get(link + ".svg")
+    assert drawing.mimetype == "image/svg+xml"
+    assert ElementTree.fromstring(drawing.data).get("role") == "img"
     png = client.get(link + ".png")
     assert png.mimetype == "image/png" and png.data.startswith(b"\x89PNG\r\n")
-    assert int.from_bytes(png.data[16:20], "big") == 1720  # twice the picture's width
+    assert int.from_bytes(png.data[16:20], "big") == 2 * picture.WIDE.width
 
 
 def test_the_token_holds_concepts_and_times_and_no_name_that_was_sent(client) -> None:
-    body = {
-        "medications": [*EXAMPLE["medications"], {"name": "for Jane Doe of Elm Street", "times": ["08:00"]}]
-    }
+    body = {"medications": [*EXAMPLE["medications"], {"name": "for Jane Doe of Elm Street", "times": ["08:00"]}]}
     link = client.post("/plan", json=body).json["link"]
     held = URLSafeTimedSerializer(
         "a secret of the tests", salt=token.SALT, signer_kwargs={"key_derivation": "hmac"}
@@ -257,9 +251,7 @@ def test_a_request_comes_back_from_its_token_as_it_went_in() -> None:
     )
     assumed = replace(
         drugs[1],
-        week=tuple(
-            tuple(replace(d, assumed=True, words="twice a day") for d in day) for day in drugs[1].week
-        ),
+        week=tuple(tuple(replace(d, assumed=True, words="twice a day") for d in day) for day in drugs[1].week),
     )
     night = usual_day().for_waking(16 * 60, 8 * 60, {"lunch": 1380})
     asked = ask(drugs[0], replace(assumed, any_day=True), doses=2, schedule=night, with_food=True, unknown=3)

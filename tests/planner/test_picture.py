@@ -101,9 +101,7 @@ def test_the_words_of_a_plan_name_times_windows_and_what_is_assumed() -> None:
 def test_a_forbidden_window_lies_where_its_hours_are_and_says_its_drug_and_reason() -> None:
     root = drawn(ask(LEVOTHYROXINE))
     lane = next(group for group in root.iter(f"{SVG}g") if group.get("class") == "drug")
-    (span,) = (
-        group for group in lane.iter(f"{SVG}g") if group.find(f"{SVG}rect[@class='window']") is not None
-    )
+    (span,) = (group for group in lane.iter(f"{SVG}g") if group.find(f"{SVG}rect[@class='window']") is not None)
     rect = span.find(f"{SVG}rect")
     assert rect is not None
     hour = (picture.WIDE.right - picture.WIDE.left) / 24
@@ -217,9 +215,7 @@ def test_the_page_has_no_barrier_and_no_sideways_scrolling(browser, address, nam
     assert visible.count() == 1
     assert visible.get_attribute("class") == f"timeline {'wide' if width == 1280 else 'narrow'}"
     # The smallest text of the picture, as it is shown: no less than 11 px.
-    scale = page.evaluate(
-        "(e) => e.getBoundingClientRect().width / e.viewBox.baseVal.width", visible.element_handle()
-    )
+    scale = page.evaluate("(e) => e.getBoundingClientRect().width / e.viewBox.baseVal.width", visible.element_handle())
     assert 13 * scale >= 11
     page.close()
 
@@ -230,10 +226,7 @@ def test_the_page_prints_on_one_sheet_on_white(browser, address, name) -> None:
     printed = page.pdf(format="A4")
     assert len(re.findall(rb"/Type /Page\b", printed)) == 1
     page.emulate_media(media="print")
-    assert (
-        page.evaluate("getComputedStyle(document.querySelector('.timeline .halo')).fill")
-        == "rgb(255, 255, 255)"
-    )
+    assert page.evaluate("getComputedStyle(document.querySelector('.timeline .halo')).fill") == "rgb(255, 255, 255)"
     page.close()
 
 

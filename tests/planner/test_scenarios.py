@@ -130,9 +130,7 @@ def test_fewer_doses_come_first_among_the_alternatives() -> None:
 def test_a_flexible_dose_is_moved_as_little_as_makes_room() -> None:
     # As above. Doxycycline half an hour earlier: (16:30, 22:30) leaves 22:30. Moxifloxacin an hour earlier:
     # (05:00, 17:00) leaves 17:00 exactly, the edge of doxycycline's evening window.
-    result = plan(
-        takes("moxifloxacin", "14:00", movable=True), takes("doxycycline", "08:00", "20:00", movable=True)
-    )
+    result = plan(takes("moxifloxacin", "14:00", movable=True), takes("doxycycline", "08:00", "20:00", movable=True))
     first, second, last = result.alternatives
     assert [(clock(m.from_minute), clock(m.to_minute)) for m in first.moves] == [
         ("08:00", "07:30"),
@@ -200,9 +198,7 @@ def test_a_weekly_dose_on_monday_morning_forbids_the_evening_of_sunday() -> None
     # leaves only 22:00 to 22:30: 14:15 with 8 h before and 7 h 45 min after: (06:15, 22:00).
     monday = Interval("weekly", "weekly", 4 * 60, 8 * 60)
     always = Interval("always", "always", 465, 480)
-    result = plan(
-        takes("weekly", "05:00", days=("mon",), interval=monday), takes("always", "14:15", interval=always)
-    )
+    result = plan(takes("weekly", "05:00", days=("mon",), interval=monday), takes("always", "14:15", interval=always))
     assert not result.possible
     assert result.blocked_by == ("weekly", "always")
     fewer = result.alternatives[0]
@@ -249,9 +245,7 @@ def test_own_meal_times_of_a_night_shift_are_kept() -> None:
 
 def test_a_written_instruction_is_planned_around_and_its_times_are_named_as_assumed() -> None:
     written = Dosage(**read_sig("Take 1 tablet by mouth twice daily"))
-    drug = drug_times(
-        "ciprofloxacin", "Ciprofloxacin", (written,), interval("ciprofloxacin"), usual_day(), TODAY
-    )
+    drug = drug_times("ciprofloxacin", "Ciprofloxacin", (written,), interval("ciprofloxacin"), usual_day(), TODAY)
     result = plan(drug)
     assert at(result.times) == ["12:30"]  # free: 10:00 to 14:00, 22:00 to 22:30
     assert [(a.label, clock(a.minute), a.words) for a in result.assumed] == [

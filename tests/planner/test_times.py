@@ -182,9 +182,7 @@ def test_several_instructions_are_all_kept_free_whatever_their_sequence() -> Non
 
 
 def test_a_step_whose_dates_are_over_does_not_count() -> None:
-    reading = read(
-        Dosage(sequence=1, times=(time(7),), end=date(2026, 11, 20)), Dosage(sequence=2, times=(time(19),))
-    )
+    reading = read(Dosage(sequence=1, times=(time(7),), end=date(2026, 11, 20)), Dosage(sequence=2, times=(time(19),)))
     assert every_day(reading) == ["19:00"]
     assert reading.ends is None
 

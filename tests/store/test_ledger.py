@@ -16,11 +16,13 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 import requests
 
+from cds_service.hooks.feedback import MAX_BYTES
 from tests.store.helpers import rows
 from tests.store.ledger_app import SERVICE
 
@@ -155,19 +157,24 @@ def test_every_acknowledged_item_is_there_exactly_once(tmp_path: Path) -> None:
 def test_a_body_without_a_length_is_bounded_too(tmp_path: Path) -> None:
     """A60, through a real server: the test client always knows the length."""
 
-    def endless() -> Iterator[bytes]:
-        yield b'{"feedback": ['
-        for _ in range(40):
-            yield b" " * 65_536
-        yield b"]}"
+    def post(*chunks: bytes) -> int:
+        connection = HTTPConnection("127.0.0.1", server.socket.getsockname()[1], timeout=20)
+        try:
+            connection.putrequest("POST", f"/cds-services/{SERVICE}/feedback")
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Transfer-Encoding", "chunked")
+            connection.endheaders()
+            sent = [f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks]
+            connection.send(b"".join(sent) + b"0\r\n\r\n")
+            return connection.getresponse().status
+        finally:
+            connection.close()
 
+    item = b'{"card": "x", "outcome": "overridden", "outcomeTimestamp": "2026-11-21T21:05:22Z"}'
+    whole = b'{"feedback": [' + item + b"]}"
     with serving(tmp_path / "data") as server:
-        headers = {"Content-Type": "application/json"}
-        assert requests.post(server.url, endless(), headers=headers, timeout=20).status_code == 413
-        answer = requests.post(server.url, iter([b'{"feedback"', b": []}"]), headers=headers, timeout=20)
-        assert answer.status_code == 400
-        whole = [
-            b'{"feedback": [{"card": "x", "outcome": "overridden", ',
-            b'"outcomeTimestamp": "2026-11-21T21:05:22Z"}]}',
-        ]
-        assert requests.post(server.url, iter(whole), headers=headers, timeout=20).status_code == 200
+        assert post(b'{"feedback"', b": []}") == 400
+        assert post(whole, b" " * (MAX_BYTES - len(whole))) == 200
+        # Not one byte more than is read: what is left unread would reset the connection before the answer is seen.
+        assert post(whole, b" " * (MAX_BYTES + 1 - len(whole))) == 413
+    assert len(rows(tmp_path / "data", "SELECT * FROM feedback")) == 1

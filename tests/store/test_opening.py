@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from cds_service.store import Store, StoreError, schema
-from cds_service.store.engine import FILE_NAME, journal_mode
+from cds_service.store.engine import FILE_NAME, START_LOCK, journal_mode
 from cds_service.store.keys import HashKey
 from cds_service.store.tables import VERSION_TABLE, metadata
 from tests.store.conftest import Opener
@@ -258,6 +258,20 @@ def test_services_that_start_at_once_on_one_postgresql_take_turns(postgres: Call
     with engine.connect() as connection:
         assert connection.execute(text(f"SELECT count(*) FROM {VERSION_TABLE}")).scalar() == 1
     engine.dispose()
+
+
+def test_a_start_on_postgresql_waits_for_the_one_before_it(
+    postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres()
+    monkeypatch.setattr(schema, "START_WAIT", 0.2)
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as other:
+        other.execute(text(f"SELECT pg_advisory_xact_lock({START_LOCK})"))
+        with pytest.raises(StoreError, match="locked by another process"):
+            Store.open(url, hash_key="k" * 32)
+    engine.dispose()
+    Store.open(url, hash_key="k" * 32).close()
 
 
 def test_a_start_does_not_wait_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

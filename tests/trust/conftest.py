@@ -12,6 +12,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from cds_service.sandbox.mock_ehr import MockEhr, Signer
+from cds_service.sandbox.patients import load
+from tests.conftest import NOW
 from tests.trust.support import BASE, ISSUER, SERVICE, client_entry, clients_file
 
 
@@ -49,7 +51,8 @@ def call(http: FlaskClient, signer: Signer) -> Callable[..., TestResponse]:
 
 @pytest.fixture(scope="session")
 def one_ehr() -> Iterator[MockEhr]:
-    with MockEhr() as ehr:
+    resources = [resource for sample in load().values() for resource in sample.resources(NOW)]
+    with MockEhr(resources=lambda: resources) as ehr:
         yield ehr
 
 

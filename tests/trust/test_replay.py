@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.store import Store
-from tests.store.conftest import database, postgres  # noqa: F401 - fixtures
+from tests.store.conftest import database, postgres, shared_postgres  # noqa: F401 - fixtures
 from tests.store.helpers import locked, rows
 from tests.trust.support import BASE, DISCOVERY, FEEDBACK, client_entry, clients_file, running
 
@@ -41,8 +41,10 @@ def test_a16_of_fifty_at_once_one_is_taken(production: Flask, signer: Signer) ->
         return answer.status_code
 
     with ThreadPoolExecutor(50) as threads:
-        assert Counter(threads.map(get, range(50))) in ({200: 1, 401: 49}, {200: 1, 401: 40, 503: 9}) or True
-    # With sixteen threads to a worker some of the fifty may be told to come back (503); one and only one is let in.
+        answers = Counter(threads.map(get, range(50)))
+    # More than one worker takes on at the same time, so some may be told to come back; one and only one is let in.
+    assert answers[200] == 1
+    assert answers.keys() <= {200, 401, 503}
 
 
 def test_a16_two_workers_share_one_memory_and_it_outlives_a_restart(folder: Path, signer: Signer) -> None:
@@ -122,7 +124,7 @@ def test_a16_processes_that_share_a_file_never_both_take_a_token(folder: Path) -
         "now = datetime.now(UTC)\n"
         "with Store.open(data_dir=Path(sys.argv[1])) as store:\n"
         "    sys.stdin.readline()\n"
-        "    print(sum(store.use_token('one', str(n), now + timedelta(minutes=5), now) for n in range(100)))\n"
+        "    print(sum(store.use_token('one', str(n), now + timedelta(minutes=5), now) for n in range(25)))\n"
     )
     both = [
         subprocess.Popen([sys.executable, "-c", program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -133,7 +135,7 @@ def test_a16_processes_that_share_a_file_never_both_take_a_token(folder: Path) -
         process.stdin.write(b"go\n")
         process.stdin.flush()
     taken = [int(process.communicate(timeout=60)[0]) for process in both]
-    assert sum(taken) == 100, taken
+    assert sum(taken) == 25, taken
 
 
 @pytest.mark.parametrize("count", [1])

@@ -1,0 +1,199 @@
+"""Every patient file through the service over HTTP: what was said, and what the data lacked.
+
+`python tests/report_patients.py [FOLDER]` writes the tables to stdout. FOLDER holds FHIR Bundles of one patient each
+(.json or .json.gz, at any depth); without it, and without the folder `shared/patients` beside the project, the bundled
+sample patients are used. Run on patient-view, and on order-select with a draft of magnesium oxide 400 mg.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+from flask.testing import FlaskClient
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # a script's own folder comes first, and tests/fhir would hide the package fhir
+
+from cds_service import create_app  # noqa: E402
+from cds_service.fhir import Need  # noqa: E402
+from cds_service.hooks.local import hook_request  # noqa: E402
+from cds_service.sandbox import patients  # noqa: E402
+from cds_service.settings import Settings  # noqa: E402
+
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+PATIENTS = ROOT.parent / "shared" / "patients"
+HOOKS = ("patient-view", "order-select")
+EXTENSION = "org.magnesium-cds"
+Bundle = dict[str, Any]
+
+
+def patient_files(folder: Path = PATIENTS) -> list[Path]:
+    """Every patient file, or none."""
+    return sorted(path for path in folder.rglob("*") if path.name.endswith((".json", ".json.gz")))
+
+
+def bundles(folder: Path = PATIENTS) -> Iterator[tuple[str, Bundle]]:
+    """Name and Bundle of every patient: those of the folder, else the bundled samples."""
+    files = patient_files(folder)
+    for path in files:
+        raw = path.read_bytes()
+        yield path.name.split(".json")[0], orjson.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+    if not files:
+        for name, sample in patients.load().items():
+            yield name, sample.bundle(NOW)
+
+
+def magnesium_oxide(patient: str) -> Bundle:
+    """A draft of magnesium oxide 400 mg, one capsule a day."""
+    text = "Magnesium Oxide 400 MG Oral Capsule"
+    coding = {"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "252430", "display": text}
+    repeat = {"frequency": 1, "period": 1, "periodUnit": "d"}
+    quantity = {"value": 1, "unit": "capsule", "system": "http://unitsofmeasure.org", "code": "{capsule}"}
+    return {
+        "resourceType": "MedicationRequest",
+        "id": "draft-magnesium-oxide",
+        "status": "draft",
+        "intent": "order",
+        "medicationCodeableConcept": {"coding": [coding], "text": text},
+        "subject": {"reference": f"Patient/{patient}"},
+        "dosageInstruction": [{"timing": {"repeat": repeat}, "doseAndRate": [{"doseQuantity": quantity}]}],
+    }
+
+
+def with_draft(bundle: Bundle) -> Bundle:
+    """The Bundle with the draft in it."""
+    resources = [entry["resource"] for entry in bundle["entry"]]
+    patient = next(resource["id"] for resource in resources if resource["resourceType"] == "Patient")
+    return bundle | {"entry": [*bundle["entry"], {"resource": magnesium_oxide(patient)}]}
+
+
+def needs(client: FlaskClient, hook: str) -> list[Need]:
+    """What the service of a hook asks for, as discovery says it."""
+    found = next(item for item in client.get("/cds-services").json["services"] if item["hook"] == hook)
+    return [Need(key, template.split("?")[0].split("/")[0], template) for key, template in found["prefetch"].items()]
+
+
+@dataclass
+class Result:
+    """One answer."""
+
+    patient: str
+    hook: str
+    status: int
+    answer: dict[str, Any]
+
+    @property
+    def own(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.answer.get("extension", {}).get(EXTENSION, {})
+        return found
+
+    @property
+    def pages(self) -> list[str]:
+        """Pages on the cards, merged ones included."""
+        made = [card["extension"][EXTENSION] for card in self.answer.get("cards", [])]
+        return [page for one in made for page in (one["page"], *(item["page"] for item in one.get("alsoFired", [])))]
+
+    def reasons(self) -> Iterator[str]:
+        """Every reason of every page that was not evaluated."""
+        for item in self.own.get("outcomes", []):
+            if item["outcome"] == "not_evaluated":
+                yield from item.get("reason", "").split("; ")
+
+
+@dataclass
+class Report:
+    """All answers, counted."""
+
+    results: list[Result] = field(default_factory=list)
+
+    def of(self, hook: str) -> list[Result]:
+        return [result for result in self.results if result.hook == hook]
+
+    def lines(self) -> Iterator[str]:
+        """The tables, as Markdown."""
+        for hook in HOOKS:
+            mine = self.of(hook)
+            drafted = " with a draft of magnesium oxide 400 mg" if hook == "order-select" else ""
+            yield f"## {hook}{drafted}: {len(mine)} patients\n"
+            statuses = Counter(result.status for result in mine)
+            cards = Counter(len(result.answer.get("cards", [])) for result in mine)
+            yield f"Answers by status: {_listed(statuses)}. Patients by number of cards: {_listed(cards)}.\n"
+            yield from _table("page on a card", Counter(page for r in mine for page in r.pages), "patients")
+            outcomes = Counter(item["outcome"] for r in mine for item in r.own.get("outcomes", []))
+            yield from _table("outcome", outcomes, "pages x patients")
+            lacking = Counter(_general(reason) for r in mine for reason in set(r.reasons()))
+            yield from _table("not evaluated because", lacking, "patients")
+            states = Counter(f"{key}: {state}" for r in mine for key, state in r.own.get("inputs", {}).items())
+            yield from _table("input", states, "patients")
+            repairs: Counter[str] = Counter()
+            for result in mine:
+                repairs.update(result.own.get("repairs", {}))
+            yield from _table("repair", repairs, "times")
+            yield "| patient | cards | not evaluated | first summary |"
+            yield "|---|---|---|---|"
+            for result in mine:
+                shown = result.answer.get("cards", [])
+                first = shown[0]["summary"].replace("|", "/") if shown else "-"
+                open_pages = sum(item["outcome"] == "not_evaluated" for item in result.own.get("outcomes", []))
+                yield f"| {result.patient} | {len(shown)} | {open_pages} | {first} |"
+            yield ""
+
+
+def _general(reason: str) -> str:
+    """A reason without the date and the age that it names."""
+    words = reason.split(" result is of ")
+    return f"{words[0]} result is too old" if len(words) == 2 else reason
+
+
+def _listed(counted: Counter[int]) -> str:
+    return ", ".join(f"{key}: {counted[key]}" for key in sorted(counted)) or "none"
+
+
+def _table(head: str, counted: Counter[str], what: str) -> Iterator[str]:
+    yield f"| {head} | {what} |"
+    yield "|---|---|"
+    for name, count in sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])):
+        yield f"| {name} | {count} |"
+    yield ""
+
+
+def run(client: FlaskClient, folder: Path = PATIENTS) -> Report:
+    """Every patient on every hook."""
+    report = Report()
+    asked = {hook: needs(client, hook) for hook in HOOKS}
+    for name, bundle in bundles(folder):
+        for hook in HOOKS:
+            body = hook_request(with_draft(bundle) if hook == "order-select" else bundle, hook, asked[hook])
+            response = client.post(
+                f"/cds-services/magnesium-{hook}", data=orjson.dumps(body), content_type="application/json"
+            )
+            report.results.append(Result(name, hook, response.status_code, orjson.loads(response.data)))
+    return report
+
+
+def main() -> None:
+    """Tables to stdout."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    logging.disable(logging.WARNING)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS
+    with tempfile.TemporaryDirectory() as data:
+        app = create_app(Settings(data_dir=Path(data)), now=lambda: NOW)
+        report = run(app.test_client(), folder)
+        app.extensions["advisor"].store.close()
+    print("\n".join(report.lines()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""No card proposes to give or to change magnesium while another one says that magnesium may do harm.
+
+Every page that is about a magnesium product is met with every page that contraindicates magnesium, in one patient made
+from a firing scenario of each. Run with `-rP` to read how many pairs were met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import orjson
+import pytest
+from flask.testing import FlaskClient
+
+from cds_service.content.library import load_library
+from cds_service.content.pages import DailyMagnesiumTest, MagnesiumProductsTest, MedicationTest, Page, ReasonTest
+from cds_service.hooks.app import Content
+from tests.conftest import NOW
+from tests.scenario import Builder, LabLine, Scenario
+from tests.test_scenarios import EXTENSION, FILES
+
+PAGES = {name: loaded.page for name, loaded in load_library().pages.items() if loaded.page.status == "active"}
+ORDER, CHART = "order", "chart"
+HOOKS = {ORDER: ("order-select", "order-sign"), CHART: ("patient-view",)}
+# What one patient has once: a result of the second page replaces one of the first.
+SAME = {"creatinine": "egfr"}
+
+NO_SUCH_KIDNEY = "no kidney has both functions, or one that is known and unknown"
+BANDS = (
+    "magnesium_with_kidney_failure",
+    "magnesium_with_low_kidney_function",
+    "magnesium_with_reduced_kidney_function",
+    "magnesium_with_unknown_kidney_function",
+)
+# Pairs that no patient can have, with the reason.
+IMPOSSIBLE = {
+    frozenset(pair): NO_SUCH_KIDNEY for pair in product(BANDS, ("magnesium_with_kidney_failure",)) if len(set(pair)) == 2
+} | {
+    frozenset(pair): NO_SUCH_KIDNEY
+    for pair in product(BANDS, ("magnesium_with_low_kidney_function",))
+    if len(set(pair)) == 2
+}
+
+
+def touches_magnesium(page: Page) -> bool:
+    """Whether the page is about a magnesium product, or offers to change its order."""
+    if page.separate or page.avoid:
+        return True
+    for test in (*page.when.all, *page.when.any) if page.when else ():
+        if isinstance(test, DailyMagnesiumTest | MagnesiumProductsTest | ReasonTest):
+            return True
+        if isinstance(test, MedicationTest) and any(drug.startswith("magnesium") for drug in test.medication):
+            return True
+    return False
+
+
+def kinds(page: Page) -> set[str]:
+    return {CHART if service.endswith("patient-view") else ORDER for service in page.services}
+
+
+FORBIDDING = sorted(name for name, page in PAGES.items() if page.card.contraindicates_magnesium)
+TOUCHING = sorted(name for name, page in PAGES.items() if touches_magnesium(page))
+PAIRS = {
+    (forbidding, kind): [name for name in TOUCHING if name != forbidding and kind in kinds(PAGES[name])]
+    for forbidding in FORBIDDING
+    for kind in sorted(kinds(PAGES[forbidding]))
+}
+
+
+def firing(page: str, kind: str) -> list[Scenario]:
+    """Scenarios in which the page fires with all its inputs there and no site values, the first ones first."""
+    return [
+        case
+        for case in FILES[page].scenarios
+        if case.expect.outcome == "fired"
+        and case.hook in HOOKS[kind]
+        and not (case.site or case.without or case.failed or case.selected)
+    ]
+
+
+def merged(first: Scenario, second: Scenario, person: Scenario) -> Scenario:
+    """One patient with the records of both; where both have the same test, the second's result stands."""
+
+    def lab(line: LabLine) -> str | None:
+        return SAME.get(line.lab or "", line.lab) or line.loinc
+
+    measured = {lab(line) for line in second.labs}
+    return second.model_copy(
+        update={
+            "sex": person.sex,
+            "age": person.age,
+            "pregnant": person.pregnant,
+            "conditions": [*first.conditions, *(c for c in second.conditions if c not in first.conditions)],
+            "drugs": [*first.drugs, *(d for d in second.drugs if d not in first.drugs)],
+            "drafts": [*first.drafts, *(d for d in second.drafts if d not in first.drafts)],
+            "labs": [*(line for line in first.labs if lab(line) not in measured), *second.labs],
+            "intake": second.intake or first.intake,
+            "raw": [*first.raw, *second.raw],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def call(app: Any, content: Content) -> Any:
+    """Posts a scenario's call and gives the answer."""
+    client: FlaskClient = app.test_client()
+    services = {item["hook"]: item for item in client.get("/cds-services").json["services"]}
+    builder = Builder(content, NOW)
+
+    def post(case: Scenario) -> dict[str, Any]:
+        service = services[case.hook]
+        body = orjson.dumps(builder.request(case, service["prefetch"]))
+        answer = client.post(f"/cds-services/{service['id']}", data=body, content_type="application/json")
+        assert answer.status_code == 200, answer.json
+        return answer.json
+
+    return post
+
+
+def fired(answer: dict[str, Any]) -> set[str]:
+    return {item["page"] for item in answer["extension"][EXTENSION]["outcomes"] if item["outcome"] == "fired"}
+
+
+def both(call: Any, touching: str, forbidding: str, kind: str) -> dict[str, Any] | None:
+    """The answer for a patient in whom both pages fire, or None where none of the combinations tried gives one."""
+    for second, first in product(firing(forbidding, kind)[:4], firing(touching, kind)[:4]):
+        for person in (first, second):
+            answer: dict[str, Any] = call(merged(first, second, person))
+            if {touching, forbidding} <= fired(answer):
+                return answer
+    return None
+
+
+def actions(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for card in answer["cards"]:
+        for suggestion in card.get("suggestions", []):
+            yield from suggestion["actions"]
+    yield from answer.get("systemActions", [])
+
+
+@pytest.mark.parametrize(("forbidding", "kind"), PAIRS, ids=lambda value: str(value))
+def test_no_card_gives_or_changes_magnesium_where_it_may_do_harm(call: Any, forbidding: str, kind: str) -> None:
+    met, impossible = [], []
+    for touching in PAIRS[forbidding, kind]:
+        if frozenset((touching, forbidding)) in IMPOSSIBLE:
+            impossible.append(touching)
+            continue
+        answer = both(call, touching, forbidding, kind)
+        assert answer is not None, f"no patient was found in whom {touching} and {forbidding} both fire"
+        for action in actions(answer):
+            assert action["type"] == "create", (touching, forbidding, action)
+            assert action["resource"]["resourceType"] == "ServiceRequest", (touching, forbidding, action)
+        met.append(touching)
+    print(f"{forbidding} ({kind}): {len(met)} pairs met, {len(impossible)} impossible: {', '.join(impossible) or 'none'}")
+    assert met
+
+
+def test_without_the_contraindication_the_same_pages_do_offer_a_change(call: Any) -> None:
+    """The counterpart: silence above is not for want of suggestions."""
+    offering = [name for name in TOUCHING if "keep_apart" in PAGES[name].card.suggest]
+    silent = [
+        name
+        for name in offering
+        if not any(action["type"] == "update" for case in firing(name, ORDER)[:3] for action in actions(call(case)))
+    ]
+    assert offering
+    assert silent == []
+
+
+@pytest.mark.parametrize("forbidding", [name for name in FORBIDDING if CHART in kinds(PAGES[name])])
+def test_no_option_speaks_of_replacement_as_such_where_it_may_do_harm(call: Any, forbidding: str) -> None:
+    for case in firing(forbidding, CHART)[:4]:
+        for card in call(case)["cards"]:
+            assert "whether replacement is needed" not in card["detail"], case.name

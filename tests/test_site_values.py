@@ -1,0 +1,342 @@
+"""A site's own values: in force within five seconds, refused with their range, shown on the card that they change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import requests
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_service.hooks.app import Content
+from tests.conformance.calls import Body, Running, answered, outcome, own, run_cli, sample_call, serving, until
+
+LIMIT = """\
+site: Test hospital
+pages:
+  shared:
+    thresholds:
+      lower_limit:
+        value: {value}
+        reason: Our laboratory's own interval
+"""
+
+
+def write(file: Path, text: str) -> Path:
+    file.write_text(text, "utf-8")
+    return file
+
+
+def site_of(**members: Any) -> str:
+    return str(yaml.safe_dump({"site": "Test hospital", **members}, sort_keys=False))
+
+
+@pytest.fixture
+def with_site(make_app: Callable[..., Flask], tmp_path: Path) -> Callable[..., FlaskClient]:
+    def make(**members: Any) -> FlaskClient:
+        return make_app(site=write(tmp_path / "site.yaml", site_of(**members))).test_client()
+
+    return make
+
+
+def without_range(body: Body, value: float) -> Body:
+    """The call with a newest magnesium of `value` mmol/L, for which the laboratory gives no range."""
+    first = body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]
+    first["valueQuantity"]["value"] = value
+    del first["referenceRange"]
+    return body
+
+
+# A service that runs.
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("site") / "site.yaml", LIMIT.format(value="0.70"))
+
+
+@pytest.fixture(scope="module")
+def service(file: Path) -> Iterator[Running]:
+    with serving(file.parent, "--site", file) as running:
+        yield running
+
+
+def cards(service: Running, value: float = 0.65) -> list[Body]:
+    """The cards for a magnesium of `value` mmol/L, without a laboratory range, drawn today."""
+    from datetime import UTC, datetime
+
+    from cds_service.sandbox import patients
+    from cds_service.sandbox.search import prefetch
+
+    sample = patients.load()["low-magnesium"]
+    filled = prefetch(
+        sample.resources(datetime.now(UTC)), service.services["patient-view"]["prefetch"], {"patientId": sample.id}
+    )
+    body = without_range({"prefetch": filled}, value)
+    answer = service.call("low-magnesium", prefetch=body["prefetch"])
+    assert answer.status_code == 200
+    found: list[Body] = answer.json()["cards"]
+    return found
+
+
+def summaries(service: Running) -> str:
+    return " | ".join(card["summary"] for card in cards(service))
+
+
+def ready(service: Running) -> Body:
+    found: Body = requests.get(f"{service.base}/readyz", timeout=10).json()
+    return found
+
+
+def test_a_limit_of_0_60_changes_the_card_of_a_running_service_within_five_seconds(
+    service: Running, file: Path
+) -> None:
+    write(file, LIMIT.format(value="0.70"))
+    until(lambda: "Low magnesium 0.65 mmol/L" in summaries(service), 5)
+    write(file, LIMIT.format(value="0.60"))
+    seconds = until(lambda: "Low magnesium" not in summaries(service), 5)
+    assert seconds < 5
+    write(file, LIMIT.format(value="0.80"))
+    until(lambda: "limit 0.80 mmol/L" in summaries(service), 5)
+    detail = cards(service)[0]["detail"]
+    assert "0.80 mmol/L is this site's own setting (default 0.70 mmol/L)" in detail
+
+
+def test_a_broken_file_leaves_the_last_good_values_in_force_and_says_so(service: Running, file: Path) -> None:
+    write(file, LIMIT.format(value="0.80"))
+    until(lambda: "limit 0.80 mmol/L" in summaries(service), 5)
+    good = ready(service)
+    assert good["status"] == "ready"
+    for broken, words in (
+        (LIMIT.format(value="0.20"), "0.60 to 0.85"),
+        ("site: [", "not YAML"),
+        ("", "site.yaml"),
+    ):
+        write(file, broken)
+        until(lambda words=words: words in str(ready(service)["site"]["faults"]), 5)  # type: ignore[misc]
+        state = ready(service)
+        assert state["status"] == "degraded"
+        assert state["site"]["digest"] == good["site"]["digest"]
+        assert "limit 0.80 mmol/L" in summaries(service)
+    assert "the last good ones stay in force" in service.log()
+    assert "site.yaml:7" in service.log()
+
+
+def test_a_file_that_is_gone_leaves_the_last_good_values_in_force(service: Running, file: Path) -> None:
+    write(file, LIMIT.format(value="0.80"))
+    until(lambda: ready(service)["status"] == "ready" and "limit 0.80" in summaries(service), 5)
+    file.unlink()
+    until(lambda: ready(service)["status"] == "degraded", 5)
+    assert "limit 0.80 mmol/L" in summaries(service)
+    write(file, LIMIT.format(value="0.75"))
+    until(lambda: "limit 0.75 mmol/L" in summaries(service), 5)
+    assert ready(service)["status"] == "ready"
+
+
+def test_a_service_does_not_start_on_a_site_file_that_cannot_be_used(tmp_path: Path) -> None:
+    wrong = write(tmp_path / "site.yaml", LIMIT.format(value="0.20"))
+    done = run_cli("serve", "--port", "0", "--data-dir", tmp_path / "data", "--site", wrong)
+    assert done.returncode == 78
+    assert "site.yaml:7" in done.stderr and "0.60 to 0.85" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# What a card says.
+
+
+def test_the_card_of_a_site_limit_names_it_and_its_default(with_site: Callable[..., FlaskClient]) -> None:
+    pages = {"shared": {"thresholds": {"lower_limit": {"value": 0.8, "reason": "Own interval"}}}}
+    client = with_site(pages=pages)
+    card = answered(client, without_range(sample_call(client, "low-magnesium"), 0.75))["cards"][0]
+    assert "limit 0.80 mmol/L" in card["summary"]
+    assert "this site's own setting (default 0.70 mmol/L)" in card["detail"]
+    page = client.get("/evidence/low_serum_magnesium").text
+    assert "site value" in page
+
+
+def test_the_laboratorys_range_still_comes_before_a_site_limit(with_site: Callable[..., FlaskClient]) -> None:
+    client = with_site(pages={"shared": {"thresholds": {"lower_limit": {"value": 0.85, "reason": "Own interval"}}}})
+    body = sample_call(client, "low-magnesium")
+    body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]["valueQuantity"]["value"] = 0.72
+    assert outcome(answered(client, body), "low_serum_magnesium")["outcome"] == "quiet"
+
+
+def test_a_silent_page_is_evaluated_and_not_shown(with_site: Callable[..., FlaskClient]) -> None:
+    client = with_site(pages={"levothyroxine_timing": {"show": "silent", "reason": "Pharmacy does this"}})
+    answer = answered(client, sample_call(client, "levothyroxine", "order-select"))
+    assert outcome(answer, "levothyroxine_timing")["outcome"] == "fired"
+    assert not [card for card in answer["cards"] if "levothyroxine" in card["summary"]]
+    assert "levothyroxine" not in " ".join(card["detail"] for card in answer["cards"]).lower()
+
+
+def test_a_hidden_page_is_not_tried(with_site: Callable[..., FlaskClient]) -> None:
+    client = with_site(pages={"levothyroxine_timing": {"show": "hidden", "reason": "Pharmacy does this"}})
+    answer = answered(client, sample_call(client, "levothyroxine", "order-select"))
+    assert "levothyroxine_timing" not in [item["page"] for item in own(answer)["outcomes"]]
+    assert not [card for card in answer["cards"] if "levothyroxine" in card["summary"]]
+
+
+def test_a_silent_page_that_lacks_data_makes_no_card(with_site: Callable[..., FlaskClient], content: Content) -> None:
+    names = [name for name, loaded in content.library.pages.items() if loaded.page.status == "active"]
+    client = with_site(pages={name: {"show": "silent", "reason": "Trial period"} for name in names})
+    body = sample_call(client, "low-magnesium", prefetch={})
+    answer = answered(client, body)
+    assert answer["cards"] == []
+    assert {item["outcome"] for item in own(answer)["outcomes"]} >= {"not_evaluated"}
+
+
+def test_results_are_shown_in_the_sites_unit_with_the_laboratorys_own_beside_it(
+    with_site: Callable[..., FlaskClient],
+) -> None:
+    client = with_site(units={"serum_magnesium": {"unit": "mg/dL", "reason": "Our reports use it"}})
+    card = answered(client, sample_call(client, "low-magnesium"))["cards"][0]
+    assert "1.41 mg/dL" in card["summary"]
+    assert "1.41 mg/dL (0.58 mmol/L)" in card["summary"] + card["detail"]
+    read = next(item for item in own(card)["inputs"] if item["fact"] == "serum_magnesium")
+    assert (read["value"], read["unit"]) == (0.58, "mmol/L")
+
+
+# The commands.
+
+
+def test_a_good_file_is_validated_with_exit_0(tmp_path: Path) -> None:
+    done = run_cli("site", "validate", write(tmp_path / "site.yaml", LIMIT.format(value="0.60")))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "can be used" in done.stdout
+
+
+FAULTY = """\
+site: Test hospital
+pages:
+  shared:
+    thresholds:
+      lower_limit:
+        value: 0.20
+        reason: Too low
+  low_serum_magnesum:
+    show: hidden
+    reason: A slip of the pen
+  levothyroxine_timing:
+    show: hidden
+  low_serum_magnesium:
+    thresholds:
+      lower_limit:
+        value: 0.70
+        reason: At the wrong place
+units:
+  serum_magnesium: {unit: mg/L, reason: Not a choice}
+inputs:
+  medication_statement: {available: false, reason: Another slip}
+"""
+TOLD = (
+    ("site.yaml:6", "0.60 to 0.85 mmol/L"),
+    ("site.yaml:8", "low_serum_magnesium"),
+    ("site.yaml:12", "needs a reason"),
+    ("site.yaml:15", "put it under shared"),
+    ("site.yaml:19", "mg/dL"),
+    ("site.yaml:21", "medication_statements"),
+)
+
+
+def test_every_fault_is_named_at_once_with_line_range_and_nearest_name(tmp_path: Path) -> None:
+    done = run_cli("site", "validate", write(tmp_path / "site.yaml", FAULTY))
+    assert done.returncode == 78
+    assert done.stdout == ""
+    for place, words in TOLD:
+        assert [line for line in done.stderr.splitlines() if place in line and words in line], (place, words)
+    assert done.stderr.splitlines()[-1] == "6 faults"
+
+
+def test_faults_as_json_have_file_line_key_and_message(tmp_path: Path) -> None:
+    done = run_cli("site", "validate", "--json", write(tmp_path / "site.yaml", FAULTY))
+    assert done.returncode == 78
+    faults = json.loads(done.stdout)["faults"]
+    assert [fault["line"] for fault in faults] == [6, 8, 12, 15, 19, 21]
+    for fault in faults:
+        assert set(fault) == {"file", "line", "key", "message"}
+        assert fault["file"].endswith("site.yaml")
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_a_file_that_is_no_text_is_refused_without_a_traceback(tmp_path: Path, as_json: tuple[str, ...]) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_bytes(b"site: \xff\xfe")
+    done = run_cli("site", "validate", *as_json, file)
+    assert done.returncode == 78
+    assert "Traceback" not in done.stderr
+    assert "UTF-8" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("site: a\nsite: b\n", "stands twice"),
+        ("site: &x a\npages: *x\n", "site.yaml"),
+        ("- a\n", "site.yaml"),
+        ("site: a\nthresholds: {}\n", "thresholds"),
+        ("site: a\npages: {shared: {thresholds: {lower_limit: {value: low, reason: x}}}}\n", "value"),
+        ("site: a\npages: {shared: {thresholds: {adult_age: {value: 16, reason: x}}}}\n", "may not set"),
+        ("site: a\npages: {shared: {thresholds: {lower_limit: {value: 0.60}}}}\n", "reason"),
+        ("site: a\ninputs: {patient: {available: false, reason: x}}\n", "patient"),
+    ],
+)
+def test_what_is_not_a_site_file_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    done = run_cli("site", "validate", write(tmp_path / "site.yaml", text))
+    assert done.returncode == 78
+    assert words in done.stderr and "site.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_show_names_default_value_and_range_of_every_threshold(tmp_path: Path) -> None:
+    plain = run_cli("site", "show")
+    assert plain.returncode == 0
+    assert "shared.lower_limit = 0.70 mmol/L; may be 0.60 to 0.85." in plain.stdout
+    assert "shared.adult_age = 18 a; fixed." in plain.stdout
+    own_file = write(tmp_path / "site.yaml", LIMIT.format(value="0.60"))
+    assert "shared.lower_limit = 0.60 mmol/L (site; default 0.70)" in run_cli("site", "show", own_file).stdout
+    rows = json.loads(run_cli("site", "show", own_file, "--json").stdout)
+    row = next(row for row in rows if (row["page"], row["threshold"]) == ("shared", "lower_limit"))
+    assert (row["default"], row["value"], row["site"], row["allowed"]) == ("0.70", "0.60", True, ["0.60", "0.85"])
+
+
+def test_diff_says_what_changes_with_exit_1_and_nothing_with_exit_0(tmp_path: Path) -> None:
+    old = write(tmp_path / "old.yaml", LIMIT.format(value="0.70"))
+    new = write(tmp_path / "new.yaml", LIMIT.format(value="0.60"))
+    done = run_cli("site", "diff", old, new)
+    assert done.returncode == 1
+    assert "-shared.lower_limit = 0.70 mmol/L" in done.stdout
+    assert "+shared.lower_limit = 0.60 mmol/L" in done.stdout
+    changes = json.loads(run_cli("site", "diff", old, new, "--json").stdout)
+    assert changes == [{"key": "shared.lower_limit", "old": "0.70 mmol/L", "new": "0.60 mmol/L"}]
+    same = run_cli("site", "diff", old, old)
+    assert (same.returncode, same.stdout.strip()) == (0, "no difference")
+
+
+def test_diff_of_a_file_that_cannot_be_used_is_78_and_not_taken_for_a_difference(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.yaml", LIMIT.format(value="0.70"))
+    bad = write(tmp_path / "bad.yaml", LIMIT.format(value="0.20"))
+    done = run_cli("site", "diff", good, bad)
+    assert done.returncode == 78
+    assert "bad.yaml:6" in done.stderr
+
+
+def test_the_schema_takes_what_validate_takes(tmp_path: Path) -> None:
+    done = run_cli("site", "schema")
+    assert done.returncode == 0
+    schema = json.loads(done.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(yaml.safe_load(LIMIT.format(value="0.60")))
+    for wrong in ("site: a\nthresholds: {}\n", "site: a\npages: {x: {show: never}}\n", "pages: {}\n"):
+        assert not validator.is_valid(yaml.safe_load(wrong)), wrong
+
+
+def test_the_example_that_ships_can_be_used() -> None:
+    example = Path(__file__).resolve().parents[1] / "docker" / "site.example.yaml"
+    assert run_cli("site", "validate", example).returncode == 0
