@@ -13,7 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service.content.library import load_library
+from cds_service.content.site import read_site
 from cds_service.hooks.app import Content
+from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW
 from tests.scenario import KINDS, Builder, Scenario, ScenarioFile, read_file
 
@@ -23,7 +25,7 @@ EXTENSION = "org.magnesium-cds"
 
 def files() -> dict[str, ScenarioFile]:
     """Every scenario file by page id."""
-    return {path.stem: read_file(yaml.safe_load(path.read_text("utf-8"))) for path in sorted(FOLDER.glob("*.yaml"))}
+    return {path.stem: read_file(yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)) for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 FILES = files()
@@ -40,12 +42,21 @@ def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str,
     return response.json
 
 
+@pytest.fixture(scope="session")
+def site_app(make_app: Callable[..., Flask]) -> Flask:
+    """A service of its own for site values, so that they never touch the default one."""
+    return make_app()
+
+
 @pytest.fixture
-def site_client(make_app: Callable[..., Flask], tmp_path: Path) -> Callable[[dict[str, Any]], FlaskClient]:
+def site_client(site_app: Flask) -> Callable[[dict[str, Any]], FlaskClient]:
+    """The service under a site document, read as the service reads its file."""
+
     def make(site: dict[str, Any]) -> FlaskClient:
-        file = tmp_path / "site.yaml"
-        file.write_text(yaml.safe_dump({"site": "Test hospital", **site}), "utf-8")
-        return make_app(site=file).test_client()
+        current = site_app.extensions["advisor"].current
+        text = yaml.safe_dump({"site": "Test hospital", **site})
+        current.take(read_site(text, "site.yaml", current.library, frozenset(all_needs(current.library))))
+        return site_app.test_client()
 
     return make
 

@@ -49,6 +49,10 @@ class CurrentRulebook:
         self._look()
         return self._site
 
+    def take(self, site: SiteValues) -> None:
+        """Put checked site values in force from the next call on."""
+        self._site = site
+
     def _stat(self) -> tuple[int, int, int] | None:
         if self._file is None:
             return None
@@ -70,7 +74,7 @@ class CurrentRulebook:
                 return
             self._stamp = stamp
             try:
-                self._site = self._read()
+                self.take(self._read())
             except ContentError as error:
                 self.faults = tuple(error.faults)
                 log.error("site values not taken over; the last good ones stay in force: %s", error)

@@ -13,8 +13,8 @@ from cds_service.planner import Dose, DrugTimes, Interval, Plan, PlanRequest, pl
 from tests.planner import brute_force
 from tests.planner.regimens import TODAY, usual_day
 
-# As many as take 20 seconds of CPU; MAGNESIUM_CDS_REGIMENS multiplies them for a longer search.
-TIMES = int(os.environ.get("MAGNESIUM_CDS_REGIMENS", "1"))
+# As many as take 20 seconds of CPU; PLANNER_REGIMENS multiplies them for a longer search.
+TIMES = int(os.environ.get("PLANNER_REGIMENS", "1"))
 BY_THE_MINUTE, BY_THE_QUARTER = 300 * TIMES, 2300 * TIMES
 DAY = 1440
 seen: Counter[str] = Counter()
