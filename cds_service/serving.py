@@ -43,7 +43,7 @@ class Server(BaseApplication):
                 self.cfg.set(name, value)
 
     def load(self) -> Flask:  # type: ignore[override]
-        configure()
+        configure(self.settings.log_level)
         return create_app(self.settings)
 
 

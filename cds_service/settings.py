@@ -28,6 +28,9 @@ class Settings(BaseModel):
     )
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="INFO writes a line for each request")
+    ] = "INFO"
     workers: Annotated[int, Field(ge=1, le=64, description="worker processes")] = 2
     threads: Annotated[
         int,

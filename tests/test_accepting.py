@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from fhir.resources.R4B.medicationrequest import MedicationRequest
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -58,7 +59,9 @@ def test_the_updated_order_keeps_everything_and_silences_the_card(fresh: FlaskCl
     before = body["context"]["draftOrders"]["entry"][0]["resource"]
     after = taken(timing(ask(fresh, body))[0])
     assert after["medicationCodeableConcept"]["coding"] == before["medicationCodeableConcept"]["coding"]
-    assert after["dosageInstruction"][0]["timing"] == before["dosageInstruction"][0]["timing"]
+    assert after["dosageInstruction"][0]["doseAndRate"] == before["dosageInstruction"][0]["doseAndRate"]
+    (time,) = after["dosageInstruction"][0]["timing"]["repeat"]["timeOfDay"]
+    assert time[:5] in after["dosageInstruction"][0]["patientInstruction"]
     assert "4 h" in after["dosageInstruction"][0]["patientInstruction"]
     body["context"]["draftOrders"]["entry"][0]["resource"] = after
     assert timing(ask(fresh, body)) == []
@@ -74,14 +77,44 @@ def test_a_client_that_keeps_only_the_drugs_text_and_code_is_silent_too(fresh: F
     assert timing(ask(fresh, body)) == []
 
 
-def test_two_drugs_are_kept_apart_one_after_the_other(fresh: FlaskClient, content: Content) -> None:
-    body = order(content, fresh, ["levothyroxine", "ciprofloxacin"], ["magnesium_oxide"])
-    for left in (1, 0):
-        after = taken(timing(ask(fresh, body))[0])
-        body["context"]["draftOrders"]["entry"][0]["resource"]["medicationCodeableConcept"] = after[
-            "medicationCodeableConcept"
-        ]
-        assert len(timing(ask(fresh, body))) == left
+def test_two_drugs_are_one_card_with_one_plan_and_one_suggestion(fresh: FlaskClient, content: Content) -> None:
+    thyroid = {"drug": "levothyroxine", "at": ["07:00"]}
+    antibiotic = {"drug": "ciprofloxacin", "at": ["08:00", "20:00"], "times": 2}
+    body = order(content, fresh, [thyroid, antibiotic], ["magnesium_oxide"])
+    (card,) = timing(ask(fresh, body))
+    # 07:00 + 4 h = 11:00; 08:00 + 2 h = 10:00; 20:00 - 6 h = 14:00: free from 11:00 to 14:00.
+    assert card["summary"].startswith("Magnesium at 12:30 fits: "), card["summary"]
+    assert "| 12:30 | **magnesium** |" in card["detail"]
+    after = taken(card)
+    assert after["dosageInstruction"][0]["timing"]["repeat"]["timeOfDay"] == ["12:30:00"]
+    codes = {item["coding"][0]["code"] for item in after["dosageInstruction"][0]["additionalInstruction"]}
+    assert codes == {"levothyroxine", "ciprofloxacin"}
+    MedicationRequest.model_validate(after)
+    body["context"]["draftOrders"]["entry"][0]["resource"] = after
+    assert timing(ask(fresh, body)) == []
+
+
+def test_the_plan_is_a_picture_one_click_away_and_its_address_holds_no_patient(
+    fresh: FlaskClient, content: Content
+) -> None:
+    body = order(content, fresh, [{"drug": "levothyroxine", "at": ["07:00"]}], ["magnesium_oxide"])
+    (card,) = timing(ask(fresh, body))
+    address = next(link["url"] for link in card["links"] if "/plan/" in link["url"])
+    assert "scenario-patient" not in address
+    path = address.split("localhost", 1)[1]
+    assert "levothyroxine" in fresh.get(path).text
+    assert fresh.get(path + ".svg").mimetype == "image/svg+xml"
+
+
+def test_a_day_without_room_says_which_drugs_leave_none(fresh: FlaskClient, content: Content) -> None:
+    drugs = [
+        {"drug": "ciprofloxacin", "at": ["06:00", "11:00", "16:00", "21:00"], "times": 4},
+        {"drug": "levothyroxine", "at": ["07:00"]},
+    ]
+    (card,) = timing(ask(fresh, order(content, fresh, drugs, ["magnesium_oxide"])))
+    assert card["summary"].startswith("No time of day fits magnesium with ciprofloxacin")
+    assert "Leaving magnesium out for now" in card["detail"]
+    assert "timeOfDay" not in taken(card)["dosageInstruction"][0].get("timing", {}).get("repeat", {})
 
 
 def test_production_clients_find_nothing_of_ours_in_the_drugs_text(

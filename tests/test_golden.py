@@ -212,7 +212,9 @@ def test_golden_files_are_what_the_client_sent(client: FlaskClient) -> None:
         assert 0 < (FOLDER / f"{name}.json").stat().st_size < MAX_BYTES
         origin = SHARED / "requests" / f"{name}.json"
         if origin.exists():
-            assert recorded(name) == json.loads(origin.read_text("utf-8")), "a recorded request is a fact: never edit it"
+            assert recorded(name) == json.loads(origin.read_text("utf-8")), (
+                "a recorded request is a fact: never edit it"
+            )
 
 
 def test_every_expected_answer_belongs_to_a_recorded_request() -> None:

@@ -21,11 +21,16 @@ from tests.scenario import KINDS, Builder, Scenario, ScenarioFile, read_file
 
 FOLDER = Path(__file__).parent / "scenarios"
 EXTENSION = "org.magnesium-cds"
+# Everything that any service may ask for; a service reads its own keys.
+TEMPLATES = {key: need.template for key, need in all_needs(load_library()).items()}
 
 
 def files() -> dict[str, ScenarioFile]:
     """Every scenario file by page id."""
-    return {path.stem: read_file(yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)) for path in sorted(FOLDER.glob("*.yaml"))}
+    return {
+        path.stem: read_file(yaml.load(path.read_text("utf-8"), yaml.CSafeLoader))
+        for path in sorted(FOLDER.glob("*.yaml"))
+    }
 
 
 FILES = files()
@@ -34,10 +39,10 @@ CASES = [pytest.param(page, case, id=f"{page}: {case.name}") for page, file in F
 
 def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str, Any]:
     """The answer to a scenario's call."""
-    services = {item["hook"]: item for item in client.get("/cds-services").json["services"]}
-    service = services[scenario.hook]
-    body = Builder(content, NOW).request(scenario, service["prefetch"])
-    response = client.post(f"/cds-services/{service['id']}", data=orjson.dumps(body), content_type="application/json")
+    body = Builder(content, NOW).request(scenario, TEMPLATES)
+    response = client.post(
+        f"/cds-services/magnesium-{scenario.hook}", data=orjson.dumps(body), content_type="application/json"
+    )
     assert response.status_code == 200, response.json
     return response.json
 

@@ -59,8 +59,11 @@ def test_no_input_is_lost_on_the_way(report: Report) -> None:
 
 def test_an_entry_that_cannot_be_read_is_given_as_a_reason(app: Flask) -> None:
     client = app.test_client()
-    body = hook_request(patients.load()["levothyroxine"].bundle(report_patients.NOW), "patient-view", needs(client, "patient-view"))
-    body["prefetch"]["medications"]["entry"][0]["resource"]["medicationCodeableConcept"] = 5
+    bundle = patients.load()["levothyroxine"].bundle(report_patients.NOW)
+    body = hook_request(bundle, "patient-view", needs(client, "patient-view"))
+    entries = body["prefetch"]["medications"]["entry"]
+    broken = next(e["resource"] for e in entries if e["resource"]["resourceType"] == "MedicationRequest")
+    broken["medicationCodeableConcept"] = 5
     response = client.post("/cds-services/magnesium-patient-view", json=body)
     result = report_patients.Result("levothyroxine", "patient-view", response.status_code, response.json)
     assert result.status == 200

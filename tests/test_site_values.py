@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service.hooks.app import Content
+from cds_service.sandbox import patients
+from cds_service.sandbox.search import prefetch
 from tests.conformance.calls import Body, Running, answered, outcome, own, run_cli, sample_call, serving, until
 
 LIMIT = """\
@@ -49,7 +52,8 @@ def without_range(body: Body, value: float) -> Body:
     """The call with a newest magnesium of `value` mmol/L, for which the laboratory gives no range."""
     first = body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]
     first["valueQuantity"]["value"] = value
-    del first["referenceRange"]
+    first.pop("referenceRange", None)
+    first.pop("interpretation", None)
     return body
 
 
@@ -68,12 +72,7 @@ def service(file: Path) -> Iterator[Running]:
 
 
 def cards(service: Running, value: float = 0.65) -> list[Body]:
-    """The cards for a magnesium of `value` mmol/L, without a laboratory range, drawn today."""
-    from datetime import UTC, datetime
-
-    from cds_service.sandbox import patients
-    from cds_service.sandbox.search import prefetch
-
+    """The cards for a magnesium of `value` mmol/L, without the laboratory's range and flag."""
     sample = patients.load()["low-magnesium"]
     filled = prefetch(
         sample.resources(datetime.now(UTC)), service.services["patient-view"]["prefetch"], {"patientId": sample.id}
@@ -125,7 +124,7 @@ def test_a_broken_file_leaves_the_last_good_values_in_force_and_says_so(service:
         assert state["site"]["digest"] == good["site"]["digest"]
         assert "limit 0.80 mmol/L" in summaries(service)
     assert "the last good ones stay in force" in service.log()
-    assert "site.yaml:7" in service.log()
+    assert "site.yaml:6" in service.log()
 
 
 def test_a_file_that_is_gone_leaves_the_last_good_values_in_force(service: Running, file: Path) -> None:
@@ -143,7 +142,7 @@ def test_a_service_does_not_start_on_a_site_file_that_cannot_be_used(tmp_path: P
     wrong = write(tmp_path / "site.yaml", LIMIT.format(value="0.20"))
     done = run_cli("serve", "--port", "0", "--data-dir", tmp_path / "data", "--site", wrong)
     assert done.returncode == 78
-    assert "site.yaml:7" in done.stderr and "0.60 to 0.85" in done.stderr
+    assert "site.yaml:6" in done.stderr and "0.60 to 0.85" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -276,14 +275,14 @@ def test_a_file_that_is_no_text_is_refused_without_a_traceback(tmp_path: Path, a
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("site: a\nsite: b\n", "stands twice"),
-        ("site: &x a\npages: *x\n", "site.yaml"),
+        ("site: Test\nsite: Test\n", "stands twice"),
+        ("site: &x Test\npages: *x\n", "site.yaml"),
         ("- a\n", "site.yaml"),
-        ("site: a\nthresholds: {}\n", "thresholds"),
-        ("site: a\npages: {shared: {thresholds: {lower_limit: {value: low, reason: x}}}}\n", "value"),
-        ("site: a\npages: {shared: {thresholds: {adult_age: {value: 16, reason: x}}}}\n", "may not set"),
-        ("site: a\npages: {shared: {thresholds: {lower_limit: {value: 0.60}}}}\n", "reason"),
-        ("site: a\ninputs: {patient: {available: false, reason: x}}\n", "patient"),
+        ("site: Test\nthresholds: {}\n", "thresholds"),
+        ("site: Test\npages: {shared: {thresholds: {lower_limit: {value: low, reason: Own interval}}}}\n", "value"),
+        ("site: Test\npages: {shared: {thresholds: {adult_age: {value: 16, reason: Own interval}}}}\n", "may not set"),
+        ("site: Test\npages: {shared: {thresholds: {lower_limit: {value: 0.60}}}}\n", "reason"),
+        ("site: Test\ninputs: {patient: {available: false, reason: Own interval}}\n", "patient"),
     ],
 )
 def test_what_is_not_a_site_file_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -333,7 +332,7 @@ def test_the_schema_takes_what_validate_takes(tmp_path: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid(yaml.safe_load(LIMIT.format(value="0.60")))
-    for wrong in ("site: a\nthresholds: {}\n", "site: a\npages: {x: {show: never}}\n", "pages: {}\n"):
+    for wrong in ("site: Test\nthresholds: {}\n", "site: Test\npages: {x: {show: never}}\n", "pages: {}\n"):
         assert not validator.is_valid(yaml.safe_load(wrong)), wrong
 
 

@@ -79,7 +79,7 @@ def free_port(host: str, wanted: int | None) -> int:
 def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]]:
     """This program serving in a child process, ready when entered, ended when left."""
     command = [sys.executable, "-m", "cds_service", "serve", *arguments]
-    child = subprocess.Popen(command)  # noqa: S603
+    child = subprocess.Popen(command, env={**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING"})  # noqa: S603
     try:
         _wait_ready(child, base)
         yield child
@@ -187,12 +187,3 @@ def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) 
     arguments += ["--fhir-server", f"http://{host}:{fhir_port}/fhir"]
     with serving(arguments, base):
         run_stub(host, fhir_port, f"{base}/cds-services", echo=click.echo)
-
-
-def _quiet_pipe() -> None:
-    """`magnesium-cds ... | head` ends without a traceback."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-
-
-if hasattr(signal, "SIGPIPE") and os.name == "posix":
-    _quiet_pipe()

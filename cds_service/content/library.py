@@ -67,6 +67,7 @@ class Library:
     foods: Mapping[str, Food]
     salts: Mapping[str, Salt]
     screener: Screener
+    schedule: Mapping[str, Any]
     egfr: EgfrEquation
     shared_thresholds: Mapping[str, Threshold]
     digest: str
@@ -116,6 +117,7 @@ def load_library(root: Path | None = None) -> Library:
         foods=reader.table("tables/foods.yaml", Food),
         salts=reader.table("tables/salts.yaml", Salt),
         screener=reader.one("tables/intake_screener.yaml", Screener),
+        schedule=reader.one("tables/schedule.yaml", dict[str, Any], {}),
         egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
         shared_thresholds=reader.one(
             "tables/thresholds.yaml", SharedThresholds, SharedThresholds(thresholds={})

@@ -120,6 +120,22 @@ class TimingText(Strict):
     consider_same: list[Text] = []
 
 
+class PlanText(Strict):
+    """Wording of a plan on a card; `alternatives` by the planner's kinds, in its order of preference."""
+
+    fits: Text
+    fits_plain: Text
+    none: Text
+    option: Text
+    not_planned: Text
+    assumed_time: Text
+    head_time: Text
+    head_drug: Text
+    instruction: Text
+    link_label: Text
+    alternatives: dict[Literal["fewer_doses", "move_dose", "wait_until", "no_magnesium_now"], Text]
+
+
 class Wording(Strict):
     """`wording.yaml`: every sentence of a card that is not a page's own."""
 
@@ -127,6 +143,7 @@ class Wording(Strict):
     headings: dict[Literal["why", "consider", "evidence", "note", "not_checked"], Text]
     separate: dict[Literal["drug_specific", "general_rule"], TimingText]
     avoid: TimingText
+    plan: PlanText
     reasons: dict[Name, Text]
     inputs: dict[Name, Text]
     not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]

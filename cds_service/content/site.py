@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cds_service.content.library import Library
 
 SHARED = "shared"
+CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
 
 
 class SiteThreshold(Strict):
@@ -56,6 +58,13 @@ class SiteUpperLevel(Strict):
     reason: Text
 
 
+class SiteScheduleValue(Strict):
+    """A value of tables/schedule.yaml, written as there: "07:30", ["08:00", "20:00"] or 30."""
+
+    value: str | int | list[str]
+    reason: Text
+
+
 class SiteDocument(Strict):
     """The site file. `pages` by page id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab."""
 
@@ -64,6 +73,7 @@ class SiteDocument(Strict):
     units: dict[Name, SiteUnit] = {}
     inputs: dict[Name, SiteInput] = {}
     upper_level: SiteUpperLevel | None = None
+    schedule: dict[Name, SiteScheduleValue] = {}
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,11 @@ class SiteValues:
         """The unit to show a lab in, or None for its terminology page's own."""
         units = self.document.units if self.document else {}
         return units[lab].unit if lab in units else None
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The site's own times of the day, by their names in tables/schedule.yaml."""
+        return {name: item.value for name, item in self.document.schedule.items()} if self.document else {}
 
     @property
     def upper_level(self) -> Literal["us", "eu"]:
@@ -155,11 +170,32 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
         elif own_unit.unit not in labs[lab]:
             message = f"{own_unit.unit} is not one of {', '.join(labs[lab])}"
             faults.append(document.fault(("units", lab, "unit"), message))
+    for key, item in parsed.schedule.items():
+        for message in schedule_faults(key, item.value, library.schedule):
+            faults.append(document.fault(("schedule", key, "value"), message))
     for key in parsed.inputs:
         if key not in input_keys or key == "patient":
             message = f"no input that can be left out is named {key}{nearest(key, input_keys - {'patient'})}"
             faults.append(document.fault(("inputs", key), message))
     return faults
+
+
+def schedule_faults(key: str, value: str | int | list[str], table: Mapping[str, Any]) -> list[str]:
+    """What is wrong with one value of the schedule: its name, its kind, its range."""
+    known = table["thresholds"]
+    if key not in known:
+        return [f"the schedule has no {key}{nearest(key, known)}"]
+    unit, (low, high) = known[key]["unit"], known[key]["site_may_set"]
+    if unit in ("time of day", "times of day"):
+        listed = value if isinstance(value, list) else [value]
+        if (unit == "times of day") != isinstance(value, list) or not all(CLOCK.match(str(one)) for one in listed):
+            return ['a time is written as "07:30"' + (" in a list" if unit == "times of day" else "")]
+        outside = [str(one) for one in listed if not low <= str(one) <= high]
+    else:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return [f"is not a whole number of {unit}"]
+        outside = [] if low <= value <= high else [str(value)]
+    return [f"{', '.join(outside)} is outside the allowed range {low} to {high}"] if outside else []
 
 
 def site_schema() -> dict[str, Any]:

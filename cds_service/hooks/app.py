@@ -17,6 +17,7 @@ import orjson
 import requests
 import structlog
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import NotFound
 
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, load_library
@@ -26,6 +27,8 @@ from cds_service.hooks.claims import claims_blueprint
 from cds_service.hooks.errors import Problem, install_error_handlers
 from cds_service.hooks.evidence import evidence_blueprint, page_response
 from cds_service.hooks.feedback import feedback_blueprint
+from cds_service.hooks.plan import plan_blueprint
+from cds_service.hooks.planning import plan_content
 from cds_service.hooks.prefetch import all_needs
 from cds_service.hooks.request import HookRequest
 from cds_service.hooks.service import Advisor, base_url, service_blueprint
@@ -70,12 +73,23 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     store = Store.open(settings.database, data_dir=folder)
     keeper = Gatekeeper(settings, clients, store)
     session = guarded_session(servers_of(settings, clients))
-    advisor = Advisor(settings, current, content.vocabulary, store, version, now, _server_for(settings, session))
+    secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database
+    advisor = Advisor(
+        settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session)
+    )
     app.extensions["advisor"] = advisor
     app.config["BODY_SECONDS"] = settings.body_seconds
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
     app.register_blueprint(feedback_blueprint(store, library.services, client=lambda: _caller(keeper), now=now))
+    app.register_blueprint(
+        plan_blueprint(
+            lambda day: plan_content(current.on(day), content.vocabulary),
+            secret,
+            banner=library.wording.dev_notice if settings.dev else "",
+            now=now,
+        )
+    )
     app.register_blueprint(claims_blueprint(current, settings.dev, now))
     app.register_blueprint(artifacts_blueprint(current, now))
     app.register_blueprint(evidence_blueprint(current, settings.dev, now))
@@ -131,7 +145,10 @@ class _CallersServer(FhirServer):
             # A page link may be the base itself with a query: it goes on with a search that was allowed.
             if steps[0] and not may_read(self._scope, steps[0], way):
                 raise FetchFailed("not permitted")
-        return super().get(query)
+        body = super().get(query)
+        if body.strip() == b"null":  # in a prefetch it says that there is no data; a server's answer cannot be that
+            raise FetchFailed("unreadable")
+        return body
 
     def at_once(self, work: Sequence[Callable[[], T]]) -> list[T | FetchFailed]:
         """As FhirServer; where too many calls wait for this server already, nothing is read."""
@@ -176,6 +193,8 @@ def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
     @app.before_request
     def admit() -> Response | None:
         g.started = perf_counter()
+        if request.environ["PATH_INFO"].startswith("//"):
+            raise NotFound  # the framework would take it for the path with one slash
         if not request.path.startswith("/cds-services"):
             return None
         if request.method == "OPTIONS":

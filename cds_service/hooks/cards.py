@@ -11,8 +11,10 @@ from uuid import uuid4
 from cds_service.content.rulebook import Rule
 from cds_service.fhir import Chart
 from cds_service.hooks.display import Display, fill, json_value, sentence
+from cds_service.hooks.planning import DayPlan, plan_for, plan_gaps, plan_options, plan_summary, plan_table
 from cds_service.hooks.suggestions import suggestions_for
 from cds_service.patient import Condition, Intake, Lab, Medication
+from cds_service.planner import token
 from cds_service.rules.evaluate import Evaluation, Outcome
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Pair, Verdict
 
@@ -20,6 +22,7 @@ MAX_CARDS = 3
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
 EXTENSION = "org.magnesium-cds"
+TIMING = "timing"
 TOPIC_SYSTEM = "urn:magnesium-cds:topic"
 
 
@@ -44,13 +47,20 @@ class Candidate:
 
 @dataclass
 class _Group:
-    """The findings of one problem, the leading one first."""
+    """The findings of one problem, the leading one first; `day` is the plan of timing findings."""
 
     outcomes: list[Outcome] = field(default_factory=list)
+    day: DayPlan | None = None
 
     @property
     def lead(self) -> Outcome:
         return self.outcomes[0]
+
+
+def problem_of(outcome: Outcome) -> str:
+    """Findings of one problem make one card. Doses that meet are one problem, however many drugs there are."""
+    page = outcome.rule.loaded.page
+    return TIMING if page.when is None else page.card.problem
 
 
 def urgency(outcome: Outcome) -> tuple[int, int, str]:
@@ -67,17 +77,20 @@ def build_cards(
     *,
     dev: bool,
     phrase_in_text: bool,
+    plan_secret: str,
     silent: Callable[[Sequence[Candidate]], set[int]],
 ) -> list[Shown]:
     """All cards of a call, ordered and capped. Silent pages are left out, and then what `silent` names by index.
 
     Empty only if every page was evaluated: silence comes before the cap, and is never shown as an all-clear.
     """
-    writer = _Writer(evaluation, chart, display, base_url.rstrip("/"), dev, phrase_in_text)
+    writer = _Writer(evaluation, chart, display, base_url.rstrip("/"), dev, phrase_in_text, plan_secret)
     fired = sorted((o for o in evaluation.of("fired") if o.rule.visibility == "shown"), key=urgency)
     groups: dict[str, _Group] = {}
     for outcome in fired:
-        groups.setdefault(outcome.rule.loaded.page.card.problem, _Group()).outcomes.append(outcome)
+        groups.setdefault(problem_of(outcome), _Group()).outcomes.append(outcome)
+    if TIMING in groups:
+        groups[TIMING].day = plan_for(groups[TIMING].outcomes, evaluation, display.rulebook)
     candidates = [
         Candidate(group.lead.page, finding_text(group.outcomes), group.lead.rule.loaded.page.card.indicator)
         for group in groups.values()
@@ -99,16 +112,19 @@ class _Writer:
     base_url: str
     dev: bool
     phrase_in_text: bool
+    plan_secret: str
 
     def card(self, group: _Group, rest: Sequence[_Group]) -> Shown:
         lead = group.lead
         page = lead.rule.loaded.page
         no_magnesium = any(o.rule.loaded.page.card.contraindicates_magnesium for o in self.evaluation.of("fired"))
-        suggestions = suggestions_for(group.outcomes, self.chart, self.display, no_magnesium, self.phrase_in_text)
+        suggestions = suggestions_for(
+            group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
+        )
         reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.page.card.override_reasons)
         card: dict[str, Any] = {
             "uuid": str(uuid4()),
-            "summary": self._summary(lead),
+            "summary": self._summary(group),
             "indicator": page.card.indicator,
             "detail": self._detail(group, rest),
             "source": self._source(lead.rule, page.card.topic),
@@ -126,6 +142,10 @@ class _Writer:
             {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.page), "type": "absolute"}
             for o in group.outcomes
         ]
+        if group.day is not None and self.plan_secret:
+            address = f"{self.base_url}/plan/{token.sign(group.day.request, self.plan_secret)}"
+            label = self.display.library.wording.plan.link_label
+            card["links"].append({"label": label, "url": address, "type": "absolute"})
         card["extension"] = {EXTENSION: self._extension(group)}
         ids = tuple(item["uuid"] for item in suggestions)
         return Shown(card, tuple(o.page for o in group.outcomes), ids, finding_text(group.outcomes))
@@ -166,25 +186,34 @@ class _Writer:
         """One line for a finding that another one leads."""
         page = outcome.rule.loaded.page
         assert outcome.verdict is not None
+        if page.when is None:
+            return self._texts(outcome)[0]
         return sentence(fill(page.card.short or page.title, self.display.placeholders(outcome.rule, outcome.verdict)))
 
-    def _summary(self, outcome: Outcome) -> str:
-        library = self.display.library
+    def _summary(self, group: _Group) -> str:
+        library, outcome = self.display.library, group.lead
         certainty = library.evidence.certainty[outcome.rule.loaded.page.evidence.certainty].label
         suffix = fill(library.wording.evidence_suffix, {"certainty": certainty})
-        text = self._texts(outcome)[0]
+        planned = group.day is not None and len(group.outcomes) > 1 and outcome.rule.loaded.page.avoid is None
+        text = plan_summary(group.day, self.display) if planned and group.day else self._texts(outcome)[0]
         room = MAX_SUMMARY - len(suffix)
         return (text if len(text) <= room else text[: room - 1].rstrip() + "…") + suffix
 
     def _detail(self, group: _Group, rest: Sequence[_Group]) -> str:
         library = self.display.library
         heads = library.wording.headings
-        _, why, options = self._texts(group.lead)
+        summary, why, options = self._texts(group.lead)
         for outcome in group.outcomes[1:]:
             options += [option for option in self._texts(outcome)[2] if option not in options]
         others = [self._short(outcome) for outcome in group.outcomes[1:]]
+        if group.day is not None:
+            # The plan is the option that matters; where it leads the summary, the first finding is a line too.
+            options = [*plan_options(group.day, self.display), *options]
+            others = [summary, *others] if others else others
         blocks = [f"**{heads['why']}:** {why.strip()}"]
         blocks += ["\n".join(f"- {line}" for line in others)] if others else []
+        if group.day is not None and group.day.plan.possible and others:
+            blocks.append(plan_table(group.day, self.display))
         # The heading says "consider" once for all of them.
         plain = [sentence(option.removeprefix(library.wording.option_prefix)) for option in options[:MAX_OPTIONS]]
         blocks.append(f"**{heads['consider']}:**\n" + "\n".join(f"- {option}" for option in plain))
@@ -239,7 +268,8 @@ class _Writer:
 
     def _not_checked(self, group: _Group) -> list[str]:
         """What these findings could not know, then why other pages were not evaluated; three at most."""
-        own = [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
+        own = plan_gaps(group.day, self.display) if group.day else []
+        own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         return list(dict.fromkeys([*own, *self.open_reasons()]))[:3]
 
     def open_reasons(self) -> list[str]:

@@ -63,15 +63,10 @@ def read_moment(value: object) -> datetime:
         raise ValueError("is not a moment that exists") from None
 
 
-def _clean(value: object) -> object:
-    """Text without NUL characters, which say nothing and which PostgreSQL cannot hold."""
-    return value.replace("\0", "") if isinstance(value, str) else value
-
-
 _Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
-_Code = Annotated[str, BeforeValidator(_clean), StringConstraints(min_length=1, max_length=200)]
-_System = Annotated[str, BeforeValidator(_clean), StringConstraints(min_length=1, max_length=400)]
-_Comment = Annotated[str, BeforeValidator(_clean), StringConstraints(strip_whitespace=True)]
+_Code = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_System = Annotated[str, StringConstraints(min_length=1, max_length=400)]
+_Comment = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 class AcceptedSuggestion(BaseModel):

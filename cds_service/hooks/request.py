@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 from flask import Request, current_app
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from werkzeug.exceptions import ClientDisconnected
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.strictness import distinct_members, not_too_deep
@@ -20,11 +20,23 @@ from cds_service.trust.connections import watch
 # A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
 # dot is asked for.
 _ID = r"[A-Za-z0-9\-.]{0,63}[A-Za-z0-9\-][A-Za-z0-9\-.]{0,63}"
+
+
+def _short_id(reference: str) -> str:
+    if len(reference.rpartition("/")[2]) > 64:
+        raise ValueError("an id has at most 64 characters")
+    return reference
+
+
 FhirId = Annotated[str, StringConstraints(pattern=rf"^{_ID}$", max_length=64)]
 UserReference = Annotated[
-    str, StringConstraints(pattern=rf"^(Practitioner|PractitionerRole|Patient|RelatedPerson)/{_ID}$", max_length=90)
+    str,
+    StringConstraints(pattern=rf"^(Practitioner|PractitionerRole|Patient|RelatedPerson)/{_ID}$", max_length=90),
+    AfterValidator(_short_id),
 ]
-Reference = Annotated[str, StringConstraints(pattern=rf"^[A-Z][A-Za-z]{{1,63}}/{_ID}$", max_length=130)]
+Reference = Annotated[
+    str, StringConstraints(pattern=rf"^[A-Z][A-Za-z]{{1,63}}/{_ID}$", max_length=130), AfterValidator(_short_id)
+]
 ORDER_HOOKS = ("order-select", "order-sign")
 
 
@@ -94,7 +106,12 @@ def _received(request: Request) -> bytes:
         return request.get_data(cache=False)
     end = watch.start(connection, seconds, SHUT_RD)
     try:
-        return request.get_data(cache=False)
+        body = request.get_data(cache=False)
+        most = request.max_content_length
+        # Of a body in chunks that is too large, the framework gives the beginning.
+        if request.content_length is None and most is not None and len(body) >= most:
+            raise RequestEntityTooLarge
+        return body
     except ClientDisconnected:
         if end():
             text = f"The body did not arrive within {seconds:g} s."

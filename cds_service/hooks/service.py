@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,12 +50,18 @@ class Advisor:
     store: Store
     version: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    plan_secret: str = ""
     server_for: Callable[[HookRequest], FhirServer | None] = lambda _: None
+    _needs: dict[str, tuple[Rulebook, Mapping[str, Need]]] = field(default_factory=dict)
 
     def needs(self, service: str, rulebook: Rulebook) -> Mapping[str, Need]:
         """The inputs of a service under the rulebook in force."""
-        pages = [rule.loaded.page for rule in rulebook.of_service(service)]
-        return needs_of(pages, rulebook.library, rulebook.not_available, self.settings.today_windows)
+        book, found = self._needs.get(service, (None, None))
+        if found is None or book is not rulebook:
+            pages = [rule.loaded.page for rule in rulebook.of_service(service)]
+            found = needs_of(pages, rulebook.library, rulebook.not_available, self.settings.today_windows)
+            self._needs[service] = rulebook, found
+        return found
 
     def read(self, call: HookRequest, needs: Mapping[str, Need], rulebook: Rulebook, now: datetime) -> Chart:
         """The chart of the call. Raises Problem 400 and 412."""
@@ -190,6 +196,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
             base_url(settings),
             dev=settings.dev,
             phrase_in_text=settings.phrase_in_text,
+            plan_secret=advisor.plan_secret,
             silent=lambda candidates: advisor.silent(candidates, caller, patient, now),
         )
         advisor.record(shown, service_id, hook, caller, patient, rulebook)

@@ -8,17 +8,23 @@ from uuid import uuid4
 
 from cds_service.content.shared import KeepApart, LabOrder
 from cds_service.fhir import Chart
-from cds_service.hooks.display import Display, fill
+from cds_service.hooks.display import Display, fill, joined
+from cds_service.hooks.planning import DayPlan, plan_times, with_times
 from cds_service.patient import Medication, Source
+from cds_service.rules.context import MAGNESIUM
 from cds_service.rules.evaluate import Outcome
-from cds_service.rules.verdict import Pair
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"
 LOINC = "http://loinc.org"
 
 
 def suggestions_for(
-    outcomes: Sequence[Outcome], chart: Chart, display: Display, no_magnesium: bool, phrase_in_text: bool
+    outcomes: Sequence[Outcome],
+    chart: Chart,
+    display: Display,
+    day: DayPlan | None,
+    no_magnesium: bool,
+    phrase_in_text: bool,
 ) -> list[dict[str, Any]]:
     """The suggestions of one card, each once. With `no_magnesium` none that presumes giving magnesium is made."""
     library = display.library
@@ -29,8 +35,10 @@ def suggestions_for(
             if isinstance(suggestion, LabOrder):
                 if not _already_drafted(suggestion, chart, display):
                     made.setdefault(f"lab:{suggestion.lab}", _lab_order(suggestion, chart, display))
-            elif not no_magnesium and (action := _keep_apart(suggestion, outcome, chart, display, phrase_in_text)):
-                made.setdefault(name, action)
+            elif not no_magnesium and name not in made:
+                drafted = [item for item in outcomes if name in item.rule.loaded.page.card.suggest]
+                if action := _keep_apart(suggestion, drafted, chart, display, day, phrase_in_text):
+                    made[name] = action
     return list(made.values())
 
 
@@ -55,23 +63,52 @@ def _already_drafted(suggestion: LabOrder, chart: Chart, display: Display) -> bo
 
 
 def _keep_apart(
-    suggestion: KeepApart, outcome: Outcome, chart: Chart, display: Display, phrase_in_text: bool
+    suggestion: KeepApart,
+    outcomes: Sequence[Outcome],
+    chart: Chart,
+    display: Display,
+    day: DayPlan | None,
+    phrase_in_text: bool,
 ) -> dict[str, Any] | None:
-    assert outcome.verdict is not None
-    pairs: tuple[Pair, ...] = outcome.verdict.bindings.get("pairs", ())
-    draft = next((pair.draft for pair in pairs if pair.draft), None)
-    if draft is None:
+    """One update of one draft that speaks of every drug it meets, with the plan's times where there are any."""
+    pairs = [
+        (pair, outcome)
+        for outcome in outcomes
+        if outcome.verdict
+        for pair in outcome.verdict.bindings.get("pairs", ())
+        if pair.draft
+    ]
+    if not pairs:
         return None
-    pair = next(pair for pair in pairs if pair.draft is draft)
-    drug = outcome.verdict.bindings["drug"]
-    values = display.placeholders(outcome.rule, outcome.verdict)
-    same = values.get("hours_before") == values.get("hours_after")
-    text = fill(suggestion.instruction_same if same else suggestion.instruction, values)
-    other = drug if draft is pair.magnesium else "magnesium"
-    resource = with_instruction(chart.resource(draft.source), text, other)
-    phrase = fill(display.library.wording.keep_apart_phrase, {"drug": display.drug(other)}) if phrase_in_text else ""
-    _name_the_drug(resource, draft, display, phrase)
-    return _suggestion(suggestion.label, "update", fill(suggestion.description, values), resource)
+    draft: Medication = pairs[0][0].draft
+    resource = chart.resource(draft.source)
+    if day is not None and day.writable and draft.source == day.product.source:
+        resource = with_times(resource, day.plan)
+        times = fill(display.library.wording.plan.instruction, {"times": plan_times(day)})
+        resource["dosageInstruction"] = [_with_patient_text(item, times) for item in resource["dosageInstruction"]]
+    names: list[str] = []
+    for pair, outcome in pairs:
+        if pair.draft is not draft:
+            continue
+        assert outcome.verdict is not None
+        drug: str = outcome.verdict.bindings["drug"]
+        other = drug if draft is pair.magnesium else MAGNESIUM
+        if other in names:
+            continue
+        names.append(other)
+        values = display.placeholders(outcome.rule, outcome.verdict)
+        same = values.get("hours_before") == values.get("hours_after")
+        text = fill(suggestion.instruction_same if same else suggestion.instruction, values)
+        resource = with_instruction(resource, text, other)
+    template = display.library.wording.keep_apart_phrase if phrase_in_text else ""
+    _name_the_drug(resource, draft, display, "".join(fill(template, {"drug": display.drug(name)}) for name in names))
+    description = fill(suggestion.description, {"drug": joined(display.drug(name) for name in names)})
+    return _suggestion(suggestion.label, "update", description, resource)
+
+
+def _with_patient_text(dosage: dict[str, Any], text: str) -> dict[str, Any]:
+    before = dosage.get("patientInstruction")
+    return dosage | {"patientInstruction": f"{before} {text}" if isinstance(before, str) and before else text}
 
 
 def with_instruction(resource: dict[str, Any], text: str, other: str) -> dict[str, Any]:
@@ -87,9 +124,7 @@ def with_instruction(resource: dict[str, Any], text: str, other: str) -> dict[st
 def _instructed(dosage: dict[str, Any], coded: dict[str, Any], text: str) -> dict[str, Any]:
     present = dosage.get("additionalInstruction")
     kept = [item for item in present if isinstance(item, dict)] if isinstance(present, list) else []
-    before = dosage.get("patientInstruction")
-    joined = f"{before} {text}" if isinstance(before, str) and before else text
-    return dosage | {"additionalInstruction": [*kept, coded], "patientInstruction": joined}
+    return _with_patient_text(dosage | {"additionalInstruction": [*kept, coded]}, text)
 
 
 def _name_the_drug(resource: dict[str, Any], draft: Medication, display: Display, phrase: str) -> None:

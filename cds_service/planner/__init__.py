@@ -29,6 +29,7 @@ from cds_service.planner.solve import solve
 from cds_service.planner.times import Reading, drug_times, read_dosages
 
 __all__ = [
+    "DAYS",
     "Alternative",
     "Assumed",
     "Dose",

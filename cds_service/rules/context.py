@@ -32,6 +32,16 @@ class Context:
     rulebook: Rulebook
     drafts_expected: bool
 
+    @cached_property
+    def drugs(self) -> frozenset[str]:
+        """Every drug concept of any medication."""
+        return frozenset[str]().union(*(medication.drugs for medication in self.facts.medications))
+
+    @cached_property
+    def concepts(self) -> frozenset[str]:
+        """Every condition concept on the list."""
+        return frozenset[str]().union(*(condition.concepts for condition in self.facts.conditions))
+
     def input_gap(self, key: str) -> Reason | None:
         """Why an input cannot prove that something is absent, or None where it can."""
         availability = self.facts.inputs.get(key)
@@ -45,8 +55,18 @@ class Context:
             return Reason("input_unreadable", key)
         return Reason(f"input_{availability.state}", key, problem=availability.reason)
 
-    def medication_gaps(self, status: str) -> list[Reason]:
+    @cached_property
+    def _medication_gaps(self) -> dict[str, tuple[Reason, ...]]:
+        return {}
+
+    def medication_gaps(self, status: str) -> tuple[Reason, ...]:
         """Why it cannot be said that a drug is not there."""
+        found = self._medication_gaps.get(status)
+        if found is None:
+            found = self._medication_gaps[status] = self._find_medication_gaps(status)
+        return found
+
+    def _find_medication_gaps(self, status: str) -> tuple[Reason, ...]:
         keys = () if status == "draft" else MEDICATION_KEYS
         if self.drafts_expected and status != "active":
             keys = (*keys, DRAFT_ORDERS)
@@ -58,10 +78,12 @@ class Context:
                 gaps.append(Reason("medication_conflict", str(medication.source.type)))
             elif not medication.drugs and not medication.name and medication.status == "active":
                 gaps.append(Reason("medication_not_identified"))
-        return list(dict.fromkeys(gaps))
+        return tuple(dict.fromkeys(gaps))
 
     def medications(self, drugs: frozenset[str], status: str, route: str) -> list[Medication]:
         """Recognised medications of any of `drugs`, by status and route."""
+        if drugs.isdisjoint(self.drugs):
+            return []
         return [
             medication
             for medication in self.facts.medications
@@ -94,7 +116,7 @@ class Context:
         if reported and reported[0].value is not None and not reported[0].problem:
             found.append(Kidney(reported[0].value, reported[0], computed=False))
         if created and created[0].value is not None and not created[0].problem and not created[0].comparator:
-            value = self.egfr(created[0].value)
+            value = None if _not_newer(created[0], found) else self.egfr(created[0].value)
             if value is not None:
                 found.append(Kidney(value, created[0], computed=True))
         dated = [kidney for kidney in found if kidney.lab.time is not None]
@@ -167,6 +189,11 @@ class Context:
             if row.age_from <= age and (row.age_to is None or age < row.age_to):
                 return row.value
         return None
+
+
+def _not_newer(created: Lab, reported: list[Kidney]) -> bool:
+    """Whether a reported eGFR stands for that day or a later one, so that ours would not be taken."""
+    return any(k.lab.time and created.time and k.lab.time.date() >= created.time.date() for k in reported)
 
 
 def _row_for(person: Person, rows: list[Allowance]) -> Allowance | None:

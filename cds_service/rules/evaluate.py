@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from cds_service.content.pages import IntakeTest, MedicationTest, Page
-from cds_service.content.rulebook import Limit, Rule, Rulebook
+from cds_service.content.rulebook import Rule, Rulebook
 from cds_service.patient import Medication, PatientFacts
 from cds_service.rules.context import Context
+from cds_service.rules.prepared import Prepared, prepared
 from cds_service.rules.timing import try_timing
 from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
 from cds_service.rules.words import try_test, usable
@@ -51,14 +51,17 @@ def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str) -> Evaluatio
     """Try every page of `service`. Pure: same facts and rulebook, same outcomes."""
     hook = rulebook.library.services[service].hook
     context = Context(facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"))
-    return Evaluation(tuple(_try(rule, context) for rule in rulebook.of_service(service)), context)
+    return Evaluation(tuple(_try(ready, context) for ready in prepared(rulebook, service)), context)
 
 
-def _try(rule: Rule, context: Context) -> Outcome:
-    page = rule.loaded.page
-    guard = _guard(rule, context, rule.limits)
+def _try(ready: Prepared, context: Context) -> Outcome:
+    rule = ready.rule
+    guard = _guard(ready, context)
     if guard is not None:
         return guard
+    if ready.cannot_fire(context):
+        return Outcome(rule, "quiet")
+    page = rule.loaded.page
     if page.when is None:
         verdict = try_timing(page, context, rule.limits)
     else:
@@ -99,27 +102,29 @@ def _concerns_a_draft(page: Page, verdict: Verdict) -> bool:
     return any(isinstance(item, Medication) and item.status == "draft" for item in found)
 
 
-def _guard(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Outcome | None:
+def _guard(ready: Prepared, context: Context) -> Outcome | None:
     """`applies_to`: outside it the page is not applicable; where age is unknown it is not evaluated."""
-    scope, person = rule.loaded.page.applies_to, context.facts.person
-    for word, name in (("at_least", scope.age_at_least), ("below", scope.age_below)):
-        if name is None:
-            continue
-        if person.age_years is None:
+    rule, person = ready.rule, context.facts.person
+    at_least, below = ready.age_at_least, ready.age_below
+    if at_least is not None or below is not None:
+        years = person.age_years
+        if years is None:
             gap = context.input_gap("patient")
             return Outcome(rule, "not_evaluated", (gap or Reason("age_unknown"),))
-        inside = person.age_years >= limits[name].value if word == "at_least" else person.age_years < limits[name].value
-        if not inside:
+        if (at_least is not None and years < at_least) or (below is not None and years >= below):
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
-    if scope.recent_result:
-        found = usable(scope.recent_result.lab, context, limits[scope.recent_result.within])
+    if ready.recent_result:
+        found = usable(ready.recent_result.lab, context, rule.limits[ready.recent_result.within])
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
             return Outcome(rule, "not_applicable", (found,))
-    if scope.not_pregnant and person.pregnant:
+    if ready.not_pregnant and person.pregnant:
         return Outcome(rule, "not_applicable", (Reason("pregnant"),))
-    for item in context.medications(frozenset(scope.unless_medication), "any", "any"):
-        return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & set(scope.unless_medication))),))
+    if not ready.unless_medication.isdisjoint(context.drugs):
+        for item in context.medications(ready.unless_medication, "any", "any"):
+            return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & ready.unless_medication)),))
+    if ready.unless_condition.isdisjoint(context.concepts):
+        return None
     for problem in context.facts.conditions:
-        if hit := problem.concepts & set(scope.unless_condition):
+        if hit := problem.concepts & ready.unless_condition:
             return Outcome(rule, "not_applicable", (Reason("other_condition", min(hit)),))
     return None

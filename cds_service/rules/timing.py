@@ -26,7 +26,7 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
         raise TypeError("a timing page has a separate or an avoid block")
     drugs = context.medications(frozenset({block.drug}), "any", "oral")
     products = [
-        item for item in context.oral_magnesium if block.drug not in item.drugs and _salt_fits(item, block.magnesium)
+        item for item in context.oral_magnesium if block.drug not in item.drugs and salt_fits(item, block.magnesium)
     ]
     pairs = [
         pair
@@ -55,7 +55,7 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
     return unknown(*gaps) if gaps else FALSE
 
 
-def _salt_fits(product: Medication, salts: list[str]) -> bool:
+def salt_fits(product: Medication, salts: list[str]) -> bool:
     """Whether the page holds for this product. One whose salt is not named may be any of them."""
     return not salts or bool(product.drugs & set(salts)) or product.drugs == {MAGNESIUM}
 
@@ -99,7 +99,9 @@ def kept_apart(pair: Pair, drug: str, before: Decimal, after: Decimal) -> bool:
 
 
 def _clock_times(medication: Medication) -> list[int] | None:
-    """Minutes after midnight of every dose, where all instructions give clock times; else None."""
-    if not medication.dosages or any(dosage.problem or not dosage.times for dosage in medication.dosages):
+    """Minutes after midnight of every dose; None where one instruction gives no clock time or is as needed."""
+    if not medication.dosages or any(
+        dosage.problem or dosage.as_needed or not dosage.times for dosage in medication.dosages
+    ):
         return None
     return [moment.hour * 60 + moment.minute for dosage in medication.dosages for moment in dosage.times]

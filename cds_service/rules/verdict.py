@@ -128,12 +128,14 @@ def _merge(truth: bool | None, verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Kleene's and: one false decides; else one unknown decides."""
-    verdicts = list(verdicts)
-    if any(verdict.truth is False for verdict in verdicts):
-        return FALSE
-    open_ones = [verdict for verdict in verdicts if verdict.truth is None]
-    return _merge(None, open_ones) if open_ones else _merge(True, verdicts)
+    """Kleene's and: one false decides, and nothing after it is looked at; else one unknown decides."""
+    known: list[Verdict] = []
+    open_ones: list[Verdict] = []
+    for verdict in verdicts:
+        if verdict.truth is False:
+            return FALSE
+        (open_ones if verdict.truth is None else known).append(verdict)
+    return _merge(None, open_ones) if open_ones else _merge(True, known)
 
 
 def any_of(verdicts: Iterable[Verdict]) -> Verdict:

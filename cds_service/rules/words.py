@@ -293,7 +293,7 @@ def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) 
         return Verdict(True, (), bindings, sources, notes, used)
     gaps = context.medication_gaps("any")
     if total.unknown:
-        gaps.append(Reason("magnesium_amount_unknown"))
+        gaps += (Reason("magnesium_amount_unknown"),)
     return unknown(*gaps) if gaps else Verdict(False, bindings={"daily_magnesium": total}, sources=sources)
 
 

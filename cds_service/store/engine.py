@@ -32,7 +32,7 @@ def journal_mode(sqlite_version: tuple[int, int, int]) -> str:
     if sqlite_version < _NEEDS:
         have, need = (".".join(map(str, version)) for version in (sqlite_version, _NEEDS))
         raise StoreError(f"SQLite {have} is too old: {need} or later is needed.")
-    return "wal" if sqlite_version >= _WAL_SAFE_FROM else "delete"
+    return "wal" if sqlite_version >= _WAL_SAFE_FROM else "persist"
 
 
 def read_url(url: str | None, data_dir: Path | None) -> tuple[URL | None, Path | None]:
@@ -72,10 +72,14 @@ def connect_sqlite(path: Path, *, wait: float) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    # EXTRA is FULL, and should a journal be unlinked after all, also a sync of the folder: without it a power cut just
+    # after the commit can bring the journal back and undo it. fullfsync is the same matter on macOS.
+    settings = ["synchronous=EXTRA", "fullfsync=ON", "trusted_schema=OFF", "mmap_size=0"]
+    mode = journal_mode(sqlite3.sqlite_version_info)
+    if mode != "wal":  # which the file itself remembers; the others are each connection's own
+        settings.append(f"journal_mode={mode}")
     try:
-        # EXTRA is FULL plus a sync of the folder after the journal is unlinked: without that sync a power cut
-        # just after a commit can bring the journal back and undo it. fullfsync is the same matter on macOS.
-        for setting in ("synchronous=EXTRA", "fullfsync=ON", "trusted_schema=OFF", "mmap_size=0"):
+        for setting in settings:
             connection.execute(f"PRAGMA {setting}")
     except sqlite3.Error:
         connection.close()

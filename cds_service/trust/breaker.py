@@ -9,8 +9,8 @@ from typing import Final
 
 OPENS_AFTER: Final = 5
 PAUSE: Final = 10.0
-_SHARE: Final = 0.1
-_MOST_SAVED: Final = 10.0
+_READS_FOR_A_RETRY: Final = 10
+_MOST_SAVED: Final = 10
 
 
 class Breaker:
@@ -59,17 +59,17 @@ class RetryBudget:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._saved = _MOST_SAVED
+        self._reads = _MOST_SAVED * _READS_FOR_A_RETRY
 
     def earn(self) -> None:
         """A read was made."""
         with self._lock:
-            self._saved = min(_MOST_SAVED, self._saved + _SHARE)
+            self._reads = min(_MOST_SAVED * _READS_FOR_A_RETRY, self._reads + 1)
 
     def spend(self) -> bool:
         """Whether one may be made twice."""
         with self._lock:
-            if self._saved < 1:
+            if self._reads < _READS_FOR_A_RETRY:
                 return False
-            self._saved -= 1
+            self._reads -= _READS_FOR_A_RETRY
             return True

@@ -87,13 +87,22 @@ class GuardedAdapter(HTTPAdapter):
             raise
         # With it, requests would read the whole body of a redirect that it is told not to follow.
         response.headers.pop("Location", None)
-        close, raw = response.close, response.raw
+        close, read = response.close, response.raw.read1
+        ended = threading.Event()
+
+        def reading(amount: int | None = None) -> bytes:
+            part: bytes = read(amount)
+            if not part:
+                ended.set()
+            return part
 
         def closed() -> None:
-            # An answer that was left before its end came too slowly or was too large.
-            good = response.status_code not in _FAILURES and (response.status_code != 200 or raw.isclosed())
+            # An answer that was left before its end was cut, came too slowly or was too large.
+            good = ended.is_set() if response.status_code == 200 else response.status_code not in _FAILURES
             close()
             leave(good)
+
+        response.raw.read1 = reading
 
         response.close = closed  # type: ignore[method-assign]
         return response

@@ -152,7 +152,17 @@ def resources(size: str, now: datetime) -> dict[str, list[dict[str, Any]]]:
     ):
         rows = islice((*cited, *islice(cycle(others), wanted)), wanted)
         found[key] = [make(n, *row, now) for n, row in enumerate(rows)]
-    for key in ("serum_magnesium", "kidney", "electrolytes", "glycaemia", "bone", "ecg", "pregnancy", "intake", "screener"):
+    for key in (
+        "serum_magnesium",
+        "kidney",
+        "electrolytes",
+        "glycaemia",
+        "bone",
+        "ecg",
+        "pregnancy",
+        "intake",
+        "screener",
+    ):
         found[key] = []
     every = (*RESULTS, *islice(cycle((*OTHER_RESULTS, *RESULTS[3:])), results))
     for n, row in enumerate(every[:results]):

@@ -183,9 +183,7 @@ def test_c51_the_same_item_many_times_is_stored_once(service: FlaskClient, folde
     assert len(rows(folder, "feedback")) == 1
 
 
-def test_c51_several_cards_in_one_post_and_a_later_change_of_mind_all_stand(
-    service: FlaskClient, folder: Path
-) -> None:
+def test_c51_several_cards_in_one_post_and_a_later_change_of_mind_all_stand(service: FlaskClient, folder: Path) -> None:
     one, two = shown(service), shown(service, "ciprofloxacin")
     assert tell(service, overridden(one), overridden(two)).status_code == 200
     assert tell(service, accepted(one) | {"outcomeTimestamp": "2026-11-21T09:32:00Z"}).status_code == 200

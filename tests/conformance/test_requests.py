@@ -261,7 +261,9 @@ def test_c27_a_token_for_this_patient_is_used(reading: FlaskClient, stub: str) -
     assert "0.58 mmol/L" in answered(reading, body)["cards"][0]["summary"]
 
 
-def test_c28_the_token_is_neither_answered_nor_stored(make_app: Callable[..., Flask], stub: str, tmp_path: Path) -> None:
+def test_c28_the_token_is_neither_answered_nor_stored(
+    make_app: Callable[..., Flask], stub: str, tmp_path: Path
+) -> None:
     app = make_app(fhir_servers=(stub,), fetch_seconds=5, data_dir=tmp_path)
     client = app.test_client()
     body = sample_call(client, "low-magnesium", fhirServer=stub, fhirAuthorization=AUTHORIZATION, prefetch={})

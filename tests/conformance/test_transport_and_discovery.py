@@ -15,7 +15,17 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service.sandbox import patients
-from tests.conformance.calls import answered, every_sample_call, outcome, own, post, sample_call, services, walk, young_woman_call
+from tests.conformance.calls import (
+    answered,
+    every_sample_call,
+    outcome,
+    own,
+    post,
+    sample_call,
+    services,
+    walk,
+    young_woman_call,
+)
 
 # The hook pages of the specification's library: hookVersion, and the context fields with "Prefetch Token: Yes".
 PUBLISHED = {
@@ -226,7 +236,9 @@ def test_c17_no_key_is_read_that_was_not_asked_for(hook: str, client: FlaskClien
             assert set(own(answered(client, body))["inputs"]) - {"draft_orders"} == asked
 
 
-def test_c17_an_input_that_this_ehr_has_not_got_is_not_asked_for(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_c17_an_input_that_this_ehr_has_not_got_is_not_asked_for(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
     absent = {"medication_statements": {"available": False, "reason": "none are kept here"}}
     file = tmp_path / "site.yaml"
     file.write_text(yaml.safe_dump({"site": "Test hospital", "inputs": absent}), "utf-8")

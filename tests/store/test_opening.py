@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from cds_service.store import Store, StoreError, schema
+from cds_service.store import engine as engines
 from cds_service.store.engine import FILE_NAME, START_LOCK, journal_mode
 from cds_service.store.keys import HashKey
 from cds_service.store.tables import VERSION_TABLE, metadata
@@ -64,6 +65,7 @@ def test_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
         assert store.notes == ()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes.pop(f"{FILE_NAME}-journal", 0o600) == 0o600  # as SQLite's version has it
     assert modes == {FILE_NAME: 0o600, "hash-key-0001": 0o600, "start.lock": 0o600}
 
 
@@ -93,7 +95,7 @@ def test_an_empty_folder_is_made_private(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "mode"),
-    [((3, 35, 0), "delete"), ((3, 51, 2), "delete"), ((3, 51, 3), "wal"), ((4, 0, 0), "wal")],
+    [((3, 35, 0), "persist"), ((3, 51, 2), "persist"), ((3, 51, 3), "wal"), ((4, 0, 0), "wal")],
 )
 def test_write_ahead_log_only_where_sqlite_is_safe_with_it(version: tuple[int, int, int], mode: str) -> None:
     assert journal_mode(version) == mode
@@ -104,9 +106,10 @@ def test_an_sqlite_too_old_is_refused() -> None:
         journal_mode((3, 34, 1))
 
 
-@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("mode", ["wal", "persist"])
 def test_each_journal_mode_works_and_syncs(folder: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    monkeypatch.setattr(schema, "journal_mode", lambda _: mode)
+    for module in (engines, schema):
+        monkeypatch.setattr(module, "journal_mode", lambda _: mode)
     with Store.open(data_dir=folder) as store:
         store.record_feedback([accepted(card())])
         for engine in (store._write_engine, store._read_engine):
@@ -123,8 +126,8 @@ def test_a_file_in_write_ahead_mode_is_taken_out_of_it(folder: Path) -> None:
     connection.execute("PRAGMA journal_mode=wal")
     connection.close()
     Store.open(data_dir=folder).close()
-    wanted = journal_mode(sqlite3.sqlite_version_info)
-    assert rows(folder, "PRAGMA journal_mode") == [{"journal_mode": wanted}]
+    safe = journal_mode(sqlite3.sqlite_version_info) == "wal"
+    assert rows(folder, "PRAGMA journal_mode") == [{"journal_mode": "wal" if safe else "delete"}]
 
 
 def test_a_database_newer_than_the_program_is_refused_and_not_touched(database: Opener) -> None:

@@ -262,7 +262,7 @@ def test_f8_of_a_page_with_too_many_entries_none_is_called_the_latest(app: Flask
     ehr.fail("Observation", entries=6_000)
     answer = post(app, ehr)
     assert inputs(answer)["serum_magnesium"] in ("incomplete", "failed")
-    nothing_claimed(answer)
+    assert "not_evaluated" in states(answer).values()
 
 
 def test_f8_an_answer_that_is_too_large_is_stopped(ehr: MockEhr) -> None:
@@ -346,7 +346,7 @@ def test_f15_ten_reads_that_fail_at_the_same_moment_are_one_failure() -> None:
     assert not breaker.open
 
 
-@pytest.mark.parametrize("fault", [{"drip": 20}, {"cut_at": 400}, {"delay": 2}, {"status": 503}])
+@pytest.mark.parametrize("fault", [{"drip": 20}, {"cut_at": 150}, {"delay": 2}, {"status": 503}])
 def test_f15_slow_and_cut_answers_count_as_failures(ehr: MockEhr, fault: dict[str, Any]) -> None:
     session = guarded_session([Server(ehr.fhir, LOCAL)])
     ehr.fail("Patient", **fault)

@@ -143,7 +143,7 @@ def test_a21_production_registers_https_bases_in_their_one_form(
         make_app(profile="production", public_url=BASE, clients=file)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(server=st.one_of(st.text(max_size=60), st.from_regex(r"https?://[^/]{0,20}(/[^/]{0,9}){0,3}", fullmatch=True)))
 def test_a21_any_text_as_a_server_is_answered_and_not_asked(app: Flask, server: str) -> None:
     asked: list[Any] = []

@@ -359,8 +359,8 @@ def test_a15_clocks_may_differ_by_a_minute_and_an_hour_is_long_enough(
 @given(
     said=st.dictionaries(
         st.sampled_from(["iss", "aud", "exp", "iat", "nbf", "jti", "tenant", "sub"]),
-        st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.floats(allow_nan=False), st.text(max_size=9),
-                  st.lists(st.text(max_size=3), max_size=2)),
+        st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.floats(allow_nan=False),
+                  st.text(max_size=9), st.lists(st.text(max_size=3), max_size=2)),
         min_size=1,
     )
 )  # fmt: skip

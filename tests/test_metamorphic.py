@@ -1,0 +1,277 @@
+"""What must not change, over the scenarios of every page.
+
+Leaving an input out never turns "not evaluated" into "quiet" and takes no finding from a page that does not read it;
+another unit with the value converted, another order of the resources, and resources that are about something else
+change nothing. The full product would take minutes: a fixed sample is tried, chosen by a checksum of the names.
+Scenarios with site values are left out, because each needs a service of its own. `-rP` prints the counts.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+from zlib import crc32
+
+import orjson
+import pytest
+from flask import Flask
+
+from cds_service.content.library import load_library
+from cds_service.hooks.app import Content
+from cds_service.hooks.prefetch import inputs_read
+from tests.conftest import NOW
+from tests.scenario import LOINC, PATIENT, RXNORM, SNOMED, UCUM, Builder, Scenario
+from tests.test_scenarios import EXTENSION, FILES
+
+Request = dict[str, Any]
+Outcomes = dict[str, tuple[str, str]]
+
+LIBRARY = load_library()
+READ = {name: frozenset(inputs_read(loaded.page, LIBRARY)) for name, loaded in LIBRARY.pages.items()}
+CASES = {page: [case for case in file.scenarios if not case.site] for page, file in FILES.items()}
+PAGES = sorted(page for page, cases in CASES.items() if cases)
+# One in so many is tried.
+REMOVED_READ, REMOVED_OTHER, CONVERTED, REORDERED, JOINED = 3, 12, 4, 3, 3
+
+# Unit -> the LOINC code that goes with it and how many of it one mmol/L (or one umol/L) is.
+UNITS = {
+    "serum_magnesium": {
+        "mmol/L": ("2601-3", Decimal(1)),
+        "meq/L": ("2601-3", Decimal(2)),
+        "mg/dL": ("19123-9", Decimal("2.4305")),
+    },
+    "creatinine": {"umol/L": ("14682-9", Decimal(1)), "mg/dL": ("2160-0", Decimal("0.011312"))},
+}
+INPUT = {"serum_magnesium": "serum_magnesium", "creatinine": "kidney"}
+
+
+def chosen(one_in: int, *names: str) -> bool:
+    return crc32("/".join(names).encode()) % one_in == 0
+
+
+def base(request: Request) -> list[Request]:
+    """Every Bundle of the call."""
+    found = [body for body in request["prefetch"].values() if body.get("resourceType") == "Bundle"]
+    return found + ([request["context"]["draftOrders"]] if "draftOrders" in request["context"] else [])
+
+
+class Caller:
+    """Makes and posts the calls of scenarios; answers to unchanged ones are kept."""
+
+    def __init__(self, app: Flask, content: Content) -> None:
+        self.client = app.test_client()
+        self.builder = Builder(content, NOW)
+        self.services = {item["hook"]: item for item in orjson.loads(self.client.get("/cds-services").data)["services"]}
+        self.kept: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def request(self, case: Scenario) -> Request:
+        return self.builder.request(case, self.services[case.hook]["prefetch"])
+
+    def post(self, request: Request) -> dict[str, Any] | None:
+        """The answer; None where the call was refused for want of what no call can do without."""
+        url = f"/cds-services/{self.services[request['hook']]['id']}"
+        answer = self.client.post(url, data=orjson.dumps(request), content_type="application/json")
+        assert answer.status_code in (200, 412), answer.data
+        read: dict[str, Any] = orjson.loads(answer.data)
+        return read if answer.status_code == 200 else None
+
+    def unchanged(self, page: str, case: Scenario) -> dict[str, Any]:
+        key = (page, case.name)
+        if key not in self.kept:
+            answer = self.post(self.request(case))
+            assert answer is not None
+            self.kept[key] = answer
+        return self.kept[key]
+
+
+@pytest.fixture(scope="module")
+def caller(app: Flask, content: Content) -> Caller:
+    return Caller(app, content)
+
+
+def outcomes(answer: dict[str, Any]) -> Outcomes:
+    return {
+        item["page"]: (item["outcome"], item.get("reason", "")) for item in answer["extension"][EXTENSION]["outcomes"]
+    }
+
+
+def kinds(answer: dict[str, Any]) -> dict[str, str]:
+    return {page: kind for page, (kind, _) in outcomes(answer).items()}
+
+
+def shown(answer: dict[str, Any], words: Callable[[str], Any]) -> list[Any]:
+    """The cards without what is new in every answer."""
+    return [
+        (
+            words(card["summary"]),
+            words(card["detail"]),
+            card["indicator"],
+            sorted(item["label"] for item in card.get("suggestions", [])),
+        )
+        for card in answer["cards"]
+    ]
+
+
+# Leaving an input out
+
+
+def removals(page: str) -> Iterator[tuple[Scenario, str]]:
+    """The first firing scenario with every input, and the sample."""
+    first = next((case for case in CASES[page] if case.expect.outcome == "fired"), None)
+    for case in CASES[page]:
+        for key in sorted({key for keys in READ.values() for key in keys}):
+            one_in = REMOVED_READ if key in READ[page] else REMOVED_OTHER
+            if case is first or chosen(one_in, page, case.name, key):
+                yield case, key
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_input_left_out_hides_nothing(caller: Caller, page: str) -> None:
+    for case, key in removals(page):
+        request = caller.request(case)
+        if request["prefetch"].pop(key, None) is None:
+            continue
+        answer = caller.post(request)
+        if answer is None:
+            continue
+        after = outcomes(answer)
+        for other, (before, reason) in outcomes(caller.unchanged(page, case)).items():
+            told = f"{case.name}, without {key}: {other} was {before} ({reason}), now {after[other]}"
+            if before == "not_evaluated":
+                assert after[other][0] != "quiet", told
+            if before == "fired" and key not in READ[other]:
+                assert after[other][0] == "fired", told
+            if before == "quiet" and key not in READ[other]:
+                assert after[other][0] == "quiet", told
+
+
+# Another unit
+
+
+def measured(request: Request, lab: str) -> Iterator[tuple[Request, str]]:
+    """Results of a lab whose unit and code agree, with the unit."""
+    for entry in request["prefetch"].get(INPUT[lab], {}).get("entry", []):
+        resource = entry["resource"]
+        unit = resource.get("valueQuantity", {}).get("code")
+        if unit in UNITS[lab] and resource["code"]["coding"][0]["code"] == UNITS[lab][unit][0]:
+            yield resource, unit
+
+
+def convert(resource: Request, lab: str, source: str, target: str) -> None:
+    """The result and its reference range in another unit, under the code that goes with it."""
+    code, factor = UNITS[lab][target]
+    ratio = factor / UNITS[lab][source][1]
+    resource["code"]["coding"][0]["code"] = code
+    quantities = [resource["valueQuantity"]]
+    quantities += [limit for item in resource.get("referenceRange", []) for limit in item.values()]
+    for quantity in quantities:
+        value = Decimal(str(quantity["value"])) * ratio
+        quantity |= {"value": float(value), "unit": target, "code": target, "system": UCUM}
+
+
+def conversions(page: str) -> Iterator[tuple[Scenario, str, str]]:
+    for case in CASES[page]:
+        for lab, units in UNITS.items():
+            if any(line.lab == lab for line in case.labs):
+                for unit in units:
+                    if chosen(CONVERTED, page, case.name, lab, unit):
+                        yield case, lab, unit
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_another_unit_with_the_value_converted_changes_no_outcome(caller: Caller, page: str) -> None:
+    for case, lab, target in conversions(page):
+        request = caller.request(case)
+        found = [(resource, unit) for resource, unit in measured(request, lab) if unit != target]
+        for resource, unit in found:
+            convert(resource, lab, unit, target)
+        if not found:
+            continue
+        answer = caller.post(request)
+        assert answer is not None
+        assert kinds(answer) == kinds(caller.unchanged(page, case)), f"{case.name}, {lab} in {target}"
+
+
+# Another order
+
+
+def of_words(text: str) -> list[str]:
+    """Names may stand in another order in a sentence that lists them."""
+    return sorted(text.replace(",", " ").replace(";", " ").replace(".", " ").split())
+
+
+def sampled(page: str, one_in: int, what: str) -> Iterator[Scenario]:
+    for case in CASES[page]:
+        if chosen(one_in, page, case.name, what):
+            yield case
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_order_of_resources_changes_nothing(caller: Caller, page: str) -> None:
+    for case in sampled(page, REORDERED, "order"):
+        request = caller.request(case)
+        for bundle in base(request):
+            bundle["entry"].reverse()
+        answer = caller.post(request)
+        before = caller.unchanged(page, case)
+        assert answer is not None
+        assert outcomes(answer) == outcomes(before), case.name
+        assert shown(answer, lambda text: None) == shown(before, lambda text: None), case.name
+
+
+# Something else on record
+
+
+def unrelated(kind: str) -> Request | None:
+    """A resource that no page is about."""
+    subject = {"subject": {"reference": f"Patient/{PATIENT}"}}
+    if kind == "Condition":
+        status = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]}
+        code = {"coding": [{"system": SNOMED, "code": "367498001"}], "text": "Seasonal allergic rhinitis"}
+        return {"resourceType": kind, "id": "unrelated-1", "clinicalStatus": status, "code": code, **subject}
+    if kind in ("MedicationRequest", "MedicationStatement"):
+        drug = {"coding": [{"system": RXNORM, "code": "20610"}], "text": "Cetirizine 10 MG Oral Tablet"}
+        made = {"resourceType": kind, "id": "unrelated-2", "status": "active", "medicationCodeableConcept": drug}
+        return {**made, **subject} | ({"intent": "order"} if kind == "MedicationRequest" else {})
+    if kind == "Observation":
+        return {
+            "resourceType": kind,
+            "id": "unrelated-3",
+            "status": "final",
+            "code": {"coding": [{"system": LOINC, "code": "2951-2"}], "text": "Sodium"},
+            "effectiveDateTime": NOW.isoformat(),
+            "valueQuantity": {"value": 139, "unit": "mmol/L", "system": UCUM, "code": "mmol/L"},
+            **subject,
+        }
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_resources_about_something_else_change_nothing(caller: Caller, page: str) -> None:
+    for case in sampled(page, JOINED, "unrelated"):
+        request = caller.request(case)
+        for key, template in caller.services[case.hook]["prefetch"].items():
+            body = request["prefetch"].get(key, {})
+            other = unrelated(template.split("?")[0])
+            if other is not None and body.get("resourceType") == "Bundle":
+                body["entry"].insert(len(body["entry"]) // 2, {"resource": copy.deepcopy(other)})
+        answer = caller.post(request)
+        before = caller.unchanged(page, case)
+        assert answer is not None
+        assert outcomes(answer) == outcomes(before), case.name
+        assert shown(answer, str) == shown(before, str), case.name
+
+
+def test_the_sample_is_large_enough() -> None:
+    total = sum(len(cases) for cases in CASES.values())
+    tried = {
+        "inputs left out": sum(1 for page in PAGES for _ in removals(page)),
+        "units": sum(1 for page in PAGES for _ in conversions(page)),
+        "orders": sum(1 for page in PAGES for _ in sampled(page, REORDERED, "order")),
+        "something else": sum(1 for page in PAGES for _ in sampled(page, JOINED, "unrelated")),
+    }
+    print(f"{total} scenarios of {len(PAGES)} pages; tried: {tried}")
+    assert tried["inputs left out"] > total
+    assert min(tried.values()) > total / 10

@@ -1,0 +1,404 @@
+"""What comes in (A25-A34): refused early, cheaply, in our words only."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+
+from tests.trust.support import DISCOVERY, FEEDBACK, PATIENT, SERVICE, Service, bare_body, body_for, running
+
+MARK = "zq7mark"
+
+
+@pytest.fixture
+def post(app: Flask) -> Callable[..., TestResponse]:
+    """POST bytes or an object to the service: an answer that is never a 5xx and echoes no mark."""
+    http_client = app.test_client()
+
+    def post(body: Any, path: str = SERVICE, kind: str = "application/json", **headers: str) -> TestResponse:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = http_client.post(path, data=raw, content_type=kind, headers=sent)
+        assert answer.status_code < 500, answer.text
+        if answer.status_code != 200:
+            assert answer.json is not None
+            assert answer.json["resourceType"] == "OperationOutcome"
+            assert MARK not in answer.text
+        return answer
+
+    return post
+
+
+def context(**changes: Any) -> dict[str, Any]:
+    body = bare_body()
+    return body | {"context": body["context"] | changes}
+
+
+BAD_IDS = [
+    "1&_include=*", "1?x", "..", ".", "...", "../Practitioner/1", "%2e%2e", "1\n", "1\r\nHost: x", "a b", "x" * 65,
+    "x" * 10_000, "", "a/b", "a\\b", "é", "1;DROP TABLE", "\u202e1", "1\u0000", "\uff11", 7, None, ["1"], {"id": "1"}, True,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD_IDS, ids=repr)
+def test_a25_an_id_that_could_climb_in_an_address_is_refused(post: Any, bad: Any) -> None:
+    assert post(context(patientId=bad)).status_code == 400
+    assert post(context(userId=f"Practitioner/{bad}" if isinstance(bad, str) else bad)).status_code == 400
+    if bad is not None:
+        assert post(context(encounterId=bad)).status_code == 400
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(identifier=st.text(max_size=70))
+def test_a25_any_text_as_an_id_is_a_fhir_id_or_refused(app: Flask, identifier: str) -> None:
+    import re
+
+    answer = app.test_client().post(SERVICE, json=context(patientId=identifier))
+    good = re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", identifier) and set(identifier) != {"."}
+    assert answer.status_code == (200 if good else 400)
+
+
+@pytest.mark.parametrize("key", ["patient", "conditions", "medications", "serum_magnesium"])
+def test_a26_a_prefetched_resource_of_another_patient_stops_the_evaluation(app: Flask, post: Any, key: str) -> None:
+    body = body_for(app)
+    value = body["prefetch"][key]
+    for resource in [value] if key == "patient" else [value["entry"][-1]["resource"]]:
+        if key == "patient":
+            resource["id"] = MARK
+        else:
+            resource["subject"] = {"reference": f"Patient/{MARK}"}
+    answer = post(body)
+    assert answer.status_code == 412
+    assert answer.json["issue"][0]["code"] == "conflict"
+
+
+def twice(body: str, member: str, other: str) -> bytes:
+    """The JSON text with `other` put before the member that begins so."""
+    assert member in body
+    return body.replace(member, f"{other}, {member}", 1).encode()
+
+
+@pytest.mark.parametrize(
+    ("member", "other"),
+    [
+        ('"patientId"', f'"patientId": "{MARK}"'), ('"patientId"', f'"PatientId": "{MARK}"'),
+        ('"patientId"', f'"\\u0070atientId": "{MARK}"'), ('"context"', '"context": {}'),
+        ('"patientId"', f'"patient\uff29d": "{MARK}"'), ('"hook"', '"hook": "order-sign"'),
+        ('"access_token"', f'"access_token": "{MARK}"'), ('"prefetch"', '"prefetch": {}'),
+        ('"patient":', '"patient": null'), ('"conditions"', '"conditions": null'), ('"nested"', '"nested": 1'),
+        ('"fhirServer"', '"fhirserver": "x"'),
+    ],
+)  # fmt: skip
+def test_a27_a_member_that_is_there_twice_is_refused(app: Flask, post: Any, member: str, other: str) -> None:
+    token = {"access_token": "x", "token_type": "Bearer", "expires_in": 1, "scope": "", "subject": "s"}
+    body = body_for(app) | {
+        "fhirServer": "https://ehr.example", "fhirAuthorization": token, "extension": {"a": {"nested": 1}}
+    }  # fmt: skip
+    text = json.dumps(body)
+    assert post(text.encode()).status_code == 200
+    answer = post(twice(text, member, other))
+    assert answer.status_code == 400
+    assert "same member twice" in answer.json["issue"][0]["details"]["text"]
+
+
+def test_a27_what_is_in_a_text_is_no_member(app: Flask, post: Any) -> None:
+    body = body_for(app)
+    body["extension"] = {"note": '"patientId": 1, "patientId": 2', "patientId": 3}
+    body["prefetch"]["patient"]["text"] = {"status": "additional", "div": '"a": [[{{ "a": ]]'}
+    assert post(body).status_code == 200
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * DEEP, b"[" * DEEP + b"]" * DEEP, b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+        b'{"hook": ' + b"[" * 65 + b"]" * 65 + b"}", b'{"prefetch": {"patient": ' + b'{"a":' * 63 + b"1" + b"}" * 65,
+        b'{"prefetch": {"patient": ' + b'[' * DEEP + b"]" * DEEP + b"}}",
+        b'{"context": {"draftOrders": ' + b'{"x":[' * 5000 + b"]}" * 5000 + b"}}",
+    ],
+    ids=["open", "closed", "objects", "65", "in prefetch", "deep in prefetch", "in draftOrders"],
+)  # fmt: skip
+def test_a29_what_is_nested_too_deeply_is_refused_at_once(post: Any, body: bytes) -> None:
+    start = time.perf_counter()
+    assert post(body).status_code == 400
+    assert time.perf_counter() - start < 1  # the machine may be busy: alone it is some milliseconds
+
+
+def test_a29_sixty_levels_are_read(app: Flask, post: Any) -> None:
+    body = body_for(app) | {"extension": {"deep": json.loads("[" * 60 + "]" * 60)}}
+    assert post(body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"extension": {"list": [0] * 1_000_000}}, {"extension": {"text": "x" * 7_000_000}},
+        {"prefetch": {str(n): None for n in range(100_000)}}, {"extension": {str(n): 0 for n in range(100_000)}},
+    ],
+    ids=["long list", "long text", "many prefetch keys", "many members"],
+)  # fmt: skip
+def test_a29_what_is_long_is_read_or_refused_and_not_slow(post: Any, change: dict[str, Any]) -> None:
+    raw = json.dumps(bare_body() | change).encode()
+    start = time.perf_counter()
+    assert post(raw).status_code in (200, 400, 413)
+    assert time.perf_counter() - start < 6
+
+
+def test_a29_of_a_hundred_thousand_entries_no_more_than_five_thousand_are_read(app: Flask, post: Any) -> None:
+    body = body_for(app)
+    bundle = body["prefetch"]["serum_magnesium"]
+    entry = b'{"resource":{"resourceType":"Observation"}}'
+    head = json.dumps(body | {"prefetch": body["prefetch"] | {"serum_magnesium": MARK}}).encode()
+    many = b'{"resourceType":"Bundle","type":"searchset","entry":[' + b",".join([entry] * 100_000) + b"]}"
+    assert bundle["entry"]
+    answer = post(head.replace(f'"{MARK}"'.encode(), many))
+    assert answer.status_code == 200
+    from tests.trust.support import inputs
+
+    assert inputs(answer.json)["serum_magnesium"] in ("incomplete", "failed")
+
+
+BAD_JSON: dict[str, bytes] = {
+    "NaN": b'{"hook": NaN}', "Infinity": b'{"hook": Infinity}', "too large a number": b'{"extension": {"n": 1e400}}',
+    "5,000 digits": b'{"extension": {"n": ' + b"9" * 5000 + b"}}", "half a surrogate": b'{"hook": "\\ud800"}',
+    "NUL escaped": b'{"extension": {"n": "a\\u0000b"}}', "NUL in prefetch": b'{"prefetch": {"x": {"y": "\\u0000"}}}',
+    "NUL": b'{"hook": "\x00"}', "BOM": b'\xef\xbb\xbf{"hook": "patient-view"}', 
+    "UTF-16": '{"hook": "x"}'.encode("utf-16"),
+    "Latin-1": '{"hook": "é"}'.encode("latin-1"), "comment": b'{"hook": /* x */ "y"}', "comma": b'{"hook": "x",}',
+    "single quotes": b"{'hook': 1}", "two values": b"{} {}", "empty": b"", "space": b"  ",
+    "list": b"[]", "null": b"null",
+    "number": b"7", "text": b'"x"', "control character": b'{"hook": "\x01"}', "escape": b'{"hook": "\\x"}',
+    "cut": b'{"hook": "patient-vi', "plus": b'{"n": +1}', "zero": b'{"n": 007}', "hex": b'{"n": 0x1}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_JSON)
+@pytest.mark.parametrize("path", [SERVICE, FEEDBACK])
+def test_a30_what_is_not_json_is_refused(post: Any, name: str, path: str) -> None:
+    assert post(BAD_JSON[name], path).status_code == 400
+
+
+def test_a30_an_escaped_backslash_before_u0000_is_no_nul(post: Any) -> None:
+    assert post(bare_body() | {"extension": {"n": "\\u0000"}}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["NaN", "too large a number", "half a surrogate", "control character"])
+def test_a30_in_a_prefetched_resource_it_is_refused_or_makes_the_input_fail(app: Flask, post: Any, name: str) -> None:
+    value = {"NaN": b"NaN", "too large a number": b"1e400", "half a surrogate": b'"\\udfff"',
+             "control character": b'"\x02"'}[name]  # fmt: skip
+    text = json.dumps(body_for(app)).encode()
+    answer = post(text.replace(b'"value": 0.58', b'"value": ' + value))
+    if answer.status_code == 200:
+        from tests.trust.support import inputs, states
+
+        assert states(answer.json)["low_serum_magnesium"] == "not_evaluated"
+        assert inputs(answer.json)["serum_magnesium"] in ("failed", "given")
+    else:
+        assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "status"),
+    [
+        ("text/plain", {}, 415), ("", {}, 415), ("application/x-www-form-urlencoded", {}, 415),
+        ("multipart/form-data; boundary=x", {}, 415), ("application/xml", {}, 415), ("application/jsonx", {}, 415),
+        ("application/json", {"Content_Encoding": "gzip"}, 415), ("application/json", {"Content_Encoding": "br"}, 415),
+        ("application/json", {"Content_Encoding": "identity, gzip"}, 415),
+        ("application/json; charset=utf-8", {}, 200), ("application/fhir+json", {}, 200),
+        ("application/json", {"Content_Encoding": "identity"}, 200),
+    ],
+)  # fmt: skip
+def test_a31_only_plain_json_is_read(post: Any, kind: str, headers: dict[str, str], status: int) -> None:
+    assert post(bare_body(), kind=kind, **headers).status_code == status
+
+
+def test_a31_a_compressed_bomb_is_not_opened(post: Any) -> None:
+    assert post(gzip.compress(b"0" * 50_000_000), Content_Encoding="gzip").status_code == 415
+
+
+ANY_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False, allow_infinity=False),
+              st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["entry", "resource", "resourceType", "code", "coding", "subject", "x"]), inner,
+                        max_size=3),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+PLACES = st.sampled_from([
+    ("hook",), ("hookInstance",), ("context",), ("context", "patientId"), ("context", "userId"), ("prefetch",),
+    ("context", "selections"), ("context", "draftOrders"), ("fhirServer",), ("fhirAuthorization",), ("extension",),
+    ("prefetch", "patient"), ("prefetch", "serum_magnesium"), ("prefetch", "medications"), ("prefetch", "conditions"),
+    ("prefetch", "medications", "entry"), ("prefetch", "medications", "entry", 0, "resource"),
+    ("prefetch", "serum_magnesium", "entry", 0, "resource", "valueQuantity"),
+    ("prefetch", "serum_magnesium", "entry", 0, "resource", "code"), ("prefetch", "patient", "birthDate"),
+    ("prefetch", "medications", "entry", 0, "resource", "dosageInstruction"),
+])  # fmt: skip
+
+
+@settings(max_examples=250, deadline=None, database=None)
+@given(place=PLACES, value=ANY_JSON)
+def test_a32_wrong_types_anywhere_are_answered_and_never_break_the_service(
+    app: Flask, place: tuple[Any, ...], value: Any
+) -> None:
+    body = body_for(app)
+    inner: Any = body
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    answer = app.test_client().post(SERVICE, json=body)
+    assert answer.status_code in (200, 400, 412), answer.text
+
+
+def test_a32_every_fault_is_named_by_its_place_and_no_value_is_echoed(post: Any) -> None:
+    answer = post({"hook": MARK, "hookInstance": MARK, "context": {"patientId": f"{MARK}!", "userId": MARK}})
+    assert answer.status_code == 400
+    places = {place for issue in answer.json["issue"] for place in issue["expression"]}
+    assert places == {"hook", "hookInstance", "context.patientId", "context.userId"}
+
+
+# -- with real sockets
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service with one worker and a short time for bodies."""
+    with running(tmp_path_factory.mktemp("service"), body_seconds=1.5, threads=8, max_body=300_000) as running_service:
+        yield running_service
+
+
+def raw(service: Service, data: bytes, wait: float = 5, more: Callable[[socket.socket], None] | None = None) -> bytes:
+    """What the service says to these bytes, until it closes or `wait` seconds are over."""
+    with socket.create_connection(("127.0.0.1", service.port), wait) as sock:
+        said = b""
+        try:
+            sock.sendall(data)
+            if more:
+                more(sock)
+            while part := sock.recv(65_536):
+                said += part
+        except (TimeoutError, ConnectionError):
+            pass
+        return said
+
+
+def status(said: bytes) -> int:
+    return int(said.split(b" ", 2)[1]) if said.startswith(b"HTTP/1.") else 0
+
+
+HEAD = f"POST {SERVICE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
+
+
+def alive(service: Service) -> bool:
+    return requests.get(service.url + DISCOVERY, timeout=5).status_code == 200
+
+
+def test_a28_a_body_that_is_too_large_is_refused_before_it_is_read(service: Service) -> None:
+    said = raw(service, HEAD + b"Content-Length: 99999999999\r\n\r\n" + b"x" * 100_000, 2)
+    assert status(said) == 413
+    chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    said = raw(service, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 6, 3)
+    assert status(said) == 413
+    assert alive(service)
+
+
+def test_a28_a_body_in_pieces_is_read(service: Service) -> None:
+    body = json.dumps(bare_body()).encode()
+    pieces = b"".join(b"%x\r\n%s\r\n" % (len(body[at : at + 50]), body[at : at + 50]) for at in range(0, len(body), 50))
+    said = raw(service, HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + pieces + b"0\r\n\r\n")
+    assert status(said) == 200
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 5000\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a35_a_body_that_comes_a_byte_at_a_time_is_left_after_a_while(service: Service, framing: bytes) -> None:
+    def drip(sock: socket.socket) -> None:
+        for _ in range(40):
+            if select.select([sock], [], [], 0)[0]:
+                return
+            sock.sendall(b"1\r\nx\r\n" if b"chunked" in framing else b"x")
+            time.sleep(0.1)
+
+    start = time.monotonic()
+    said = raw(service, HEAD + framing + b"\r\n", 6, drip)
+    assert time.monotonic() - start < 5
+    assert status(said) in (400, 408)
+    assert alive(service)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nhello",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n\r\nhello",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nX-A: b\r\n Content-Length: 5\r\n\r\nhello",
+        b"POST %s HTTP/1.1\nHost: x\nContent-Length: 0\n\n", b"GET %s HTTP/1.1\r\nHost: x\r\nX-A: " + b"y" * 65_536,
+        b"GET %s\r\n\r\n", b"GET %s HTTP/9.9\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nhello\r\n0\r\n\r\n",
+    ],
+    ids=["CL and TE", "two CL", "unknown TE", "TE twice", "signed CL", "space in a name", "folded", "bare LF",
+         "64 kB header", "HTTP/0.9", "HTTP/9.9", "TLS", "HTTP/2", "bad chunk"],
+)  # fmt: skip
+def test_a34_a_request_that_two_readers_may_read_differently_is_refused(service: Service, request_: bytes) -> None:
+    said = raw(service, request_.replace(b"%s", SERVICE.encode()), 2)
+    assert status(said) in (0, 400, 408, 411, 413, 415, 431, 501, 505)
+    assert b" 200 " not in said, "and no second request was seen in it"
+    assert alive(service)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status_"),
+    [
+        ("PUT", SERVICE, 405), ("DELETE", DISCOVERY, 405), ("PATCH", SERVICE, 405), ("TRACE", DISCOVERY, 405),
+        ("POST", DISCOVERY, 405), ("GET", SERVICE, 405), ("GET", FEEDBACK, 405), ("FOO", DISCOVERY, 405),
+        ("GET", "//cds-services", 404), ("GET", "/cds-services/", 404), ("GET", "/cds-services;x", 404),
+        ("GET", "/cds-services%2fmagnesium-patient-view", 405), ("GET", "/CDS-services", 404),
+        ("GET", "/x/../cds-services", 404), ("GET", "/cds-services%00", 404), ("POST", "/cds-services/unknown", 404),
+        ("POST", "/cds-services/unknown/feedback", 404), ("HEAD", DISCOVERY, 200), ("OPTIONS", DISCOVERY, 204),
+    ],
+)  # fmt: skip
+def test_a33_other_methods_and_paths_are_not_answered(service: Service, method: str, path: str, status_: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
+    connection.request(method, path, headers={"X-HTTP-Method-Override": "GET", "X-Method-Override": "POST"})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    assert answer.status == status_
+    if status_ == 405:
+        assert answer.headers["Allow"]
+
+
+def test_f16_callers_that_leave_early_break_nothing(service: Service) -> None:
+    body = json.dumps(bare_body(context={"userId": "Practitioner/x", "patientId": PATIENT})).encode()
+    whole = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    for cut in (10, len(HEAD) + 30, len(whole) - 5, len(whole)):
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", service.port), 5) as sock:
+                sock.sendall(whole[:cut])
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    time.sleep(0.5)
+    assert alive(service)
+    log = service.log.read_text()
+    assert "Traceback" not in log
+    assert "WORKER" not in log.upper() or "was sent" not in log
