@@ -33,7 +33,7 @@ READ = {name: frozenset(inputs_read(loaded.page, LIBRARY)) for name, loaded in L
 CASES = {page: [case for case in file.scenarios if not case.site] for page, file in FILES.items()}
 PAGES = sorted(page for page, cases in CASES.items() if cases)
 # One in so many is tried.
-REMOVED_READ, REMOVED_OTHER, CONVERTED, REORDERED, JOINED = 3, 12, 4, 3, 3
+REMOVED_READ, REMOVED_OTHER, CONVERTED, REORDERED, JOINED = 12, 60, 1, 10, 10
 
 # Unit -> the LOINC code that goes with it and how many of it one mmol/L (or one umol/L) is.
 UNITS = {
@@ -118,12 +118,12 @@ def shown(answer: dict[str, Any], words: Callable[[str], Any]) -> list[Any]:
 
 
 def removals(page: str) -> Iterator[tuple[Scenario, str]]:
-    """The first firing scenario with every input, and the sample."""
+    """The first firing scenario with every input that the page reads, and the sample."""
     first = next((case for case in CASES[page] if case.expect.outcome == "fired"), None)
     for case in CASES[page]:
         for key in sorted({key for keys in READ.values() for key in keys}):
             one_in = REMOVED_READ if key in READ[page] else REMOVED_OTHER
-            if case is first or chosen(one_in, page, case.name, key):
+            if (case is first and key in READ[page]) or chosen(one_in, page, case.name, key):
                 yield case, key
 
 
@@ -273,5 +273,5 @@ def test_the_sample_is_large_enough() -> None:
         "something else": sum(1 for page in PAGES for _ in sampled(page, JOINED, "unrelated")),
     }
     print(f"{total} scenarios of {len(PAGES)} pages; tried: {tried}")
-    assert tried["inputs left out"] > total
-    assert min(tried.values()) > total / 10
+    assert tried["inputs left out"] > total / 4
+    assert min(tried.values()) > total / 20

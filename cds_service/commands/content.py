@@ -13,7 +13,7 @@ from cds_service.commands.common import CONFIGURATION, FAILED, stop, told_plainl
 from cds_service.content.catalogue import catalogue_text
 from cds_service.content.library import Library, default_root, load_library
 from cds_service.content.site import SiteValues, read_site, site_schema
-from cds_service.content.yamlfile import ContentError
+from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.hooks.app import load_content
 from cds_service.hooks.prefetch import all_needs
 
@@ -67,12 +67,17 @@ def site() -> None:
 
 
 def _site_values(file: Path, library: Library) -> SiteValues:
+    """Site values of a file. Raises ContentError."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ContentError([Fault(str(file), 0, "", "cannot be read as UTF-8 text")]) from None
+    return read_site(text, str(file), library, frozenset(all_needs(library)))
+
+
+def _told_site_values(file: Path, library: Library) -> SiteValues:
     with told_plainly():
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            stop(CONFIGURATION, f"{file}: cannot be read as UTF-8 text")
-        return read_site(text, str(file), library, frozenset(all_needs(library)))
+        return _site_values(file, library)
     raise AssertionError
 
 
@@ -90,14 +95,14 @@ def validate(file: Path, as_json: bool) -> None:
     library = _library()
     if as_json:
         try:
-            read_site(file.read_text(encoding="utf-8"), str(file), library, frozenset(all_needs(library)))
+            _site_values(file, library)
         except ContentError as error:
             faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
             click.echo(json.dumps({"faults": faults}, indent=1))
             stop(CONFIGURATION)
         click.echo(json.dumps({"faults": []}))
         return
-    values = _site_values(file, library)
+    values = _told_site_values(file, library)
     click.echo(f"{file}: can be used ({values.digest})")
 
 
@@ -127,7 +132,7 @@ def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
 def show(file: Path | None, as_json: bool) -> None:
     """Show every threshold with the value in force under FILE (or the defaults)."""
     library = _library()
-    values = _site_values(file, library) if file else SiteValues()
+    values = _told_site_values(file, library) if file else SiteValues()
     rows = _rows(library, values)
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
@@ -149,7 +154,7 @@ def show(file: Path | None, as_json: bool) -> None:
 def diff(old: Path, new: Path, as_json: bool) -> None:
     """Show what changes from OLD to NEW. Exit 1 where they differ."""
     library = _library()
-    sides = [_site_values(old, library), _site_values(new, library)]
+    sides = [_told_site_values(old, library), _told_site_values(new, library)]
     before, after = (_flat(library, values) for values in sides)
     changes = [
         {"key": key, "old": before.get(key), "new": after.get(key)}

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from hashlib import blake2b
+from typing import NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from msgspec.json import Encoder
 
 from cds_service.fhir.bundles import Item
+from cds_service.fhir.drugs import DrugIdentity
 from cds_service.fhir.views import Concept, MedicationView, Reference, Resource
 from cds_service.fhir.vocabulary import LabConcept, Vocabulary
 
 V = TypeVar("V", bound=Resource)
+_MOST_NAMES = 8192
+_encode = Encoder().encode
+
+
+class Identified(NamedTuple):
+    """What the code and names of a medicine say, and the drugs that our own phrases in its text keep it apart from."""
+
+    drug: DrugIdentity
+    kept_apart: frozenset[str]
+
+
+# Charts name the same few thousand medicines again and again. Kept are keyed digests of what was sent and what it means
+# to us, never the text itself.
+_key = secrets.token_bytes(32)
+_identified: WeakKeyDictionary[Vocabulary, dict[bytes, Identified]] = WeakKeyDictionary()
 
 
 @dataclass(slots=True)
@@ -48,6 +69,27 @@ class Building:
         """This resource could not be used; its input is no longer complete."""
         self.unreadable[item.key] += 1
 
+    def drug(self, concept: Concept) -> Identified:
+        """Which drug a CodeableConcept means."""
+        known = _identified.get(self.vocabulary)
+        if known is None:
+            known = _identified.setdefault(self.vocabulary, {})
+        digest = blake2b(_encode(concept), digest_size=16, key=_key).digest()
+        found = known.get(digest)
+        if found is None:
+            if len(known) >= _MOST_NAMES:
+                known.clear()
+            found = known[digest] = self._identify(concept)
+        return found
+
+    def _identify(self, concept: Concept) -> Identified:
+        name, kept_apart = self.vocabulary.kept_apart(name_of(concept))
+        codings = [
+            (c.system, c.code, self.vocabulary.kept_apart(c.display)[0] if c.display else None)
+            for c in concept.coding or ()
+        ]
+        return Identified(self.vocabulary.drug(codings, name or None), kept_apart)
+
     def condition_concepts(self, concept: Concept | None) -> frozenset[str]:
         """Ids of the condition pages that the codes of a CodeableConcept belong to."""
         found: frozenset[str] = frozenset()
@@ -59,6 +101,13 @@ class Building:
 def has_subject(view: Resource) -> bool:
     """Whether it says whose it is. What it says was proved before."""
     return bool(view.subject and view.subject.reference)
+
+
+def name_of(concept: Concept) -> str:
+    """The text of a CodeableConcept, else the first display, else nothing."""
+    if concept.text:
+        return concept.text
+    return next((c.display for c in concept.coding or () if c.display), "")
 
 
 def code_of(concept: Concept | None) -> str | None:

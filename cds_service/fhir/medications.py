@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import orjson
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from cds_service.fhir.building import Building, has_subject, target
+from cds_service.fhir.building import Building, has_subject, name_of, target
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.identity import UNREADABLE, split_reference
 from cds_service.fhir.routes import route_of
 from cds_service.fhir.views import (
+    NOTHING,
     Concept,
     DosageView,
     MedicationRequest,
@@ -60,7 +62,7 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
     if isinstance(view, MedicationRequest):
         if view.intent is None:
             building.repairs["intent_missing"] += 1
-        if bytes(view.doNotPerform) == b"true":
+        if view.doNotPerform is not NOTHING and bytes(view.doNotPerform) == b"true":
             return None
         instructions, authored = view.dosageInstruction, view.authoredOn
         over = _REQUEST_OVER
@@ -75,10 +77,13 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
         ):
             building.lost(item)
             return None
-    dosages = read_dosages(instructions or (), read_day(authored))
+    day = read_day(authored)
+    dosages = read_dosages(instructions, day) if instructions else ()
     if not item.draft and _ended(building, view, dosages):
         return None
-    return _medication(building, item, view, instructions or (), dosages)
+    if isinstance(view, MedicationStatement):
+        day = read_day(view.effectiveDateTime)
+    return _medication(building, item, view, instructions or (), dosages, day)
 
 
 def _medication(
@@ -87,22 +92,27 @@ def _medication(
     view: Drafted,
     instructions: list[DosageView] | tuple[()],
     dosages: tuple[Dosage, ...],
+    authored: date | None,
 ) -> Medication | None:
     concept, form = _concept(building, view)
-    name, kept_apart = building.vocabulary.kept_apart(_name(concept, _reference(view)))
-    codings = [
-        (c.system, c.code, building.vocabulary.kept_apart(c.display)[0] if c.display else None)
-        for c in ((concept.coding or ()) if concept else ())
-    ]
+    if concept is not None:
+        identity, kept_apart = building.drug(concept)
+        name = name_of(concept)
+        if kept_apart:
+            name = building.vocabulary.kept_apart(name)[0]
+            dosages = tuple(replace(d, kept_apart_from=d.kept_apart_from | kept_apart) for d in dosages)
+    else:
+        reference = _reference(view)
+        name, kept_apart = building.vocabulary.kept_apart((reference.display if reference else None) or "")
+        identity = building.vocabulary.drug([], name or None)
     if concept is None and not name:
         if not item.draft:
             building.lost(item)
             return None
         building.repairs["medication_missing"] += 1
-    identity = building.vocabulary.drug(codings, name or None)
-    authored = view.authoredOn if isinstance(view, MedicationRequest) else view.effectiveDateTime
+    source = item.source
     return Medication(
-        source=item.source,
+        source=source,
         status="draft" if item.draft else "active",
         name=name,
         drugs=identity.drugs,
@@ -111,12 +121,10 @@ def _medication(
         route=route_of(instructions, identity.route),
         form=identity.form or form,
         components=identity.components,
-        dosages=tuple(replace(d, kept_apart_from=d.kept_apart_from | kept_apart) for d in dosages)
-        if kept_apart
-        else dosages,
+        dosages=dosages,
         reasons=_reasons(building, view),
-        authored=read_day(authored),
-        selected=str(item.source) in building.selections,
+        authored=authored,
+        selected=bool(building.selections) and str(source) in building.selections,
     )
 
 
@@ -158,15 +166,10 @@ def _contained(name: str, contained: list[Raw] | None) -> MedicationView | None:
     return None
 
 
-def _name(concept: Concept | None, reference: Reference | None) -> str:
-    if concept is not None:
-        display = next((c.display for c in concept.coding or () if c.display), None)
-        return concept.text or display or ""
-    return (reference.display if reference else None) or ""
-
-
 def _reasons(building: Building, view: Drafted) -> frozenset[str]:
     found: frozenset[str] = frozenset()
+    if not (view.reasonCode or view.reasonReference or view.reason):
+        return found
     references = list(view.reasonReference or ())
     for concept in view.reasonCode or ():
         found |= building.condition_concepts(concept)
@@ -183,7 +186,7 @@ def _reasons(building: Building, view: Drafted) -> frozenset[str]:
 def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bool:
     """Whether what was ordered is over although the order still says `active`."""
     now = building.now
-    if dosages and all(d.end is not None and d.end < now.date() for d in dosages):
+    if dosages and dosages[0].end is not None and all(d.end is not None and d.end < now.date() for d in dosages):
         return True
     if isinstance(view, MedicationStatement):
         if _adherence(view).startswith(_NOT_TAKEN):

@@ -1,6 +1,9 @@
 """Full FHIR validation with fhir.resources, of just those resources that a page uses.
 
-The cache remembers only that the bytes with this digest are valid, or where they are not. No patient data is kept.
+The caches remember only that the bytes with this digest are valid, or where they are not. No patient data is kept.
+Charts are new, but what they are made of is not: the same codes, statuses and instructions come again and again. So
+elements that were valid once are remembered too, and an empty one of the same type stands for them in the model. An
+element is valid or not by itself, whatever stands beside it; only whether it is there matters outside.
 """
 
 from __future__ import annotations
@@ -8,12 +11,15 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from pydantic import ValidationError
+import orjson
+from pydantic import BaseModel, ValidationError
 
 _CACHE_SIZE = 8192
+_MOST_ELEMENTS = 16384
 _ELEMENT = re.compile(r"[A-Za-z_][A-Za-z0-9]{0,40}", re.ASCII)
 _MOST_PLACES = 5
 VALID = ""
@@ -46,7 +52,27 @@ class _Verdicts:
                 self._known.popitem(last=False)
 
 
+class _Elements:
+    """A bounded memory of digest -> model class. What is not asked for within _MOST_ELEMENTS new ones is forgotten."""
+
+    def __init__(self) -> None:
+        self._new: dict[bytes, type[BaseModel]] = {}
+        self._old: dict[bytes, type[BaseModel]] = {}
+
+    def get(self, digest: bytes) -> type[BaseModel] | None:
+        found = self._new.get(digest)
+        if found is None and (found := self._old.get(digest)) is not None:
+            self.put(digest, found)
+        return found
+
+    def put(self, digest: bytes, model: type[BaseModel]) -> None:
+        if len(self._new) >= _MOST_ELEMENTS:
+            self._old, self._new = self._new, {}
+        self._new[digest] = model
+
+
 _verdicts = _Verdicts()
+_elements = _Elements()
 
 
 def digest_of(raw: bytes | memoryview, r5: bool) -> bytes:
@@ -76,14 +102,39 @@ def _check(resource: dict[str, Any], r5: bool) -> str:
     model = _model(str(resource.get("resourceType")), r5)
     if model is None:
         return "resourceType"
+    name = f"{'R5' if r5 else 'R4B'}/{resource['resourceType']}/"
+    slim: dict[str, Any] = {}
+    unknown: list[tuple[str, bytes]] = []
+    for key, value in resource.items():
+        if not isinstance(value, dict | list):
+            slim[key] = value
+            continue
+        digest = blake2b(orjson.dumps([name, key, value]), digest_size=16).digest()
+        known = _elements.get(digest)
+        if known is None:
+            slim[key] = value
+            unknown.append((key, digest))
+        else:
+            slim[key] = _stand_in(known) if isinstance(value, dict) else [_stand_in(known)]
     try:
-        model.model_validate(resource)
+        valid = model.model_validate(slim)
     except ValidationError as error:
         places = dict.fromkeys(_place(each["loc"], each["type"]) for each in _faults(error))
         return "; ".join(list(places)[:_MOST_PLACES])
     except _NOT_SAID:
         return "resource"
+    for key, digest in unknown:
+        found = getattr(valid, key, None)
+        first = found[0] if isinstance(found, list) and found else found
+        if isinstance(first, BaseModel):
+            _elements.put(digest, type(first))
     return VALID
+
+
+@lru_cache(maxsize=512)
+def _stand_in(model: type[BaseModel]) -> BaseModel:
+    """An element of this type with nothing in it: it is not checked again."""
+    return model.model_construct()
 
 
 def _faults(error: ValidationError) -> list[Any]:

@@ -6,10 +6,12 @@ import re
 import signal
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
+from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -47,7 +49,7 @@ LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\
 SANDBOX = "https://sandbox.cds-hooks.org"
 GATE_SECONDS: Final = 0.25
 T = TypeVar("T")
-log = structlog.get_logger("trust")
+log = structlog.get_logger("magnesium_cds.trust")
 
 
 class Content(NamedTuple):
@@ -93,6 +95,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     app.register_blueprint(claims_blueprint(current, settings.dev, now))
     app.register_blueprint(artifacts_blueprint(current, now))
     app.register_blueprint(evidence_blueprint(current, settings.dev, now))
+    app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor)
     _limits(app, settings, keeper)
     _shared_answers(app, settings, frozenset(settings.origins).union(*(client.origins for client in clients)))
@@ -102,6 +105,12 @@ def _outlive_callers() -> None:
     """A caller that leaves before its answer must not end the process, as SIGPIPE does where a command set it so."""
     if hasattr(signal, "SIGPIPE") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> None:
+    """A fault of ours, by its kind and place. Its message and the path called may hold what is a patient's."""
+    places = [f"{step.filename}:{step.lineno} {step.name}" for step in traceback.extract_tb(exc_info[2])]
+    log.error("unexpected fault", kind=exc_info[0].__name__, places=places[-12:])
 
 
 def _caller(keeper: Gatekeeper) -> str:

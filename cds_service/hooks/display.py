@@ -196,7 +196,7 @@ class Display:
     def _lab(self, name: str, hit: LabHit) -> dict[str, str]:
         moment = hit.lab.time
         return {
-            f"{name}.value": self.lab_value(hit.lab),
+            f"{name}.value": self.lab_value(hit.lab, both=self.rulebook.site.unit(hit.lab.concept) is not None),
             f"{name}.age": self.age(moment) if moment else "",
             f"{name}.date": self.when(moment) if moment else "",
             f"{name}.limit": self.lab_limit(hit),

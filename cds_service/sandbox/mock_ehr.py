@@ -158,6 +158,7 @@ class MockEhr:
         """Forget the script and the calls."""
         self.script.clear()
         self.calls.clear()
+        self._used.clear()
 
     def rotate(self) -> None:
         """A new key in place of the old one."""

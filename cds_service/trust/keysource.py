@@ -17,7 +17,7 @@ DEAD: Final = 24 * 3600.0  # the last good set is used so long where no newer on
 PAUSE: Final = 30.0  # between two attempts, whoever asks
 LONGEST_READ: Final = 2.0
 _MOST_WAITING: Final = 2
-log = structlog.get_logger("trust")
+log = structlog.get_logger("magnesium_cds.trust")
 
 
 class KeysNotRead(Exception):

@@ -31,7 +31,7 @@ READS_AT_ONCE: Final = 48
 _ASK_AGAIN: Final = frozenset({502, 503})
 _FAILURES: Final = frozenset({500, 502, 503, 504})
 _JITTER: Final = (0.02, 0.08)
-log = structlog.get_logger("trust")
+log = structlog.get_logger("magnesium_cds.trust")
 
 
 class NotAsked(requests.exceptions.ConnectionError):
@@ -102,7 +102,7 @@ class GuardedAdapter(HTTPAdapter):
             close()
             leave(good)
 
-        response.raw.read1 = reading
+        response.raw.read1 = reading  # type: ignore[method-assign]
 
         response.close = closed  # type: ignore[method-assign]
         return response

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit
+
+_FORBIDDEN: Final = "\\ @?#%*<>\"{}|^`"
 
 
 def printable(text: str) -> bool:
@@ -12,7 +15,7 @@ def printable(text: str) -> bool:
 
 def base_fault(url: str, *, https_only: bool = True) -> str:
     """What is wrong with an http(s) base URL, "" if nothing. It must be written the one way it is compared."""
-    if not url.isascii() or not url.isprintable() or any(mark in url for mark in "\\ @?#%"):
+    if not url.isascii() or not url.isprintable() or any(mark in url for mark in _FORBIDDEN):
         return "holds a character that a base URL cannot have (credentials, query, escapes and spaces are refused)"
     try:
         parts = urlsplit(url)

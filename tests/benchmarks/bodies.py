@@ -7,7 +7,8 @@
 
 The first entries of each list are what the cards cite, about twelve resources; the others are what a chart also holds.
 Results of tests that no page reads are sent under `serum_magnesium`, as an EHR does that ignores the code filter.
-Every id ends in MARK. `fresh` puts a number there, so that no resource has the bytes of one that was sent before.
+Every id, reference and `lastUpdated` holds MARK. `fresh` puts a number there, so that no resource has the bytes of one
+that was sent before.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PATIENT = "person-@@@@@@@@"
 ENCOUNTER = {"reference": "Encounter/9f0c7b1e-3d52-4a6b-8e14-55d2a7c0-@@@@@@@@"}
 META = {
     "versionId": "1",
-    "lastUpdated": "2026-01-05T10:00:00.000+00:00",
+    "lastUpdated": "2026-01-05T10:00:00.@@@@@@@@+00:00",
     "profile": ["http://hl7.org/fhir/us/core/StructureDefinition/us-core-example"],
     "tag": [{"system": "urn:example:tags", "code": "benchmark"}],
 }
@@ -188,8 +189,8 @@ def count(size: str) -> int:
 
 
 def fresh(request: bytes, number: int) -> bytes:
-    """The request with ids that no other number has."""
-    return request.replace(MARK, b"%08x" % number)
+    """The request with ids and times that no other number has."""
+    return request.replace(MARK, b"%08d" % number)
 
 
 def _searchset(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The floor: one static card from Flask under the gunicorn settings of `serve`. `python -m tests.benchmarks.floor PORT`"""
+"""The floor: one static card from Flask under the settings of `serve`: `python -m tests.benchmarks.floor PORT`."""
 
 from __future__ import annotations
 

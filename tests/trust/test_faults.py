@@ -96,12 +96,12 @@ def test_f2_slow_reads_end_and_leave_no_thread_behind(ehr: MockEhr) -> None:
         server.get("Observation?patient=x")  # in this very thread: it ends, and not only its caller's wait for it
 
 
-def test_f2_twenty_calls_to_a_slow_server_do_not_slow_those_that_need_none(make_app: Make, ehr: MockEhr) -> None:
-    app = make_app(fhir_servers=(ehr.fhir,), threads=64)
-    full = body_for(app)
-    app.test_client().post(SERVICE, json=full)
-    ehr.fail("", delay=3)
-    with ThreadPoolExecutor(24) as threads:
+def test_f2_twenty_calls_to_a_slow_server_do_not_slow_those_that_need_none(make_app: Make) -> None:
+    with MockEhr() as ehr, ThreadPoolExecutor(24) as threads:
+        app = make_app(fhir_servers=(ehr.fhir,), threads=64)
+        full = body_for(app)
+        app.test_client().post(SERVICE, json=full)
+        ehr.fail("", delay=3)
         slow = [threads.submit(post, app, ehr) for _ in range(20)]
         time.sleep(0.2)
         with within(1.2):  # alone: a tenth of it

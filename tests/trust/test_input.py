@@ -49,7 +49,8 @@ def context(**changes: Any) -> dict[str, Any]:
 
 BAD_IDS = [
     "1&_include=*", "1?x", "..", ".", "...", "../Practitioner/1", "%2e%2e", "1\n", "1\r\nHost: x", "a b", "x" * 65,
-    "x" * 10_000, "", "a/b", "a\\b", "é", "1;DROP TABLE", "\u202e1", "1\u0000", "\uff11", 7, None, ["1"], {"id": "1"}, True,
+    "x" * 10_000, "", "a/b", "a\\b", "é", "1;DROP TABLE", "\u202e1", "1\u0000", "\uff11", 7, None, ["1"], {"id": "1"},
+    True,
 ]  # fmt: skip
 
 
@@ -178,7 +179,7 @@ BAD_JSON: dict[str, bytes] = {
     "NaN": b'{"hook": NaN}', "Infinity": b'{"hook": Infinity}', "too large a number": b'{"extension": {"n": 1e400}}',
     "5,000 digits": b'{"extension": {"n": ' + b"9" * 5000 + b"}}", "half a surrogate": b'{"hook": "\\ud800"}',
     "NUL escaped": b'{"extension": {"n": "a\\u0000b"}}', "NUL in prefetch": b'{"prefetch": {"x": {"y": "\\u0000"}}}',
-    "NUL": b'{"hook": "\x00"}', "BOM": b'\xef\xbb\xbf{"hook": "patient-view"}', 
+    "NUL": b'{"hook": "\x00"}', "BOM": b'\xef\xbb\xbf{"hook": "patient-view"}',
     "UTF-16": '{"hook": "x"}'.encode("utf-16"),
     "Latin-1": '{"hook": "é"}'.encode("latin-1"), "comment": b'{"hook": /* x */ "y"}', "comma": b'{"hook": "x",}',
     "single quotes": b"{'hook': 1}", "two values": b"{} {}", "empty": b"", "space": b"  ",

@@ -1,0 +1,219 @@
+"""Adding a page is one YAML file, one scenario file and `magnesium-cds catalogue`; a page with faults names them all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from flask import Flask
+
+from cds_service import create_app
+from cds_service.content.library import default_root
+from cds_service.hooks.app import load_content
+from cds_service.settings import Settings
+from tests.conformance.calls import Body, own, run_cli, services
+from tests.conftest import NOW
+from tests.scenario import Builder, Scenario, read_file
+
+PAGE = """\
+title: Magnesium above the range while taking an antacid
+services: [magnesium-patient-view]
+status: active
+reviewed: {by: pending clinical sign-off, date: 2026-11-21}
+
+why: >
+  An example page: it shows how a page is added, and belongs to no one's practice.
+known_limits: >
+  It is an example.
+
+thresholds:
+  example_limit:
+    label: Serum magnesium above which the example speaks
+    unit: mmol/L
+    values: {2026-01-01: 1.00}
+    site_may_set: [0.90, 1.05]
+    reference: alfred_rcpa_aacb
+
+when:
+  all:
+    - {lab: serum_magnesium, above: example_limit, within: oldest_magnesium}
+
+card:
+  indicator: info
+  topic: safety
+  problem: example
+  priority: 1
+  summary: "Magnesium {serum_magnesium.value} ({serum_magnesium.age}), above {example_limit}"
+  detail: "Serum magnesium was {serum_magnesium.value} on {serum_magnesium.date}."
+  consider:
+    - "Consider asking about antacids."
+  override_reasons: [will_monitor, cds_not_applicable]
+
+evidence:
+  certainty: very_low
+  strength: conditional
+  direction: for
+  basis: >
+    An example.
+  references: [alfred_rcpa_aacb]
+"""
+
+SCENARIOS = """\
+given: {hook: patient-view, sex: female, age: 58}
+scenarios:
+  - name: a woman with 1.04 mmol/L where the laboratory gives no range
+    kind: fires
+    labs: [{lab: serum_magnesium, value: 1.04, unit: mmol/L, taken: 2 days ago}]
+    expect: {outcome: fired, indicator: info, summary: "1.04 mmol/L", detail: "Serum magnesium was"}
+  - name: exactly at the limit of 1.00 mmol/L
+    kind: at_the_limit
+    labs: [{lab: serum_magnesium, value: 1.00, unit: mmol/L}]
+    expect: {outcome: quiet}
+"""
+
+STEM = "example_above_range"
+
+
+@pytest.fixture
+def cards(tmp_path: Path) -> Path:
+    """A copy of all content."""
+    folder = tmp_path / "cards"
+    shutil.copytree(default_root(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Path], Flask]]:
+    made: list[Flask] = []
+
+    def make(folder: Path) -> Flask:
+        app = create_app(Settings(data_dir=tmp_path / "data"), now=lambda: NOW, content=load_content(folder))
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.extensions["advisor"].store.close()
+
+
+def answer(app: Flask, case: Scenario, folder: Path) -> Body:
+    client = app.test_client()
+    service = services(client)[case.hook]
+    body = Builder(load_content(folder), NOW).request(case, service["prefetch"])
+    response = client.post(f"/cds-services/{service['id']}", json=body)
+    assert response.status_code == 200, response.json
+    found: Body = response.json
+    return found
+
+
+def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(
+    cards: Path, serve: Callable[[Path], Flask]
+) -> None:
+    before = {path for path in cards.rglob("*") if path.is_file()}
+    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
+    scenarios = read_file(yaml.safe_load(SCENARIOS)).scenarios
+
+    app = serve(cards)
+    fires, limit = (answer(app, case, cards) for case in scenarios)
+    kinds = [{item["page"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] for found in (fires, limit)]
+    assert kinds == [case.expect.outcome for case in scenarios] == ["fired", "quiet"]
+    card = next(card for card in fires["cards"] if own(card)["page"] == STEM)
+    assert card["summary"] == "Magnesium 1.04 mmol/L (2 d ago), above 1 mmol/L (evidence: very low)"
+    assert card["links"][0]["url"].endswith(f"/evidence/{STEM}")
+    page = app.test_client().get(f"/evidence/{STEM}")
+    assert page.status_code == 200
+    assert "Serum magnesium above which the example speaks" in page.text
+
+    assert run_cli("catalogue", "--check", "--content", cards).returncode == 1
+    assert run_cli("catalogue", "--content", cards).returncode == 0
+    assert run_cli("catalogue", "--check", "--content", cards).returncode == 0
+    assert f"[{STEM}](safety/{STEM}.yaml)" in (cards / "README.md").read_text("utf-8")
+    assert {path for path in cards.rglob("*") if path.is_file()} - before == {cards / "safety" / f"{STEM}.yaml"}
+
+
+def test_a_site_may_set_the_threshold_of_a_new_page_at_once(cards: Path, tmp_path: Path) -> None:
+    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
+    site = tmp_path / "site.yaml"
+    own_value = {"value": 0.95, "reason": "An example"}
+    site.write_text(yaml.safe_dump({"site": "Test hospital", "pages": {STEM: {"thresholds": {"example_limit": own_value}}}}))
+    app = create_app(
+        Settings(data_dir=tmp_path / "data", site=site), now=lambda: NOW, content=load_content(cards)
+    )
+    case = read_file(yaml.safe_load(SCENARIOS)).scenarios[1]
+    found = answer(app, case, cards)
+    app.extensions["advisor"].store.close()
+    assert {item["page"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] == "fired"
+
+
+def test_a_page_that_is_taken_away_is_gone(cards: Path, serve: Callable[[Path], Flask]) -> None:
+    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
+    (cards / "safety" / f"{STEM}.yaml").unlink()
+    assert serve(cards).test_client().get(f"/evidence/{STEM}").status_code == 404
+
+
+THREE_FAULTS = (
+    PAGE.replace("above: example_limit,", "above: exampel_limit,")
+    .replace("override_reasons: [will_monitor,", "override_reasons: [will_moniter,")
+    .replace("Consider asking about antacids.", "You must ask about antacids.")
+)
+
+
+def line_of(text: str, words: str) -> int:
+    return next(number for number, line in enumerate(text.splitlines(), 1) if words in line)
+
+
+def test_a_page_with_three_faults_names_all_three_with_file_key_and_line(cards: Path) -> None:
+    (cards / "safety" / f"{STEM}.yaml").write_text(THREE_FAULTS, "utf-8")
+    done = run_cli("check", "--content", cards, "--json")
+    assert done.returncode == 78
+    faults = [fault for fault in json.loads(done.stdout)["faults"] if fault["file"] == f"safety/{STEM}.yaml"]
+    told = {(fault["key"], fault["line"]) for fault in faults}
+    assert ("when.all.0.above", line_of(THREE_FAULTS, "exampel_limit")) in told
+    assert ("card.override_reasons.0", line_of(THREE_FAULTS, "will_moniter")) in told
+    assert ("card.consider.0", line_of(THREE_FAULTS, "You must ask")) in told
+    words = " ".join(fault["message"] for fault in faults)
+    assert "example_limit" in words and "will_monitor" in words, "the nearest names are told"
+
+
+def test_the_same_faults_are_lines_for_people(cards: Path) -> None:
+    (cards / "safety" / f"{STEM}.yaml").write_text(THREE_FAULTS, "utf-8")
+    done = run_cli("check", "--content", cards)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert f"safety/{STEM}.yaml:{line_of(THREE_FAULTS, 'You must ask')}: card.consider.0: " in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("faults")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("known_limits: >\n  It is an example.\n", "", "known_limits"),
+        ("card:\n", "colour: red\ncard:\n", "colour"),
+        ("unit: mmol/L\n", "unit: mmol/L\n    note: extra\n", "thresholds.example_limit.note"),
+        ("values: {2026-01-01: 1.00}", "values: {2026-01-01: about one}", "thresholds.example_limit.values"),
+        ("references: [alfred_rcpa_aacb]", "references: [nobody_1999]", "evidence.references.0"),
+        ("certainty: very_low", "certainty: certain", "evidence.certainty"),
+        ("lab: serum_magnesium, above", "lab: serum_magnesia, above", "when.all.0.lab"),
+        ("({serum_magnesium.age})", "({serum_magnesium.mood})", "card.summary"),
+    ],
+)
+def test_a_page_with_one_fault_is_refused_where_it_is(cards: Path, old: str, new: str, key: str) -> None:
+    assert old in PAGE
+    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE.replace(old, new, 1), "utf-8")
+    from cds_service.content.yamlfile import ContentError
+
+    with pytest.raises(ContentError) as caught:
+        load_content(cards)
+    faults = [fault for fault in caught.value.faults if fault.file == f"safety/{STEM}.yaml"]
+    assert [fault for fault in faults if fault.key.startswith(key)], [str(fault) for fault in faults]
+
+
+def test_a_service_does_not_start_on_content_with_faults(cards: Path) -> None:
+    from cds_service.content.yamlfile import ContentError
+
+    (cards / "wording.yaml").write_text("source_label: only this\n", "utf-8")
+    with pytest.raises(ContentError):
+        load_content(cards)

@@ -1,0 +1,300 @@
+"""The command line: exit codes, what goes to stdout and what to stderr, and the shapes of `--json`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from cds_service import __version__
+from cds_service.content.library import default_root
+from cds_service.sandbox import patients
+from tests import test_golden
+from tests.conformance.calls import Body, own, run_cli, sample_call
+from tests.conftest import NOW
+
+EXTENSION = "org.magnesium-cds"
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A copy of the content with one fault."""
+    folder = tmp_path / "cards"
+    shutil.copytree(default_root(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "timing" / "levothyroxine_timing.yaml").open("a", encoding="utf-8") as file:
+        file.write("colour: red\n")
+    return folder
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield int(other.getsockname()[1])
+
+
+def save(folder: Path, document: Any) -> Path:
+    file = folder / "document.json"
+    file.write_text(document if isinstance(document, str) else json.dumps(document), "utf-8")
+    return file
+
+
+# Exit codes.
+
+
+def test_exit_0_done(tmp_path: Path) -> None:
+    version = run_cli("--version")
+    assert (version.returncode, version.stdout.strip().split()[-1]) == (0, __version__)
+    done = run_cli("check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_exit_1_failed(tmp_path: Path) -> None:
+    done = run_cli("evaluate", save(tmp_path, "not json"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not JSON" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("no-such-command",),
+        ("evaluate",),
+        ("evaluate", "no-such-file.json"),
+        ("check", "--content", "no-such-folder"),
+        ("serve", "--port", "70000"),
+        ("serve", "--profile", "testing"),
+        ("site", "validate", "no-such-file.yaml"),
+        ("site", "no-such-command"),
+    ],
+)
+def test_exit_2_usage(words: tuple[str, ...]) -> None:
+    done = run_cli(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage:" in done.stderr
+
+
+def test_exit_69_unavailable_where_the_port_is_taken(taken: int, tmp_path: Path) -> None:
+    done = run_cli("serve", "--port", str(taken), "--data-dir", tmp_path)
+    assert (done.returncode, done.stdout) == (69, "")
+    assert f"port {taken}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exit_73_where_the_database_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_cli("serve", "--port", "0", "--data-dir", tmp_path / "file" / "data")
+    assert (done.returncode, done.stdout) == (73, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_exit_73_where_the_catalogue_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "cards"
+    shutil.copytree(default_root(), folder, ignore=shutil.ignore_patterns("__pycache__", "README.md"))
+    (folder / "README.md").mkdir()
+    done = run_cli("catalogue", "--content", folder)
+    assert done.returncode == 73
+    assert "Traceback" not in done.stderr and "README.md" in done.stderr
+
+
+def test_exit_78_on_faulty_content(broken: Path) -> None:
+    for command in ("check", "catalogue"):
+        done = run_cli(command, "--content", broken)
+        assert (done.returncode, done.stdout) == (78, "")
+        assert "timing/levothyroxine_timing.yaml" in done.stderr and "colour" in done.stderr
+
+
+def test_exit_78_on_a_setting_that_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('prot = 8000\nworkers = "many"\n')
+    done = run_cli("serve", "--settings", file)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "port" in done.stderr and "workers" in done.stderr
+    assert str(file) in done.stderr
+
+
+def test_exit_78_for_production_without_clients(tmp_path: Path) -> None:
+    done = run_cli("serve", "--profile", "production", "--port", "0", "--data-dir", tmp_path)
+    assert done.returncode == 78
+    assert "client" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_exit_codes_are_told_by_help() -> None:
+    told = " ".join(run_cli("--help").stdout.split())
+    for words in ("0 done", "1 failed", "2 usage", "69 unavailable", "73 cannot create", "78 configuration"):
+        assert words in told
+
+
+# evaluate.
+
+
+def test_evaluate_reads_a_hook_request(tmp_path: Path) -> None:
+    file = save(tmp_path, test_golden.recorded("order-select-reason"))
+    done = run_cli("evaluate", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "drafted for multiple sclerosis" in done.stdout
+    assert "used: " in done.stdout
+    assert any(
+        line.split()[:2] == ["fired", "magnesium_for_multiple_sclerosis"] for line in done.stdout.splitlines()
+    )
+    assert any(line.startswith("not_evaluated ") and ": " in line for line in done.stdout.splitlines())
+
+
+def test_evaluate_reads_a_bundle_of_one_patient_from_stdin() -> None:
+    bundle = json.dumps(patients.load()["low-magnesium"].bundle(NOW))
+    done = run_cli("evaluate", "-", "--json", stdin=bundle)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert set(answer) == {"cards", "extension"}
+    assert set(own(answer)) >= {"outcomes", "inputs"}
+    assert answer["cards"]
+    for card in answer["cards"]:
+        assert {"uuid", "summary", "indicator", "detail", "source", "extension"} <= set(card)
+
+
+def test_evaluate_tries_the_drafts_of_a_bundle_on_an_order_hook(tmp_path: Path) -> None:
+    sample = patients.load()["levothyroxine"]
+    bundle = sample.bundle(NOW)
+    bundle["entry"] += [{"resource": sample.draft(name, NOW)} for name in sample.drafts]
+    done = run_cli("evaluate", save(tmp_path, bundle), "--hook", "order-sign", "--json")
+    assert done.returncode == 0
+    assert any("levothyroxine" in card["summary"] for card in json.loads(done.stdout)["cards"])
+
+
+def test_evaluate_with_site_values_says_that_they_are_the_sites(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "site: Test hospital\npages:\n  levothyroxine_timing:\n    thresholds:\n      drug_then_magnesium:\n"
+        "        {value: 6, reason: Local guideline}\n"
+    )
+    sample = patients.load()["levothyroxine"]
+    bundle = sample.bundle(NOW)
+    bundle["entry"] += [{"resource": sample.draft(name, NOW)} for name in sample.drafts]
+    done = run_cli("evaluate", save(tmp_path, bundle), "--hook", "order-sign", "--site", site, "--json")
+    assert done.returncode == 0
+    assert "this site's own setting" in done.stdout
+
+
+def two_patients() -> Body:
+    one, two = (patients.load()[name].bundle(NOW) for name in ("healthy", "digoxin"))
+    return one | {"entry": one["entry"] + two["entry"]}
+
+
+def changed(**entry: Any) -> Body:
+    bundle = patients.load()["levothyroxine"].bundle(NOW)
+    bundle["entry"][1]["resource"] = bundle["entry"][1]["resource"] | entry
+    return bundle
+
+
+RUBBISH = {
+    "an empty file": "",
+    "a number": "7",
+    "a list": "[]",
+    "another resource": {"resourceType": "Patient", "id": "one"},
+    "an empty bundle": {"resourceType": "Bundle", "type": "collection"},
+    "entries that are no list": {"resourceType": "Bundle", "entry": 5},
+    "two patients": two_patients(),
+    "a patient without an id": {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient"}}]},
+    "a hook that nobody answers": {"hook": "appointment-book", "context": {}},
+    "a hook that is no text": {"hook": ["patient-view"], "context": {}},
+    "a context that is no object": {"hook": "patient-view", "context": []},
+    "a request without the rest": {"hook": "patient-view", "context": {"patientId": "one"}},
+    "a number too large for JSON libraries": '{"hook": "patient-view", "context": {}, "extension": {"n": 1' + "0" * 30 + "}}",
+    "half of a surrogate pair": '{"hook": "patient-view", "context": {}, "extension": {"n": "\\ud800"}}',
+    "deep nesting": '{"hook": "patient-view", "context": {}, "extension": ' + '{"a":' * 400 + "1" + "}" * 400 + "}",
+    "deeper nesting": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("what", RUBBISH)
+def test_evaluate_refuses_rubbish_with_exit_1_and_a_plain_word(tmp_path: Path, what: str) -> None:
+    done = run_cli("evaluate", save(tmp_path, RUBBISH[what]))
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+ODD = {
+    "codings that are a number": changed(code={"coding": 5}),
+    "codings that are no objects": changed(code={"coding": ["x", None]}),
+    "a status that is a list": changed(status=["active"]),
+    "a type that is a number": changed(resourceType=5),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_evaluate_answers_a_bundle_with_one_odd_entry(tmp_path: Path, what: str) -> None:
+    done = run_cli("evaluate", save(tmp_path, ODD[what]), "--json")
+    assert done.returncode == 0, done.stderr
+    assert own(json.loads(done.stdout))["outcomes"]
+
+
+def test_evaluate_refuses_a_request_of_another_hook_than_asked_for(tmp_path: Path, client: FlaskClient) -> None:
+    file = save(tmp_path, sample_call(client, "healthy"))
+    done = run_cli("evaluate", file, "--hook", "order-sign")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "patient-view" in done.stderr
+
+
+def test_evaluate_names_every_fault_of_a_refused_request(tmp_path: Path, client: FlaskClient) -> None:
+    body = sample_call(client, "healthy", hookInstance="one", context={"patientId": "a b"})
+    done = run_cli("evaluate", save(tmp_path, body))
+    assert done.returncode == 1
+    assert "Refused (400)" in done.stderr
+    for place in ("hookInstance", "context.patientId", "context.userId"):
+        assert place in done.stderr
+
+
+def test_evaluate_prints_hostile_text_as_it_is_and_colours_nothing(tmp_path: Path, client: FlaskClient) -> None:
+    body = sample_call(client, "levothyroxine", "order-select")
+    for entry in body["prefetch"]["medications"]["entry"]:
+        entry["resource"]["medicationCodeableConcept"]["text"] += " [red]zzq[/red] \u001b[31mzzq"
+    done = run_cli("evaluate", save(tmp_path, body))
+    assert done.returncode == 0
+    assert "zzq" not in done.stdout
+    assert "\u001b[31m" not in done.stdout
+
+
+# check and catalogue.
+
+
+def test_check_as_json_counts_what_was_loaded() -> None:
+    done = run_cli("check", "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert found["faults"] == []
+    assert set(found) >= {"faults", "pages", "terminology", "references", "claims", "digest"}
+    pages = [path for path in default_root().glob("*/*.yaml") if path.parent.name not in ("tables", "terminology")]
+    assert found["pages"] == len(pages) > 50
+
+
+def test_check_as_json_lists_faults_with_file_line_key_and_message(broken: Path) -> None:
+    done = run_cli("check", "--content", broken, "--json")
+    assert done.returncode == 78
+    faults = json.loads(done.stdout)["faults"]
+    lines = (broken / "timing" / "levothyroxine_timing.yaml").read_text("utf-8").splitlines()
+    assert [set(fault) for fault in faults] == [{"file", "line", "key", "message"}]
+    assert (faults[0]["file"], faults[0]["line"]) == ("timing/levothyroxine_timing.yaml", len(lines))
+    assert "colour" in faults[0]["key"]
+
+
+def test_the_catalogue_is_current() -> None:
+    done = run_cli("catalogue", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_catalogue_that_is_not_current_is_exit_1_and_is_not_touched(tmp_path: Path) -> None:
+    folder = tmp_path / "cards"
+    shutil.copytree(default_root(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "README.md").write_text("old\n")
+    done = run_cli("catalogue", "--content", folder, "--check")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "magnesium-cds catalogue" in done.stderr
+    assert (folder / "README.md").read_text() == "old\n"

@@ -1,0 +1,119 @@
+"""What happens to the process itself (F21, F28, F29): nothing acknowledged is lost, and the service comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from tests.store.helpers import rows
+from tests.trust.support import DISCOVERY, FEEDBACK, SERVICE, Service, bare_body, running, wait_until
+
+
+def workers(service: Service) -> list[int]:
+    """Process ids of the workers."""
+    return [
+        int(pid) for pid in Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+    ]
+
+
+class Callers:
+    """Threads that call without pause; what they were told."""
+
+    def __init__(self, service: Service, count: int = 4) -> None:
+        self.service = service
+        self.told: Counter[Any] = Counter()
+        self.acknowledged: list[str] = []
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(n,)) for n in range(count)]
+
+    def _run(self, number: int) -> None:
+        http = requests.Session()
+        while not self.stopped.is_set():
+            card = str(uuid4())
+            try:
+                if number % 2:
+                    answer = http.post(self.service.url + SERVICE, json=bare_body(), timeout=10)
+                else:
+                    item = {"card": card, "outcome": "overridden", "outcomeTimestamp": "2026-11-21T09:30:00Z",
+                            "overrideReason": {"userComment": "x"}}  # fmt: skip
+                    answer = http.post(self.service.url + FEEDBACK, json={"feedback": [item]}, timeout=10)
+            except requests.RequestException as error:
+                with self.lock:
+                    self.told[type(error).__name__] += 1
+                http = requests.Session()
+                continue
+            with self.lock:
+                self.told[answer.status_code] += 1
+                if answer.status_code == 200 and not number % 2:
+                    self.acknowledged.append(card)
+
+    def __enter__(self) -> Callers:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(20)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, as Linux has it")
+def test_f28_f29_f21_workers_die_and_are_replaced_and_what_was_acknowledged_is_there(tmp_path: Path) -> None:
+    with running(tmp_path, workers=2) as service:
+        with Callers(service) as callers:
+            time.sleep(0.5)
+            before = dict(callers.told)
+            os.kill(service.process.pid, signal.SIGHUP)  # F29: new workers, old ones finish what they have
+            time.sleep(2.5)
+            assert set(callers.told) <= {200, 503}, callers.told
+            assert callers.told[200] > before[200]
+            for how in (signal.SIGKILL, signal.SIGKILL):  # F28
+                victim = workers(service)[0]
+                os.kill(victim, how)
+                wait_until(
+                    lambda gone=victim: gone not in workers(service) and len(workers(service)) == 2, 10, "not back"
+                )
+                wait_until(lambda: requests.get(service.url + DISCOVERY, timeout=10).ok, 10, "does not answer")
+        assert service.process.poll() is None
+        broken = sum(count for told, count in callers.told.items() if not isinstance(told, int))
+        assert broken <= 2 * len(callers.threads), "only what a killed worker had in hand"
+        assert callers.acknowledged
+    kept = Counter(row["card"] for row in rows(tmp_path, "SELECT card FROM feedback"))
+    assert all(kept[card] == 1 for card in callers.acknowledged), "each acknowledged one is there, once"
+    assert rows(tmp_path, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+
+
+def test_f29_a_service_that_is_told_to_stop_finishes_what_it_has(tmp_path: Path) -> None:
+    with running(tmp_path, workers=1) as service:
+        with Callers(service, 2) as callers:
+            time.sleep(0.5)
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(15) == 0
+        answered = {told for told in callers.told if isinstance(told, int)}
+        assert answered <= {200, 503}
+        assert "Traceback" not in service.log.read_text()
+    kept = Counter(row["card"] for row in rows(tmp_path, "SELECT card FROM feedback"))
+    assert all(kept[card] == 1 for card in callers.acknowledged)
+
+
+def test_every_log_line_is_one_json_object(tmp_path: Path) -> None:
+    with running(tmp_path, workers=1) as service:
+        requests.post(service.url + SERVICE, data=b"{", timeout=5)
+        requests.get(service.url + DISCOVERY, headers={"Origin": "x\u00e9"}, timeout=5)
+        requests.get(service.url + "/%0d%0aInjected: x%1b[31m", timeout=5)
+        wait_until(lambda: service.log.read_text().count('"event"') >= 3, 5, "no log")
+        lines = [line for line in service.log.read_text().splitlines() if '"event"' in line]
+    assert all(json.loads(line)["event"] for line in lines)
+    assert "Injected" not in "".join(lines)
