@@ -13,6 +13,7 @@ from flask import Flask
 
 from cds_service import create_app
 from cds_service.content.library import default_root
+from cds_service.content.yamlfile import ContentError
 from cds_service.hooks.app import load_content
 from cds_service.settings import Settings
 from tests.conformance.calls import Body, own, run_cli, services
@@ -110,9 +111,7 @@ def answer(app: Flask, case: Scenario, folder: Path) -> Body:
     return found
 
 
-def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(
-    cards: Path, serve: Callable[[Path], Flask]
-) -> None:
+def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, serve: Callable[[Path], Flask]) -> None:
     before = {path for path in cards.rglob("*") if path.is_file()}
     (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
     scenarios = read_file(yaml.safe_load(SCENARIOS)).scenarios
@@ -122,7 +121,7 @@ def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(
     kinds = [{item["page"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] for found in (fires, limit)]
     assert kinds == [case.expect.outcome for case in scenarios] == ["fired", "quiet"]
     card = next(card for card in fires["cards"] if own(card)["page"] == STEM)
-    assert card["summary"] == "Magnesium 1.04 mmol/L (2 d ago), above 1 mmol/L (evidence: very low)"
+    assert card["summary"] == "Magnesium 1.04 mmol/L (2 d ago), above 1.00 mmol/L (evidence: very low)"
     assert card["links"][0]["url"].endswith(f"/evidence/{STEM}")
     page = app.test_client().get(f"/evidence/{STEM}")
     assert page.status_code == 200
@@ -139,10 +138,10 @@ def test_a_site_may_set_the_threshold_of_a_new_page_at_once(cards: Path, tmp_pat
     (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
     site = tmp_path / "site.yaml"
     own_value = {"value": 0.95, "reason": "An example"}
-    site.write_text(yaml.safe_dump({"site": "Test hospital", "pages": {STEM: {"thresholds": {"example_limit": own_value}}}}))
-    app = create_app(
-        Settings(data_dir=tmp_path / "data", site=site), now=lambda: NOW, content=load_content(cards)
+    site.write_text(
+        yaml.safe_dump({"site": "Test hospital", "pages": {STEM: {"thresholds": {"example_limit": own_value}}}})
     )
+    app = create_app(Settings(data_dir=tmp_path / "data", site=site), now=lambda: NOW, content=load_content(cards))
     case = read_file(yaml.safe_load(SCENARIOS)).scenarios[1]
     found = answer(app, case, cards)
     app.extensions["advisor"].store.close()
@@ -203,8 +202,6 @@ def test_the_same_faults_are_lines_for_people(cards: Path) -> None:
 def test_a_page_with_one_fault_is_refused_where_it_is(cards: Path, old: str, new: str, key: str) -> None:
     assert old in PAGE
     (cards / "safety" / f"{STEM}.yaml").write_text(PAGE.replace(old, new, 1), "utf-8")
-    from cds_service.content.yamlfile import ContentError
-
     with pytest.raises(ContentError) as caught:
         load_content(cards)
     faults = [fault for fault in caught.value.faults if fault.file == f"safety/{STEM}.yaml"]
@@ -212,8 +209,6 @@ def test_a_page_with_one_fault_is_refused_where_it_is(cards: Path, old: str, new
 
 
 def test_a_service_does_not_start_on_content_with_faults(cards: Path) -> None:
-    from cds_service.content.yamlfile import ContentError
-
     (cards / "wording.yaml").write_text("source_label: only this\n", "utf-8")
     with pytest.raises(ContentError):
         load_content(cards)

@@ -10,18 +10,17 @@ from uuid import uuid4
 
 from cds_service.content.rulebook import Rule
 from cds_service.fhir import Chart
-from cds_service.hooks.display import Display, fill, json_value, sentence
+from cds_service.hooks.basis import EXTENSION, basis, finding_text
+from cds_service.hooks.display import Display, fill, sentence
 from cds_service.hooks.planning import DayPlan, plan_for, plan_gaps, plan_options, plan_summary, plan_table
 from cds_service.hooks.suggestions import suggestions_for
-from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner import token
 from cds_service.rules.evaluate import Evaluation, Outcome
-from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Pair, Verdict
+from cds_service.rules.verdict import LabHit
 
 MAX_CARDS = 3
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
-EXTENSION = "org.magnesium-cds"
 TIMING = "timing"
 TOPIC_SYSTEM = "urn:magnesium-cds:topic"
 
@@ -113,6 +112,7 @@ class _Writer:
     dev: bool
     phrase_in_text: bool
     plan_secret: str
+    _written: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
 
     def card(self, group: _Group, rest: Sequence[_Group]) -> Shown:
         lead = group.lead
@@ -146,7 +146,7 @@ class _Writer:
             address = f"{self.base_url}/plan/{token.sign(group.day.request, self.plan_secret)}"
             label = self.display.library.wording.plan.link_label
             card["links"].append({"label": label, "url": address, "type": "absolute"})
-        card["extension"] = {EXTENSION: self._extension(group)}
+        card["extension"] = {EXTENSION: basis(group.outcomes, self.display.library)}
         ids = tuple(item["uuid"] for item in suggestions)
         return Shown(card, tuple(o.page for o in group.outcomes), ids, finding_text(group.outcomes))
 
@@ -166,6 +166,13 @@ class _Writer:
 
     def _texts(self, outcome: Outcome) -> tuple[str, str, list[str]]:
         """Summary, detail and options of a finding, placeholders filled."""
+        found = self._written.get(outcome.page)
+        if found is None:
+            found = self._written[outcome.page] = self._write(outcome)
+        summary, detail, consider = found
+        return summary, detail, list(consider)
+
+    def _write(self, outcome: Outcome) -> tuple[str, str, tuple[str, ...]]:
         page, library = outcome.rule.loaded.page, self.display.library
         assert outcome.verdict is not None
         values = self.display.placeholders(outcome.rule, outcome.verdict)
@@ -179,7 +186,7 @@ class _Writer:
         return (
             sentence(fill(summary or "", values)),
             sentence(fill(detail or "", values)),
-            [sentence(fill(text, values)) for text in consider],
+            tuple(sentence(fill(text, values)) for text in consider),
         )
 
     def _short(self, outcome: Outcome) -> str:
@@ -311,118 +318,3 @@ class _Writer:
             "extension": {EXTENSION: {"page": "not_evaluated", "reasons": reasons}},
         }
         return Shown(card, ("not_evaluated",))
-
-    def _extension(self, group: _Group) -> dict[str, Any]:
-        lead, library = group.lead, self.display.library
-        evidence = lead.rule.loaded.page.evidence
-        scale = library.evidence
-        certainty, strength = scale.certainty[evidence.certainty], scale.strength[evidence.strength]
-        inputs = [item for o in group.outcomes if o.verdict for item in self._inputs(o.verdict)]
-        found = {
-            "page": lead.page,
-            "version": lead.rule.loaded.version,
-            "evidence": {
-                "certainty": {"system": scale.certainty_system, "code": certainty.code, "display": certainty.display},
-                "strength": {"system": scale.strength_system, "code": strength.code, "display": strength.display},
-                "direction": evidence.direction,
-                "references": [
-                    {"key": key, "title": library.references[key].title, "status": library.references[key].status}
-                    for key in evidence.references
-                ],
-            },
-            "inputs": list({str(item): item for item in inputs}.values()),
-        }
-        identified = sorted({item["identifiedBy"] for item in inputs if "identifiedBy" in item})
-        if identified:
-            found["identifiedBy"] = identified
-        also = [{"page": o.page, "version": o.rule.loaded.version} for o in group.outcomes[1:]]
-        if also:
-            found["alsoFired"] = also
-        return found
-
-    def _inputs(self, verdict: Verdict) -> list[dict[str, Any]]:
-        """The values used, each with its resource."""
-        found: list[dict[str, Any]] = []
-        for name, value in verdict.bindings.items():
-            match value:
-                case LabHit():
-                    limit = {"limit": json_value(value.limit), "limitFrom": value.limit_from}
-                    if value.limit is None:
-                        del limit["limit"]
-                    found.append(self._lab_input(value.lab) | limit)
-                case Kidney():
-                    item = self._lab_input(value.lab) | {"eGFR": json_value(value.value)}
-                    found.append(item | ({"computed": True} if value.computed else {}))
-                case DailyMagnesium():
-                    found += [_drug_input(item) for item in (*value.counted, *value.unknown)]
-                case Intake():
-                    found.append(
-                        {"fact": "intake", "resource": str(value.source), "value": json_value(value.mg_per_day)}
-                    )
-                case Medication():
-                    found.append(_drug_input(value))
-                case _ if name == "products":
-                    found += [_drug_input(item) for item in value]
-                case _ if name == "pairs":
-                    for pair in value:
-                        assert isinstance(pair, Pair)
-                        found += [_drug_input(pair.magnesium), _drug_input(pair.drug)]
-                case _ if name == "matched":
-                    for item in value:
-                        found.append(
-                            _drug_input(item.fact) if isinstance(item.fact, Medication) else _condition(item.fact)
-                        )
-        return found
-
-    def _lab_input(self, lab: Lab) -> dict[str, Any]:
-        item: dict[str, Any] = {"fact": lab.concept, "resource": str(lab.source)}
-        if lab.reported:
-            item |= {"value": json_value(lab.reported.value), "unit": lab.reported.unit}
-        if lab.comparator:
-            item["comparator"] = lab.comparator
-        if lab.time:
-            item["time"] = lab.time.isoformat()
-        if lab.code:
-            item["code"] = lab.code
-        return item
-
-
-def _drug_input(item: Medication) -> dict[str, Any]:
-    return {
-        "fact": "medication",
-        "resource": str(item.source),
-        "status": item.status,
-        "concepts": sorted(item.drugs),
-        "identifiedBy": item.identified_by,
-    }
-
-
-def _condition(item: Condition) -> dict[str, Any]:
-    return {"fact": "condition", "resource": str(item.source), "concepts": sorted(item.concepts)}
-
-
-def finding_text(outcomes: Sequence[Outcome]) -> str:
-    """What makes a finding the same finding: its pages and the values behind them; new or worse data differ."""
-    parts = []
-    for outcome in outcomes:
-        verdict = outcome.verdict
-        assert verdict is not None
-        for name, value in sorted(verdict.bindings.items()):
-            match value:
-                case LabHit():
-                    parts.append(f"{name}={value.lab.value}@{value.lab.time}")
-                case Kidney():
-                    parts.append(f"{name}={value.value}@{value.lab.time}")
-                case Medication():
-                    parts.append(f"{name}={sorted(value.drugs)}")
-                case _ if name == "pairs":
-                    parts += [f"{sorted(p.magnesium.drugs)}+{sorted(p.drug.drugs)}" for p in value]
-                case _ if name == "matched":
-                    parts += [
-                        str(sorted(m.fact.drugs if isinstance(m.fact, Medication) else m.fact.concepts)) for m in value
-                    ]
-        parts.append(outcome.page)
-    return "|".join(parts)
-
-
-__all__ = ["EXTENSION", "Shown", "build_cards", "finding_text", "urgency"]

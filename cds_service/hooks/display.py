@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -37,6 +37,7 @@ class Display:
 
     rulebook: Rulebook
     context: Context
+    _placeholders: dict[tuple[str, int], tuple[Verdict, dict[str, str]]] = field(default_factory=dict, repr=False)
 
     @property
     def library(self) -> Library:
@@ -150,8 +151,14 @@ class Display:
     # Placeholders and reasons.
 
     def placeholders(self, rule: Rule, verdict: Verdict) -> dict[str, str]:
-        """Every placeholder that this finding fills."""
-        filled = {name: self.limit(limit) for name, limit in rule.limits.items()}
+        """Every placeholder that this finding fills. Several texts of a card ask for them, so they are filled once."""
+        key = rule.id, id(verdict)
+        if key not in self._placeholders:
+            self._placeholders[key] = verdict, self._fill_placeholders(rule, verdict)
+        return self._placeholders[key][1]
+
+    def _fill_placeholders(self, rule: Rule, verdict: Verdict) -> dict[str, str]:
+        filled: dict[str, str] = _Limits(self, rule)
         for name, value in verdict.bindings.items():
             match value:
                 case LabHit():
@@ -227,6 +234,19 @@ class Display:
         if name in self.library.terminology:
             return self._lower(self.library.title(name))
         return self.library.wording.inputs.get(name, name.replace("_", " "))
+
+
+class _Limits(dict[str, str]):
+    """Placeholders, the rule's limits among them: these are only written out where a text names them."""
+
+    def __init__(self, display: Display, rule: Rule) -> None:
+        super().__init__()
+        self._display, self._limits = display, rule.limits
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name not in self and name in self._limits:
+            self[name] = self._display.limit(self._limits[name])
+        return super().get(name, default)
 
 
 def sentence(text: str) -> str:

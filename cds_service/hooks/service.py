@@ -23,7 +23,8 @@ from cds_service.fhir import (
     Vocabulary,
     read_chart,
 )
-from cds_service.hooks.cards import EXTENSION, Candidate, Shown, build_cards
+from cds_service.hooks.basis import EXTENSION
+from cds_service.hooks.cards import Candidate, Shown, build_cards
 from cds_service.hooks.display import Display
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.prefetch import needs_of
