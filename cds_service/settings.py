@@ -31,6 +31,7 @@ class Settings(BaseModel):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="INFO writes a line for each request")
     ] = "INFO"
+    instance: Annotated[str, Field(max_length=100, description="a word shown in /readyz, to tell instances apart")] = ""
     workers: Annotated[int, Field(ge=1, le=64, description="worker processes")] = 2
     threads: Annotated[
         int,

@@ -81,7 +81,8 @@ def with_draft(bundle: Bundle) -> Bundle:
 
 def needs(client: FlaskClient, hook: str) -> list[Need]:
     """What the service of a hook asks for, as discovery says it."""
-    found = next(item for item in client.get("/cds-services").json["services"] if item["hook"] == hook)
+    discovery = orjson.loads(client.get("/cds-services").data)
+    found = next(item for item in discovery["services"] if item["hook"] == hook)
     return [Need(key, template.split("?")[0].split("/")[0], template) for key, template in found["prefetch"].items()]
 
 

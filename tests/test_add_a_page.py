@@ -1,4 +1,4 @@
-"""Adding a page is one YAML file, one scenario file and `magnesium-cds catalogue`; a page with faults names them all."""
+"""Adding a page is one YAML file, one scenario file and `magnesium-cds catalogue`; every fault of it is named."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def answer(app: Flask, case: Scenario, folder: Path) -> Body:
     body = Builder(load_content(folder), NOW).request(case, service["prefetch"])
     response = client.post(f"/cds-services/{service['id']}", json=body)
     assert response.status_code == 200, response.json
-    found: Body = response.json
+    found: Body = json.loads(response.data)
     return found
 
 

@@ -7,22 +7,13 @@ service lacked and grow with it, while the limit of 120 is for what a clinician 
 from __future__ import annotations
 
 import json
-import logging
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
 from uuid import UUID
 
-import mistune
 import pytest
-import requests
-import structlog
 from fhir.resources.R4B import get_fhir_model_class
 from flask import Flask
-from flask.testing import FlaskClient
-from markdown_it import MarkdownIt
 
 from cds_service.content.checks import FORBIDDEN
 from cds_service.hooks.app import Content
@@ -33,14 +24,13 @@ from tests.conformance.calls import (
     every_sample_call,
     own,
     post,
-    sample_call,
     services,
-    serving,
     walk,
 )
 from tests.conftest import NOW
 from tests.scenario import Builder
 from tests.test_scenarios import FILES
+from tests.test_text_of_the_ehr import RENDERERS, inert
 
 NOT_COUNTED = ("**Not checked:**", "**Note:**", "*Development profile")
 MOST_WORDS = 120
@@ -68,7 +58,7 @@ def answers(app: Flask, content: Content) -> list[tuple[str, Body]]:
                 body = builder.request(case, asked[case.hook]["prefetch"])
                 response = post(client, body)
                 assert response.status_code == 200, (page, case.name, response.json)
-                found.append((f"{page}: {case.name}", response.json))
+                found.append((f"{page}: {case.name}", json.loads(response.data)))
     return found
 
 
@@ -99,13 +89,6 @@ def hold(cards: list[tuple[str, Body]], fault: Callable[[Body], object]) -> None
 def blocks(card: Body) -> list[str]:
     found: list[str] = card["detail"].split("\n\n")
     return found
-
-
-def texts(card: Body) -> Iterator[str]:
-    """Every text of a card that a client shows, without the resources that its suggestions carry."""
-    for path, value in walk(card):
-        if isinstance(value, str) and "resource" not in path and "extension" not in path:
-            yield value
 
 
 def test_summaries_are_one_line_shorter_than_140_and_end_with_the_evidence(cards: list[tuple[str, Body]]) -> None:
@@ -267,99 +250,12 @@ def test_a_card_on_what_was_not_checked_gives_no_all_clear(open_cards: list[tupl
     hold(open_cards, lambda card: not own(card)["reasons"])
 
 
-# Text from the EHR.
-
-NASTY = (
-    'ZZQ<img src=x onerror=alert(1)><script>zzq()</script><iframe srcdoc="zzq"></iframe> [zzq](javascript:alert(1)) '
-    "![zzq](http://zzq.example/a.png) http://zzq.example www.zzq.example zzq@zzq.example **zzq** `zzq` "
-    "| zzq | zzq |\n|---|---|\n# zzq\n> zzq\n\u202ezzq\u200bzzq\x07 &lt;zzq&gt; " + "zzq" * 2000
-)
-MARK = "zzq"
-
-
-def poisoned(value: Any, key: str = "") -> Any:
-    """The request with every free text of the EHR made hostile; drugs' names stay recognisable at their start."""
-    free = {"text", "display", "family", "patientInstruction", "unit", "valueString", "diagnostics", "title"}
-    if isinstance(value, dict):
-        return {name: poisoned(item, name) for name, item in value.items()}
-    if isinstance(value, list):
-        return [poisoned(item, "text" if key in ("given", "suffix", "prefix") else key) for item in value]
-    return f"{value} {NASTY}" if isinstance(value, str) and key in free else value
-
-
-@pytest.fixture(scope="module")
-def hostile(app: Flask) -> list[tuple[str, Body]]:
-    """The answers to calls whose every text is hostile."""
-    client = app.test_client()
-    found = []
-    for name, body in every_sample_call(client):
-        body["prefetch"] = poisoned(body["prefetch"])
-        if "draftOrders" in body["context"]:
-            body["context"]["draftOrders"] = poisoned(body["context"]["draftOrders"])
-        found.append((name, answered(client, body)))
-    assert sum(len(answer["cards"]) for _, answer in found) > 15
-    return found
-
-
-def test_hostile_texts_do_not_stop_the_cards(hostile: list[tuple[str, Body]], client: FlaskClient) -> None:
-    plain = {name: answered(client, body) for name, body in every_sample_call(client)}
-    for name, answer in hostile:
-        for before, after in zip(own(plain[name])["outcomes"], own(answer)["outcomes"], strict=True):
-            assert before["outcome"] == after["outcome"] or after["outcome"] == "not_evaluated", (name, after)
-
-
-def test_no_text_of_the_ehr_is_on_any_card(hostile: list[tuple[str, Body]]) -> None:
-    for name, answer in hostile:
-        for path, value in walk(answer):
-            if isinstance(value, str) and "resource" not in path:
-                assert MARK not in value.lower(), (name, path)
-
-
-def test_a_suggestion_changes_a_draft_without_touching_its_texts(hostile: list[tuple[str, Body]]) -> None:
-    kept = [
-        action["resource"]
-        for _, answer in hostile
-        for card in answer["cards"]
-        for suggestion in card.get("suggestions", [])
-        for action in suggestion["actions"]
-        if action["type"] == "update"
-    ]
-    assert kept
-    for resource in kept:
-        assert NASTY in resource["medicationCodeableConcept"]["text"]
-
-
-RENDERERS: dict[str, Callable[[str], str]] = {
-    "mistune with tables, autolinks and raw HTML": lambda text: str(
-        mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough", "task_lists"])(text)
-    ),
-    "CommonMark with GFM autolinks and raw HTML": lambda text: str(
-        MarkdownIt("gfm-like", {"html": True, "linkify": True}).render(text)
-    ),
-}
-
-
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_rendered_details_hold_only_paragraphs_emphasis_and_lists(
-    renderer: str, hostile: list[tuple[str, Body]], answers: list[tuple[str, Body]], content: Content
+    renderer: str, answers: list[tuple[str, Body]], content: Content
 ) -> None:
-    details = {card["detail"] for _, answer in [*hostile, *answers] for card in answer["cards"]}
-    # A renderer may take the name of one of our own sources for an address ("Drugs.com"); nothing else becomes a link.
-    sources = " ".join(f"{item.publisher} {item.title}" for item in content.library.references.values())
-    for detail in details:
-        html = RENDERERS[renderer](detail)
-        for anchor in re.findall(r'<a href="[^"<>]*">([^<>]*)</a>', html):
-            assert anchor in sources, html
-        html = re.sub(r'<a href="[^"<>]*">([^<>]*)</a>', r"\1", html)
-        tags = set(re.findall(r"<\s*/?\s*([a-zA-Z0-9]+)", html))
-        assert tags <= {"p", "strong", "em", "ul", "li", "br"}, html
-        assert not re.search(r"<[a-zA-Z]+\s", html), "a tag with attributes"
-
-
-@pytest.mark.parametrize("renderer", RENDERERS)
-def test_the_renderers_would_show_what_gets_through(renderer: str) -> None:
-    html = RENDERERS[renderer]("a <img src=x> http://zzq.example [z](http://zzq.example)")
-    assert "<img" in html and html.count("<a ") == 2
+    for detail in {card["detail"] for _, answer in answers for card in answer["cards"]}:
+        assert inert(RENDERERS[renderer](detail), content), detail
 
 
 def test_summaries_and_labels_are_plain_text_of_printable_characters(answers: list[tuple[str, Body]]) -> None:
@@ -367,60 +263,3 @@ def test_summaries_and_labels_are_plain_text_of_printable_characters(answers: li
         for card in answer["cards"]:
             for text in [card["summary"], *(s["label"] for s in card.get("suggestions", []))]:
                 assert text.isprintable() and not re.search(r"<(?! \d)|>(?! \d)|[`|\\\[\]]|\*\*", text), (name, text)
-
-
-# What leaves the service besides cards.
-
-SECRETS = {"patient": "zzq-patient-4711", "user": "zzq-user-4711", "name": "Zzqfamily", "encounter": "zzq-visit-4711"}
-
-
-def secret_call(body: Body) -> Body:
-    """The call with ids and names that can be looked for."""
-    old = body["context"]["patientId"]
-    text = json.dumps(body).replace(f'"{old}"', f'"{SECRETS["patient"]}"')
-    made: Body = json.loads(text.replace(f"Patient/{old}", f"Patient/{SECRETS['patient']}"))
-    made["context"] |= {"userId": f"Practitioner/{SECRETS['user']}", "encounterId": SECRETS["encounter"]}
-    made["prefetch"]["patient"]["name"] = [{"family": SECRETS["name"], "given": [SECRETS["name"]]}]
-    return made
-
-
-def test_no_link_and_no_text_of_a_card_names_the_patient(client: FlaskClient) -> None:
-    for name, body in every_sample_call(client):
-        for card in answered(client, secret_call(body))["cards"]:
-            for text in [*texts(card), *(unquote(urlsplit(link["url"]).path) for link in card.get("links", []))]:
-                assert "zzq" not in text.lower(), name
-            assert "zzq" not in str(own(card)).lower(), name
-
-
-def test_no_log_line_names_the_patient(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    with structlog.testing.capture_logs() as lines:
-        for _, body in every_sample_call(client):
-            assert post(client, secret_call(body)).status_code == 200
-        refused = secret_call(sample_call(client, "healthy"))
-        refused["prefetch"]["patient"]["id"] = "zzq-another"
-        assert post(client, refused).status_code == 412
-        assert client.get(f"/cds-services/{SECRETS['patient']}").status_code in (404, 405)
-        assert client.get(f"/evidence/{SECRETS['patient']}").status_code == 404
-    assert len(lines) > 20, "nothing was logged, so this test would show nothing"
-    assert "zzq" not in str(lines).lower()
-    assert "zzq" not in caplog.text.lower()
-
-
-def test_a_running_service_writes_json_lines_that_name_no_patient(tmp_path: Path) -> None:
-    with serving(tmp_path) as service:
-        assert service.call("low-magnesium").status_code == 200
-        broken = service.call("low-magnesium", context={"patientId": "low-magnesium", "userId": "Zzq"})
-        assert broken.status_code == 400
-        other = service.call("low-magnesium", context={"patientId": "zzq-one", "userId": "Practitioner/zzq"})
-        assert other.status_code == 412
-        url = f"{service.base}/cds-services/magnesium-patient-view?patient=low-magnesium"
-        assert requests.get(url, timeout=10).status_code == 405
-        log = service.log()
-    told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    assert [line["status"] for line in told if line.get("event") == "request" and line["method"] == "POST"] == [
-        200,
-        400,
-        412,
-    ]
-    assert not re.search(r"zzq|low-magnesium|Lowmagnesium", log, re.IGNORECASE)

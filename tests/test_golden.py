@@ -1,9 +1,10 @@
 """What a real client sent, and the whole answer to it.
 
-`tests/golden/NAME.json` is a request that the CDS Hooks Sandbox really made; `NAME.expected.json` is the answer to it, twice:
-as it was recorded (its prefetch keys are those of another service), and with its prefetch under our keys. Page versions and
-uuids are the only parts that are not compared. `pytest tests/test_golden.py --update-golden` writes the expected files anew;
-such a run always fails, so that nobody takes it for a passed one: look at the difference, then run it again without.
+`tests/golden/NAME.json` is a request that the CDS Hooks Sandbox really made; `NAME.expected.json` is the answer to it,
+twice: as it was recorded (its prefetch keys are those of another service), and with its prefetch under our keys. Page
+versions and uuids are the only parts that are not compared. `pytest tests/test_golden.py --update-golden` writes the
+expected files anew; such a run always fails, so that nobody takes it for a passed one: look at what changed, then run
+it again without.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def answer(client: FlaskClient, name: str, ours: bool = True) -> Body:
     body = recorded(name)
     response = send(client, with_our_prefetch(body, client) if ours else body)
     assert response.status_code == 200
-    found: Body = response.json
+    found: Body = json.loads(response.data)
     return found
 
 

@@ -51,7 +51,7 @@ def chosen(one_in: int, *names: str) -> bool:
     return crc32("/".join(names).encode()) % one_in == 0
 
 
-def base(request: Request) -> list[Request]:
+def bundles(request: Request) -> list[Request]:
     """Every Bundle of the call."""
     found = [body for body in request["prefetch"].values() if body.get("resourceType") == "Bundle"]
     return found + ([request["context"]["draftOrders"]] if "draftOrders" in request["context"] else [])
@@ -212,7 +212,7 @@ def sampled(page: str, one_in: int, what: str) -> Iterator[Scenario]:
 def test_the_order_of_resources_changes_nothing(caller: Caller, page: str) -> None:
     for case in sampled(page, REORDERED, "order"):
         request = caller.request(case)
-        for bundle in base(request):
+        for bundle in bundles(request):
             bundle["entry"].reverse()
         answer = caller.post(request)
         before = caller.unchanged(page, case)

@@ -1,7 +1,7 @@
 """Whole patients over HTTP with complete prefetch: no 5xx, and nothing unread without a reason.
 
-The ninety synthetic patients lie beside the project, not in it. In a clone without them the bundled sample patients take
-their place, so that the same is held of fewer patients and no test is skipped.
+The ninety synthetic patients lie beside the project, not in it. In a clone without them the bundled sample patients
+take their place, so that the same is held of fewer patients and no test is skipped.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import pytest
 from flask import Flask
 
 from cds_service.fhir import read_chart
+from cds_service.hooks.local import hook_request
 from cds_service.sandbox import patients
 from tests import report_patients
-from tests.report_patients import HOOKS, PATIENTS, Report, bundles, hook_request, needs, patient_files
+from tests.report_patients import HOOKS, PATIENTS, Report, bundles, needs, patient_files
 
 # The folder's own count; a smaller number would mean that files were not found.
 IN_THE_FOLDER = 90
@@ -65,7 +66,7 @@ def test_an_entry_that_cannot_be_read_is_given_as_a_reason(app: Flask) -> None:
     broken = next(e["resource"] for e in entries if e["resource"]["resourceType"] == "MedicationRequest")
     broken["medicationCodeableConcept"] = 5
     response = client.post("/cds-services/magnesium-patient-view", json=body)
-    result = report_patients.Result("levothyroxine", "patient-view", response.status_code, response.json)
+    result = report_patients.Result("levothyroxine", "patient-view", response.status_code, orjson.loads(response.data))
     assert result.status == 200
     assert "medication orders hold an entry that could not be read" in set(result.reasons())
     assert result.pages == ["not_evaluated"]

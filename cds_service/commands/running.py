@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -78,10 +79,14 @@ def free_port(host: str, wanted: int | None) -> int:
 @contextmanager
 def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]]:
     """This program serving in a child process, ready when entered, ended when left."""
-    command = [sys.executable, "-m", "cds_service", "serve", *arguments]
-    child = subprocess.Popen(command, env={**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING"})  # noqa: S603
+    # -P: the installed package, not a checkout that happens to be the current folder.
+    command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
+    instance = secrets.token_hex(8)
+    environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the child is ended too
+    child = subprocess.Popen(command, env=environment)  # noqa: S603
     try:
-        _wait_ready(child, base)
+        _wait_ready(child, base, instance)
         yield child
     finally:
         if child.poll() is None:
@@ -92,17 +97,18 @@ def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]
                 child.kill()
 
 
-def _wait_ready(child: subprocess.Popen[bytes], base: str) -> None:
+def _wait_ready(child: subprocess.Popen[bytes], base: str, instance: str) -> None:
+    """Until the child itself answers: another program may have taken the port in between."""
     end = monotonic() + READY_SECONDS
     while monotonic() < end:
         if child.poll() is not None:
             stop(child.returncode or UNAVAILABLE, "The service did not start; see above.")
         try:
-            if requests.get(f"{base}/readyz", timeout=2).ok:
+            if requests.get(f"{base}/readyz", timeout=2).json().get("instance") == instance:
                 return
-        except requests.RequestException:
+        except (requests.RequestException, ValueError, AttributeError):
             sleep(0.1)
-    stop(UNAVAILABLE, f"The service was not ready within {READY_SECONDS:.0f} s.")
+    stop(UNAVAILABLE, f"The service was not ready within {READY_SECONDS:.0f} s; is its port taken? Try --port.")
 
 
 @click.command()

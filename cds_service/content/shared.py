@@ -78,11 +78,15 @@ class Service(Strict):
 
 
 class OverrideReason(Strict):
-    """A reason to override a card: HL7's own code, or one of ours with our system."""
+    """A reason to override a card: HL7's own code, or one of ours with our system.
+
+    `snoozes`: it says that somebody takes care of the finding, so that a site may have it silenced for a while.
+    """
 
     system: str
     code: str
     display: Text
+    snoozes: bool = False
 
 
 class LabOrder(Strict):

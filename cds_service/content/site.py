@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from cds_service.content.names import nearest
 from cds_service.content.pages import Name, Strict, Text
@@ -58,6 +58,19 @@ class SiteUpperLevel(Strict):
     reason: Text
 
 
+class SiteRepetition(Strict):
+    """When the same finding of the same patient is not shown again. Off unless a site turns it on.
+
+    `same_sitting`: not on order-sign what order-select showed minutes before. `after_override_days`: so long after an
+    override whose reason says that it is taken care of. New or worse data are another finding; a critical card comes
+    back after 24 hours at the latest.
+    """
+
+    same_sitting: bool = False
+    after_override_days: Annotated[int, Field(ge=0, le=90)] = 0
+    reason: Text
+
+
 class SiteScheduleValue(Strict):
     """A value of tables/schedule.yaml, written as there: "07:30", ["08:00", "20:00"] or 30."""
 
@@ -74,6 +87,7 @@ class SiteDocument(Strict):
     inputs: dict[Name, SiteInput] = {}
     upper_level: SiteUpperLevel | None = None
     schedule: dict[Name, SiteScheduleValue] = {}
+    repetition: SiteRepetition | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,11 @@ class SiteValues:
         """The unit to show a lab in, or None for its terminology page's own."""
         units = self.document.units if self.document else {}
         return units[lab].unit if lab in units else None
+
+    @property
+    def repetition(self) -> SiteRepetition | None:
+        """What this site says of repeats, None for nothing."""
+        return self.document.repetition if self.document else None
 
     @property
     def schedule(self) -> dict[str, Any]:

@@ -42,6 +42,7 @@ AnyResource = (
 )
 read_resource = Decoder(AnyResource).decode
 _TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
+_VIEWS: dict[str, type] = {name: each for each, name in _TYPES.items()}
 
 
 class Unseen(Struct, gc=False):
@@ -156,6 +157,7 @@ class Reader:
             result.state, result.reason = "incomplete", "too many entries"
             entries = entries[:room]
         result.entries += len(entries)
+        expected, own, key, keep = _VIEWS.get(wanted), self._own_reference, result.key, result.items.append
         for number, entry in enumerate(entries):
             raw = entry.resource
             try:
@@ -164,18 +166,18 @@ class Reader:
                 self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft)
                 continue
             # Nearly every entry is what was asked for and says so plainly; the rest is looked at closely.
-            name = view.id
+            name, subject, search, url = view.id, view.subject, entry.search, entry.fullUrl
             if (
-                _TYPES[type(view)] == wanted
-                and view.subject is not None
-                and view.subject.reference == self._own_reference
+                type(view) is expected
+                and subject is not None
+                and subject.reference == own
                 and name is not None
                 and is_id(name)
-                and (entry.search is None or entry.search.mode == "match")
-                and (entry.fullUrl is None or entry.fullUrl.startswith("http"))
+                and (search is None or search.mode == "match")
+                and (url is None or url[:4] == "http")
             ):
                 result.matches += 1
-                result.items.append(Item(result.key, wanted, name, view, raw, draft))
+                keep(Item(key, wanted, name, view, raw, draft))
             else:
                 self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft)
         total = whole(bundle.total)

@@ -9,7 +9,8 @@ from urllib.parse import quote, urlsplit
 from msgspec import DecodeError, Raw, Struct
 from msgspec.json import Decoder
 
-_ID = re.compile(r"[A-Za-z0-9.-]{1,64}", re.ASCII)
+# Of 64 characters at most, and not of dots alone.
+_ID = re.compile(r"(?=.{1,64}\Z)\.*[A-Za-z0-9-][A-Za-z0-9.-]*", re.ASCII | re.DOTALL)
 
 
 class _Head(Struct, gc=False):
@@ -24,7 +25,7 @@ UNREADABLE = (DecodeError, UnicodeDecodeError, RecursionError)
 
 def is_id(text: str | None) -> bool:
     """A FHIR id that is safe in a path: FHIR's own pattern also allows `..`."""
-    return bool(text) and _ID.fullmatch(text or "") is not None and (text or "").strip(".") != ""
+    return text is not None and _ID.fullmatch(text) is not None
 
 
 def as_path(resource_type: str, resource_id: str) -> str:

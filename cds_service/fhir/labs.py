@@ -65,11 +65,14 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
     Fills `building.observed` with the other observations that we know.
     """
     by_concept: dict[str, list[_Result]] = {}
+    ours = building.measured_codes()
     for item, view in building.of(Observation):
         if item.draft or view.status in NOT_USED:
             continue
         if view.code is None or view.status not in USED:
             building.lost(item)
+            continue
+        if view.component is None and not _may_be(ours, view.code):
             continue
         wanted = _concept(building, view.code, item)
         if wanted is None and view.component is None:
@@ -77,6 +80,14 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
         for result in _results(building, item, view, wanted):
             by_concept.setdefault(result.lab.concept, []).append(result)
     return {concept: _ordered(results) for concept, results in by_concept.items()}
+
+
+def _may_be(ours: frozenset[str], code: Concept) -> bool:
+    """Whether any of the codes, whatever its system, is one of ours."""
+    for coding in code.coding or ():
+        if coding.code is not None and coding.code.strip() in ours:
+            return True
+    return False
 
 
 def _results(building: Building, item: Item, view: Observation, wanted: LabConcept | None) -> Iterable[_Result]:

@@ -249,6 +249,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
             "status": "ready" if store_ready and not faults else "degraded",
             "version": advisor.version,
             "profile": settings.profile,
+            "instance": settings.instance,
             "content": rulebook.library.digest,
             "pages": len(rulebook.rules),
             "site": {"digest": rulebook.site_digest, "faults": faults},

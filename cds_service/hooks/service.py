@@ -38,7 +38,19 @@ log = logging.getLogger(__name__)
 SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
 # An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
 SITTING = timedelta(minutes=15)
+CRITICAL_SILENCE = timedelta(hours=24)
 MAX_REREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What decides whether a finding was told already: whose, by whom, where and when."""
+
+    rulebook: Rulebook
+    hook: str
+    client: str
+    patient: str
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -107,15 +119,35 @@ class Advisor:
             evaluation = evaluate(chart.facts, rulebook, service)
         return chart, evaluation
 
-    def silent(self, candidates: Sequence[Candidate], client: str, patient: str, now: datetime) -> set[int]:
-        """Findings whose suggestion was accepted in this sitting: they are not shown again."""
-        wanted = [self.hashes(item.page, item.finding, client, patient) for item in candidates]
-        past = self.store.past_outcomes(wanted, now - SITTING)
-        return {
-            index
-            for index, key in enumerate(wanted)
-            if (found := past.get(key)) is not None and found.outcome == "accepted"
-        }
+    def silent(self, candidates: Sequence[Candidate], call: Silence) -> set[int]:
+        """Findings that are not shown again, by index: accepted in this sitting, or silenced by the site's own values.
+
+        The finding's hash holds its data, so new or worse data are never silenced by old ones.
+        """
+        repeats = call.rulebook.site.repetition
+        days = repeats.after_override_days if repeats else 0
+        wanted = [self.hashes(item.page, item.finding, call.client, call.patient) for item in candidates]
+        past = self.store.past_outcomes(wanted, call.now - max(SITTING, timedelta(days=days)))
+        again: set[tuple[str, str]] = set()
+        if repeats and repeats.same_sitting and call.hook == "order-sign":
+            again = self.store.shown_before(wanted, call.now - SITTING, "order-select")
+        library = call.rulebook.library
+        snoozing = {(item.system, item.code) for item in library.override_reasons.values() if item.snoozes}
+        found = set()
+        for index, (item, key) in enumerate(zip(candidates, wanted, strict=True)):
+            critical = item.indicator == "critical"
+            done = past.get(key)
+            accepted = done is not None and done.outcome == "accepted" and call.now - done.acted_at <= SITTING
+            longest = min(timedelta(days=days), CRITICAL_SILENCE) if critical else timedelta(days=days)
+            snoozed = (
+                done is not None
+                and done.outcome == "overridden"
+                and (done.reason_system, done.reason_code) in snoozing
+                and call.now - done.acted_at <= longest
+            )
+            if accepted or snoozed or (key in again and not critical):
+                found.add(index)
+        return found
 
     def hashes(self, page: str, finding: str, client: str, patient: str) -> tuple[str, str]:
         """Keyed hashes of the patient under the leading page, and of the finding."""
@@ -198,7 +230,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
             dev=settings.dev,
             phrase_in_text=settings.phrase_in_text,
             plan_secret=advisor.plan_secret,
-            silent=lambda candidates: advisor.silent(candidates, caller, patient, now),
+            silent=lambda candidates: advisor.silent(candidates, Silence(rulebook, hook, caller, patient, now)),
         )
         advisor.record(shown, service_id, hook, caller, patient, rulebook)
         g.summary = _summary(evaluation, shown)

@@ -59,6 +59,14 @@ _PAST: Final = (
 )
 
 
+_SHOWN: Final = select(shown_cards.c.subject_hash, shown_cards.c.finding_hash).where(
+    shown_cards.c.subject_hash.in_(bindparam("subjects", expanding=True)),
+    shown_cards.c.finding_hash.in_(bindparam("findings", expanding=True)),
+    shown_cards.c.hook == bindparam("hook"),
+    shown_cards.c.shown_at >= bindparam("since"),
+)
+
+
 def _insert(dialect: str, table: Table) -> Any:
     """The insert that knows ON CONFLICT: both databases have it in the same words, SQLAlchemy in two modules."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
@@ -162,6 +170,20 @@ def read_past(
         if (subject, finding) in pairs:
             newest[subject, finding] = PastOutcome(*rest)
     return newest
+
+
+def read_shown(
+    connection: Connection, wanted: Iterable[SubjectFinding], since: datetime, hook: str
+) -> set[SubjectFinding]:
+    """Which of these were shown on `hook` at or after `since`."""
+    pairs = set(wanted)
+    values = {
+        "subjects": sorted({subject for subject, _ in pairs}),
+        "findings": sorted({finding for _, finding in pairs}),
+        "hook": hook,
+        "since": since,
+    }
+    return {(subject, finding) for subject, finding in connection.execute(_SHOWN, values)} & pairs
 
 
 def read_stats(connection: Connection) -> list[PageStats]:

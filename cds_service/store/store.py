@@ -181,6 +181,22 @@ class Store(TokenMemory):
         wanted = (subject_hash, finding_hash)
         return self.past_outcomes([wanted], since).get(wanted)
 
+    def shown_before(self, wanted: Sequence[tuple[str, str]], since: datetime, hook: str) -> set[tuple[str, str]]:
+        """Which of these findings (subject hash, finding hash) were shown on `hook` since then.
+
+        Returns within `shown_wait`; an error or a slow database gives none, so that nothing is silenced.
+        """
+        if not wanted or self._in_trouble():
+            return set()
+        try:
+            return self._read(
+                lambda connection: statements.read_shown(connection, wanted, since, hook), self.shown_wait
+            )
+        except StoreUnavailable:
+            self._count("reads_failed", 1)
+            self._trouble()
+            return set()
+
     def past_outcomes(self, wanted: Sequence[tuple[str, str]], since: datetime) -> dict[tuple[str, str], PastOutcome]:
         """The same for all findings of a call in one read, by (subject hash, finding hash).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-_FORBIDDEN: Final = "\\ @?#%*<>\"{}|^`"
+_FORBIDDEN: Final = '\\ @?#%*<>"{}|^`'
 
 
 def printable(text: str) -> bool:

@@ -33,7 +33,7 @@ def services(client: FlaskClient) -> dict[str, Body]:
     """What discovery says, by hook."""
     answer = client.get("/cds-services")
     assert answer.status_code == 200
-    return {item["hook"]: item for item in answer.json["services"]}
+    return {item["hook"]: item for item in json.loads(answer.data)["services"]}
 
 
 def sample_call(client: FlaskClient, patient: str, hook: str = "patient-view", *drafts: str, **more: Any) -> Body:
@@ -87,7 +87,7 @@ def answered(client: FlaskClient, body: Body, hook: str | None = None) -> Body:
     """The answer to a call that must succeed."""
     response = post(client, body, hook)
     assert response.status_code == 200, response.json
-    answer: Body = response.json
+    answer: Body = json.loads(response.data)
     return answer
 
 

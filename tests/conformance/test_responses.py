@@ -13,7 +13,7 @@ from fhir.resources.R4B import get_fhir_model_class
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.conformance.calls import Body, answered, every_sample_call, own, post, problem, sample_call, walk
+from tests.conformance.calls import Body, answered, every_sample_call, own, post, problem, sample_call, services, walk
 
 HL7_REASONS = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 
@@ -238,7 +238,7 @@ def test_c46_action_selection_behavior_is_never_used(answers: list[tuple[Body, B
 
 def test_c64_extensions_are_objects_with_reverse_domain_names(client: FlaskClient, cards: list[Body]) -> None:
     answer = answered(client, sample_call(client, "low-magnesium"))
-    holders = [answer, *cards, *client.get("/cds-services").json["services"]]
+    holders = [answer, *cards, *services(client).values()]
     for holder in holders:
         assert isinstance(holder["extension"], dict)
         for name, value in holder["extension"].items():

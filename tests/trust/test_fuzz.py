@@ -57,7 +57,8 @@ FEEDBACK = {
         "properties": {
             "card": {"type": "string", "format": "uuid"}, "outcome": {"enum": ["accepted", "overridden"]},
             "outcomeTimestamp": {"type": "string", "format": "date-time"},
-            "acceptedSuggestions": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"}}}},
+            "acceptedSuggestions": {"type": "array", "items": {
+                "type": "object", "properties": {"id": {"type": "string"}}}},
             "overrideReason": {"type": "object", "properties": {"userComment": {"type": "string"}, "reason": ANY}},
         },
     }}},
@@ -100,8 +101,8 @@ def test_a32_no_call_breaks_the_service(case: Any, fuzzed: Flask) -> None:
     answer = case.call(app=fuzzed)
     SENT[answer.status_code] += 1
     assert answer.status_code < 500, answer.text
-    assert answer.status_code in (200, 400, 404, 405, 412, 413, 415)
-    if answer.status_code != 200:
+    assert answer.status_code in (200, 204, 400, 404, 405, 412, 413, 415)
+    if answer.status_code >= 400 and answer.content:
         assert answer.json()["resourceType"] == "OperationOutcome"
 
 

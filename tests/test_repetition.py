@@ -1,0 +1,147 @@
+"""Fewer cards: what was told is not told again where a site says so; new data and critical findings break it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_service.hooks.app import Content
+from tests.conftest import NOW
+from tests.scenario import Builder, Scenario
+
+SYSTEM = "urn:magnesium-cds:override-reason"
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def site_client(make_app: Callable[..., Flask], tmp_path: Path, clock: Clock) -> Callable[..., FlaskClient]:
+    def make(**repetition: Any) -> FlaskClient:
+        values: dict[str, Any] = {"site": "Test hospital"}
+        if repetition:
+            values["repetition"] = {**repetition, "reason": "Agreed with the wards"}
+        file = tmp_path / "site.yaml"
+        file.write_text(yaml.safe_dump(values), "utf-8")
+        return make_app(now=clock, site=file).test_client()
+
+    return make
+
+
+def ask(client: FlaskClient, content: Content, hook: str, value: float = 0.58, **more: Any) -> list[dict[str, Any]]:
+    """The deficiency and timing cards of a patient with a low magnesium, taken a day before the test begins."""
+    case = Scenario.model_validate(
+        {"name": "a patient who is seen again", "kind": "fires", "hook": hook, "expect": {"outcome": "fired"},
+         "labs": [{"lab": "serum_magnesium", "value": value, "unit": "mmol/L"},
+                  {"lab": "egfr", "value": 90, "unit": "mL/min/{1.73_m2}"}], **more}
+    )  # fmt: skip
+    services = {item["hook"]: item for item in client.get("/cds-services").json["services"]}
+    body = Builder(content, NOW).request(case, services[hook]["prefetch"])
+    address = f"/cds-services/{services[hook]['id']}"
+    response = client.post(address, data=orjson.dumps(body), content_type="application/json")
+    assert response.status_code == 200, response.json
+    return [card for card in response.json["cards"] if card["source"]["topic"]["code"] != "not_evaluated"]
+
+
+def override(client: FlaskClient, card: dict[str, Any], clock: Clock, code: str = "will-monitor") -> None:
+    moment = clock.now.isoformat().replace("+00:00", "Z")
+    reason = {"reason": {"code": code, "system": SYSTEM}}
+    item = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": moment, "overrideReason": reason}
+    response = client.post("/cds-services/magnesium-patient-view/feedback", json={"feedback": [item]})
+    assert response.status_code == 200
+
+
+def test_by_default_an_override_silences_nothing(
+    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
+) -> None:
+    client = site_client()
+    (card,) = ask(client, content, "patient-view")
+    override(client, card, clock)
+    clock.now += timedelta(hours=1)
+    assert ask(client, content, "patient-view")
+
+
+def test_will_monitor_silences_for_the_days_that_the_site_set_and_no_longer(
+    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
+) -> None:
+    client = site_client(after_override_days=7)
+    (card,) = ask(client, content, "patient-view")
+    override(client, card, clock)
+    clock.now += timedelta(days=6)
+    assert ask(client, content, "patient-view") == []
+    clock.now += timedelta(days=2)
+    assert ask(client, content, "patient-view")
+
+
+def test_another_reason_does_not_silence(
+    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
+) -> None:
+    client = site_client(after_override_days=7)
+    (card,) = ask(client, content, "patient-view")
+    override(client, card, clock, code="result-not-reliable")
+    clock.now += timedelta(days=1)
+    assert ask(client, content, "patient-view")
+
+
+def test_new_or_worse_data_break_the_silence_at_once(
+    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
+) -> None:
+    client = site_client(after_override_days=7)
+    (card,) = ask(client, content, "patient-view")
+    override(client, card, clock)
+    assert ask(client, content, "patient-view") == []
+    assert ask(client, content, "patient-view", value=0.52)
+
+
+def test_a_critical_finding_comes_back_after_a_day(
+    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
+) -> None:
+    client = site_client(after_override_days=30)
+    (card,) = ask(client, content, "patient-view", value=0.35)
+    assert card["indicator"] == "critical"
+    override(client, card, clock)
+    clock.now += timedelta(hours=23)
+    assert ask(client, content, "patient-view", value=0.35) == []
+    clock.now += timedelta(hours=2)
+    assert ask(client, content, "patient-view", value=0.35)
+
+
+def test_order_sign_does_not_repeat_what_order_select_said_minutes_before(
+    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
+) -> None:
+    client = site_client(same_sitting=True)
+    orders = {"drugs": ["levothyroxine"], "drafts": ["magnesium_oxide"], "value": 0.85}
+    assert ask(client, content, "order-select", **orders)
+    clock.now += timedelta(minutes=5)
+    assert ask(client, content, "order-sign", **orders) == []
+    clock.now += timedelta(minutes=30)
+    assert ask(client, content, "order-sign", **orders)
+
+
+def test_without_the_setting_order_sign_says_it_again(
+    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
+) -> None:
+    client = site_client()
+    orders = {"drugs": ["levothyroxine"], "drafts": ["magnesium_oxide"], "value": 0.85}
+    assert ask(client, content, "order-select", **orders)
+    assert ask(client, content, "order-sign", **orders)
