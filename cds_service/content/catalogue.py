@@ -35,5 +35,14 @@ def catalogue_text(library: Library) -> str:
                 f"{certainty}; {strength} {direction} | {source.publisher or source.title}{year} | {page.reviewed.by} |"
             )
         parts.append("")
+    parts += ["## Coverage of known interactions\n", "| interaction | pages, or why there is none |", "|---|---|"]
+    for name, row in library.coverage.items():
+        parts.append(f"| {name} | {', '.join(row.pages) if row.pages else row.not_a_page} |")
+    parts += ["", "## Claims\n", "| claim | verdict | certainty | pages, or how it is answered |", "|---|---|---|---|"]
+    for name, claim in library.claims.items():
+        answered = ", ".join(claim.pages) or ("claims page only" if claim.shown else f"not linked: {claim.reason}")
+        verdict = claim.verdict.replace("_", " ")
+        parts.append(f"| {name} | {verdict} | {library.evidence.certainty[claim.certainty].label} | {answered} |")
+    parts.append("")
     parts.append(f"{len(library.pages)} pages, {len(library.terminology)} concepts, {len(library.references)} sources.")
     return "\n".join(parts) + "\n"

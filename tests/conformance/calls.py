@@ -58,7 +58,7 @@ def every_sample_call(client: FlaskClient) -> Iterator[tuple[str, Body]]:
     yield "a severely low result on patient-view", severe_call(client)
     yield "a young woman on patient-view", young_woman_call(client)
     for hook in ("order-select", "order-sign"):
-        yield f"a young woman on {hook}", young_woman_call(client, "kidney", hook)
+        yield f"a young woman on {hook}", young_woman_call(client, hook)
 
 
 def severe_call(client: FlaskClient) -> Body:
@@ -68,10 +68,13 @@ def severe_call(client: FlaskClient) -> Body:
     return body
 
 
-def young_woman_call(client: FlaskClient, patient: str = "low-magnesium", hook: str = "patient-view") -> Body:
-    """The call for this sample patient as a woman of thirty."""
-    body = sample_call(client, patient, hook)
+def young_woman_call(client: FlaskClient, hook: str = "patient-view") -> Body:
+    """The call for a woman of thirty whose newest magnesium is 0.58 mmol/L, digoxin drafted on the order hooks."""
+    body = sample_call(client, "low-magnesium", hook)
     body["prefetch"]["patient"] |= {"gender": "female", "birthDate": "1996-03-01"}
+    for entry in body["context"].get("draftOrders", {}).get("entry", []):
+        coding = {"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "3407"}
+        entry["resource"]["medicationCodeableConcept"] = {"coding": [coding], "text": "digoxin"}
     return body
 
 

@@ -11,7 +11,7 @@ ALL = {f"C{number}" for number in range(1, 66)}
 LINE = re.compile(r"^\| (C\d+) \| (.{20,}) \|$")
 
 
-def tested() -> set[str]:
+def ids_with_a_test() -> set[str]:
     """Ids in the names of the test functions of this folder."""
     found: set[str] = set()
     for file in HERE.glob("test_*.py"):
@@ -30,11 +30,11 @@ def explained() -> dict[str, str]:
 
 
 def test_every_requirement_is_tested_or_explained() -> None:
-    assert tested() | explained().keys() == ALL
+    assert ids_with_a_test() | explained().keys() == ALL
 
 
 def test_none_is_both_tested_and_excused() -> None:
-    assert not tested() & explained().keys()
+    assert not ids_with_a_test() & explained().keys()
 
 
 def test_of_the_first_53_only_duties_of_the_client_are_excused() -> None:
@@ -43,6 +43,6 @@ def test_of_the_first_53_only_duties_of_the_client_are_excused() -> None:
     assert all("client" in why for why in excused.values()), excused
 
 
-def test_the_trust_requirements_name_where_they_are_tested() -> None:
+def test_the_trust_requirements_name_where_they_are_ids_with_a_test() -> None:
     for number in range(54, 64):
         assert "trust tests" in explained()[f"C{number}"]

@@ -148,14 +148,16 @@ def test_c49_an_accepted_card_makes_room_for_the_next_finding(service: FlaskClie
 
 
 def crowded(client: FlaskClient) -> Body:
-    """A man whose drafted magnesium meets four other drugs."""
-    body = sample_call(client, "levothyroxine", "order-select")
+    """A patient with kidney disease whose drafted magnesium meets more than three problems."""
+    body = sample_call(client, "kidney", "order-select")
     entries = body["prefetch"]["medications"]["entry"]
-    first = entries[0]["resource"]
-    for number, name in enumerate(["doxycycline", "dolutegravir", "gabapentin", "rosuvastatin"]):
-        more = copy.deepcopy(first) | {"id": f"more-{number}", "medicationCodeableConcept": {"text": name}}
-        entries.append({"resource": more})
+    more = copy.deepcopy(entries[0]["resource"]) | {"id": "more", "medicationCodeableConcept": {"text": "amiloride"}}
+    entries.append({"resource": more})
     body["prefetch"]["medications"].pop("total", None)
+    concept = {"coding": [{"system": "http://snomed.info/sct", "code": "64859006"}], "text": "Osteoporosis"}
+    condition = {"resourceType": "Condition", "id": "more", "subject": more["subject"], "code": concept}
+    body["prefetch"]["conditions"].setdefault("entry", []).append({"resource": condition})
+    body["prefetch"]["conditions"].pop("total", None)
     return body
 
 

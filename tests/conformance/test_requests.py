@@ -24,7 +24,7 @@ AUTHORIZATION = {
     "access_token": TOKEN,
     "token_type": "Bearer",
     "expires_in": 300,
-    "scope": "patient/Observation.rs user/Patient.read",
+    "scope": "patient/*.rs user/Patient.read",
     "subject": "cds-service",
 }
 

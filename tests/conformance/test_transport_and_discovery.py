@@ -226,7 +226,7 @@ def test_c17_that_pregnancy_could_not_be_read_is_said_on_a_card_that_it_would_ch
     body = young_woman_call(client)
     assert answered(client, body)["cards"][0]["indicator"] == "warning"
     del body["prefetch"]["pregnancy"]
-    assert "pregnancy status" in answered(client, body)["cards"][0]["detail"]
+    assert "pregnancy" in answered(client, body)["cards"][0]["detail"]
 
 
 @pytest.mark.parametrize("hook", sorted(PUBLISHED))

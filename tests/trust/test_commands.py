@@ -191,7 +191,7 @@ def test_a_mock_ehr_serves_faults_keys_and_tokens(folder: Path) -> None:
         assert jwt.decode(token, options={"verify_signature": False})["aud"] == BASE
     finally:
         process.terminate()
-        process.wait(10)
+        process.communicate(timeout=10)
 
 
 SAMPLE = "low-magnesium"

@@ -96,7 +96,7 @@ def fuzzed(app: Flask) -> Flask:
 
 
 @schema.parametrize()
-@settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 def test_a32_no_call_breaks_the_service(case: Any, fuzzed: Flask) -> None:
     answer = case.call(app=fuzzed)
     SENT[answer.status_code] += 1

@@ -1,0 +1,65 @@
+"""Every known interaction and every claim is on record: as pages, or with the reason why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from cds_service.content.catalogue import catalogue_text
+from cds_service.hooks.app import Content
+from tests.conftest import SHARED
+from tests.support.requires import missing
+
+
+def dossier(name: str) -> Path:
+    """A file of the clinical dossier; it lies beside the project, and a user's clone has none."""
+    path = SHARED / "clinical" / name
+    if not path.exists():
+        missing(f"the clinical dossier is not here ({name})")
+    return path
+
+
+def test_the_catalogue_is_current(content: Content) -> None:
+    written = content.library.root / "README.md"
+    assert written.read_text("utf-8") == catalogue_text(content.library), "run `magnesium-cds catalogue`"
+
+
+def test_every_interaction_of_the_dossier_is_a_page_or_has_a_reason(content: Content) -> None:
+    rows = yaml.load(dossier("interactions.yaml").read_text("utf-8"), yaml.CSafeLoader)
+    assert {row["id"] for row in rows} == set(content.library.coverage)
+    assert len(rows) == 86
+
+
+def test_no_interval_is_shown_as_drug_specific_that_was_not_read_for_the_drug(content: Content) -> None:
+    rows = yaml.load(dossier("interactions.yaml").read_text("utf-8"), yaml.CSafeLoader)
+    checked = 0
+    for row in rows:
+        for name in content.library.coverage[row["id"]].pages:
+            separate = content.library.pages[name].page.separate
+            if row["kind"] != "separate_doses" or separate is None or separate.interval != "drug_specific":
+                continue
+            checked += 1
+            assert row["interval_verified"] is True, name
+            titles = {item["inn"]: item["verified_for_this_drug"] for item in row["interacting_drugs"]}
+            concept = content.library.terminology[separate.drug]
+            known = [
+                flag for inn, flag in titles.items() if inn.replace(" ", "_") == separate.drug or inn in concept.names
+            ]
+            assert known and all(known), name
+    assert checked > 20
+
+
+def test_every_claim_of_the_dossier_is_answered(content: Content) -> None:
+    claims = yaml.load(dossier("evidence.yaml").read_text("utf-8"), yaml.CSafeLoader)["seed_claims"]
+    assert {item["id"] for item in claims} == set(content.library.claims)
+    assert len(claims) == 128
+    for item in claims:
+        assert content.library.claims[item["id"]].verdict == item["verdict"].replace(" ", "_"), item["id"]
+
+
+def test_every_number_has_a_reference_that_may_be_shown(content: Content) -> None:
+    library = content.library
+    for loaded in library.pages.values():
+        for threshold in loaded.page.thresholds.values():
+            assert library.references[threshold.reference].citable
