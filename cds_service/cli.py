@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cds_service import __version__
-from cds_service.commands import clients, content, mock_ehr, running, trying
+from cds_service.commands import clients, content, mock_ehr, planning, running, trying
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 
@@ -21,6 +21,7 @@ main.add_command(running.serve)
 main.add_command(running.sandbox)
 main.add_command(mock_ehr.mock_ehr)
 main.add_command(trying.evaluate)
+main.add_command(planning.plan)
 main.add_command(clients.clients)
 main.add_command(content.check)
 main.add_command(content.catalogue)

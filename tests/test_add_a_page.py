@@ -16,7 +16,7 @@ from cds_service.content.library import default_root
 from cds_service.content.yamlfile import ContentError
 from cds_service.hooks.app import load_content
 from cds_service.settings import Settings
-from tests.conformance.calls import Body, own, run_cli, services
+from tests.conformance.calls import Body, invoke, own, services
 from tests.conftest import NOW
 from tests.scenario import Builder, Scenario, read_file
 
@@ -127,9 +127,9 @@ def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, ser
     assert page.status_code == 200
     assert "Serum magnesium above which the example speaks" in page.text
 
-    assert run_cli("catalogue", "--check", "--content", cards).returncode == 1
-    assert run_cli("catalogue", "--content", cards).returncode == 0
-    assert run_cli("catalogue", "--check", "--content", cards).returncode == 0
+    assert invoke("catalogue", "--check", "--content", cards).returncode == 1
+    assert invoke("catalogue", "--content", cards).returncode == 0
+    assert invoke("catalogue", "--check", "--content", cards).returncode == 0
     assert f"[{STEM}](safety/{STEM}.yaml)" in (cards / "README.md").read_text("utf-8")
     assert {path for path in cards.rglob("*") if path.is_file()} - before == {cards / "safety" / f"{STEM}.yaml"}
 
@@ -167,7 +167,7 @@ def line_of(text: str, words: str) -> int:
 
 def test_a_page_with_three_faults_names_all_three_with_file_key_and_line(cards: Path) -> None:
     (cards / "safety" / f"{STEM}.yaml").write_text(THREE_FAULTS, "utf-8")
-    done = run_cli("check", "--content", cards, "--json")
+    done = invoke("check", "--content", cards, "--json")
     assert done.returncode == 78
     faults = [fault for fault in json.loads(done.stdout)["faults"] if fault["file"] == f"safety/{STEM}.yaml"]
     told = {(fault["key"], fault["line"]) for fault in faults}
@@ -180,7 +180,7 @@ def test_a_page_with_three_faults_names_all_three_with_file_key_and_line(cards: 
 
 def test_the_same_faults_are_lines_for_people(cards: Path) -> None:
     (cards / "safety" / f"{STEM}.yaml").write_text(THREE_FAULTS, "utf-8")
-    done = run_cli("check", "--content", cards)
+    done = invoke("check", "--content", cards)
     assert (done.returncode, done.stdout) == (78, "")
     assert f"safety/{STEM}.yaml:{line_of(THREE_FAULTS, 'You must ask')}: card.consider.0: " in done.stderr
     assert done.stderr.splitlines()[-1].endswith("faults")

@@ -16,7 +16,7 @@ from cds_service import __version__
 from cds_service.content.library import default_root
 from cds_service.sandbox import patients
 from tests import test_golden
-from tests.conformance.calls import Body, own, run_cli, sample_call
+from tests.conformance.calls import Body, invoke, own, run_cli, sample_call
 from tests.conftest import NOW
 
 EXTENSION = "org.magnesium-cds"
@@ -51,12 +51,12 @@ def save(folder: Path, document: Any) -> Path:
 def test_exit_0_done(tmp_path: Path) -> None:
     version = run_cli("--version")
     assert (version.returncode, version.stdout.strip().split()[-1]) == (0, __version__)
-    done = run_cli("check")
+    done = invoke("check")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_exit_1_failed(tmp_path: Path) -> None:
-    done = run_cli("evaluate", save(tmp_path, "not json"))
+    done = invoke("evaluate", save(tmp_path, "not json"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "not JSON" in done.stderr
 
@@ -68,16 +68,21 @@ def test_exit_1_failed(tmp_path: Path) -> None:
         ("evaluate",),
         ("evaluate", "no-such-file.json"),
         ("check", "--content", "no-such-folder"),
-        ("serve", "--port", "70000"),
-        ("serve", "--profile", "testing"),
         ("site", "validate", "no-such-file.yaml"),
         ("site", "no-such-command"),
     ],
 )
 def test_exit_2_usage(words: tuple[str, ...]) -> None:
-    done = run_cli(*words)
+    done = invoke(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Usage:" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--port", "70000"), ("--profile", "testing")])
+def test_exit_2_for_an_option_of_serve_that_cannot_be(words: tuple[str, ...]) -> None:
+    done = run_cli("serve", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words[0] in done.stderr
 
 
 def test_exit_69_unavailable_where_the_port_is_taken(taken: int, tmp_path: Path) -> None:
@@ -98,14 +103,14 @@ def test_exit_73_where_the_catalogue_cannot_be_written(tmp_path: Path) -> None:
     folder = tmp_path / "cards"
     shutil.copytree(default_root(), folder, ignore=shutil.ignore_patterns("__pycache__", "README.md"))
     (folder / "README.md").mkdir()
-    done = run_cli("catalogue", "--content", folder)
+    done = invoke("catalogue", "--content", folder)
     assert done.returncode == 73
     assert "Traceback" not in done.stderr and "README.md" in done.stderr
 
 
 def test_exit_78_on_faulty_content(broken: Path) -> None:
     for command in ("check", "catalogue"):
-        done = run_cli(command, "--content", broken)
+        done = invoke(command, "--content", broken)
         assert (done.returncode, done.stdout) == (78, "")
         assert "timing/levothyroxine_timing.yaml" in done.stderr and "colour" in done.stderr
 
@@ -127,7 +132,7 @@ def test_exit_78_for_production_without_clients(tmp_path: Path) -> None:
 
 
 def test_the_exit_codes_are_told_by_help() -> None:
-    told = " ".join(run_cli("--help").stdout.split())
+    told = " ".join(invoke("--help").stdout.split())
     for words in ("0 done", "1 failed", "2 usage", "69 unavailable", "73 cannot create", "78 configuration"):
         assert words in told
 
@@ -137,7 +142,7 @@ def test_the_exit_codes_are_told_by_help() -> None:
 
 def test_evaluate_reads_a_hook_request(tmp_path: Path) -> None:
     file = save(tmp_path, test_golden.recorded("order-select-reason"))
-    done = run_cli("evaluate", file)
+    done = invoke("evaluate", file)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "drafted for multiple sclerosis" in done.stdout
@@ -162,7 +167,7 @@ def test_evaluate_tries_the_drafts_of_a_bundle_on_an_order_hook(tmp_path: Path) 
     sample = patients.load()["levothyroxine"]
     bundle = sample.bundle(NOW)
     bundle["entry"] += [{"resource": sample.draft(name, NOW)} for name in sample.drafts]
-    done = run_cli("evaluate", save(tmp_path, bundle), "--hook", "order-sign", "--json")
+    done = invoke("evaluate", save(tmp_path, bundle), "--hook", "order-sign", "--json")
     assert done.returncode == 0
     assert any("levothyroxine" in card["summary"] for card in json.loads(done.stdout)["cards"])
 
@@ -176,7 +181,7 @@ def test_evaluate_with_site_values_says_that_they_are_the_sites(tmp_path: Path) 
     sample = patients.load()["levothyroxine"]
     bundle = sample.bundle(NOW)
     bundle["entry"] += [{"resource": sample.draft(name, NOW)} for name in sample.drafts]
-    done = run_cli("evaluate", save(tmp_path, bundle), "--hook", "order-sign", "--site", site, "--json")
+    done = invoke("evaluate", save(tmp_path, bundle), "--hook", "order-sign", "--site", site, "--json")
     assert done.returncode == 0
     assert "this site's own setting" in done.stdout
 
@@ -217,7 +222,7 @@ RUBBISH = {
 
 @pytest.mark.parametrize("what", RUBBISH)
 def test_evaluate_refuses_rubbish_with_exit_1_and_a_plain_word(tmp_path: Path, what: str) -> None:
-    done = run_cli("evaluate", save(tmp_path, RUBBISH[what]))
+    done = invoke("evaluate", save(tmp_path, RUBBISH[what]))
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert done.stderr.strip()
     assert "Traceback" not in done.stderr
@@ -233,21 +238,21 @@ ODD = {
 
 @pytest.mark.parametrize("what", ODD)
 def test_evaluate_answers_a_bundle_with_one_odd_entry(tmp_path: Path, what: str) -> None:
-    done = run_cli("evaluate", save(tmp_path, ODD[what]), "--json")
+    done = invoke("evaluate", save(tmp_path, ODD[what]), "--json")
     assert done.returncode == 0, done.stderr
     assert own(json.loads(done.stdout))["outcomes"]
 
 
 def test_evaluate_refuses_a_request_of_another_hook_than_asked_for(tmp_path: Path, client: FlaskClient) -> None:
     file = save(tmp_path, sample_call(client, "healthy"))
-    done = run_cli("evaluate", file, "--hook", "order-sign")
+    done = invoke("evaluate", file, "--hook", "order-sign")
     assert (done.returncode, done.stdout) == (1, "")
     assert "patient-view" in done.stderr
 
 
 def test_evaluate_names_every_fault_of_a_refused_request(tmp_path: Path, client: FlaskClient) -> None:
     body = sample_call(client, "healthy", hookInstance="one", context={"patientId": "a b"})
-    done = run_cli("evaluate", save(tmp_path, body))
+    done = invoke("evaluate", save(tmp_path, body))
     assert done.returncode == 1
     assert "Refused (400)" in done.stderr
     for place in ("hookInstance", "context.patientId", "context.userId"):
@@ -258,7 +263,7 @@ def test_evaluate_prints_hostile_text_as_it_is_and_colours_nothing(tmp_path: Pat
     body = sample_call(client, "levothyroxine", "order-select")
     for entry in body["prefetch"]["medications"]["entry"]:
         entry["resource"]["medicationCodeableConcept"]["text"] += " [red]zzq[/red] \u001b[31mzzq"
-    done = run_cli("evaluate", save(tmp_path, body))
+    done = invoke("evaluate", save(tmp_path, body))
     assert done.returncode == 0
     assert "zzq" not in done.stdout
     assert "\u001b[31m" not in done.stdout
@@ -268,7 +273,7 @@ def test_evaluate_prints_hostile_text_as_it_is_and_colours_nothing(tmp_path: Pat
 
 
 def test_check_as_json_counts_what_was_loaded() -> None:
-    done = run_cli("check", "--json")
+    done = invoke("check", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert found["faults"] == []
@@ -278,7 +283,7 @@ def test_check_as_json_counts_what_was_loaded() -> None:
 
 
 def test_check_as_json_lists_faults_with_file_line_key_and_message(broken: Path) -> None:
-    done = run_cli("check", "--content", broken, "--json")
+    done = invoke("check", "--content", broken, "--json")
     assert done.returncode == 78
     faults = json.loads(done.stdout)["faults"]
     lines = (broken / "timing" / "levothyroxine_timing.yaml").read_text("utf-8").splitlines()
@@ -288,7 +293,7 @@ def test_check_as_json_lists_faults_with_file_line_key_and_message(broken: Path)
 
 
 def test_the_catalogue_is_current() -> None:
-    done = run_cli("catalogue", "--check")
+    done = invoke("catalogue", "--check")
     assert done.returncode == 0, done.stderr
 
 
@@ -296,7 +301,7 @@ def test_a_catalogue_that_is_not_current_is_exit_1_and_is_not_touched(tmp_path: 
     folder = tmp_path / "cards"
     shutil.copytree(default_root(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "README.md").write_text("old\n")
-    done = run_cli("catalogue", "--content", folder, "--check")
+    done = invoke("catalogue", "--content", folder, "--check")
     assert (done.returncode, done.stdout) == (1, "")
     assert "magnesium-cds catalogue" in done.stderr
     assert (folder / "README.md").read_text() == "old\n"

@@ -13,6 +13,7 @@ import pytest
 from cds_service.content.library import default_root
 from cds_service.content.rxnorm import build
 from cds_service.drugnames import LONGEST, fold, pack, unpack
+from cds_service.fhir.drugs import _REMEMBERED, _digest
 from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
 from cds_service.patient import Component, Quantity
 from tests.support.requires import missing
@@ -280,6 +281,29 @@ def timed(vocabulary: Vocabulary, coding: list[tuple[str, str, str]]) -> float:
     return (time.process_time() - begin) / 200
 
 
+def test_a_remembered_answer_is_the_same_and_keeps_nothing_of_the_request(vocabulary):
+    coding = [(RXNORM, "966222", "Levothyroxine 75 mcg for Mrs Example")]
+    assert vocabulary.drug(coding, "Levothyroxine") is vocabulary.drug(list(coding), "Levothyroxine")
+    index = vocabulary._drugs
+    for n in range(3 * _REMEMBERED):
+        vocabulary.drug([], f"tablet {n}")
+    assert len(index._recent) <= _REMEMBERED and len(index._older) <= _REMEMBERED
+    assert all(isinstance(key, bytes) and len(key) == 16 for key in (*index._recent, *index._older))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (([], "Levothyroxine"), ([], "Levothyroxine 50 mcg")),
+        (([(RXNORM, "10582", None)], None), ([(ATC, "10582", None)], None)),
+        (([(RXNORM, "10582", "")], "x"), ([(RXNORM, "10582", "x")], "")),
+        (([(None, "10582", "7646")], None), ([(None, "105827646", "")], None)),
+    ],
+)
+def test_two_requests_that_differ_are_remembered_apart(left, right):
+    assert _digest(*left) != _digest(*right)
+
+
 def test_components_survive_the_table():
     parts = (
         Component("magnesium_hydroxide", Quantity(Decimal("400"), "mg"), "mL", Decimal(5)),
@@ -317,7 +341,7 @@ def test_names_of_all_rxnorm_products_are_read_with_high_precision_and_recall(vo
     products = [p for p in extract["prod"].values() if p["tty"] in ("SCD", "SBD", "GPCK", "BPCK")]
     for product in products:
         truth = {ours[i] for i in product["ings"] if i in ours}
-        found = set(vocabulary.drug([], product["name"]).drugs) & set(ours.values())
+        found = leaves(vocabulary, product["name"]) & set(ours.values())
         right.update(truth & found)
         wrong.update(found - truth)
         lost.update(truth - found)

@@ -130,7 +130,8 @@ def test_a_call_without_any_prefetch_is_read_whole(reading: FlaskClient, ehr: Eh
     whole = answered(reading, call(reading, ehr))
     read = answered(reading, call(reading, ehr, "all"))
     assert own(read)["outcomes"] == own(whole)["outcomes"]
-    assert set(own(read)["inputs"].values()) <= {"fetched", "empty"}
+    assert {state for key, state in own(read)["inputs"].items() if key != "encounter"} <= {"fetched", "empty"}
+    assert own(read)["inputs"]["encounter"] == "absent", "no encounter was named"
 
 
 def test_the_sandbox_stub_is_read_like_any_server(make_app: Callable[..., Flask]) -> None:
@@ -364,7 +365,7 @@ def test_a_slow_server_is_not_waited_for_longer_than_the_setting_says(make_app: 
     start = perf_counter()
     answer = answered(client, body)
     assert perf_counter() - start < 2.5
-    assert set(own(answer)["inputs"].values()) == {"failed"}
+    assert {state for key, state in own(answer)["inputs"].items() if key != "encounter"} == {"failed"}
     assert "timed out" in outcome(answer, "low_serum_magnesium")["reason"]
 
 

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from cds_service.hooks.app import Content
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
-from tests.conformance.calls import Body, Running, answered, outcome, own, run_cli, sample_call, serving, until
+from tests.conformance.calls import Body, Running, answered, invoke, outcome, own, run_cli, sample_call, serving, until
 
 LIMIT = """\
 site: Test hospital
@@ -205,7 +205,7 @@ def test_results_are_shown_in_the_sites_unit_with_the_laboratorys_own_beside_it(
 
 
 def test_a_good_file_is_validated_with_exit_0(tmp_path: Path) -> None:
-    done = run_cli("site", "validate", write(tmp_path / "site.yaml", LIMIT.format(value="0.60")))
+    done = invoke("site", "validate", write(tmp_path / "site.yaml", LIMIT.format(value="0.60")))
     assert (done.returncode, done.stderr) == (0, "")
     assert "can be used" in done.stdout
 
@@ -244,7 +244,7 @@ TOLD = (
 
 
 def test_every_fault_is_named_at_once_with_line_range_and_nearest_name(tmp_path: Path) -> None:
-    done = run_cli("site", "validate", write(tmp_path / "site.yaml", FAULTY))
+    done = invoke("site", "validate", write(tmp_path / "site.yaml", FAULTY))
     assert done.returncode == 78
     assert done.stdout == ""
     for place, words in TOLD:
@@ -253,7 +253,7 @@ def test_every_fault_is_named_at_once_with_line_range_and_nearest_name(tmp_path:
 
 
 def test_faults_as_json_have_file_line_key_and_message(tmp_path: Path) -> None:
-    done = run_cli("site", "validate", "--json", write(tmp_path / "site.yaml", FAULTY))
+    done = invoke("site", "validate", "--json", write(tmp_path / "site.yaml", FAULTY))
     assert done.returncode == 78
     faults = json.loads(done.stdout)["faults"]
     assert [fault["line"] for fault in faults] == [6, 8, 12, 15, 19, 21]
@@ -266,7 +266,7 @@ def test_faults_as_json_have_file_line_key_and_message(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_refused_without_a_traceback(tmp_path: Path, as_json: tuple[str, ...]) -> None:
     file = tmp_path / "site.yaml"
     file.write_bytes(b"site: \xff\xfe")
-    done = run_cli("site", "validate", *as_json, file)
+    done = invoke("site", "validate", *as_json, file)
     assert done.returncode == 78
     assert "Traceback" not in done.stderr
     assert "UTF-8" in done.stdout + done.stderr
@@ -286,20 +286,20 @@ def test_a_file_that_is_no_text_is_refused_without_a_traceback(tmp_path: Path, a
     ],
 )
 def test_what_is_not_a_site_file_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
-    done = run_cli("site", "validate", write(tmp_path / "site.yaml", text))
+    done = invoke("site", "validate", write(tmp_path / "site.yaml", text))
     assert done.returncode == 78
     assert words in done.stderr and "site.yaml" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_show_names_default_value_and_range_of_every_threshold(tmp_path: Path) -> None:
-    plain = run_cli("site", "show")
+    plain = invoke("site", "show")
     assert plain.returncode == 0
     assert "shared.lower_limit = 0.70 mmol/L; may be 0.60 to 0.85." in plain.stdout
     assert "shared.adult_age = 18 a; fixed." in plain.stdout
     own_file = write(tmp_path / "site.yaml", LIMIT.format(value="0.60"))
-    assert "shared.lower_limit = 0.60 mmol/L (site; default 0.70)" in run_cli("site", "show", own_file).stdout
-    rows = json.loads(run_cli("site", "show", own_file, "--json").stdout)
+    assert "shared.lower_limit = 0.60 mmol/L (site; default 0.70)" in invoke("site", "show", own_file).stdout
+    rows = json.loads(invoke("site", "show", own_file, "--json").stdout)
     row = next(row for row in rows if (row["page"], row["threshold"]) == ("shared", "lower_limit"))
     assert (row["default"], row["value"], row["site"], row["allowed"]) == ("0.70", "0.60", True, ["0.60", "0.85"])
 
@@ -307,26 +307,26 @@ def test_show_names_default_value_and_range_of_every_threshold(tmp_path: Path) -
 def test_diff_says_what_changes_with_exit_1_and_nothing_with_exit_0(tmp_path: Path) -> None:
     old = write(tmp_path / "old.yaml", LIMIT.format(value="0.70"))
     new = write(tmp_path / "new.yaml", LIMIT.format(value="0.60"))
-    done = run_cli("site", "diff", old, new)
+    done = invoke("site", "diff", old, new)
     assert done.returncode == 1
     assert "-shared.lower_limit = 0.70 mmol/L" in done.stdout
     assert "+shared.lower_limit = 0.60 mmol/L" in done.stdout
-    changes = json.loads(run_cli("site", "diff", old, new, "--json").stdout)
+    changes = json.loads(invoke("site", "diff", old, new, "--json").stdout)
     assert changes == [{"key": "shared.lower_limit", "old": "0.70 mmol/L", "new": "0.60 mmol/L"}]
-    same = run_cli("site", "diff", old, old)
+    same = invoke("site", "diff", old, old)
     assert (same.returncode, same.stdout.strip()) == (0, "no difference")
 
 
 def test_diff_of_a_file_that_cannot_be_used_is_78_and_not_taken_for_a_difference(tmp_path: Path) -> None:
     good = write(tmp_path / "good.yaml", LIMIT.format(value="0.70"))
     bad = write(tmp_path / "bad.yaml", LIMIT.format(value="0.20"))
-    done = run_cli("site", "diff", good, bad)
+    done = invoke("site", "diff", good, bad)
     assert done.returncode == 78
     assert "bad.yaml:6" in done.stderr
 
 
 def test_the_schema_takes_what_validate_takes(tmp_path: Path) -> None:
-    done = run_cli("site", "schema")
+    done = invoke("site", "schema")
     assert done.returncode == 0
     schema = json.loads(done.stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -338,4 +338,4 @@ def test_the_schema_takes_what_validate_takes(tmp_path: Path) -> None:
 
 def test_the_example_that_ships_can_be_used() -> None:
     example = Path(__file__).resolve().parents[1] / "docker" / "site.example.yaml"
-    assert run_cli("site", "validate", example).returncode == 0
+    assert invoke("site", "validate", example).returncode == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import orjson
 
-from cds_service.commands.common import CONFIGURATION, FAILED, stop, told_plainly
+from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, stop, told_plainly
 from cds_service.content.catalogue import catalogue_text
 from cds_service.content.library import Library, default_root, load_library
 from cds_service.content.site import SiteValues, read_site, site_schema
@@ -57,7 +57,10 @@ def catalogue(content: Path | None, only_check: bool) -> None:
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             stop(FAILED, "cards/README.md is not current: run `magnesium-cds catalogue`")
         return
-    target.write_text(text, encoding="utf-8")
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        stop(CANNOT_CREATE, f"{target}: {error.strerror}")
     click.echo(str(target), err=True)
 
 

@@ -45,9 +45,12 @@ def evaluate(file: TextIO, hook: str | None, site: Path | None, as_json: bool) -
         named = str(body.get("hook"))
         if named not in services:
             stop(FAILED, f"{file.name}: no service answers the hook {named}")
-        response = app.test_client().post(
-            f"/cds-services/{services[named]}", data=orjson.dumps(body), content_type="application/json"
-        )
+        try:
+            sent = orjson.dumps(body)
+        except TypeError:  # a number or text that is no JSON of the wire
+            stop(FAILED, f"{file.name}: cannot be written as JSON")
+        address = f"/cds-services/{services[named]}"
+        response = app.test_client().post(address, data=sent, content_type="application/json")
         answer: dict[str, Any] = orjson.loads(response.data)
         advisor.store.close()
     if response.status_code != 200:

@@ -70,6 +70,7 @@ class Library:
     schedule: Mapping[str, Any]
     egfr: EgfrEquation
     shared_thresholds: Mapping[str, Threshold]
+    inpatient_classes: frozenset[str]
     digest: str
     root: Path
 
@@ -101,6 +102,8 @@ def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = _Reader(root or default_root())
     pages = reader.pages()
+    no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
+    shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
     library = Library(
         pages=pages,
         terminology=reader.folder("terminology", TerminologyPage),
@@ -119,9 +122,8 @@ def load_library(root: Path | None = None) -> Library:
         screener=reader.one("tables/intake_screener.yaml", Screener),
         schedule=reader.one("tables/schedule.yaml", dict[str, Any], {}),
         egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
-        shared_thresholds=reader.one(
-            "tables/thresholds.yaml", SharedThresholds, SharedThresholds(thresholds={})
-        ).thresholds,
+        shared_thresholds=shared.thresholds,
+        inpatient_classes=frozenset(shared.inpatient_classes),
         digest=reader.digest(),
         root=reader.root,
     )

@@ -127,15 +127,40 @@ class TimingText(Strict):
 class PlanText(Strict):
     """Wording of a plan on a card; `alternatives` by the planner's kinds, in its order of preference."""
 
+    why: Text
+    interval: Text
+    interval_short: Text
+    more_intervals: Text
     fits: Text
-    fits_plain: Text
+    fits_some: Text
+    fits_few: Text
     none: Text
+    none_many: Text
+    none_day: Text
+    and_more: Text
+    several: Text
     option: Text
-    not_planned: Text
-    assumed_time: Text
+    option_picture: Text
+    option_one: Text
+    option_many: Text
+    option_some: Text
+    dose: Text
+    dose_assumed: Text
+    assumed: Text
+    unreadable: Text
+    as_needed: Text
+    not_planned: dict[Literal["two_products", "doses_unknown", "no_times"], Text]
     head_time: Text
     head_drug: Text
     instruction: Text
+    instruction_days: Text
+    update_label: Text
+    update: Text
+    fewer_label: Text
+    fewer_label_one: Text
+    fewer: Text
+    fewer_one: Text
+    times_phrase: Text
     link_label: Text
     alternatives: dict[Literal["fewer_doses", "move_dose", "wait_until", "no_magnesium_now"], Text]
 
@@ -161,6 +186,7 @@ class Wording(Strict):
     option_prefix: str
     keep_apart_phrase: Text
     link_label: Text
+    claim_link_label: Text
     dev_notice: Text
 
 
@@ -236,6 +262,10 @@ class EgfrEquation(Strict):
 
 
 class SharedThresholds(Strict):
-    """`tables/thresholds.yaml`: numbers that several pages read, such as how old a result may be."""
+    """`tables/thresholds.yaml`: numbers that several pages read, such as how old a result may be.
+
+    `inpatient_classes`: HL7 v3 ActCode encounter classes in which results age as in hospital.
+    """
 
     thresholds: dict[Name, Threshold]
+    inpatient_classes: list[str]

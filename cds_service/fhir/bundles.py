@@ -42,7 +42,7 @@ AnyResource = (
 )
 read_resource = Decoder(AnyResource).decode
 _TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
-_VIEWS: dict[str, type] = {name: each for each, name in _TYPES.items()}
+_VIEWS: dict[str, type[views.Resource]] = {name: each for each, name in _TYPES.items()}
 
 
 class Unseen(Struct, gc=False):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol, cast
 
-from cds_service.drugnames import OTHER, Form, NameReader, Phrase, Product, Reading, unpack
+from cds_service.drugnames import LONGEST, OTHER, Form, NameReader, Phrase, Product, Reading, unpack
 from cds_service.patient import Component, Route
 
 Coding = tuple[str | None, str | None, str | None]
@@ -18,6 +19,7 @@ Coding = tuple[str | None, str | None, str | None]
 
 
 _CLOSURES = 4096
+_REMEMBERED = 2048
 
 
 class DrugPage(Protocol):
@@ -58,6 +60,15 @@ class DrugIdentity:
     salt: str | None = None
 
 
+def _digest(codings: Sequence[Coding], text: str | None) -> bytes:
+    """Of what is read of the codings and the text; their lengths keep two neighbours apart."""
+    parts = [(text or "")[:LONGEST]]
+    for system, code, display in codings:
+        parts += (system or "", (code or "")[:LONGEST], (display or "")[:LONGEST])
+    whole = "".join(parts) + repr([len(p) for p in parts])
+    return blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 class _Named(NamedTuple):
     drugs: frozenset[str]
     other: bool
@@ -81,6 +92,8 @@ class DrugIndex:
     ) -> None:
         self._broader = broader
         self._closures: dict[frozenset[str], frozenset[str]] = {}
+        self._recent: dict[bytes, DrugIdentity] = {}
+        self._older: dict[bytes, DrugIdentity] = {}
         self._rxnorm: dict[str, _Named] = {}
         self._atc: dict[str, frozenset[str]] = {}
         self._prefixes: dict[str, frozenset[str]] = {}
@@ -114,7 +127,22 @@ class DrugIndex:
         self.reader = NameReader(phrases, forms, drugs_only)
 
     def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
-        """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send."""
+        """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send.
+
+        Answers are remembered under a digest, so that nothing of a request is kept; at most two generations of
+        `_REMEMBERED`. Threads may share it: a race costs a forgotten answer, no more.
+        """
+        key = _digest(codings, text)
+        found = self._recent.get(key)
+        if found is not None:
+            return found
+        found = self._older.get(key) or self._identify(codings, text)
+        if len(self._recent) >= _REMEMBERED:
+            self._older, self._recent = self._recent, {}
+        self._recent[key] = found
+        return found
+
+    def _identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         known: list[_Named] = []
         texts = [text] if text else []
         for system, code, display in codings:

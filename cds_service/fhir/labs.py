@@ -84,10 +84,7 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
 
 def _may_be(ours: frozenset[str], code: Concept) -> bool:
     """Whether any of the codes, whatever its system, is one of ours."""
-    for coding in code.coding or ():
-        if coding.code is not None and coding.code.strip() in ours:
-            return True
-    return False
+    return any(coding.code is not None and coding.code.strip() in ours for coding in code.coding or ())
 
 
 def _results(building: Building, item: Item, view: Observation, wanted: LabConcept | None) -> Iterable[_Result]:

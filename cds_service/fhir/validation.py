@@ -18,6 +18,9 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from cds_service.fhir.routes import route_table
+from cds_service.fhir.units import unit_table
+
 _CACHE_SIZE = 8192
 _MOST_ELEMENTS = 16384
 _ELEMENT = re.compile(r"[A-Za-z_][A-Za-z0-9]{0,40}", re.ASCII)
@@ -93,9 +96,58 @@ def validate(resource: dict[str, Any], digest: bytes, r5: bool) -> str:
 
 
 def warm() -> None:
-    """Loads the models before the first request needs them."""
+    """Loads the models and tables before the first request needs them: fhir.resources loads an element's model when it
+    meets the first one.
+    """
+    unit_table()
+    route_table()
     for kind in _TYPES:
-        _check({"resourceType": kind}, r5=False)
+        _check({"resourceType": kind, **_USUAL, **_USUAL_OF.get(kind, {})}, r5=False)
+
+
+_CODED = {"coding": [{"system": "urn:x", "code": "x"}], "text": "x"}
+_QUANTITY = {"value": 1, "unit": "mg"}
+_PERIOD = {"start": "2020-01-01"}
+_NAMED = {"reference": "Patient/x", "display": "x"}
+_DOSAGE = {
+    "timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d", "boundsPeriod": _PERIOD}, "code": _CODED},
+    "route": _CODED,
+    "doseAndRate": [{"type": _CODED, "doseQuantity": _QUANTITY}],
+}
+_USUAL: dict[str, Any] = {
+    "meta": {"tag": [{"system": "urn:x", "code": "x"}]},
+    "text": {"status": "empty", "div": "<div xmlns='http://www.w3.org/1999/xhtml'>x</div>"},
+    "extension": [{"url": "urn:x", "valueString": "x"}],
+    "identifier": [{"type": _CODED, "value": "x", "period": _PERIOD}],
+}
+_ORDERED = {"subject": _NAMED, "note": [{"text": "x"}], "medicationCodeableConcept": _CODED}
+_USUAL_OF: dict[str, dict[str, Any]] = {
+    "Patient": {
+        "name": [{"family": "x"}],
+        "telecom": [{"value": "x"}],
+        "address": [{"city": "x"}],
+        "communication": [{"language": _CODED}],
+        "contact": [{"name": {"family": "x"}}],
+    },
+    "Observation": {
+        "code": _CODED,
+        "subject": _NAMED,
+        "effectivePeriod": _PERIOD,
+        "valueQuantity": _QUANTITY,
+        "note": [{"text": "x"}],
+        "referenceRange": [{"low": _QUANTITY}],
+        "component": [{"code": _CODED}],
+    },
+    "Condition": {"subject": _NAMED, "code": _CODED},
+    "MedicationRequest": {
+        **_ORDERED,
+        "dosageInstruction": [_DOSAGE],
+        "dispenseRequest": {"validityPeriod": _PERIOD, "expectedSupplyDuration": {"value": 1}},
+        "substitution": {"allowedBoolean": True},
+    },
+    "MedicationStatement": {**_ORDERED, "dosage": [_DOSAGE]},
+    "QuestionnaireResponse": {"item": [{"linkId": "x", "answer": [{"valueString": "x"}]}]},
+}
 
 
 def _check(resource: dict[str, Any], r5: bool) -> str:

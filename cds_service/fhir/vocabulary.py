@@ -10,6 +10,7 @@ answers: yes, no, unknown), `never_used_as`; then `note`, `not_confirmed` and `c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from csv import DictReader
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ def system_name(system: str | None) -> str | None:
 
 
 MAX_PHRASES = 20
+_CLOCKS = r"\d\d:\d\d(?:(?:, | and )\d\d:\d\d){0,5}\Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +186,11 @@ class Vocabulary:
         forms: Iterable[Form] = (),
         others: Iterable[str] = (),
         keep_apart_prefix: str = "",
+        times_prefix: str = "",
     ) -> None:
         concepts = list(concepts)
         self._keep_apart_prefix = keep_apart_prefix
+        self._times = re.compile(re.escape(times_prefix) + _CLOCKS) if times_prefix else None
         self._titles = {c.title.lower(): c.id for c in concepts if c.kind in ("drug", "drug_class")}
         self.concepts: dict[str, Concept] = {c.id: c for c in concepts}
         self.broader = broader(self.concepts.values())
@@ -263,7 +267,7 @@ class Vocabulary:
         return tuple(sorted(code for c in found for code, _, _ in c.loinc))
 
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
-        """A drug's text without our own closing phrases, and the drug concepts that they name.
+        """A drug's text without our own closing phrases and times, and the drug concepts that they name.
 
         They are cut off before names are matched, since they name other drugs. Text of which the end is not wholly ours
         is left as it is.
@@ -275,6 +279,8 @@ class Vocabulary:
             if not mark or not head or name is None:
                 break
             text, found = head, found | {name}
+            if self._times and (times := self._times.search(text)) and times.start():
+                text = text[: times.start()]  # our clock times stand before our closing phrases and nowhere else
         return text, found
 
     def drug(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:

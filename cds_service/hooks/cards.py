@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ from cds_service.content.rulebook import Rule
 from cds_service.fhir import Chart
 from cds_service.hooks.basis import EXTENSION, basis, finding_text
 from cds_service.hooks.display import Display, fill, sentence
-from cds_service.hooks.planning import DayPlan, plan_for, plan_gaps, plan_options, plan_summary, plan_table
+from cds_service.hooks.planning import DayPlan, NoPlan, plan_for
+from cds_service.hooks.planwords import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
 from cds_service.hooks.suggestions import suggestions_for
 from cds_service.planner import token
 from cds_service.rules.evaluate import Evaluation, Outcome
@@ -21,6 +23,9 @@ from cds_service.rules.verdict import LabHit
 MAX_CARDS = 3
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
+MAX_WORDS = 120
+WORD = re.compile(r"\S*\w\S*")
+MAX_LINKS = 3
 TIMING = "timing"
 TOPIC_SYSTEM = "urn:magnesium-cds:topic"
 
@@ -46,10 +51,14 @@ class Candidate:
 
 @dataclass
 class _Group:
-    """The findings of one problem, the leading one first; `day` is the plan of timing findings."""
+    """The findings of one problem, the leading one first; `planned`: their plan, or why timing findings have none."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    day: DayPlan | None = None
+    planned: DayPlan | NoPlan | None = None
+
+    @property
+    def day(self) -> DayPlan | None:
+        return self.planned if isinstance(self.planned, DayPlan) else None
 
     @property
     def lead(self) -> Outcome:
@@ -66,6 +75,11 @@ def urgency(outcome: Outcome) -> tuple[int, int, str]:
     """Sort key: indicator, then the page's priority, then its id."""
     card = outcome.rule.loaded.page.card
     return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.page
+
+
+def contraindicated(evaluation: Evaluation) -> bool:
+    """Whether a finding speaks against giving magnesium at all."""
+    return any(o.rule.loaded.page.card.contraindicates_magnesium for o in evaluation.of("fired"))
 
 
 def build_cards(
@@ -88,8 +102,11 @@ def build_cards(
     groups: dict[str, _Group] = {}
     for outcome in fired:
         groups.setdefault(problem_of(outcome), _Group()).outcomes.append(outcome)
-    if TIMING in groups:
-        groups[TIMING].day = plan_for(groups[TIMING].outcomes, evaluation, display.rulebook)
+    if TIMING in groups and not contraindicated(evaluation):
+        group = groups[TIMING]
+        # Of equally urgent findings the one that no distance mends leads.
+        group.outcomes.sort(key=lambda o: (urgency(o)[0], o.rule.loaded.page.avoid is None))
+        group.planned = plan_for(group.outcomes, evaluation, display.rulebook)
     candidates = [
         Candidate(group.lead.page, finding_text(group.outcomes), group.lead.rule.loaded.page.card.indicator)
         for group in groups.values()
@@ -117,7 +134,7 @@ class _Writer:
     def card(self, group: _Group, rest: Sequence[_Group]) -> Shown:
         lead = group.lead
         page = lead.rule.loaded.page
-        no_magnesium = any(o.rule.loaded.page.card.contraindicates_magnesium for o in self.evaluation.of("fired"))
+        no_magnesium = contraindicated(self.evaluation)
         suggestions = suggestions_for(
             group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
         )
@@ -131,7 +148,8 @@ class _Writer:
         }
         if suggestions:
             card["suggestions"] = suggestions
-            card["selectionBehavior"] = "at-most-one" if len(suggestions) == 1 else "any"
+            updates = {item["actions"][0]["type"] for item in suggestions} == {"update"}
+            card["selectionBehavior"] = "at-most-one" if updates or len(suggestions) == 1 else "any"
         if reasons:
             known = self.display.library.override_reasons
             card["overrideReasons"] = [
@@ -140,9 +158,13 @@ class _Writer:
             ]
         card["links"] = [
             {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.page), "type": "absolute"}
-            for o in group.outcomes
+            for o in group.outcomes[:MAX_LINKS]
         ]
-        if group.day is not None and self.plan_secret:
+        doubtful = [name for name in page.claims if self.display.library.claims[name].doubtful]
+        if doubtful:
+            label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{doubtful[0]}"
+            card["links"].append({"label": label, "url": address, "type": "absolute"})
+        if group.day is not None and not group.day.avoided and self.plan_secret:
             address = f"{self.base_url}/plan/{token.sign(group.day.request, self.plan_secret)}"
             label = self.display.library.wording.plan.link_label
             card["links"].append({"label": label, "url": address, "type": "absolute"})
@@ -172,6 +194,14 @@ class _Writer:
         summary, detail, consider = found
         return summary, detail, list(consider)
 
+    def _templates(self, outcome: Outcome) -> list[str]:
+        """The options of a timing page before they are filled."""
+        page, wording = outcome.rule.loaded.page, self.display.library.wording
+        text = wording.separate[page.separate.interval] if page.separate else wording.avoid
+        values = self.display.placeholders(outcome.rule, outcome.verdict) if outcome.verdict else {}
+        same = values.get("hours_before") == values.get("hours_after")
+        return list(page.card.consider) or (text.consider_same if same and text.consider_same else text.consider)
+
     def _write(self, outcome: Outcome) -> tuple[str, str, tuple[str, ...]]:
         page, library = outcome.rule.loaded.page, self.display.library
         assert outcome.verdict is not None
@@ -182,7 +212,7 @@ class _Writer:
             same = values.get("hours_before") == values.get("hours_after")
             summary = summary or (text.summary_same if same else text.summary)
             detail = detail or (text.detail_same if same else text.detail)
-            consider = consider or (text.consider_same if same and text.consider_same else text.consider)
+            consider = self._templates(outcome)
         return (
             sentence(fill(summary or "", values)),
             sentence(fill(detail or "", values)),
@@ -201,30 +231,16 @@ class _Writer:
         library, outcome = self.display.library, group.lead
         certainty = library.evidence.certainty[outcome.rule.loaded.page.evidence.certainty].label
         suffix = fill(library.wording.evidence_suffix, {"certainty": certainty})
-        planned = group.day is not None and len(group.outcomes) > 1 and outcome.rule.loaded.page.avoid is None
-        text = plan_summary(group.day, self.display) if planned and group.day else self._texts(outcome)[0]
         room = MAX_SUMMARY - len(suffix)
+        if group.day is not None and len(group.outcomes) > 1 and not group.day.avoided:
+            return plan_summary(group.day, self.display, room) + suffix
+        text = self._texts(outcome)[0]
         return (text if len(text) <= room else text[: room - 1].rstrip() + "…") + suffix
 
     def _detail(self, group: _Group, rest: Sequence[_Group]) -> str:
         library = self.display.library
         heads = library.wording.headings
-        summary, why, options = self._texts(group.lead)
-        for outcome in group.outcomes[1:]:
-            options += [option for option in self._texts(outcome)[2] if option not in options]
-        others = [self._short(outcome) for outcome in group.outcomes[1:]]
-        if group.day is not None:
-            # The plan is the option that matters; where it leads the summary, the first finding is a line too.
-            options = [*plan_options(group.day, self.display), *options]
-            others = [summary, *others] if others else others
-        blocks = [f"**{heads['why']}:** {why.strip()}"]
-        blocks += ["\n".join(f"- {line}" for line in others)] if others else []
-        if group.day is not None and group.day.plan.possible and others:
-            blocks.append(plan_table(group.day, self.display))
-        # The heading says "consider" once for all of them.
-        plain = [sentence(option.removeprefix(library.wording.option_prefix)) for option in options[:MAX_OPTIONS]]
-        blocks.append(f"**{heads['consider']}:**\n" + "\n".join(f"- {option}" for option in plain))
-        blocks.append(f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}")
+        blocks = self._day_blocks(group) if group.day and len(group.outcomes) > 1 else self._blocks(group)
         for head, points in ((heads["note"], self._notes(group)), (heads["not_checked"], self._not_checked(group))):
             blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
         if rest:
@@ -233,6 +249,57 @@ class _Writer:
         if self.dev:
             blocks.append(f"*{library.wording.dev_notice}*")
         return "\n\n".join(blocks)
+
+    def _blocks(self, group: _Group) -> list[str]:
+        """Why, what else was found, what to consider, evidence."""
+        heads = self.display.library.wording.headings
+        _, why, options = self._texts(group.lead)
+        for outcome in group.outcomes[1:]:
+            options += [option for option in self._texts(outcome)[2] if option not in options]
+        if group.day is not None:
+            options = [*plan_options(group.day, self.display, "alone"), *options]
+        blocks = [f"**{heads['why']}:** {why.strip()}"]
+        if len(group.outcomes) > 1:
+            blocks.append("\n".join(f"- {self._short(outcome)}" for outcome in group.outcomes[1:]))
+        return [*blocks, self._options(options), f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"]
+
+    def _options(self, options: Sequence[str]) -> str:
+        """The heading says "consider" once for all of them."""
+        wording = self.display.library.wording
+        plain = [sentence(option.removeprefix(wording.option_prefix)) for option in options[:MAX_OPTIONS]]
+        return f"**{wording.headings['consider']}:**\n" + "\n".join(f"- {option}" for option in plain)
+
+    def _day_blocks(self, group: _Group) -> list[str]:
+        """The card of several drugs and one plan: each distance with its evidence, the day, what to consider.
+
+        Where it gets too long, first the pages' own options go, then the sources of the distances, then the table.
+        """
+        assert group.day is not None
+        wording = self.display.library.wording
+        heads = wording.headings
+        names = [o.verdict.bindings["drug"] for o in group.outcomes if o.verdict]
+        why = fill(wording.plan.why, {"drugs": self.display.few([self.display.drug(name) for name in names])})
+        if group.day.avoided:
+            why = self._texts(group.lead)[1].strip()
+        # A page's option that gives hours says what its line says already.
+        more = [] if group.day.avoided else [
+            option
+            for outcome in group.outcomes
+            for template, option in zip(self._templates(outcome), self._texts(outcome)[2], strict=True)
+            if "{hours_" not in template
+        ]  # fmt: skip
+        if group.day.avoided:
+            more = self._texts(group.lead)[2]
+        evidence = f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"
+        days = [plan_table(group.day, self.display)] if group.day.plan.possible else []
+        for options, short, table in ((2, False, 1), (1, False, 1), (1, True, 1), (0, True, 1), (0, True, 0)):
+            kept = more if group.day.avoided else list(dict.fromkeys(more))[:options]
+            plan = plan_options(group.day, self.display, "table" if table else "picture")
+            lines = plan_lines([(self._texts(o)[0], o.rule) for o in group.outcomes], self.display, short)
+            blocks = [f"**{heads['why']}:** {why}", lines, *days[:table], self._options([*plan, *kept]), evidence]
+            if len(WORD.findall(" ".join(blocks))) <= MAX_WORDS:
+                break
+        return blocks
 
     def evidence_line(self, rule: Rule) -> str:
         """Certainty, strength, direction, source and year."""
@@ -275,7 +342,7 @@ class _Writer:
 
     def _not_checked(self, group: _Group) -> list[str]:
         """What these findings could not know, then why other pages were not evaluated; three at most."""
-        own = plan_gaps(group.day, self.display) if group.day else []
+        own = plan_gaps(group.planned, self.display)
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         return list(dict.fromkeys([*own, *self.open_reasons()]))[:3]
 

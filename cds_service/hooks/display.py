@@ -141,7 +141,9 @@ class Display:
         return joined(names) or joined(self.library.title(drug) for drug in sorted(medication.drugs))
 
     def _narrowest(self, concepts: frozenset[str]) -> list[str]:
-        broad = {name for concept in concepts for name in self.library.terminology[concept].member_of}
+        pages = self.library.terminology
+        broad = {name for concept in concepts for name in pages[concept].member_of}
+        broad |= {concept for concept in concepts if concepts & set(pages[concept].members)}
         return sorted(concepts - broad) or sorted(concepts)
 
     @staticmethod
@@ -251,7 +253,7 @@ class _Limits(dict[str, str]):
 
 def sentence(text: str) -> str:
     """With a capital at its start: a placeholder may have put a drug's name there."""
-    return text[:1].upper() + text[1:]
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]  # eGFR stays eGFR
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

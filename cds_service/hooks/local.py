@@ -25,7 +25,8 @@ def is_hook_request(document: object) -> bool:
 
 def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) -> dict[str, Any]:
     """The call of `hook` for the one patient in `bundle`, with a complete prefetch. Raises NotOnePatient."""
-    entries = [entry for entry in bundle.get("entry") or [] if isinstance(entry, dict)]
+    listed = bundle.get("entry")
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     resources = [entry for entry in entries if isinstance(entry.get("resource"), dict)]
     patients = [entry for entry in resources if entry["resource"].get("resourceType") == "Patient"]
     if len(patients) != 1:
@@ -69,7 +70,8 @@ def _wanted(resource: Mapping[str, Any], need: Need) -> bool:
         wanted = set(codes[0].split(","))
         concept = resource.get("code")
         codings = concept.get("coding") if isinstance(concept, dict) else None
-        found = {f"{c.get('system')}|{c.get('code')}" for c in codings or [] if isinstance(c, dict)}
+        listed = codings if isinstance(codings, list) else []
+        found = {f"{c.get('system')}|{c.get('code')}" for c in listed if isinstance(c, dict)}
         return bool(found & wanted)
     return True
 

@@ -23,6 +23,7 @@ from cds_service.fhir import Need
 
 LOINC = "http://loinc.org"
 BY_PATIENT = "patient={{context.patientId}}"
+ENCOUNTER = "encounter"
 INTAKE, SCREENER = "intake", "screener"
 PATIENT, CONDITIONS, MEDICATIONS, STATEMENTS = "patient", "conditions", "medications", "medication_statements"
 # The newest results are enough; a longer history is asked of nobody.
@@ -43,7 +44,7 @@ def inputs_read(page: Page, library: Library) -> set[str]:
     for test in (*page.when.all, *page.when.any, *page.when.none) if page.when else ():
         match test:
             case LabTest():
-                keys |= _input(library, test.lab)
+                keys |= _input(library, test.lab) | {ENCOUNTER}
             case NoRecentLabTest():
                 keys |= _input(library, test.no_recent_lab)
             case KidneyTest():
@@ -87,6 +88,7 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
             STATEMENTS, "MedicationStatement", f"MedicationStatement?{BY_PATIENT}&status=active&_count=200"
         ),
     }
+    needs[ENCOUNTER] = Need(ENCOUNTER, "Encounter", "Encounter/{{context.encounterId}}")
     screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
     needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)
     codes: dict[str, list[str]] = {}

@@ -17,6 +17,8 @@ DEEPEST: Final = 64
 _NUL: Final = b"\\u0000"
 _OTHERS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_RUN: Final = re.compile(rb"[\[{]{%d}" % (DEEPEST + 1))  # plainly too deep: found before the levels are counted
+_SEARCHED: Final = 2
 _LARGE: Final = 64
 
 
@@ -28,16 +30,18 @@ def not_too_deep(body: bytes) -> None:
     """
     if _NUL in body and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", body):
         _refuse("A text holds the character NUL.", "request", "value")
-    if _left_over(body) and _left_over(_STRINGS.sub(b"", body)):
+    if _left_over(body) and (b'"' not in body or _left_over(_STRINGS.sub(b"", body))):
         _refuse(f"Objects and arrays nest deeper than {DEEPEST} levels.", "request", "too-costly")
 
 
 def _left_over(body: bytes) -> bool:
     """Whether opening brackets are left after innermost pairs were taken away DEEPEST times."""
     brackets = body.translate(None, _OTHERS)
-    for _ in range(DEEPEST):
+    for level in range(DEEPEST):
         if not brackets:
             return False
+        if level < _SEARCHED and _RUN.search(brackets):
+            return True
         brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
     return b"{" in brackets or b"[" in brackets
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from cds_service.content.shared import KeepApart, LabOrder
 from cds_service.fhir import Chart
 from cds_service.hooks.display import Display, fill, joined
-from cds_service.hooks.planning import DayPlan, plan_times, with_times
+from cds_service.hooks.planning import DayPlan
+from cds_service.hooks.planwords import plan_times
+from cds_service.hooks.retiming import with_times
 from cds_service.patient import Medication, Source
+from cds_service.planner.model import TimesWeek
+from cds_service.planner.words import day_words
 from cds_service.rules.context import MAGNESIUM
 from cds_service.rules.evaluate import Outcome
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"
 LOINC = "http://loinc.org"
+MAX_LABEL_WORDS = 5
 
 
 def suggestions_for(
@@ -29,16 +35,18 @@ def suggestions_for(
     """The suggestions of one card, each once. With `no_magnesium` none that presumes giving magnesium is made."""
     library = display.library
     made: dict[str, dict[str, Any]] = {}
+    # Beside a drug that no distance mends, none is proposed.
+    avoided = any(outcome.rule.loaded.page.avoid for outcome in outcomes)
     for outcome in outcomes:
         for name in outcome.rule.loaded.page.card.suggest:
             suggestion = library.suggestions[name]
             if isinstance(suggestion, LabOrder):
                 if not _already_drafted(suggestion, chart, display):
                     made.setdefault(f"lab:{suggestion.lab}", _lab_order(suggestion, chart, display))
-            elif not no_magnesium and name not in made:
+            elif not no_magnesium and not avoided and f"{name}:0" not in made:
                 drafted = [item for item in outcomes if name in item.rule.loaded.page.card.suggest]
-                if action := _keep_apart(suggestion, drafted, chart, display, day, phrase_in_text):
-                    made[name] = action
+                update = _Update(suggestion, drafted, chart, display, phrase_in_text)
+                made |= {f"{name}:{place}": item for place, item in enumerate(update.made(day))}
     return list(made.values())
 
 
@@ -62,48 +70,95 @@ def _already_drafted(suggestion: LabOrder, chart: Chart, display: Display) -> bo
     return any((LOINC, code) in chart.drafted_codes for code in codes)
 
 
-def _keep_apart(
-    suggestion: KeepApart,
-    outcomes: Sequence[Outcome],
-    chart: Chart,
-    display: Display,
-    day: DayPlan | None,
-    phrase_in_text: bool,
-) -> dict[str, Any] | None:
-    """One update of one draft that speaks of every drug it meets, with the plan's times where there are any."""
-    pairs = [
-        (pair, outcome)
-        for outcome in outcomes
-        if outcome.verdict
-        for pair in outcome.verdict.bindings.get("pairs", ())
-        if pair.draft
-    ]
-    if not pairs:
-        return None
-    draft: Medication = pairs[0][0].draft
-    resource = chart.resource(draft.source)
-    if day is not None and day.writable and draft.source == day.product.source:
-        resource = with_times(resource, day.plan)
-        times = fill(display.library.wording.plan.instruction, {"times": plan_times(day)})
-        resource["dosageInstruction"] = [_with_patient_text(item, times) for item in resource["dosageInstruction"]]
-    names: list[str] = []
-    for pair, outcome in pairs:
-        if pair.draft is not draft:
-            continue
-        assert outcome.verdict is not None
-        drug: str = outcome.verdict.bindings["drug"]
-        other = drug if draft is pair.magnesium else MAGNESIUM
-        if other in names:
-            continue
-        names.append(other)
-        values = display.placeholders(outcome.rule, outcome.verdict)
-        same = values.get("hours_before") == values.get("hours_after")
-        text = fill(suggestion.instruction_same if same else suggestion.instruction, values)
-        resource = with_instruction(resource, text, other)
-    template = display.library.wording.keep_apart_phrase if phrase_in_text else ""
-    _name_the_drug(resource, draft, display, "".join(fill(template, {"drug": display.drug(name)}) for name in names))
-    description = fill(suggestion.description, {"drug": joined(display.drug(name) for name in names)})
-    return _suggestion(suggestion.label, "update", description, resource)
+@dataclass(frozen=True)
+class _Update:
+    """Updates of one draft that speak of every drug that it meets."""
+
+    suggestion: KeepApart
+    outcomes: Sequence[Outcome]
+    chart: Chart
+    display: Display
+    phrase_in_text: bool
+
+    def made(self, day: DayPlan | None) -> list[dict[str, Any]]:
+        """The draft with the keep-apart instruction, and with the plan's times where they can be written.
+
+        Where the doses ordered do not fit, a second one with as many as do.
+        """
+        pairs = [
+            (pair, outcome)
+            for outcome in self.outcomes
+            if outcome.verdict
+            for pair in outcome.verdict.bindings.get("pairs", ())
+            if pair.draft
+        ]
+        if not pairs:
+            return []
+        draft: Medication = pairs[0][0].draft
+        mine = [(pair, outcome) for pair, outcome in pairs if pair.draft is draft]
+        found = [self._update(draft, mine, None, day)]
+        if day is not None and draft.source == day.product.source:
+            if day.plan.possible and day.plan.complete:
+                found = [self._update(draft, mine, day.plan.week, day) or found[0]]
+            elif day.fewer is not None:
+                found.append(self._update(draft, mine, day.fewer.week, day))
+        return [item for item in found if item is not None]
+
+    def _update(
+        self, draft: Medication, pairs: Sequence[tuple[Any, Outcome]], week: TimesWeek | None, day: DayPlan | None
+    ) -> dict[str, Any] | None:
+        """One update; None where the times of `week` cannot be written."""
+        words = self.display.library.wording
+        resource = self.chart.resource(draft.source)
+        steady = ""
+        if week is not None:
+            timed = with_times(resource, week)
+            if timed is None:
+                return None
+            resource, days = timed
+            resource["dosageInstruction"] = [
+                _with_patient_text(item, self._take(week, weekdays))
+                for item, weekdays in zip(resource["dosageInstruction"], days, strict=True)
+            ]
+            steady = plan_times(week) if len(days) == 1 and len(days[0]) == len(week) else ""
+        names: dict[str, None] = {}
+        for _, outcome in pairs:
+            assert outcome.verdict is not None
+            other = outcome.verdict.bindings["drug"] if draft is pairs[0][0].magnesium else MAGNESIUM
+            if other in names:
+                continue
+            names[other] = None
+            values = self.display.placeholders(outcome.rule, outcome.verdict)
+            same = values.get("hours_before") == values.get("hours_after")
+            text = fill(self.suggestion.instruction_same if same else self.suggestion.instruction, values)
+            resource = with_instruction(resource, text, other)
+        phrases = [fill(words.plan.times_phrase, {"times": steady})] if steady else []
+        phrases += [fill(words.keep_apart_phrase, {"drug": self.display.drug(name)}) for name in names]
+        _name_the_drug(resource, draft, self.display, "".join(phrases) if self.phrase_in_text else "")
+        label, description = self._words(list(names), week, steady, day)
+        return _suggestion(label, "update", description, resource)
+
+    def _take(self, week: TimesWeek, weekdays: Sequence[int]) -> str:
+        words = self.display.library.wording.plan
+        times = plan_times((week[weekdays[0]],) * len(week))
+        if len(weekdays) == len(week):
+            return fill(words.instruction, {"times": times})
+        return fill(words.instruction_days, {"times": times, "days": day_words(weekdays)})
+
+    def _words(self, names: list[str], week: TimesWeek | None, steady: str, day: DayPlan | None) -> tuple[str, str]:
+        """Label and description: what the update changes."""
+        words = self.display.library.wording.plan
+        drugs = joined(self.display.drug(name) for name in names)
+        if week is None or day is None:
+            return self.suggestion.label, fill(self.suggestion.description, {"drug": drugs})
+        doses, ordered = max(map(len, week)), day.request.doses_per_day
+        values = {"times": plan_times(week), "drugs": drugs, "doses": str(doses), "ordered": str(ordered)}
+        if doses < ordered:
+            label = words.fewer_label_one if doses == 1 else words.fewer_label
+            return fill(label, values), fill(words.fewer_one if doses == 1 else words.fewer, values)
+        label = fill(words.update_label, {"times": steady})
+        fits = len(names) > 1 and steady and len(label.split()) <= MAX_LABEL_WORDS
+        return label if fits else self.suggestion.label, fill(words.update, values)
 
 
 def _with_patient_text(dosage: dict[str, Any], text: str) -> dict[str, Any]:

@@ -25,4 +25,5 @@ def make_vocabulary(library: Library) -> Vocabulary:
             dose_forms(forms),
             other_names(others),
             keep_apart_prefix=library.wording.keep_apart_phrase.partition("{")[0],
+            times_prefix=library.wording.plan.times_phrase.partition("{")[0],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -15,7 +15,8 @@ from cds_service.planner.model import (
     TimesWeek,
     Week,
 )
-from cds_service.planner.solve import has_room, room_by_day, solve, solve_days
+from cds_service.planner.room import Reach, reach_of, room_beside
+from cds_service.planner.solve import solve, solve_days
 
 
 def blockers(request: PlanRequest) -> tuple[str, ...]:
@@ -27,17 +28,19 @@ def blockers(request: PlanRequest) -> tuple[str, ...]:
     avoided = tuple(dict.fromkeys(drug.drug for drug in request.drugs if _avoid(drug)))
     if avoided:
         return avoided
-    doses, schedule = request.doses_per_day, request.schedule
-    if not has_room((), doses, schedule):
+    schedule = request.schedule
+
+    def full(drugs: Iterable[tuple[str, Reach]]) -> bool:
+        return not room_beside((reach for _, reach in drugs), schedule).fits(request.doses_per_day)
+
+    kept = [(drug.drug, reach_of(drug)) for drug in request.drugs if drug.windowed]
+    if full(()) or not full(kept):
         return ()
-    kept = [drug for drug in request.drugs if drug.windowed]
-    if has_room(kept, doses, schedule):
-        return ()
-    for drug in reversed(tuple(kept)):
-        without = [other for other in kept if other is not drug]
-        if not has_room(without, doses, schedule):
+    for one in reversed(tuple(kept)):
+        without = [other for other in kept if other is not one]
+        if full(without):
             kept = without
-    return tuple(dict.fromkeys(drug.drug for drug in kept))
+    return tuple(dict.fromkeys(name for name, _ in kept))
 
 
 def alternatives(request: PlanRequest) -> tuple[Alternative, ...]:
@@ -58,14 +61,15 @@ def _avoid(drug: DrugTimes) -> bool:
 
 def _fewer_doses(request: PlanRequest) -> Iterator[Alternative]:
     """The most doses that fit every day; if not even one does, the days on which one fits."""
+    room = room_beside(map(reach_of, request.drugs), request.schedule)
     for doses in range(request.doses_per_day - 1, 0, -1):
-        if week := solve(replace(request, doses_per_day=doses)):
+        if room.fits(doses) and (week := solve(replace(request, doses_per_day=doses))):
             yield Alternative(kind="fewer_doses", doses_per_day=doses, week=week)
             return
     for doses in range(request.doses_per_day, 0, -1):
-        room = room_by_day(request.drugs, doses, request.schedule)
-        if any(room):
-            week = solve_days(replace(request, doses_per_day=doses), [day for day in range(7) if room[day]])
+        days = [day for day, roomy in enumerate(room.weekdays(doses)) if roomy]
+        if days:
+            week = solve_days(replace(request, doses_per_day=doses), days)
             yield Alternative(kind="fewer_doses", doses_per_day=doses, week=week)
             return
 
@@ -74,22 +78,25 @@ def _moves(request: PlanRequest) -> Iterator[Alternative]:
     """For each drug without which there would be room and whose times the order leaves open: the least move
     that makes room. A drug taken once a day moves within the waking day, another as a whole and not far."""
     doses, schedule = request.doses_per_day, request.schedule
+    reaches = [reach_of(drug) for drug in request.drugs]
     options: list[tuple[int, int, Alternative]] = []
     for place, drug in enumerate(request.drugs):
-        others = request.drugs[:place] + request.drugs[place + 1 :]
-        if not drug.windowed or not _movable(drug) or not has_room(others, doses, schedule):
+        if not drug.windowed or not _movable(drug):
+            continue
+        others = room_beside(reaches[:place] + reaches[place + 1 :], schedule)
+        if not others.fits(doses):
             continue
         once = all(len(day) <= 1 for day in drug.week)
         furthest = schedule.waking_length if once else schedule.longest_move
+        awake = {dose.minute for day in drug.week for dose in day if schedule.awake(dose.minute)}
         for shift in _shifts(furthest, schedule.grid):
-            week = _shifted(drug.week, shift)
-            awake = all(
-                schedule.awake(new.minute) or not schedule.awake(old.minute)
-                for before, after in zip(drug.week, week, strict=True)
-                for old, new in zip(before, after, strict=True)
-            )
-            moved = (*request.drugs[:place], replace(drug, week=week), *request.drugs[place + 1 :])
-            if awake and has_room(moved, doses, schedule) and (plan := solve(replace(request, drugs=moved))):
+            if not all(schedule.awake(minute + shift) for minute in awake):
+                continue
+            if not others.beside(room_beside([reaches[place].shifted(shift)], schedule)).fits(doses):
+                continue
+            moved = replace(drug, week=_shifted(drug.week, shift))
+            drugs = (*request.drugs[:place], moved, *request.drugs[place + 1 :])
+            if plan := solve(replace(request, drugs=drugs)):
                 minutes = sorted({dose.minute for day in drug.week for dose in day})
                 moves = tuple(Move(drug.drug, drug.label, old, (old + shift) % DAY) for old in minutes)
                 options.append((abs(shift), place, Alternative("move_dose", doses, plan, moves, (drug.drug,))))

@@ -6,7 +6,7 @@ minutes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -207,9 +207,10 @@ class Plan:
         return {} if same_every_day(self.week) else dict(zip(DAYS, self.week, strict=True))
 
 
-def same_every_day(week: Iterable[object]) -> bool:
+def same_every_day(week: Sequence[object]) -> bool:
     """Whether all seven days hold the same."""
-    return len(set(week)) == 1
+    first = week[0]
+    return all(day is first or day == first for day in week)
 
 
 def common_times(week: TimesWeek) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cds_service.planner.model import (
     DAY,
@@ -36,27 +38,38 @@ def page(request: PlanRequest, plan: Plan, *, styles: str, picture: str, banner:
         environment()
         .get_template("plan.html")
         .render(
-            plan=plan,
-            request=request,
+            _values(request, plan),
             styles=styles,
             picture=picture,
             banner=banner,
             wide=svg(request, plan, WIDE, inline=True),
             narrow=svg(request, plan, NARROW, inline=True),
-            days=[(day_words(group), _rows(request, plan, group[0])) for group in same_days(request, plan)],
-            headline=[
-                (day_words(group), [clock(minute) for minute in plan.week[group[0]]])
-                for group in same_days_of_plan(plan)
-            ],
-            evidence=[(interval, _nearest(plan, interval)) for interval in plan.intervals],
-            labels={drug.drug: drug.label for drug in request.drugs},
-            alternatives=[(option, alternative_times(option)) for option in plan.alternatives],
-            hours=_unbroken,
-            clock=clock,
-            listed=listed,
-            day_words=day_words,
         )
     )
+
+
+def text(request: PlanRequest, plan: Plan, unknown: Sequence[str] = ()) -> str:
+    """The same as plain text, for a terminal. `unknown`: names that were not recognised."""
+    values = _values(request, plan) | {"hours": hours, "unknown": list(unknown)}
+    return environment().get_template("plan.txt").render(values).strip() + "\n"
+
+
+def _values(request: PlanRequest, plan: Plan) -> dict[str, Any]:
+    return {
+        "plan": plan,
+        "request": request,
+        "days": [(day_words(group), _rows(request, plan, group[0])) for group in same_days(request, plan)],
+        "headline": [
+            (day_words(group), [clock(minute) for minute in plan.week[group[0]]]) for group in same_days_of_plan(plan)
+        ],
+        "evidence": [(interval, _nearest(plan, interval)) for interval in plan.intervals],
+        "labels": {drug.drug: drug.label for drug in request.drugs},
+        "alternatives": [(option, alternative_times(option)) for option in plan.alternatives],
+        "hours": _unbroken,
+        "clock": clock,
+        "listed": listed,
+        "day_words": day_words,
+    }
 
 
 def same_days_of_plan(plan: Plan) -> list[list[int]]:

@@ -7,6 +7,7 @@ is said by colour alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +30,7 @@ from cds_service.planner.windows import free, week_windows
 from cds_service.planner.words import axis, day_minutes, day_words, describe, same_days
 
 PNG_SCALE = 2
+CLAUSE = re.compile("[,;:]")  # beside a lane stands what comes before the first; the tables say it all
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +237,12 @@ def _lane(drug: DrugTimes, start: int, layout: Layout, always: bool) -> Lane | N
     if interval is None:
         return None
     if interval.avoid:
-        notes = _wrapped(interval.reason, layout)
+        notes = _wrapped(CLAUSE.split(interval.reason)[0], layout)
         return Lane("avoid", drug.label, notes, [_span(0, DAY, start, "not with magnesium", layout)], [],
                     words="not with magnesium at any time")  # fmt: skip
     before, after = hours(interval.magnesium_then_drug), hours(interval.drug_then_magnesium)
-    notes, reason = [f"no magnesium {before} before, {after} after"], _wrapped(interval.reason, layout)
+    notes = [f"no magnesium {before} before, {after} after"]
+    reason = _wrapped(CLAUSE.split(interval.reason)[0], layout)
     doses = [[dose.minute for dose in day] for day in drug.week]
     offsets = day_minutes(doses, start)
     assumed = {dose.minute for day in drug.week for dose in day if dose.assumed}
@@ -274,9 +277,9 @@ def _others(request: PlanRequest, start: int, layout: Layout) -> Lane | None:
 
 
 def _wrapped(text: str, layout: Layout) -> list[str]:
-    """At most two lines beside a lane; the whole text stands in the tables."""
+    """At most three lines beside a lane; the whole text stands in the tables."""
     lines = wrap(text, layout.words)
-    return lines[:2] if len(lines) < 3 else [lines[0], shorten(" ".join(lines[1:]), layout.words, placeholder=" …")]
+    return lines if len(lines) <= 3 else [*lines[:2], shorten(" ".join(lines[2:]), layout.words, placeholder=" …")]
 
 
 def _asleep(request: PlanRequest, layout: Layout) -> list[Span]:

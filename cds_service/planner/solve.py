@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cds_service.planner.model import DAY, DAYS, WEEK, DrugTimes, PlanRequest, TimesWeek, same_every_day
+from cds_service.planner.model import DAY, DAYS, WEEK, DrugTimes, PlanRequest, TimesWeek
+from cds_service.planner.room import fits, reach_of, room_beside
 from cds_service.planner.schedule import Schedule
-from cds_service.planner.windows import Segment, Window, day_windows, free, week_windows
+from cds_service.planner.windows import Segment, day_windows, free, week_windows
 
 # A cost is one number: each part outweighs all parts to its right. Doses are at most six, days seven, minutes 1440.
 FOOD, NEW, TIGHT, NO_CUE = 10**9, 10**7, 10**6, 10**5
@@ -41,13 +42,10 @@ class _Day:
 
 def solve(request: PlanRequest) -> TimesWeek | None:
     """The best plan, None if there is none. Drugs to avoid and unread ones are the caller's affair."""
-    if common := _common(request):
-        return (common,) * 7
-    if not _days_differ(request.drugs):
-        return None
-    if not all(room_by_day(request.drugs, request.doses_per_day, request.schedule)):
-        return None
-    return solve_days(request, range(7))
+    room = room_beside(map(reach_of, request.drugs), request.schedule)
+    if fits(room.laid, request.doses_per_day, request.schedule.spacing):
+        return (_common(request, room.laid),) * 7
+    return solve_days(request, range(7)) if room.fits(request.doses_per_day) else None
 
 
 def solve_days(request: PlanRequest, weekdays: Iterable[int]) -> TimesWeek:
@@ -74,64 +72,16 @@ def solve_days(request: PlanRequest, weekdays: Iterable[int]) -> TimesWeek:
     return tuple(tuple(sorted(minutes)) for minutes in found)
 
 
-def has_room(drugs: Iterable[DrugTimes], doses: int, schedule: Schedule) -> bool:
-    """Whether `solve` would find a plan, without looking for the best."""
-    drugs = tuple(drugs)
-    if fits_every_day(day_windows(drugs), doses, schedule):
-        return True
-    return _days_differ(drugs) and all(room_by_day(drugs, doses, schedule))
-
-
-def _days_differ(drugs: Iterable[DrugTimes]) -> bool:
-    """Whether some drug that forbids anything is not taken alike on all days."""
-    return any(drug.windowed and not same_every_day(drug.week) for drug in drugs)
-
-
-def fits_every_day(windows: Iterable[Window], doses: int, schedule: Schedule) -> bool:
-    """Whether so many doses fit at the same times every day."""
-    segments = free(windows, schedule.waking_starts, schedule.waking_length, DAY)
-    return fits(segments, doses, schedule.spacing)
-
-
-def room_by_day(drugs: Iterable[DrugTimes], doses: int, schedule: Schedule) -> list[bool]:
-    """For each waking day, Monday first, whether so many doses fit."""
-    windows = week_windows(drugs)
-    return [
-        fits(
-            free(windows, weekday * DAY + schedule.waking_starts, schedule.waking_length, WEEK),
-            doses,
-            schedule.spacing,
-        )
-        for weekday in range(7)
-    ]
-
-
-def fits(segments: Sequence[Segment], doses: int, spacing: int) -> bool:
-    """Whether so many doses fit: each is put as early as it goes."""
-    earliest = 0
-    for opens, closes in segments:
-        while (at := max(opens, earliest)) <= closes:
-            doses -= 1
-            if not doses:
-                return True
-            earliest = at + spacing
-    return False
-
-
-def _common(request: PlanRequest) -> tuple[int, ...]:
-    """The best times that hold every day, () if there are none."""
+def _common(request: PlanRequest, segments: Sequence[Segment]) -> tuple[int, ...]:
+    """The best times that hold every day; there is room for them in the segments."""
     schedule = request.schedule
     start, length = schedule.waking_starts, schedule.waking_length
-    windows = day_windows(request.drugs)
-    segments = free(windows, start, length, DAY)
-    if not fits(segments, request.doses_per_day, schedule.spacing):
-        return ()
     taken: dict[int, int] = {}
     for minute in _week_minutes(request.drugs):
         offset = (minute - start) % DAY
         taken[offset] = taken.get(offset, 0) + 1
-    tight = free(windows, start, length, DAY, schedule.room)
-    best = _best(request, segments, tight, _Day(start, 7, taken))
+    roomy = free(day_windows(request.drugs), start, length, DAY, schedule.room)
+    best = _best(request, segments, roomy, _Day(start, 7, taken))
     return tuple(sorted((start + offset) % DAY for offset in best))
 
 

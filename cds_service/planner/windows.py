@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cds_service.planner.model import DAY, DrugTimes, Interval
+from cds_service.planner.model import DAY, DrugTimes, Interval, same_every_day
 
 Window = tuple[int, int, int]
 """(minute of the dose, minutes forbidden before it, minutes forbidden after it)."""
@@ -22,7 +22,7 @@ def day_windows(drugs: Iterable[DrugTimes]) -> frozenset[Window]:
         _window(dose.minute, drug.interval)
         for drug in drugs
         if drug.windowed and drug.interval is not None
-        for day in set(drug.week)
+        for day in (drug.week[:1] if same_every_day(drug.week) else drug.week)
         for dose in day
     )
 

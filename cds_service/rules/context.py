@@ -8,7 +8,7 @@ from functools import cached_property
 
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance
-from cds_service.patient import Availability, Lab, Medication, PatientFacts, Person
+from cds_service.patient import Availability, Lab, Medication, PatientFacts, Person, Quantity
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
 
 MAGNESIUM = "magnesium"
@@ -41,6 +41,11 @@ class Context:
     def concepts(self) -> frozenset[str]:
         """Every condition concept on the list."""
         return frozenset[str]().union(*(condition.concepts for condition in self.facts.conditions))
+
+    @property
+    def inpatient(self) -> bool:
+        """Whether the encounter that is going on is a hospital stay or an emergency."""
+        return self.facts.person.encounter_class in self.rulebook.library.inpatient_classes
 
     def input_gap(self, key: str) -> Reason | None:
         """Why an input cannot prove that something is absent, or None where it can."""
@@ -215,58 +220,70 @@ def _route_fits(medication: Medication, route: str) -> bool:
 
 
 def elemental_a_day(medication: Medication, rulebook: Rulebook) -> Decimal | None:
-    """mg of elemental magnesium a day from one product; None where salt, strength, amount or frequency is unknown."""
-    per_unit = elemental_per_unit(medication, rulebook)
-    doses = _units_a_day(medication)
-    return None if per_unit is None or doses is None else per_unit * doses
+    """mg of elemental magnesium a day from one product, the highest where a range is given.
 
-
-def elemental_per_unit(medication: Medication, rulebook: Rulebook) -> Decimal | None:
-    """mg of elemental magnesium in one dose unit; salts are converted by `tables/salts.yaml`, never guessed."""
-    library = rulebook.library
-    total = Decimal(0)
-    found = False
-    for component in medication.components:
-        page = library.terminology.get(component.drug)
-        if page is None or not (component.drug == MAGNESIUM or MAGNESIUM in page.member_of):
-            continue
-        if component.strength is None or component.per != "unit":
-            return None
-        salt = library.salts.get(component.drug)
-        if component.drug != MAGNESIUM and (salt is None or salt.labelled_as != "salt"):
-            return None
-        milligrams = _milligrams(component.strength.value, component.strength.unit)
-        if milligrams is None:
-            return None
-        fraction = Decimal(1) if salt is None else salt.elemental_fraction
-        total += milligrams * fraction / component.per_value
-        found = True
-    return total if found else None
-
-
-def _milligrams(value: Decimal, unit: str) -> Decimal | None:
-    factor = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001")}.get(unit)
-    return None if factor is None else value * factor
-
-
-def _units_a_day(medication: Medication) -> Decimal | None:
-    """Dose units a day, the highest where a range is given; None where any instruction cannot be read."""
+    None where salt, strength, amount or frequency is unknown: nothing is guessed.
+    """
     total = Decimal(0)
     for dosage in medication.dosages:
         amount = dosage.amount_high or dosage.amount
-        if dosage.problem or amount is None or amount.unit not in UNIT_WORDS:
+        if dosage.problem or amount is None:
             return None
         doses = doses_a_day(dosage.frequency_max or dosage.frequency, dosage.period, dosage.period_unit)
         if dosage.times:
             doses = Decimal(len(dosage.times))
         elif dosage.when:
             doses = Decimal(len(dosage.when))
-        if doses is None:
+        each = elemental_per_dose(medication, amount, rulebook)
+        if doses is None or each is None:
             return None
         if dosage.days:
             doses = doses * len(dosage.days) / 7
-        total += amount.value * doses
+        total += each * doses
     return total if medication.dosages else None
+
+
+def elemental_per_dose(medication: Medication, amount: Quantity, rulebook: Rulebook) -> Decimal | None:
+    """mg of elemental magnesium in one dose: so many units or mL of the product, or a mass of its only salt."""
+    per = "unit" if amount.unit in UNIT_WORDS else amount.unit
+    # Grams are how a sachet is weighed, whatever else it holds; milligrams are how a drug is dosed.
+    mass = amount.value if amount.unit == "mg" else None
+    if mass is not None:
+        salts = {drug for drug in medication.drugs if drug != MAGNESIUM and _is_magnesium(drug, rulebook)}
+        fraction = _fraction(salts.pop(), rulebook) if len(salts) == 1 else None
+        return None if fraction is None else mass * fraction
+    total = Decimal(0)
+    found = False
+    for component in medication.components:
+        if not _is_magnesium(component.drug, rulebook):
+            continue
+        if component.strength is None or component.per != per:
+            return None
+        strength = _milligrams(component.strength.value, component.strength.unit)
+        fraction = _fraction(component.drug, rulebook)
+        if strength is None or fraction is None:
+            return None
+        total += strength * fraction / component.per_value * amount.value
+        found = True
+    return total if found else None
+
+
+def _is_magnesium(drug: str, rulebook: Rulebook) -> bool:
+    page = rulebook.library.terminology.get(drug)
+    return page is not None and (drug == MAGNESIUM or MAGNESIUM in page.member_of)
+
+
+def _fraction(drug: str, rulebook: Rulebook) -> Decimal | None:
+    """Elemental magnesium of a mass of this salt; None where its weights may mean either."""
+    if drug == MAGNESIUM:
+        return Decimal(1)
+    salt = rulebook.library.salts.get(drug)
+    return salt.elemental_fraction if salt and salt.labelled_as == "salt" else None
+
+
+def _milligrams(value: Decimal, unit: str) -> Decimal | None:
+    factor = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001")}.get(unit)
+    return None if factor is None else value * factor
 
 
 def doses_a_day(frequency: int | None, period: Decimal | None, unit: str | None) -> Decimal | None:

@@ -114,7 +114,7 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
         if (at_least is not None and years < at_least) or (below is not None and years >= below):
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
     if ready.recent_result:
-        found = usable(ready.recent_result.lab, context, rule.limits[ready.recent_result.within])
+        found = usable(ready.recent_result.lab, context, rule.limits[ready.recent_result.within], rule.limits)
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
             return Outcome(rule, "not_applicable", (found,))
     if ready.not_pregnant and person.pregnant:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -63,8 +63,13 @@ def _person_gap(context: Context, code: str) -> Reason:
     return gap if gap else Reason(code)
 
 
-def usable(concept: str, context: Context, within: Limit) -> Lab | Reason:
-    """The newest result of a lab if it can be used for a statement about now, else why not."""
+def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab | Reason:
+    """The newest result of a lab if it can be used for a statement about now, else why not.
+
+    Results age faster in hospital: there the threshold `<within>_inpatient` holds, where there is one.
+    """
+    if context.inpatient:
+        within = limits.get(f"{within.name}_inpatient", within)
     labs, availability = context.labs_of(concept)
     key = context.rulebook.library.terminology[concept].input or concept
     gap = context.input_gap(key)
@@ -83,7 +88,7 @@ def usable(concept: str, context: Context, within: Limit) -> Lab | Reason:
 
 def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
     """A result against a limit, the laboratory's own first where the page says so."""
-    found = usable(test.lab, context, limits[test.within])
+    found = usable(test.lab, context, limits[test.within], limits)
     if isinstance(found, Reason):
         return unknown(found)
     if found.value is None:
@@ -160,7 +165,7 @@ def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool 
 
 def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Verdict:
     """True only where the search was complete and shows nothing recent."""
-    found = usable(test.no_recent_lab, context, limits[test.within])
+    found = usable(test.no_recent_lab, context, limits[test.within], limits)
     if isinstance(found, Lab):
         return FALSE
     if found.code == "no_result":
@@ -201,7 +206,8 @@ def medication(test: MedicationTest, context: Context) -> Verdict:
     if found:
         bindings: dict[str, Any] = {}
         if products := [item for item in found if MAGNESIUM in item.drugs]:
-            bindings["magnesium"] = products[0]
+            # What is being ordered is named before what is taken already.
+            bindings["magnesium"] = min(products, key=lambda item: item.status != "draft")
         if others := [item for item in found if MAGNESIUM not in item.drugs]:
             bindings["matched"] = tuple(Match(item, item.drugs & wanted) for item in others)
         sources = tuple(item.source for item in found)
@@ -288,6 +294,8 @@ def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) 
     notes = medication_notes([*total.counted, *total.unknown])
     notes += ("as_needed_counted",) if total.as_needed else ()
     notes += ("products_not_counted",) if total.unknown else ()
+    if name == "upper_level_for_age" and context.rulebook.site.upper_level == "eu":
+        notes += ("upper_level_eu",)
     if total.value > limit:
         bindings = {"daily_magnesium": total, "daily_magnesium.limit": limit}
         return Verdict(True, (), bindings, sources, notes, used)
@@ -297,11 +305,22 @@ def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) 
     return unknown(*gaps) if gaps else Verdict(False, bindings={"daily_magnesium": total}, sources=sources)
 
 
+def _same_product(one: Medication, other: Medication) -> bool:
+    """Whether two entries may be one product: the same drugs, and the same strengths or a statement without any."""
+    if one.drugs != other.drugs:
+        return False
+    statement = "MedicationStatement" in (one.source.type, other.source.type)
+    strengths = [tuple(part for part in item.components if part.strength) for item in (one, other)]
+    return strengths[0] == strengths[1] or (statement and not all(strengths))
+
+
 def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Limits) -> Verdict:
     """Different products by what they hold; a statement that mirrors an order is not a second product."""
     limit = limits[test.magnesium_products["at_least"]]
-    different = {(item.drugs, item.components): item for item in context.oral_magnesium}
-    found = list(different.values())
+    found: list[Medication] = []
+    for item in context.oral_magnesium:
+        if not any(_same_product(item, other) for other in found):
+            found.append(item)
     if len(found) >= limit.value:
         sources = tuple(item.source for item in found)
         return Verdict(True, (), {"products": tuple(found)}, sources, medication_notes(found), (limit,))
@@ -334,7 +353,10 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
 
 
 def reason(test: ReasonTest, context: Context, page: str) -> Verdict:
-    """Magnesium is drafted for one of the conditions: its own reasonCode, or the only page whose condition is there."""
+    """Magnesium is drafted for one of the conditions: its own reasonCode, or the only page whose condition is there.
+
+    One condition of several pages counts for the narrowest of them, which lists the fewest codes.
+    """
     wanted = frozenset(test.reason)
     drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")
     if not drafts:
@@ -351,14 +373,24 @@ def reason(test: ReasonTest, context: Context, page: str) -> Verdict:
     gap = context.input_gap(CONDITIONS)
     if gap:
         return unknown(gap)
-    fitting = {
-        other
-        for other, concepts in context.rulebook.reason_groups.items()
-        if any(item.concepts & concepts for item in context.facts.conditions)
-    }
+    groups = context.rulebook.reason_groups
+    fitting: set[str] = set()
+    for item in context.facts.conditions:
+        touched = {other for other, concepts in groups.items() if item.concepts & concepts}
+        if len(touched) > 1:  # diabetic polyneuropathy is for the page of neuropathy, the narrower one
+            breadths = {other: _codes_listed(groups[other], context) for other in touched}
+            touched = {other for other in touched if breadths[other] == min(breadths.values())}
+        fitting |= touched
     if fitting != {page}:
         return FALSE
     found = [item for item in context.facts.conditions if item.concepts & wanted]
     sources = (unexplained[0].source, *(item.source for item in found))
     matched = tuple(sorted(found[0].concepts & wanted))
     return Verdict(True, (), {"reason": matched, "magnesium": unexplained[0]}, sources, (*notes, "reason_assumed"))
+
+
+def _codes_listed(concepts: Iterable[str], context: Context) -> int:
+    """How many codes the concepts and all below them list."""
+    pages = [context.rulebook.library.terminology[name] for name in concepts]
+    own = sum(len(page.snomed) + len(page.icd10cm) + len(page.icd10cm_prefixes) for page in pages)
+    return own + sum(_codes_listed(page.members, context) for page in pages if page.members)

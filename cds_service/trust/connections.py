@@ -9,13 +9,16 @@ import threading
 from collections.abc import Callable, Collection
 from itertools import count
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from cds_service.trust.addresses import Network, resolve
+
+_HANDSHAKE: Final = 0.3
+_LEAST: Final = 0.1  # a busy machine may use up a time-out before the network is asked at all
 
 
 class Watch:
@@ -90,7 +93,6 @@ class _Guarded(HTTPConnection):
     """Connects to what `resolve` allows. The host's name stays what it was, for Host, SNI and the certificate."""
 
     networks: ClassVar[Collection[Network]] = ()
-    _handshake: Callable[[], bool] | None = None
 
     def _new_conn(self) -> socket.socket:
         seconds = self.timeout if isinstance(self.timeout, int | float) else 2.0
@@ -105,25 +107,21 @@ class _Guarded(HTTPConnection):
         for family, place in places:
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
-                sock.settimeout(max(0.01, until - monotonic()))
+                sock.settimeout(max(_LEAST, until - monotonic()))
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.connect(place)
             except OSError as error:
                 sock.close()
                 fault = error
                 continue
-            self._handshake = watch.start(sock, max(0.01, until - monotonic()))
+            self._connected(sock, until - monotonic())
             return sock
         if isinstance(fault, TimeoutError):
             raise ConnectTimeoutError(self, "no connection in time") from fault
         raise NewConnectionError(self, "no connection") from fault
 
-    def connect(self) -> None:
-        try:
-            super().connect()
-        finally:
-            if self._handshake is not None:
-                self._handshake()
+    def _connected(self, sock: socket.socket, seconds_left: float) -> None:
+        """The network has done its part."""
 
     def getresponse(self) -> Any:
         """Status line and headers, in the whole time and not in that time for each byte."""
@@ -141,7 +139,19 @@ class _Guarded(HTTPConnection):
 
 
 class _GuardedTls(_Guarded, HTTPSConnection):
-    pass
+    _handshake: Callable[[], bool] | None = None
+
+    def _connected(self, sock: socket.socket, seconds_left: float) -> None:
+        # The work of the handshake is ours too: it has some time even where this machine was slow to get so far.
+        self._handshake = watch.start(sock, max(_HANDSHAKE, seconds_left))
+
+    def connect(self) -> None:
+        """The handshake too in a time of its own."""
+        try:
+            super().connect()
+        finally:
+            if self._handshake is not None:
+                self._handshake()
 
 
 def guarded_pools(networks: Collection[Network]) -> dict[str, type[HTTPConnectionPool]]:

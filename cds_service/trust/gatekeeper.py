@@ -83,7 +83,9 @@ class Gatekeeper:
         else:
             client, proven = self.prove(bearer(authorization), path)
             now = datetime.fromtimestamp(wall_clock(), UTC)
-            if self._memory is None or not self._memory.use_token(proven.issuer, proven.jti, proven.expires_at, now):
+            if self._memory is None or not self._memory.use_token(
+                proven.issuer, proven.jti, proven.expires_at, now, proven.issued_at
+            ):
                 raise Refused("replayed")
             name = client.name if proven.tenant is None else f"{client.name}/{proven.tenant}"
             caller = Caller(name, client.fhir_servers, client.profile)

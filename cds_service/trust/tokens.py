@@ -55,6 +55,7 @@ class Proven:
     issuer: str
     tenant: str | None
     jti: str
+    issued_at: datetime
     expires_at: datetime
 
 
@@ -142,7 +143,11 @@ def check_signature(token: Unproven, key: Key, algorithms: Collection[str], audi
     if claims != token.claims:  # two readers, one answer
         raise Refused("malformed")
     return Proven(
-        claims["iss"], claims.get("tenant"), claims["jti"], datetime.fromtimestamp(claims["exp"] + LEEWAY + 1, UTC)
+        issuer=claims["iss"],
+        tenant=claims.get("tenant"),
+        jti=claims["jti"],
+        issued_at=datetime.fromtimestamp(claims["iat"], UTC),
+        expires_at=datetime.fromtimestamp(claims["exp"] + LEEWAY + 1, UTC),
     )
 
 

@@ -109,8 +109,8 @@ RESULTS = (
     ("2160-0", "Creatinine [Mass/volume] in Serum or Plasma", "kidney", 1.1, "mg/dL"),
     ("2823-3", "Potassium [Moles/volume] in Serum or Plasma", "electrolytes", 4.1, "mmol/L"),
     ("17861-6", "Calcium [Mass/volume] in Serum or Plasma", "electrolytes", 9.2, "mg/dL"),
-    ("2345-7", "Glucose [Mass/volume] in Serum or Plasma", "glycaemia", 118, "mg/dL"),
-    ("4548-4", "Hemoglobin A1c/Hemoglobin.total in Blood", "glycaemia", 6.9, "%"),
+    ("2345-7", "Glucose [Mass/volume] in Serum or Plasma", "serum_magnesium", 118, "mg/dL"),
+    ("4548-4", "Hemoglobin A1c/Hemoglobin.total in Blood", "serum_magnesium", 6.9, "%"),
 )
 OTHER_RESULTS = tuple(
     (code, text, "serum_magnesium", value, unit)
@@ -175,6 +175,7 @@ def body(size: str, now: datetime | None = None) -> bytes:
     """A patient-view request with everything prefetched."""
     found = resources(size, now or datetime.now(UTC))
     prefetch: dict[str, Any] = {key: _searchset(rows) for key, rows in found.items() if key != "patient"}
+    prefetch["encounter"] = None  # none is going on
     return orjson.dumps({
         "hook": "patient-view",
         "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",

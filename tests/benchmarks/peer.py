@@ -21,7 +21,8 @@ service = CDSHooksService()
 @service.hook("patient-view", id="magnesium-patient-view")
 def call(request: CDSRequest) -> CDSResponse:
     """The latest magnesium, if low, is one card."""
-    found = convert_prefetch_to_fhir_objects(request.prefetch or {})
+    sent = {key: value for key, value in (request.prefetch or {}).items() if value is not None}
+    found = convert_prefetch_to_fhir_objects(sent)
     if any(isinstance(value, dict) for value in found.values()):
         raise TypeError("a Bundle was not valid and would pass unread")
     results = [

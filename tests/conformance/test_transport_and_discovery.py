@@ -18,6 +18,7 @@ from cds_service.sandbox import patients
 from tests.conformance.calls import (
     answered,
     every_sample_call,
+    inpatient_call,
     outcome,
     own,
     post,
@@ -150,9 +151,10 @@ def test_c09_what_the_service_does_is_published_for_people(client: FlaskClient) 
 
 
 def test_c20_templates_are_reads_or_searches_with_known_tokens(client: FlaskClient) -> None:
+    read = r"Patient/\{\{context\.patientId\}\}|Encounter/\{\{context\.encounterId\}\}"
     for hook, key, template in published_templates(client):
         path = template.split("?")[0]
-        assert re.fullmatch(r"[A-Z][A-Za-z]+(/\{\{context\.patientId\}\})?", path), (hook, key, template)
+        assert re.fullmatch(rf"[A-Z][A-Za-z]+|{read}", path), (hook, key, template)
         assert TOKEN.findall(template), (hook, key)
         assert "{{" not in TOKEN.sub("", template)
 
@@ -175,7 +177,7 @@ def test_c22_templates_stay_in_the_widely_supported_subset(client: FlaskClient) 
     for hook, key, template in published_templates(client):
         path, _, query = template.partition("?")
         if not query:
-            assert path == "Patient/{{context.patientId}}"
+            assert path in ("Patient/{{context.patientId}}", "Encounter/{{context.encounterId}}")
             continue
         names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
         assert len(set(names)) == len(names), f"{hook} {key}: a real client sends a repeated parameter as one"
@@ -201,9 +203,15 @@ def test_c24_no_template_depends_on_another_key(client: FlaskClient) -> None:
 
 
 def test_c25_results_are_sorted_newest_first_in_the_way_that_fhir_has(client: FlaskClient) -> None:
-    sorted_ones = [template for _, _, template in published_templates(client) if "sort" in template]
-    assert sorted_ones
-    assert all("&_sort=-date&" in template and "sort:desc" not in template for template in sorted_ones)
+    order = {"Observation": "-date", "QuestionnaireResponse": "-authored"}
+    seen = set()
+    for _, key, template in published_templates(client):
+        kind, _, query = template.partition("?")
+        assert "sort:" not in query
+        if kind in order:
+            seen.add(kind)
+            assert dict(parse_qsl(query))["_sort"] == order[kind], key
+    assert "Observation" in seen
 
 
 def said(answer: dict[str, Any]) -> list[Any]:
@@ -235,6 +243,13 @@ def test_c17_no_key_is_read_that_was_not_asked_for(hook: str, client: FlaskClien
     for _, body in every_sample_call(client):
         if body["hook"] == hook:
             assert set(own(answered(client, body))["inputs"]) - {"draft_orders"} == asked
+
+
+def test_c17_that_the_encounter_could_not_be_read_is_said_on_a_card_that_it_would_change(client: FlaskClient) -> None:
+    body = inpatient_call(client)
+    assert outcome(answered(client, body), "low_serum_magnesium")["outcome"] == "not_evaluated"
+    del body["prefetch"]["encounter"]
+    assert "encounter" in answered(client, body)["cards"][0]["detail"]
 
 
 def test_c17_an_input_that_this_ehr_has_not_got_is_not_asked_for(

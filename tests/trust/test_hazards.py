@@ -16,13 +16,13 @@ TABLE: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "hazards.yaml").read_t
 IDS = [*(f"A{n}" for n in range(1, 61)), *(f"F{n}" for n in range(1, 45)), "S3"]
 
 
-def tests_in(path: Path) -> set[str]:
+def functions_of(path: Path) -> set[str]:
     """Names of the test functions of a file."""
     tree = ast.parse(path.read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
 
-OWN = {name for path in HERE.glob("test_*.py") for name in tests_in(path)}
+OWN = {name for path in HERE.glob("test_*.py") for name in functions_of(path)}
 
 
 def ids_in(name: str) -> set[str]:
@@ -40,10 +40,10 @@ def test_a_hazard_has_tests_that_exist_or_a_reason(hazard: str) -> None:
     entry = TABLE[hazard]
     assert entry.keys() <= {"what", "tests", "reason"}
     assert entry["what"]
-    assert entry.get("tests") or len(entry.get("reason", "").split()) > 3
+    assert entry.get("tests") or len(entry.get("reason", "").split()) > 2
     for named in entry.get("tests", ()):
         place, _, name = named.rpartition("::")
-        assert name in (tests_in(ROOT / place) if place else OWN), named
+        assert name in (functions_of(ROOT / place) if place else OWN), named
 
 
 def test_every_test_that_carries_an_id_is_in_the_table() -> None:

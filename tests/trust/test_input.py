@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from tests.trust.support import DISCOVERY, FEEDBACK, PATIENT, SERVICE, Service, bare_body, body_for, running
+from tests.trust.support import DISCOVERY, FEEDBACK, PATIENT, SERVICE, Service, bare_body, body_for, running, wait_until
 
 MARK = "zq7mark"
 
@@ -136,9 +136,9 @@ DEEP = 100_000
     ids=["open", "closed", "objects", "65", "in prefetch", "deep in prefetch", "in draftOrders"],
 )  # fmt: skip
 def test_a29_what_is_nested_too_deeply_is_refused_at_once(post: Any, body: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # not by the wall's clock: the machine may be busy
     assert post(body).status_code == 400
-    assert time.perf_counter() - start < 1  # the machine may be busy: alone it is some milliseconds
+    assert time.process_time() - start < 0.5
 
 
 def test_a29_sixty_levels_are_read(app: Flask, post: Any) -> None:
@@ -156,9 +156,9 @@ def test_a29_sixty_levels_are_read(app: Flask, post: Any) -> None:
 )  # fmt: skip
 def test_a29_what_is_long_is_read_or_refused_and_not_slow(post: Any, change: dict[str, Any]) -> None:
     raw = json.dumps(bare_body() | change).encode()
-    start = time.perf_counter()
+    start = time.process_time()
     assert post(raw).status_code in (200, 400, 413)
-    assert time.perf_counter() - start < 6
+    assert time.process_time() - start < 2
 
 
 def test_a29_of_a_hundred_thousand_entries_no_more_than_five_thousand_are_read(app: Flask, post: Any) -> None:
@@ -254,7 +254,7 @@ PLACES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(place=PLACES, value=ANY_JSON)
 def test_a32_wrong_types_anywhere_are_answered_and_never_break_the_service(
     app: Flask, place: tuple[Any, ...], value: Any
@@ -403,3 +403,14 @@ def test_f16_callers_that_leave_early_break_nothing(service: Service) -> None:
     log = service.log.read_text()
     assert "Traceback" not in log
     assert "WORKER" not in log.upper() or "was sent" not in log
+
+
+def test_a42_every_log_line_is_one_json_object(service: Service) -> None:
+    before = service.log.read_text().count('"event"')
+    requests.post(service.url + SERVICE, data=b"{", timeout=5)
+    requests.get(service.url + DISCOVERY, headers={"Origin": "x\u00e9"}, timeout=5)
+    requests.get(service.url + "/%0d%0aInjected: x%1b[31m", timeout=5)
+    wait_until(lambda: service.log.read_text().count('"event"') >= before + 3, 5, "no log")
+    lines = [line for line in service.log.read_text().splitlines() if '"event"' in line]
+    assert all(json.loads(line)["event"] for line in lines)
+    assert "Injected" not in "".join(lines)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from flask import Flask
 
 from cds_service.sandbox.mock_ehr import Signer
@@ -175,8 +176,6 @@ def test_f34_beyond_those_who_work_and_wait_callers_are_sent_away_at_once() -> N
 def test_f34_a_burst_is_answered_or_told_to_come_back_and_the_admitted_stay_quick(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    import requests
-
     with running(tmp_path_factory.mktemp("burst"), threads=8) as service:
         sessions = threading.local()
 
@@ -187,14 +186,14 @@ def test_f34_a_burst_is_answered_or_told_to_come_back_and_the_admitted_stay_quic
             answer = sessions.http.post(service.url + SERVICE, json=bare_body(), timeout=20)
             return answer.status_code, time.monotonic() - start, answer.headers.get("Retry-After")
 
-        with ThreadPoolExecutor(60) as threads:
-            answers = list(threads.map(post, range(600)))
+        with ThreadPoolExecutor(40) as threads:
+            answers = list(threads.map(post, range(240)))
         seen = Counter(status for status, _, _ in answers)
         assert seen.keys() <= {200, 503}
-        assert seen[200] > 50
+        assert seen[200] > 20
         assert all(retry == "1" for status, _, retry in answers if status == 503)
         admitted = sorted(took for status, took, _ in answers if status == 200)
-        assert admitted[len(admitted) // 2] < 2.5, "the queue is bounded: nobody waits for sixty others"
+        assert admitted[len(admitted) // 2] < 2.5, "the queue is bounded: nobody waits for forty others"
         after = [post(0) for _ in range(5)]
         assert [status for status, _, _ in after] == [200] * 5, "and it is over at once"
 

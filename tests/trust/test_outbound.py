@@ -305,7 +305,8 @@ def test_a23_a_redirect_is_not_followed_and_the_token_stays_where_it_was_sent(
         ehr.fail("", status=code, headers={"Location": other.fhir + "/Patient/x"}, body="x" * 5000)
         answer = post(fhirAuthorization=AUTHORIZATION)
         assert other.calls == []
-    assert set(inputs(answer).values()) == {"failed"}
+    assert "failed" in inputs(answer).values()
+    assert set(inputs(answer).values()) <= {"failed", "absent"}
     assert "fired" not in states(answer).values()
 
 

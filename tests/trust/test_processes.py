@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -86,34 +85,13 @@ def test_f28_f29_f21_workers_die_and_are_replaced_and_what_was_acknowledged_is_t
                     lambda gone=victim: gone not in workers(service) and len(workers(service)) == 2, 10, "not back"
                 )
                 wait_until(lambda: requests.get(service.url + DISCOVERY, timeout=10).ok, 10, "does not answer")
-        assert service.process.poll() is None
-        broken = sum(count for told, count in callers.told.items() if not isinstance(told, int))
-        assert broken <= 2 * len(callers.threads), "only what a killed worker had in hand"
+            calm = sum(count for told, count in callers.told.items() if not isinstance(told, int))
+            service.process.send_signal(signal.SIGTERM)  # F29: what is in hand is finished
+            assert service.process.wait(20) == 0
+        assert calm <= 2 * len(callers.threads), "only what a killed worker had in hand"
+        assert {told for told in callers.told if isinstance(told, int)} <= {200, 503}
         assert callers.acknowledged
+        assert "Traceback" not in service.log.read_text()
     kept = Counter(row["card"] for row in rows(tmp_path, "SELECT card FROM feedback"))
     assert all(kept[card] == 1 for card in callers.acknowledged), "each acknowledged one is there, once"
     assert rows(tmp_path, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-
-
-def test_f29_a_service_that_is_told_to_stop_finishes_what_it_has(tmp_path: Path) -> None:
-    with running(tmp_path, workers=1) as service:
-        with Callers(service, 2) as callers:
-            time.sleep(0.5)
-            service.process.send_signal(signal.SIGTERM)
-            assert service.process.wait(15) == 0
-        answered = {told for told in callers.told if isinstance(told, int)}
-        assert answered <= {200, 503}
-        assert "Traceback" not in service.log.read_text()
-    kept = Counter(row["card"] for row in rows(tmp_path, "SELECT card FROM feedback"))
-    assert all(kept[card] == 1 for card in callers.acknowledged)
-
-
-def test_every_log_line_is_one_json_object(tmp_path: Path) -> None:
-    with running(tmp_path, workers=1) as service:
-        requests.post(service.url + SERVICE, data=b"{", timeout=5)
-        requests.get(service.url + DISCOVERY, headers={"Origin": "x\u00e9"}, timeout=5)
-        requests.get(service.url + "/%0d%0aInjected: x%1b[31m", timeout=5)
-        wait_until(lambda: service.log.read_text().count('"event"') >= 3, 5, "no log")
-        lines = [line for line in service.log.read_text().splitlines() if '"event"' in line]
-    assert all(json.loads(line)["event"] for line in lines)
-    assert "Injected" not in "".join(lines)

@@ -1,0 +1,103 @@
+"""What planning costs: `python -m tests.benchmarks.plan_cost`.
+
+1. One order-select call with and without the plan (in this process, over Flask's test client): the ratio is the result.
+2. One plan of ten drugs: one that is possible, one that differs by day, one without a solution and a search for moves.
+
+Each figure is the best of `ROUNDS` rounds, since other work on the machine only adds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from unittest.mock import patch
+
+import orjson
+
+from cds_service import create_app
+from cds_service.hooks.app import load_content
+from cds_service.logs import configure
+from cds_service.planner import PlanRequest, plan_day
+from cds_service.settings import Settings
+from tests.conftest import NOW
+from tests.planner.regimens import ask, takes
+from tests.scenario import Builder, Scenario
+
+ROUNDS, CALLS, PLANS = 7, 30, 100
+SERVICE = "/cds-services/magnesium-order-select"
+OTHERS = [takes(f"other{number}", "08:00", "20:00") for number in range(6)]
+REGIMENS: dict[str, PlanRequest] = {
+    "possible": ask(
+        takes("levothyroxine", "07:00"), takes("alendronate", "06:30", days=("sun",)), takes("iron", "08:00"),
+        takes("mycophenolate", "08:00", "20:00"), *OTHERS,
+    ),
+    "by day": ask(
+        takes("moxifloxacin", "14:30", days=("sun",)), takes("levothyroxine", "06:30"),
+        takes("doxycycline", "20:30", days=("wed",)), takes("gabapentin", "08:00"), *OTHERS,
+    ),
+    "no solution": ask(
+        takes("moxifloxacin", "14:00", movable=True), takes("doxycycline", "08:00", "20:00", movable=True),
+        takes("levothyroxine", "07:00", movable=True), takes("iron", "13:00", movable=True), *OTHERS,
+    ),
+    "no solution, ten that reach": ask(
+        takes("levothyroxine", "07:00", movable=True), takes("ciprofloxacin", "08:00", "20:00", movable=True),
+        takes("doxycycline", "09:00", "21:00", movable=True), takes("iron", "13:00", movable=True),
+        takes("gabapentin", "08:00", "14:00", "20:00", movable=True),
+        takes("mycophenolate", "08:00", "20:00", movable=True), takes("alendronate", "06:30", days=("sun",)),
+        takes("dolutegravir", "18:00", movable=True), takes("cladribine", "12:00", movable=True), OTHERS[0],
+    ),
+}  # fmt: skip
+
+
+def best(work: Callable[[], object], times: int) -> float:
+    """Milliseconds of one piece of work."""
+    shortest = float("inf")
+    for _ in range(ROUNDS):
+        started = perf_counter()
+        for _ in range(times):
+            work()
+        shortest = min(shortest, (perf_counter() - started) / times)
+    return shortest * 1000
+
+
+def main() -> None:
+    """Print the figures."""
+    configure("ERROR")
+    content = load_content()
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(Settings(data_dir=Path(folder)), now=lambda: NOW, content=content)
+        client = app.test_client()
+        services = client.get("/cds-services").json["services"]
+        templates = next(item["prefetch"] for item in services if item["hook"] == "order-select")
+        drugs = ["metformin", "omeprazole", "amlodipine", "furosemide", "spironolactone", "paracetamol"]
+        case = Scenario.model_validate({
+            "name": "ten drugs and a draft", "kind": "fires", "hook": "order-select", "drafts": ["magnesium_oxide"],
+            "drugs": [
+                {"drug": "levothyroxine", "at": ["07:00"]}, {"drug": "ciprofloxacin", "times": 2}, "ferrous_sulfate",
+                {"drug": "mycophenolate_mofetil", "times": 2}, *({"text": name} for name in drugs),
+            ],
+            "labs": [{"lab": "egfr", "value": 90, "unit": "mL/min/{1.73_m2}"}], "expect": {"outcome": "fired"},
+        })  # fmt: skip
+        body = orjson.dumps(Builder(content, NOW).request(case, templates))
+
+        def call() -> None:
+            assert client.post(SERVICE, data=body, content_type="application/json").status_code == 200
+
+        call()
+        plain = planned = float("inf")
+        for _ in range(2):  # by turns, so that both see the same machine
+            planned = min(planned, best(call, CALLS))
+            with patch("cds_service.hooks.cards.plan_for", lambda *_: None):
+                plain = min(plain, best(call, CALLS))
+        app.extensions["advisor"].store.close()
+    print(
+        f"order-select, ten drugs: {planned:.2f} ms with the plan, {plain:.2f} ms without: ratio {planned / plain:.2f}"
+    )
+    for name, asked in REGIMENS.items():
+        print(f"one plan of ten drugs, {name}: {best(lambda asked=asked: plan_day(asked), PLANS):.2f} ms")
+
+
+if __name__ == "__main__":
+    main()

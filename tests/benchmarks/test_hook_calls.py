@@ -1,0 +1,44 @@
+"""The benchmark runs, and its requests are what it says they are. Nothing here is timed."""
+
+import pytest
+
+from cds_service.fhir import Chart
+from tests.benchmarks import hook_calls
+from tests.benchmarks.bodies import SIZES, body, count, fresh
+from tests.conftest import NOW
+
+SERVICE = "/cds-services/magnesium-patient-view"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_requests_are_valid_and_cite_what_they_say(size, client, monkeypatch):
+    cited: list[int] = []
+    invalid = Chart.invalid
+
+    def spy(chart, sources):
+        sources = list(sources)
+        cited.append(len(sources))
+        assert not invalid(chart, chart.sources), "a resource of the benchmark is not valid FHIR"
+        assert len(chart.sources) == count(size)
+        return invalid(chart, sources)
+
+    monkeypatch.setattr(Chart, "invalid", spy)
+    answer = client.post(SERVICE, data=fresh(body(size, NOW), 1), content_type="application/json")
+    assert answer.status_code == 200
+    assert any("Low magnesium 0.62" in card["summary"] for card in answer.get_json()["cards"])
+    states = answer.get_json()["extension"]["org.magnesium-cds"]["inputs"]
+    assert set(states.values()) <= {"given", "empty"}, "an input is missing from the benchmark's requests"
+    assert cited == [6 if size == "small" else 12]
+
+
+def test_no_two_calls_share_a_resource():
+    made = body("small")
+    assert fresh(made, 1) != fresh(made, 2)
+    assert fresh(made, 1).count(b"00000001") > count("small")
+
+
+def test_benchmark_runs(capsys):
+    hook_calls.main(["--rounds", "1", "--requests", "4", "--sizes", "small", "--no-peer", "--delay", "1"])
+    printed = capsys.readouterr().out
+    for words in ("ours new", "ours again", "floor new", "ours new: floor x", "ours / floor: start", "6 GETs / 1 GET"):
+        assert words in printed

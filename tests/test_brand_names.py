@@ -1,0 +1,220 @@
+"""Brands: each names the drugs in it, none is shared by accident, and what only sounds like one is not taken."""
+
+from collections import defaultdict
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from cds_service.content.library import default_root, load_library
+from cds_service.content.rulebook import Rulebook, make_rulebook
+from cds_service.content.site import NO_SITE
+from cds_service.drugnames import tokens
+from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
+from cds_service.patient import Medication, Quantity, Source
+from cds_service.rules.context import elemental_per_dose
+
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+
+# Brands on more than one page, and all the drugs that they hold together.
+COMBINED = {
+    frozenset({"levodopa", "carbidopa"}): """
+        Sinemet, Caramet, Duodopa, Lecado, Numient, Sastravi, Stanek, Tilolec, Apodespan, Parcopa""",
+    frozenset({"amiloride", "furosemide"}): "Aridil, Froop Co, Fru-Co, Frumil, Frusemek, Komil, Lasoride",
+    frozenset({"amiloride", "bumetanide"}): "Burinex-A",
+    frozenset({"amiloride", "hydrochlorothiazide"}): """
+        Amil-Co, Amilmaxco, Amizide, Delvas, Moduret, Moduretic, Normetic, Synuretic, Vasetic, Zida-Co""",
+    frozenset({"captopril", "hydrochlorothiazide"}): "Capozide, Acezide, Co-zidocapt",
+    frozenset({"amlodipine", "hydrochlorothiazide"}): """
+        Exforge HCT, Copalia HCT, Dafiro HCT, Imprida HCT, Rasitrio, Sevikar HCT, Amturnide, Tribenzor""",
+    frozenset({"furosemide", "spironolactone"}): "Lasilactone",
+    frozenset({"hydrochlorothiazide", "triamterene"}): "Triam-Co, Triamaxco",
+}
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return load_vocabulary(default_root())
+
+
+@pytest.fixture(scope="module")
+def rulebook() -> Rulebook:
+    return make_rulebook(load_library(), NO_SITE, date(2026, 11, 21))
+
+
+def leaves(vocabulary: Vocabulary, text: str) -> set[str]:
+    """The single drugs that a text names, without what stands above them."""
+    found = vocabulary.drug([], text).drugs
+    return {d for d in found if not any(d in vocabulary.broader.get(other, ()) for other in found)}
+
+
+def test_a_brand_names_the_drug_of_its_page_whatever_stands_behind_it(vocabulary):
+    checked = 0
+    for page in vocabulary.concepts.values():
+        for brand in page.brands:
+            for text in (brand, brand.upper(), f"{brand} tablets"):
+                found = vocabulary.drug([], text)
+                assert page.id in found.drugs and found.identified_by == "name", f"{text} is no {page.id}"
+            assert all(part.strength is None for part in vocabulary.drug([], f"{brand} 250 mg").components), brand
+            checked += 1
+    assert checked > 650
+
+
+def test_a_brand_on_several_pages_is_a_known_combination(vocabulary):
+    pages = defaultdict(set)
+    for page in vocabulary.concepts.values():
+        for brand in page.brands:
+            pages[tokens(brand)].add(page.id)
+    declared = {tokens(b): set(drugs) for drugs, brands in COMBINED.items() for b in brands.split(",")}
+    assert {words: ids for words, ids in pages.items() if len(ids) > 1} == declared
+    for drugs, brands in COMBINED.items():
+        for brand in brands.split(","):
+            assert leaves(vocabulary, brand.strip()) == drugs, brand
+
+
+@pytest.mark.parametrize(
+    ("texts", "drug"),
+    [
+        ("Epanutin 100mg capsules, EPANUTIN Infatabs 50mg chewable", "phenytoin"),
+        ("Madopar 125 capsules, Madopar CR, Madopar 62.5 dispersible tablets", "levodopa"),
+        ("Didronel 200 mg", "etidronic_acid"),
+        ("Distamine 250mg tablets", "penicillamine"),
+        ("Advagraf 5 mg prolonged-release hard capsules, Adoport 1mg, Modigraf granules", "tacrolimus"),
+        ("Revolade 50 mg film-coated tablets", "eltrombopag"),
+        ("Reyataz 300 mg, Evotaz 300 mg/150 mg film-coated tablets", "atazanavir"),
+        ("Telfast 180", "fexofenadine"),
+        ("Esmya 5mg, ellaOne 30mg", "ulipristal"),
+        ("Avloclor 250mg tablets, Aralen 500 mg", "chloroquine"),
+        ("Ferrograd C, Feospan Spansules", "ferrous_sulfate"),
+        ("Zinnat 250mg, Ceftin 500 MG", "cefuroxime"),
+        ("Orelox 100mg, Vantin 200 mg", "cefpodoxime"),
+        ("Omnicef 300 mg capsule", "cefdinir"),
+        ("Capoten 25 mg", "captopril"),
+        ("Monopril 10 mg, Staril 20mg", "fosinopril"),
+        ("Sotacor 80 mg, Beta-Cardone 200mg", "sotalol"),
+        ("Eviplera film-coated tablets", "rilpivirine"),
+        ("Fosavance 70 mg/5600 IU tablets, Adrovance", "alendronic_acid"),
+        ("Medrone 4mg tablets", "methylprednisolone"),
+        ("Deltacortril 5mg gastro-resistant tablets", "prednisolone"),
+        ("Utinor 400 mg, Noroxin 400", "norfloxacin"),
+        ("Tarivid 200mg", "ofloxacin"),
+        ("Cravit 500mg, Evoxil 250mg", "levofloxacin"),
+        ("Quofenix 450 mg", "delafloxacin"),
+        ("Ceptava 360mg", "mycophenolic_acid"),
+        ("Dolmatil 200mg", "sulpiride"),
+        ("Declomycin 300, Ledermycin 150mg", "demeclocycline"),
+        ("Efracea 40mg", "doxycycline"),
+        ("Aknemin 50", "minocycline"),
+        ("Terramycin 250 mg tablets", "oxytetracycline"),
+        ("Achromycin 250mg capsules", "tetracycline"),
+        ("Armour Thyroid 60 mg, NP Thyroid 90, thyroid desiccated 30 mg, thyroid (USP) 65 MG", "thyroid_desiccated"),
+        ("Picolax, CitraFleet sachets, Clenpiq, Prepopik, Picoprep, MgO 400 mg", "magnesium_oxide"),
+        ("Rennie Peppermint, RENNIE DEFLATINE, Andrews Antacid, Gaviscon Extra Strength", "magnesium_carbonate"),
+        ("Magnesiocard sachets, ZMA capsules", "magnesium_aspartate"),
+        ("SlowMag, Slow-Mag, Slow Mag 64 mg", "magnesium_chloride"),
+        ("Mag-Tab SR, Magne B6", "magnesium_lactate"),
+        ("Natural Calm powder, Citramag sachets", "magnesium_citrate"),
+        ("Maalox, Mylanta Maximum Strength, Phillips' Milk of Magnesia, Mucogel", "magnesium_hydroxide"),
+        ("Suprep Bowel Prep Kit, Sutab, Suflave, Izinova", "magnesium_sulfate"),
+        ("Epsom salt 495 g oral granules, Epsom salt bath", "magnesium_sulfate"),
+        ("Asilone suspension, Multivitamin with minerals 1 tablet, multivitamins w/minerals", "magnesium"),
+    ],
+)
+def test_a_product_known_by_its_brand_alone_is_recognised(vocabulary, texts, drug):
+    for text in texts.split(", "):
+        assert leaves(vocabulary, text) == {drug}, text
+
+
+@pytest.mark.parametrize(
+    ("text", "not_drug"),
+    [
+        # Sounds or looks alike, and is another drug.
+        ("Distaclor 250mg", "penicillamine"),
+        ("Zinacef 750mg injection", "cefpodoxime"),
+        ("Esmeron 10mg/ml", "ulipristal"),
+        ("Tavanic 500mg", "ofloxacin"),
+        ("Sectral 100mg", "sotalol"),
+        ("Losec 20mg", "furosemide"),
+        ("Lasix 40mg", "omeprazole"),
+        ("Adalat 10", "amlodipine"),
+        ("Epilim 200", "phenytoin"),
+        ("Telfast", "furosemide"),
+        ("Thyroid function tests due", "thyroid_desiccated"),
+        ("Natpar (parathyroid hormone) 50 micrograms", "thyroid_desiccated"),
+        # The same maker or brand, without magnesium.
+        ("Phillips Colon Health", "magnesium"),
+        ("Phillips' Stool Softener", "magnesium"),
+        ("Gaviscon 500mg chewable tablets peppermint", "magnesium"),
+        ("Gaviscon Original Aniseed Relief", "magnesium"),
+        ("Gaviscon Double Action chewable tablets mint", "magnesium"),
+        ("Mylanta Gas Minis", "magnesium"),
+        ("Asilone Heartburn liquid", "magnesium"),
+        ("Rennie Soft Chews 800mg chewable tablets", "magnesium"),
+        ("Rennie Liquid Heartburn Relief oral suspension", "magnesium"),
+        ("Doans Backache pills", "magnesium"),
+        ("Multivitamin tablets", "magnesium"),
+        ("Multivitamin without minerals", "magnesium"),
+        # Known limits: they carry magnesium and are not counted.
+        ("Xywav 0.5 g/mL oral solution", "magnesium"),
+        ("Trilisate 500 mg", "magnesium"),
+        ("Centrum Silver", "magnesium"),
+        # Injections whose brand would pass for a tablet.
+        ("Cabenuva 600 mg/900 mg kit", "cabotegravir"),
+        ("Solu-Medrone 500mg", "methylprednisolone"),
+        ("Depo-Medrone 40mg/ml", "methylprednisolone"),
+        ("Litak 2 mg/ml solution for injection", "cladribine"),
+        # The same word in another country is another drug, so it is none here.
+        ("Cardilate 10mg", "nifedipine"),
+        ("Resolve effervescent", "paracetamol"),
+    ],
+)
+def test_what_only_sounds_like_a_brand_is_not_taken(vocabulary, text, not_drug):
+    found = vocabulary.drug([], text)
+    assert not_drug not in found.drugs and not found.conflict
+
+
+def test_a_code_of_desiccated_thyroid_brings_both_hormones_and_no_strength_of_either(vocabulary):
+    found = vocabulary.drug([(RXNORM, "313391", "thyroid (USP) 60 MG Oral Tablet")], "Armour Thyroid 60 mg")
+    assert {"thyroid_desiccated", "levothyroxine", "liothyronine"} < found.drugs and not found.conflict
+    assert {part.drug for part in found.components} == {"thyroid_desiccated"}
+
+
+def test_an_epsom_salt_bath_is_topical_and_a_drink_is_not(vocabulary):
+    assert vocabulary.drug([], "Epsom salt bath").route == "topical"
+    assert vocabulary.drug([], "Epsom salts 1 tsp in water").route == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("code", "drug", "strength"),
+    [
+        ("198936", "magnesium_lactate", "84"),
+        ("2603520", "magnesium_chloride", "71"),
+        ("849497", "magnesium_glycinate", "100"),
+    ],
+)
+def test_a_strength_that_may_be_salt_or_element_is_known_and_gives_no_amount(
+    vocabulary, rulebook, code, drug, strength
+):
+    product = medication(vocabulary, code)
+    parts = {part.drug: part.strength for part in product.components}
+    assert parts[drug] == Quantity(Decimal(strength), "mg")
+    assert rulebook.library.salts[drug].labelled_as == "either"
+    assert elemental_per_dose(product, Quantity(Decimal(1), "{tablet}"), rulebook) is None
+
+
+def test_a_salt_weight_gives_an_amount_where_products_agree_on_what_it_means(vocabulary, rulebook):
+    oxide = medication(vocabulary, "198741")
+    amount = elemental_per_dose(oxide, Quantity(Decimal(1), "{tablet}"), rulebook)
+    assert amount is not None and amount.quantize(Decimal(1)) == 241
+
+
+def test_a_multivitamin_with_minerals_is_magnesium_of_unknown_amount(vocabulary, rulebook):
+    found = vocabulary.drug([], "Multivitamin with minerals 18 mg iron tablet")
+    product = Medication(Source("MedicationStatement", "1"), "active", "x", found.drugs, components=found.components)
+    assert found.drugs == {"magnesium"}
+    assert elemental_per_dose(product, Quantity(Decimal(1), "{tablet}"), rulebook) is None
+
+
+def medication(vocabulary: Vocabulary, code: str) -> Medication:
+    found = vocabulary.drug([(RXNORM, code, None)], None)
+    return Medication(Source("MedicationRequest", "1"), "active", "x", found.drugs, components=found.components)

@@ -1,0 +1,155 @@
+"""Conditions by code: WHO ICD-10 beside ICD-10-CM and SNOMED CT, and the page that a condition of two pages is for."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from flask.testing import FlaskClient
+
+from cds_service.content.library import default_root
+from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
+from cds_service.hooks.app import Content
+from cds_service.hooks.prefetch import all_needs
+from tests.conftest import NOW
+from tests.fhir.charts import bundle, coded, read
+from tests.fhir.charts import condition as problem
+from tests.scenario import Builder, Scenario
+
+WHO, ICD, SNOMED = "http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/icd-10-cm", "http://snomed.info/sct"
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return load_vocabulary(default_root())
+
+
+@pytest.mark.parametrize(
+    ("code", "concepts"),
+    [
+        ("E10.9", {"type_1_diabetes", "diabetes"}),
+        ("E11", {"type_2_diabetes", "diabetes"}),
+        ("E119", {"type_2_diabetes", "diabetes"}),
+        ("E14.9", {"diabetes"}),
+        ("E10.1", {"type_1_diabetes", "diabetes", "diabetic_ketoacidosis"}),
+        ("E11.4", {"type_2_diabetes", "diabetes"}),
+        ("G63.2", {"diabetic_polyneuropathy", "neuropathy"}),
+        ("O24.4", set()),
+        ("E83.4", {"disorder_of_magnesium_metabolism"}),
+        ("E83.5", set()),
+        ("E20.1", set()),
+        ("G35X", {"multiple_sclerosis"}),
+        ("G43.9", {"migraine"}),
+        ("G70.0", {"myasthenia_gravis"}),
+        ("G70.9", set()),
+        ("I10", {"hypertension"}),
+        ("I44.0", {"av_block_first_degree", "heart_block"}),
+        ("I44.2", {"av_block_second_or_third_degree", "heart_block"}),
+        ("I44.4", set()),
+        ("I47.2", set()),
+        ("K50.9", {"crohn_disease", "inflammatory_bowel_disease", "malabsorption"}),
+        ("K51", {"ulcerative_colitis", "inflammatory_bowel_disease"}),
+        ("K90.0", {"coeliac_disease", "malabsorption"}),
+        ("K90.4", set()),
+        ("K56.0", set()),
+        ("M81.9", {"osteoporosis"}),
+        ("M16.1", {"osteoarthritis"}),
+        ("M06.9", {"rheumatoid_arthritis"}),
+        ("M06.1", set()),
+        ("N18.2", {"chronic_kidney_disease"}),
+        ("N18.3", {"chronic_kidney_disease", "ckd_stage_3"}),
+        ("N18.5", {"chronic_kidney_disease", "ckd_stage_5", "severe_kidney_disease"}),
+        ("Z49.0", set()),
+        ("Z49.1", {"dialysis", "severe_kidney_disease"}),
+        ("R73.0", set()),
+        ("F10.0", set()),
+        ("F10.2", {"alcohol_use_disorder"}),
+        ("Z39.1", {"lactation"}),
+        ("Z39.2", set()),
+    ],
+)
+def test_a_who_code_gives_its_concepts_and_no_more(vocabulary, code, concepts):
+    assert vocabulary.condition_concepts(WHO, code) == concepts
+
+
+@pytest.mark.parametrize("code", ["E11.42", "N18.30", "E83.42", "K50.90", "M81.0"])
+def test_a_code_is_read_in_its_own_system_only(vocabulary, code):
+    """ICD-10-CM splits what WHO has in one code, so the longer code means no more than its WHO parent there."""
+    who, cm = vocabulary.condition_concepts(WHO, code), vocabulary.condition_concepts(ICD, code)
+    assert who < cm if code in ("E11.42", "E83.42") else who == cm
+
+
+def test_the_who_codes_of_a_page_have_the_form_of_one():
+    for file in sorted((default_root() / "terminology").glob("*.yaml")):
+        page = yaml.safe_load(Path(str(file)).read_text(encoding="utf-8"))
+        for code in page.get("icd10", []):
+            head, _, tail = code.partition(".")
+            assert len(head) == 3 and head[0].isupper() and head[1:].isdigit(), (file.stem, code)
+            assert not tail or (len(tail) == 1 and tail.isdigit()), (file.stem, code)
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "concepts"),
+    [
+        (SNOMED, "66978005", {"hypermagnesaemia", "disorder_of_magnesium_metabolism"}),
+        (SNOMED, "5291005", {"hypocalcaemia"}),
+        (SNOMED, "413712001", {"lactation"}),
+        (SNOMED, "169741004", set()),  # the child was breast fed
+        (ICD, "Z39.1", {"lactation"}),
+    ],
+)
+def test_codes_confirmed_later_mean_what_they_say(vocabulary, system, code, concepts):
+    assert vocabulary.condition_concepts(system, code) == concepts
+
+
+def test_breastfeeding_on_the_problem_list_is_a_state_of_the_person():
+    feeding = read(conditions=bundle(problem(coded("413712001")))).facts.person
+    other = read(conditions=bundle(problem(coded("38341003")))).facts.person
+    assert (feeding.lactating, other.lactating) == (True, None)
+
+
+def outcomes(client: FlaskClient, content: Content, conditions: list[dict[str, str]], reason: str | None = None) -> Any:
+    """How the pages on diabetes and neuropathy end for a drafted magnesium oxide without a reason of its own."""
+    scenario = Scenario.model_validate({
+        "name": "a drafted magnesium", "kind": "fires", "hook": "order-select", "sex": "female", "age": 66,
+        "labs": [{"lab": "egfr", "value": 88, "unit": "mL/min/{1.73_m2}"}],
+        "conditions": conditions, "drafts": [{"drug": "magnesium_oxide", "reason": reason}],
+        "expect": {"outcome": "fired"},
+    })  # fmt: skip
+    templates = {key: need.template for key, need in all_needs(content.library).items()}
+    body = Builder(content, NOW).request(scenario, templates)
+    answer = client.post(
+        "/cds-services/magnesium-order-select", data=orjson.dumps(body), content_type="application/json"
+    )
+    assert answer.status_code == 200, answer.json
+    told = answer.json["extension"]["org.magnesium-cds"]["outcomes"]
+    return {item["page"]: item["outcome"] for item in told}
+
+
+DIABETES, NEUROPATHY = "magnesium_for_diabetes", "magnesium_for_neuropathy"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"icd10cm": "E11.42", "text": "Type 2 diabetes with polyneuropathy"},
+        {"snomed": "713706002", "text": "Polyneuropathy due to type 2 diabetes"},
+        {"snomed": "1511000119107", "text": "Peripheral neuropathy due to type 2 diabetes"},
+        {"snomed": "368581000119106", "text": "Neuropathy due to type 2 diabetes"},
+    ],
+)
+def test_a_condition_of_two_pages_is_for_the_narrower_one(client, content, condition):
+    told = outcomes(client, content, [condition])
+    assert (told[NEUROPATHY], told[DIABETES]) == ("fired", "quiet")
+
+
+def test_a_condition_of_one_page_is_for_that_page(client, content):
+    told = outcomes(client, content, [{"icd10cm": "E11.9", "text": "Type 2 diabetes"}])
+    assert (told[NEUROPATHY], told[DIABETES]) == ("quiet", "fired")
+
+
+def test_two_conditions_of_different_pages_leave_the_reason_open(client, content):
+    both = [{"icd10cm": "E11.9", "text": "Type 2 diabetes"}, {"icd10cm": "E11.42", "text": "with polyneuropathy"}]
+    told = outcomes(client, content, both)
+    assert (told[NEUROPATHY], told[DIABETES]) == ("quiet", "quiet")
