@@ -92,6 +92,7 @@ def build_cards(
     phrase_in_text: bool,
     plan_secret: str,
     silent: Callable[[Sequence[Candidate]], set[int]],
+    most: int = MAX_CARDS,
 ) -> list[Shown]:
     """All cards of a call, ordered and capped. Silent pages are left out, and then what `silent` names by index.
 
@@ -113,7 +114,7 @@ def build_cards(
     ]
     quiet = silent(candidates)
     ordered = [group for index, group in enumerate(groups.values()) if index not in quiet]
-    shown, rest = ordered[:MAX_CARDS], ordered[MAX_CARDS:]
+    shown, rest = ordered[:most], ordered[most:]
     cards = [writer.card(group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
     if not cards and any(o.rule.visibility == "shown" for o in evaluation.of("not_evaluated")):
         cards.append(writer.not_evaluated_card())

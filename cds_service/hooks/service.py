@@ -24,15 +24,17 @@ from cds_service.fhir import (
     read_chart,
 )
 from cds_service.hooks.basis import EXTENSION
-from cds_service.hooks.cards import Candidate, Shown, build_cards
+from cds_service.hooks.cards import MAX_CARDS, Candidate, Shown, build_cards
 from cds_service.hooks.display import Display
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.prefetch import needs_of
 from cds_service.hooks.request import HookRequest, parse_call, read_body
+from cds_service.hooks.screen import fit
 from cds_service.hooks.suggestions import sources_cited
 from cds_service.rules.evaluate import Evaluation, evaluate
 from cds_service.settings import Settings
 from cds_service.store import Reason, ShownCard, Store
+from cds_service.trust.clients import Profile
 
 log = logging.getLogger(__name__)
 SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
@@ -219,8 +221,9 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         rulebook = advisor.current.on(now.date())
         chart = advisor.read(asked, advisor.needs(service_id, rulebook), rulebook, now)
         chart, evaluation = advisor.evaluate(chart, rulebook, service_id)
-        _refuse_incomplete(advisor.settings, evaluation, Display(rulebook, evaluation.context))
         display = Display(rulebook, evaluation.context)
+        screen: Profile = g.caller.profile if "caller" in g else Profile()
+        _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)
         settings = advisor.settings
         shown = build_cards(
             evaluation,
@@ -230,11 +233,13 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
             dev=settings.dev,
             phrase_in_text=settings.phrase_in_text,
             plan_secret=advisor.plan_secret,
+            most=screen.max_cards or MAX_CARDS,
             silent=lambda candidates: advisor.silent(candidates, Silence(rulebook, hook, caller, patient, now)),
         )
         advisor.record(shown, service_id, hook, caller, patient, rulebook)
         g.summary = _summary(evaluation, shown)
-        body = {"cards": [item.card for item in shown], "extension": {EXTENSION: outcomes(evaluation, display)}}
+        cards = [fit(item.card, screen.markdown, screen.links == "absolute") for item in shown]
+        body = {"cards": cards, "extension": {EXTENSION: outcomes(evaluation, display)}}
         return _json(body)
 
     return blueprint
@@ -257,9 +262,9 @@ def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
     return found
 
 
-def _refuse_incomplete(settings: Settings, evaluation: Evaluation, display: Display) -> None:
+def _refuse_incomplete(on_incomplete: str, evaluation: Evaluation, display: Display) -> None:
     """412 instead of the not-evaluated card, where the client asked for it and nothing fired."""
-    if settings.on_incomplete != "412" or evaluation.of("fired"):
+    if on_incomplete != "412" or evaluation.of("fired"):
         return
     missing = evaluation.of("not_evaluated")
     if missing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from heapq import nlargest
 from typing import Any, Final, NoReturn
 from unicodedata import normalize
 
@@ -20,6 +21,7 @@ _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _RUN: Final = re.compile(rb"[\[{]{%d}" % (DEEPEST + 1))  # plainly too deep: found before the levels are counted
 _SEARCHED: Final = 2
 _LARGE: Final = 64
+_MOST: Final = 32
 
 
 def not_too_deep(body: bytes) -> None:
@@ -52,7 +54,7 @@ def distinct_members(body: bytes, values: Sequence[bytes], where: str) -> None:
 
     `values` are large parts of `body` that are not looked into.
     """
-    for value in values:
+    for value in nlargest(_MOST, values, key=len):  # each costs a copy: of many small ones, all are looked into
         if len(value) > _LARGE:
             body = _without(body, value)
     try:

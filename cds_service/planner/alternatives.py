@@ -18,6 +18,8 @@ from cds_service.planner.model import (
 from cds_service.planner.room import Reach, reach_of, room_beside
 from cds_service.planner.solve import solve, solve_days
 
+MOST_MOVES = 2
+
 
 def blockers(request: PlanRequest) -> tuple[str, ...]:
     """The concept ids of a smallest set of drugs that leaves no room: take one away, and the rest leave room.
@@ -76,10 +78,11 @@ def _fewer_doses(request: PlanRequest) -> Iterator[Alternative]:
 
 def _moves(request: PlanRequest) -> Iterator[Alternative]:
     """For each drug without which there would be room and whose times the order leaves open: the least move
-    that makes room. A drug taken once a day moves within the waking day, another as a whole and not far."""
+    that makes room; the nearest few. A drug taken once a day moves within the waking day, another as a whole and not
+    far."""
     doses, schedule = request.doses_per_day, request.schedule
     reaches = [reach_of(drug) for drug in request.drugs]
-    options: list[tuple[int, int, Alternative]] = []
+    options: list[tuple[int, int, int]] = []
     for place, drug in enumerate(request.drugs):
         if not drug.windowed or not _movable(drug):
             continue
@@ -94,14 +97,16 @@ def _moves(request: PlanRequest) -> Iterator[Alternative]:
                 continue
             if not others.beside(room_beside([reaches[place].shifted(shift)], schedule)).fits(doses):
                 continue
-            moved = replace(drug, week=_shifted(drug.week, shift))
-            drugs = (*request.drugs[:place], moved, *request.drugs[place + 1 :])
-            if plan := solve(replace(request, drugs=drugs)):
-                minutes = sorted({dose.minute for day in drug.week for dose in day})
-                moves = tuple(Move(drug.drug, drug.label, old, (old + shift) % DAY) for old in minutes)
-                options.append((abs(shift), place, Alternative("move_dose", doses, plan, moves, (drug.drug,))))
-                break
-    yield from (option for _, _, option in sorted(options, key=lambda row: row[:2]))
+            options.append((abs(shift), place, shift))
+            break
+    for _, place, shift in sorted(options)[:MOST_MOVES]:
+        drug = request.drugs[place]
+        moved = replace(drug, week=_shifted(drug.week, shift))
+        drugs = (*request.drugs[:place], moved, *request.drugs[place + 1 :])
+        if week := solve(replace(request, drugs=drugs)):
+            minutes = sorted({dose.minute for day in drug.week for dose in day})
+            moves = tuple(Move(drug.drug, drug.label, old, (old + shift) % DAY) for old in minutes)
+            yield Alternative("move_dose", doses, week, moves, (drug.drug,))
 
 
 def _movable(drug: DrugTimes) -> bool:

@@ -150,9 +150,11 @@ def test_a29_sixty_levels_are_read(app: Flask, post: Any) -> None:
     "change",
     [
         {"extension": {"list": [0] * 1_000_000}}, {"extension": {"text": "x" * 7_000_000}},
-        {"prefetch": {str(n): None for n in range(100_000)}}, {"extension": {str(n): 0 for n in range(100_000)}},
+        {"prefetch": {str(n): None for n in range(100_000)}},
+        {"prefetch": {str(n): "x" * 80 for n in range(80_000)}},
+        {"extension": {str(n): 0 for n in range(100_000)}},
     ],
-    ids=["long list", "long text", "many prefetch keys", "many members"],
+    ids=["long list", "long text", "many prefetch keys", "many texts", "many members"],
 )  # fmt: skip
 def test_a29_what_is_long_is_read_or_refused_and_not_slow(post: Any, change: dict[str, Any]) -> None:
     raw = json.dumps(bare_body() | change).encode()

@@ -1,0 +1,32 @@
+"""A card cut to what the caller's screen can show. The words stay; only Markdown and links go."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+Markdown = Literal["gfm", "basic", "none"]
+_ROW = re.compile(r"^\| (.*) \|$")
+_RULE = re.compile(r"^\|[-|]+\|$")
+
+
+def fit(card: dict[str, Any], markdown: Markdown, links: bool) -> dict[str, Any]:
+    """`basic` knows bold and lists but no tables; `none` is plain text that reads well on its own."""
+    fitted = dict(card)
+    if markdown != "gfm":
+        fitted["detail"] = _plainer(card["detail"], markdown)
+    if not links:
+        fitted.pop("links", None)
+    return fitted
+
+
+def _plainer(detail: str, markdown: Markdown) -> str:
+    lines: list[str] = []
+    for line in detail.split("\n"):
+        if _RULE.match(line):
+            lines.pop()  # the table's head says what the rows show anyway
+            continue
+        row = _ROW.match(line)
+        lines.append("- " + ": ".join(row[1].split(" | ")) if row else line)
+    text = "\n".join(lines)
+    return text if markdown == "basic" else text.replace("**", "").replace("*", "")
