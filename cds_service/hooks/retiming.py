@@ -29,7 +29,8 @@ def with_times(resource: dict[str, Any], week: TimesWeek) -> tuple[dict[str, Any
     if not isinstance(repeat, dict) or timing.get("event") or RANGES & repeat.keys():
         return None
     code = timing.get("code")
-    for text in (old.pop("text", None), old.pop("patientInstruction", None), (code or {}).get("text")):
+    written = {name: old.pop(name, None) for name in ("text", "patientInstruction")}
+    for text in (*written.values(), (code or {}).get("text")):
         if text and not _replaceable(text, "doseAndRate" in old):
             return None
     sets: dict[tuple[int, ...], list[int]] = {}
@@ -45,8 +46,17 @@ def with_times(resource: dict[str, Any], week: TimesWeek) -> tuple[dict[str, Any
         if len(days) < len(DAYS):
             new["dayOfWeek"] = [DAYS[weekday] for weekday in days]
         new["timeOfDay"] = [f"{clock(minute)}:00" for minute in minutes]
-        made.append({**old, "timing": {"repeat": new}})
+        kept = {name: text for name, text in written.items() if text and _still_true(text, len(minutes))}
+        made.append({**old, **kept, "timing": {"repeat": new}})
     return {**resource, "dosageInstruction": made}, list(sets.values())
+
+
+def _still_true(text: Any, doses: int) -> bool:
+    """Whether the words hold beside the new times: as many doses a day, and no time of day of their own."""
+    read = read_sig(text) if isinstance(text, str) else None
+    if read is None or read.get("when") or read.get("times") or read.get("code") or read.get("days"):
+        return False
+    return (read.get("frequency"), read.get("period"), read.get("period_unit")) == (doses, 1, "d")
 
 
 def _replaceable(text: Any, amount_known: bool) -> bool:

@@ -109,16 +109,18 @@ class Advisor:
         except UnreadableInput as error:
             raise Problem.of(400, f"Cannot be read: {error.reason}.", error.where, code="structure") from None
 
-    def evaluate(self, chart: Chart, rulebook: Rulebook, service: str) -> tuple[Chart, Evaluation]:
+    def evaluate(
+        self, chart: Chart, rulebook: Rulebook, service: str, encounter: bool = False
+    ) -> tuple[Chart, Evaluation]:
         """Evaluate, then validate what the findings cite; a resource that fails is taken out and all is tried again."""
-        evaluation = evaluate(chart.facts, rulebook, service)
+        evaluation = evaluate(chart.facts, rulebook, service, encounter)
         for _ in range(MAX_REREADS):
             broken = chart.invalid(sources_cited(evaluation.of("fired")))
             if not broken:
                 break
             log.warning("%d cited resources are not valid FHIR and were left out", len(broken))
             chart = chart.without(broken)
-            evaluation = evaluate(chart.facts, rulebook, service)
+            evaluation = evaluate(chart.facts, rulebook, service, encounter)
         return chart, evaluation
 
     def silent(self, candidates: Sequence[Candidate], call: Silence) -> set[int]:
@@ -220,7 +222,9 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         now = advisor.now()
         rulebook = advisor.current.on(now.date())
         chart = advisor.read(asked, advisor.needs(service_id, rulebook), rulebook, now)
-        chart, evaluation = advisor.evaluate(chart, rulebook, service_id)
+        chart, evaluation = advisor.evaluate(
+            chart, rulebook, service_id, asked.envelope.context.encounterId is not None
+        )
         display = Display(rulebook, evaluation.context)
         screen: Profile = g.caller.profile if "caller" in g else Profile()
         _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)

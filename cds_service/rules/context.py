@@ -26,11 +26,12 @@ DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d":
 
 @dataclass(frozen=True)
 class Context:
-    """One call: facts, rulebook, and whether the service handles drafts."""
+    """One call: facts, rulebook, whether the service handles drafts, and whether the caller named an encounter."""
 
     facts: PatientFacts
     rulebook: Rulebook
     drafts_expected: bool
+    encounter_named: bool = False
 
     @cached_property
     def drugs(self) -> frozenset[str]:

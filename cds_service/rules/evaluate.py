@@ -47,10 +47,12 @@ class Evaluation:
         return [outcome for outcome in self.outcomes if outcome.kind == kind]
 
 
-def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str) -> Evaluation:
+def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str, encounter_named: bool = False) -> Evaluation:
     """Try every page of `service`. Pure: same facts and rulebook, same outcomes."""
     hook = rulebook.library.services[service].hook
-    context = Context(facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"))
+    context = Context(
+        facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=encounter_named
+    )
     return Evaluation(tuple(_try(ready, context) for ready in prepared(rulebook, service)), context)
 
 
@@ -80,7 +82,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
-    return Outcome(rule, "fired", _pregnancy_gap(page, context), verdict)
+    return Outcome(rule, "fired", _pregnancy_gap(page, context) + _encounter_gap(rule, context), verdict)
 
 
 def _pregnancy_gap(page: Page, context: Context) -> tuple[Reason, ...]:
@@ -89,6 +91,14 @@ def _pregnancy_gap(page: Page, context: Context) -> tuple[Reason, ...]:
     by_intake = page.when is not None and any(isinstance(test, IntakeTest) for test in page.when.all)
     could_be = person.sex != "male" and person.pregnant is None and (row is None or row.pregnancy is not None)
     gap = context.input_gap("pregnancy") if could_be and (page.applies_to.not_pregnant or by_intake) else None
+    return (gap,) if gap else ()
+
+
+def _encounter_gap(rule: Rule, context: Context) -> tuple[Reason, ...]:
+    """What a fired card says where results age faster in hospital and the encounter named was not readable."""
+    tests = rule.loaded.page.when.all if rule.loaded.page.when else []
+    ages = any(f"{getattr(test, 'within', None)}_inpatient" in rule.limits for test in tests)
+    gap = context.input_gap("encounter") if ages and context.encounter_named else None
     return (gap,) if gap else ()
 
 

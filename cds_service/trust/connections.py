@@ -129,13 +129,17 @@ class _Guarded(HTTPConnection):
             return super().getresponse()
         end = watch.start(self.sock, self.timeout)
         try:
-            return super().getresponse()
+            response = super().getresponse()
         except OSError as error:
             if end():
                 raise TimeoutError("no answer in time") from error
             raise
         finally:
             end()
+        if end():  # headers that were cut short look like headers that ended
+            response.close()
+            raise TimeoutError("no answer in time")
+        return response
 
 
 class _GuardedTls(_Guarded, HTTPSConnection):

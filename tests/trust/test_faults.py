@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
 from flask import Flask
 
 from cds_service.fhir import FetchFailed, FhirServer
@@ -94,6 +95,13 @@ def test_f2_slow_reads_end_and_leave_no_thread_behind(ehr: MockEhr) -> None:
     server = reader(ehr, total_seconds=0.4)
     with within(0.9), pytest.raises(FetchFailed):
         server.get("Observation?patient=x")  # in this very thread: it ends, and not only its caller's wait for it
+
+
+def test_f2_headers_that_come_too_slowly_are_late_and_not_short(ehr: MockEhr) -> None:
+    ehr.fail("Patient", drip=60)  # the status line comes in time, the end of the headers does not
+    session = guarded_session([Server(ehr.fhir, LOCAL)])
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        session.get(f"{ehr.fhir}/Patient/x", timeout=(0.3, 0.6), allow_redirects=False, stream=True)
 
 
 def test_f2_twenty_calls_to_a_slow_server_do_not_slow_those_that_need_none(make_app: Make) -> None:
