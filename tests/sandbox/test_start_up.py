@@ -143,7 +143,11 @@ def test_a_taken_port_is_an_error_and_not_silence(stub: str) -> None:
 
 
 def test_run_prints_what_to_open_and_serves_until_interrupted() -> None:
-    code = "from cds_service.sandbox.stub import run; run('127.0.0.1', 0, 'http://127.0.0.1:8000')"
+    # A shell that starts the tests in the background has interrupts ignored, and a child inherits that.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from cds_service.sandbox.stub import run; run('127.0.0.1', 0, 'http://127.0.0.1:8000')"
+    )
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

