@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -259,19 +258,6 @@ def sentence(text: str) -> str:
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Fixed placeholders only: no attribute, index or format of `str.format` is interpreted."""
     return PLACEHOLDER.sub(lambda found: values.get(found.group(1), ""), template)
-
-
-# Characters that could make EHR text look like something else: controls, bidi overrides, zero-width.
-_PRINTABLE = set(string.printable) - set("\t\n\r\x0b\x0c")
-
-
-def inert(text: str, limit: int = 80) -> str:
-    """EHR text as an inert Markdown code span: no HTML, link, image or bidi trick survives in any renderer."""
-    kept = "".join(char for char in text if char in _PRINTABLE or (char.isalpha() and char.isprintable()))
-    kept = kept.replace("`", "'").replace("<", "(").replace(">", ")").replace("|", "/").strip()
-    if len(kept) > limit:
-        kept = kept[: limit - 1] + "…"
-    return f"`{kept}`" if kept else ""
 
 
 def json_value(value: Any) -> Any:
