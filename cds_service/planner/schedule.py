@@ -139,12 +139,9 @@ def _number(unit: str, value: Any) -> Any:
 
 
 def _in_force(values: Mapping[Any, Any], today: date) -> Any:
-    """The value of the latest date that is not after today; raises ValueError if there is none."""
+    """The value of the latest date that is not after today; the earliest where all lie in the future, as for a page."""
     dated = {date.fromisoformat(str(day)): value for day, value in values.items()}
-    past = [day for day in dated if day <= today]
-    if not past:
-        raise ValueError(f"has no value before {today}")
-    return dated[max(past)]
+    return dated[max((day for day in dated if day <= today), default=min(dated))]
 
 
 def _thresholds(table: Mapping[str, Any], site: Mapping[str, Any], today: date) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def test_a_value_holds_from_its_date_on() -> None:
     later = {**table(), "thresholds": {**table()["thresholds"], "breakfast": row}}
     assert schedule_from(later, TODAY).at["breakfast"] == minute_of("08:00")
     assert schedule_from(later, TODAY.replace(month=12)).at["breakfast"] == minute_of("09:00")
+    assert schedule_from(later, TODAY.replace(year=1970)).at["breakfast"] == minute_of("08:00")
 
 
 def test_a_night_shorter_than_the_spacing_of_magnesium_is_refused() -> None:
