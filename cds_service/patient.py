@@ -61,7 +61,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Age in completed years (None: unknown), administrative sex, pregnancy and lactation where recorded."""
+    """Age in completed years (None: unknown), administrative sex; pregnancy, lactation and death where recorded."""
 
     source: Source | None = None
     age_years: int | None = None
@@ -72,6 +72,7 @@ class Person:
     lactating: bool | None = None
     lactating_source: Source | None = None
     encounter_class: str | None = None
+    deceased: bool = False
 
 
 @dataclass(frozen=True, slots=True)

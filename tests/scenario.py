@@ -119,6 +119,7 @@ class Scenario(_Strict):
     sex: Literal["female", "male"] | None = "female"
     age: int | None = 58
     pregnant: bool | None = None
+    deceased: bool = False
     conditions: list[str | ConditionLine] = []
     drugs: list[str | DrugLine] = []
     drafts: list[str | DrugLine] = []
@@ -209,6 +210,8 @@ class Builder:
             made["gender"] = scenario.sex
         if scenario.age is not None:
             made["birthDate"] = (self.now - timedelta(days=int((scenario.age + 0.5) * 365.25))).date().isoformat()
+        if scenario.deceased:
+            made["deceasedBoolean"] = True
         return made
 
     def _condition(self, line: str | ConditionLine, index: int) -> Resource:

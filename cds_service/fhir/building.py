@@ -39,7 +39,7 @@ _measured: WeakKeyDictionary[Vocabulary, frozenset[str]] = WeakKeyDictionary()
 
 @dataclass(slots=True)
 class Building:
-    """One pass from items to facts. `unreadable` counts by input key, `repairs` by name; `notes` are ours.
+    """One pass from items to facts. `unreadable` counts by input key, `repairs` by name.
 
     `observed` holds the observations that are no drafts, by the concept of ours that their code means.
     """
@@ -52,7 +52,6 @@ class Building:
     selections: frozenset[str] = frozenset()
     unreadable: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
-    notes: set[str] = field(default_factory=set)
     by_type: dict[type, list[Item]] = field(default_factory=dict)
     observed: dict[str, list[tuple[Item, LabConcept]]] = field(default_factory=dict)
 

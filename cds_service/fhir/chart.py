@@ -64,15 +64,12 @@ class _Gathered:
 
 
 class Chart:
-    """The facts of one patient in one call, with the resources that they came from.
-
-    `notes` holds words of ours about the whole chart: `deceased`.
-    """
+    """The facts of one patient in one call, with the resources that they came from."""
 
     def __init__(self, gathered: _Gathered, left_out: frozenset[Source] = frozenset()) -> None:
         self._gathered = gathered
         self._left_out = left_out
-        self.facts, self.notes = _build(gathered, left_out)
+        self.facts = _build(gathered, left_out)
 
     @property
     def patient_id(self) -> str:
@@ -269,7 +266,7 @@ def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> 
             gathered.medications.update(fetch_medications(server, unknown))
 
 
-def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFacts, frozenset[str]]:
+def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
     names = {(source.type, source.id) for source in left_out} & gathered.items.keys()
     building = Building(
         items=[item for name, item in gathered.items.items() if name not in names],
@@ -283,7 +280,7 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFac
         building.lost(gathered.items[name])
     conditions = read_conditions(building)
     labs = read_labs(building)  # first: it sorts the other observations too
-    facts = PatientFacts(
+    return PatientFacts(
         now=gathered.now,
         person=read_person(building, conditions),
         conditions=conditions,
@@ -293,7 +290,6 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFac
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},
         repairs=dict(gathered.repairs + building.repairs),
     )
-    return facts, frozenset(building.notes)
 
 
 def _decoded(item: Item) -> dict[str, Any]:

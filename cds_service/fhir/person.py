@@ -23,16 +23,16 @@ LACTATION = "lactation"
 
 
 def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person:
-    """Who the patient is; what is not known is None. Adds the note `deceased` where it is recorded."""
+    """Who the patient is; what is not known is None."""
     item, view = next(building.of(Patient), (None, None))
     pregnant, pregnant_source = _state(building, PREGNANCY, conditions)
     lactating, lactating_source = _state(building, LACTATION, conditions)
     years = days = sex = None
+    deceased = False
     if item is not None and view is not None:
         years, days = age(view.birthDate, building.now.date())
         sex = cast("Literal['male', 'female'] | None", view.gender if view.gender in ("male", "female") else None)
-        if bytes(view.deceasedBoolean) == b"true" or view.deceasedDateTime is not NOTHING:
-            building.notes.add("deceased")
+        deceased = bytes(view.deceasedBoolean) == b"true" or view.deceasedDateTime is not NOTHING
         if view.birthDate and days_covered(view.birthDate) is None:
             building.lost(item)
     return Person(
@@ -45,6 +45,7 @@ def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person
         lactating=lactating,
         lactating_source=lactating_source,
         encounter_class=_encounter_class(building),
+        deceased=deceased,
     )
 
 

@@ -115,6 +115,9 @@ def _concerns_a_draft(page: Page, verdict: Verdict) -> bool:
 def _guard(ready: Prepared, context: Context) -> Outcome | None:
     """`applies_to`: outside it the page is not applicable; where age is unknown it is not evaluated."""
     rule, person = ready.rule, context.facts.person
+    # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
+    if person.deceased and not context.drafts_expected:
+        return Outcome(rule, "not_applicable", (Reason("deceased"),))
     at_least, below = ready.age_at_least, ready.age_below
     if at_least is not None or below is not None:
         years = person.age_years

@@ -56,9 +56,9 @@ def test_nothing_is_known_of_a_patient_who_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("death", [{"deceasedBoolean": True}, {"deceasedDateTime": "2026-01-01"}])
-def test_a_death_is_noted(death: dict[str, object]) -> None:
-    assert read(patient=patient(**death)).notes == {"deceased"}
-    assert read(patient=patient(deceasedBoolean=False)).notes == frozenset()
+def test_a_recorded_death_is_read(death: dict[str, object]) -> None:
+    assert read(patient=patient(**death)).facts.person.deceased
+    assert not read(patient=patient(deceasedBoolean=False)).facts.person.deceased
 
 
 def status(answer: object, **more: object) -> dict[str, object]:
