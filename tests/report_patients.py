@@ -2,7 +2,8 @@
 
 `python tests/report_patients.py [FOLDER]` writes the tables to stdout. FOLDER holds FHIR Bundles of one patient each
 (.json or .json.gz, at any depth); without it, and without the folder `shared/patients` beside the project, the bundled
-sample patients are used. Run on patient-view, and on order-select with a draft of magnesium oxide 400 mg.
+sample patients are used. Run on patient-view, and on order-select with a draft of magnesium oxide 400 mg, each patient
+on the day after the newest entry of the file: results are then as old as they were in the clinic.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 PATIENTS = ROOT.parent / "shared" / "patients"
 HOOKS = ("patient-view", "order-select")
 EXTENSION = "org.magnesium-cds"
+CLINIC_DAY = 25  # patients seen in a full day
 Bundle = dict[str, Any]
 
 
@@ -79,11 +81,39 @@ def with_draft(bundle: Bundle) -> Bundle:
     return bundle | {"entry": [*bundle["entry"], {"resource": magnesium_oxide(patient)}]}
 
 
+def living(bundle: Bundle) -> bool:
+    """Whether no death is recorded."""
+    patient = next(entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "Patient")
+    return not (patient.get("deceasedBoolean") or patient.get("deceasedDateTime"))
+
+
 def needs(client: FlaskClient, hook: str) -> list[Need]:
     """What the service of a hook asks for, as discovery says it."""
     discovery = orjson.loads(client.get("/cds-services").data)
     found = next(item for item in discovery["services"] if item["hook"] == hook)
     return [Need(key, template.split("?")[0].split("/")[0], template) for key, template in found["prefetch"].items()]
+
+
+@dataclass
+class Clock:
+    """The service's time, set for each patient."""
+
+    at: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+def day_after(bundle: Bundle) -> datetime:
+    """The day after the newest result, order or encounter; without any, now."""
+    found = []
+    for entry in bundle["entry"]:
+        resource = entry["resource"]
+        period = resource.get("period", {}) if resource["resourceType"] == "Encounter" else {}
+        for text in (resource.get("effectiveDateTime"), resource.get("authoredOn"), period.get("start")):
+            if isinstance(text, str) and len(text) > len("2026-01-01"):
+                found.append(datetime.fromisoformat(text).astimezone(UTC))
+    return max(found) + timedelta(days=1) if found else NOW
 
 
 @dataclass
@@ -94,6 +124,7 @@ class Result:
     hook: str
     status: int
     answer: dict[str, Any]
+    living: bool = True
 
     @property
     def own(self) -> dict[str, Any]:
@@ -131,6 +162,11 @@ class Report:
             statuses = Counter(result.status for result in mine)
             cards = Counter(len(result.answer.get("cards", [])) for result in mine)
             yield f"Answers by status: {_listed(statuses)}. Patients by number of cards: {_listed(cards)}.\n"
+            living = [len(result.answer.get("cards", [])) for result in mine if result.living]
+            yield (
+                f"Recorded as living: {len(living)}, with a card {sum(map(bool, living))}. "
+                f"Cards in a day of {CLINIC_DAY} such patients: {CLINIC_DAY * sum(living) / max(1, len(living)):.1f}.\n"
+            )
             yield from _table("page on a card", Counter(page for r in mine for page in r.pages), "patients")
             outcomes = Counter(item["outcome"] for r in mine for item in r.own.get("outcomes", []))
             yield from _table("outcome", outcomes, "pages x patients")
@@ -170,17 +206,20 @@ def _table(head: str, counted: Counter[str], what: str) -> Iterator[str]:
     yield ""
 
 
-def run(client: FlaskClient, folder: Path = PATIENTS) -> Report:
-    """Every patient on every hook."""
+def run(client: FlaskClient, folder: Path = PATIENTS, clock: Clock | None = None) -> Report:
+    """Every patient on every hook; with the service's `clock`, each on their own day."""
     report = Report()
     asked = {hook: needs(client, hook) for hook in HOOKS}
     for name, bundle in bundles(folder):
+        if clock is not None:
+            clock.at = day_after(bundle)
         for hook in HOOKS:
             body = hook_request(with_draft(bundle) if hook == "order-select" else bundle, hook, asked[hook])
             response = client.post(
                 f"/cds-services/magnesium-{hook}", data=orjson.dumps(body), content_type="application/json"
             )
-            report.results.append(Result(name, hook, response.status_code, orjson.loads(response.data)))
+            answer = orjson.loads(response.data)
+            report.results.append(Result(name, hook, response.status_code, answer, living(bundle)))
     return report
 
 
@@ -190,8 +229,9 @@ def main() -> None:
     logging.disable(logging.WARNING)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS
     with tempfile.TemporaryDirectory() as data:
-        app = create_app(Settings(data_dir=Path(data)), now=lambda: NOW)
-        report = run(app.test_client(), folder)
+        clock = Clock()
+        app = create_app(Settings(data_dir=Path(data)), now=clock)
+        report = run(app.test_client(), folder, clock)
         app.extensions["advisor"].store.close()
     print("\n".join(report.lines()))
 

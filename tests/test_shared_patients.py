@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -27,9 +27,10 @@ IN_THE_FOLDER = 90
 
 
 @pytest.fixture(scope="module")
-def report(app: Flask) -> Iterator[Report]:
-    """Every patient on patient-view, and on order-select with a draft of magnesium oxide 400 mg."""
-    made = report_patients.run(app.test_client())
+def report(make_app: Callable[..., Flask]) -> Iterator[Report]:
+    """Every patient on patient-view, and on order-select with a draft of magnesium oxide 400 mg, on their own day."""
+    clock = report_patients.Clock()
+    made = report_patients.run(make_app(now=clock).test_client(), clock=clock)
     yield made
     print("\n" + "\n".join(made.lines()))
 
@@ -140,3 +141,14 @@ def test_the_report_is_written_as_a_table(tmp_path: Path) -> None:
     for line in ("## patient-view: 1 patients", "| page on a card | patients |", "| low_serum_magnesium | 1 |"):
         assert line in done.stdout
     assert "## order-select with a draft of magnesium oxide 400 mg: 1 patients" in done.stdout
+
+
+def test_the_page_on_cards_a_day_tells_the_numbers_of_this_report(report: Report) -> None:
+    text = (report_patients.ROOT / "docs" / "cards-per-day.md").read_text("utf-8")
+    for hook in HOOKS:
+        counted = Counter(len(result.answer["cards"]) for result in report.of(hook))
+        (row,) = [line for line in text.splitlines() if line.startswith("|") and f"(`{hook}`)" in line]
+        told = [int(cell) for cell in row.split("|")[2:6]]
+        assert sum(told) == IN_THE_FOLDER
+        if PATIENTS.exists():
+            assert told == [counted[number] for number in range(4)], f"{hook}: {told} in the page"

@@ -142,8 +142,8 @@ def test_c14_or_is_a_412_where_the_setting_says_so(make_app: Callable[..., Flask
     ("value", "state", "kind"),
     [
         ("left out", "absent", "not_evaluated"),
-        (None, "empty", "not_evaluated"),
-        ({"resourceType": "Bundle", "type": "searchset", "total": 0}, "empty", "not_evaluated"),
+        (None, "empty", "not_applicable"),
+        ({"resourceType": "Bundle", "type": "searchset", "total": 0}, "empty", "not_applicable"),
         (
             {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]},
             "failed",

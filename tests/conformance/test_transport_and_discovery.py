@@ -247,7 +247,7 @@ def test_c17_no_key_is_read_that_was_not_asked_for(hook: str, client: FlaskClien
 
 def test_c17_that_the_encounter_could_not_be_read_is_said_on_a_card_that_it_would_change(client: FlaskClient) -> None:
     body = inpatient_call(client)
-    assert outcome(answered(client, body), "low_serum_magnesium")["outcome"] == "not_evaluated"
+    assert outcome(answered(client, body), "low_serum_magnesium")["outcome"] == "not_applicable"
     del body["prefetch"]["encounter"]
     assert "encounter" in answered(client, body)["cards"][0]["detail"]
 
