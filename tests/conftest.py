@@ -12,6 +12,8 @@ from flask.testing import FlaskClient
 
 from cds_service import create_app
 from cds_service.hooks.app import Content, load_content
+from cds_service.rules import faults
+from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 
 
@@ -57,3 +59,24 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """Requests to the service."""
     return app.test_client()
+
+
+@pytest.fixture(autouse=True)
+def page_faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fault]]:
+    """Faults of ours that pages met: the service answers in spite of them, so here they fail every test."""
+    met: list[Fault] = []
+    make = faults.fault_of
+
+    def fault_of(error: BaseException) -> Fault:
+        met.append(make(error))
+        return met[-1]
+
+    monkeypatch.setattr(faults, "fault_of", fault_of)
+    yield met
+    assert "expected_faults" in request.fixturenames or not met, met
+
+
+@pytest.fixture
+def expected_faults(page_faults: list[Fault]) -> list[Fault]:
+    """The same, for a test that means them to happen."""
+    return page_faults

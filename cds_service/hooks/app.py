@@ -6,7 +6,6 @@ import re
 import signal
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +35,7 @@ from cds_service.hooks.request import HookRequest
 from cds_service.hooks.service import Advisor, base_url, service_blueprint
 from cds_service.hooks.vocabulary import make_vocabulary
 from cds_service.logs import request_line
+from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
 from cds_service.store import Store, StoreUnavailable
 from cds_service.trust.clients import load_clients
@@ -109,8 +109,8 @@ def _outlive_callers() -> None:
 
 def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> None:
     """A fault of ours, by its kind and place. Its message and the path called may hold what is a patient's."""
-    places = [f"{step.filename}:{step.lineno} {step.name}" for step in traceback.extract_tb(exc_info[2])]
-    log.error("unexpected fault", kind=exc_info[0].__name__, places=places[-12:])
+    fault = fault_of(exc_info[1])
+    log.error("unexpected fault", kind=fault.kind, ref=fault.reference, places=fault.places)
 
 
 def _caller(keeper: Gatekeeper) -> str:
@@ -252,6 +252,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
             "instance": settings.instance,
             "content": rulebook.library.digest,
             "pages": len(rulebook.rules),
+            "page_faults": dict(advisor.page_faults),
             "site": {"digest": rulebook.site_digest, "faults": faults},
             "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
         }
