@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service import create_app
+from cds_service.fhir import Vocabulary
 from cds_service.hooks.app import Content, load_content
 from cds_service.rules import faults
 from cds_service.rules.faults import Fault
@@ -26,10 +28,21 @@ NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.fixture(scope="session")
-def content() -> Content:
+@cache
+def shipped() -> Content:
     """The shipped content, loaded once."""
     return load_content()
+
+
+@pytest.fixture(scope="session")
+def content() -> Content:
+    return shipped()
+
+
+@pytest.fixture(scope="session")
+def vocabulary(content: Content) -> Vocabulary:
+    """The index of its codes and names."""
+    return content.vocabulary
 
 
 @pytest.fixture(scope="session")
