@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +65,6 @@ def load_content(root: Path | None = None) -> Content:
 
 def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content) -> None:
     """Everything on the app. Raises ContentError, StoreError, SettingsError."""
-    _outlive_callers()
     clients = load_clients(settings)
     library = content.library
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
@@ -99,12 +96,6 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     _state_routes(app, settings, advisor)
     _limits(app, settings, keeper)
     _shared_answers(app, settings, frozenset(settings.origins).union(*(client.origins for client in clients)))
-
-
-def _outlive_callers() -> None:
-    """A caller that leaves before its answer must not end the process, as SIGPIPE does where a command set it so."""
-    if hasattr(signal, "SIGPIPE") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> None:
