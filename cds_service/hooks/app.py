@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -35,7 +35,7 @@ from cds_service.hooks.vocabulary import make_vocabulary
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
-from cds_service.store import Store, StoreUnavailable
+from cds_service.store import Retention, Store, StoreUnavailable
 from cds_service.trust.clients import load_clients
 from cds_service.trust.gatekeeper import Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
@@ -69,7 +69,8 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     library = content.library
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
-    store = Store.open(settings.database, data_dir=folder)
+    keep = Retention(_days(settings.keep_cards_days), _days(settings.keep_unmatched_days))
+    store = Store.open(settings.database, data_dir=folder, keep=keep)
     keeper = Gatekeeper(settings, clients, store)
     session = guarded_session(servers_of(settings, clients))
     secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database
@@ -96,6 +97,10 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     _state_routes(app, settings, advisor)
     _limits(app, settings, keeper)
     _shared_answers(app, settings, frozenset(settings.origins).union(*(client.origins for client in clients)))
+
+
+def _days(number: int) -> timedelta | None:
+    return timedelta(days=number) if number else None
 
 
 def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> None:
