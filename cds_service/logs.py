@@ -10,7 +10,7 @@ from structlog.typing import Processor
 
 # No path, query, id, name, address or header is in it.
 REQUEST_FIELDS = frozenset(
-    {"method", "route", "service", "status", "ms", "cards", "fired", "not_evaluated", "unreadable"}
+    {"method", "route", "service", "status", "ms", "cards", "fired", "not_evaluated", "faults", "unreadable"}
 )
 _requests = structlog.get_logger("magnesium_cds.requests")
 

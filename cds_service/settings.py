@@ -41,6 +41,12 @@ class Settings(BaseModel):
     database: Annotated[
         str | None, Field(description="database URL; default: SQLite in the data folder", repr=False)
     ] = None
+    keep_cards_days: Annotated[
+        int, Field(ge=0, le=36500, description="days that cards shown and never answered are on record; 0: for ever")
+    ] = 730
+    keep_unmatched_days: Annotated[
+        int, Field(ge=0, le=36500, description="days that feedback on no card of ours is kept; 0: for ever")
+    ] = 90
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
     clients: Annotated[Path | None, Field(description="file of clients; default: clients.toml in the data folder")] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service import create_app
+from cds_service.fhir import Vocabulary
 from cds_service.hooks.app import Content, load_content
+from cds_service.rules import faults
+from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 
 
@@ -24,10 +28,21 @@ NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.fixture(scope="session")
-def content() -> Content:
+@cache
+def shipped() -> Content:
     """The shipped content, loaded once."""
     return load_content()
+
+
+@pytest.fixture(scope="session")
+def content() -> Content:
+    return shipped()
+
+
+@pytest.fixture(scope="session")
+def vocabulary(content: Content) -> Vocabulary:
+    """The index of its codes and names."""
+    return content.vocabulary
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +72,24 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """Requests to the service."""
     return app.test_client()
+
+
+@pytest.fixture(autouse=True)
+def page_faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fault]]:
+    """Faults of ours that pages met: the service answers in spite of them, so here they fail every test."""
+    met: list[Fault] = []
+    make = faults.fault_of
+
+    def fault_of(error: BaseException) -> Fault:
+        met.append(make(error))
+        return met[-1]
+
+    monkeypatch.setattr(faults, "fault_of", fault_of)
+    yield met
+    assert "expected_faults" in request.fixturenames or not met, met
+
+
+@pytest.fixture
+def expected_faults(page_faults: list[Fault]) -> list[Fault]:
+    """The same, for a test that means them to happen."""
+    return page_faults

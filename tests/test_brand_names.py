@@ -6,13 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from cds_service.content.library import default_root, load_library
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE
 from cds_service.drugnames import tokens
-from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
+from cds_service.fhir.vocabulary import Vocabulary
 from cds_service.patient import Medication, Quantity, Source
 from cds_service.rules.context import elemental_per_dose
+from tests.conftest import shipped
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 
@@ -33,13 +33,8 @@ COMBINED = {
 
 
 @pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
-    return load_vocabulary(default_root())
-
-
-@pytest.fixture(scope="module")
 def rulebook() -> Rulebook:
-    return make_rulebook(load_library(), NO_SITE, date(2026, 11, 21))
+    return make_rulebook(shipped().library, NO_SITE, date(2026, 11, 21))
 
 
 def leaves(vocabulary: Vocabulary, text: str) -> set[str]:

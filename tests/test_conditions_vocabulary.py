@@ -9,7 +9,6 @@ import yaml
 from flask.testing import FlaskClient
 
 from cds_service.content.library import default_root
-from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
 from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW
@@ -18,11 +17,6 @@ from tests.fhir.charts import condition as problem
 from tests.scenario import Builder, Scenario
 
 WHO, ICD, SNOMED = "http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/icd-10-cm", "http://snomed.info/sct"
-
-
-@pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
-    return load_vocabulary(default_root())
 
 
 @pytest.mark.parametrize(

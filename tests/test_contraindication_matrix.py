@@ -14,14 +14,13 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 
-from cds_service.content.library import load_library
 from cds_service.content.pages import DailyMagnesiumTest, MagnesiumProductsTest, MedicationTest, Page, ReasonTest
 from cds_service.hooks.app import Content
-from tests.conftest import NOW
+from tests.conftest import NOW, shipped
 from tests.scenario import Builder, LabLine, Scenario
 from tests.test_scenarios import EXTENSION, FILES
 
-PAGES = {name: loaded.page for name, loaded in load_library().pages.items() if loaded.page.status == "active"}
+PAGES = {name: loaded.page for name, loaded in shipped().library.pages.items() if loaded.page.status == "active"}
 ORDER, CHART = "order", "chart"
 HOOKS = {ORDER: ("order-select", "order-sign"), CHART: ("patient-view",)}
 # What one patient has once: kidney function is one fact, measured either way.

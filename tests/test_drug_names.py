@@ -14,7 +14,7 @@ from cds_service.content.library import default_root
 from cds_service.content.rxnorm import build
 from cds_service.drugnames import LONGEST, fold, pack, unpack
 from cds_service.fhir.drugs import _REMEMBERED, _digest
-from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
+from cds_service.fhir.vocabulary import Vocabulary
 from cds_service.patient import Component, Quantity
 from tests.support.requires import missing
 
@@ -22,11 +22,6 @@ SOURCE = Path(__file__).resolve().parents[2] / "shared" / "terminology"
 TERMINOLOGY = default_root() / "terminology"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 ATC = "http://www.whocc.no/atc"
-
-
-@pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
-    return load_vocabulary(default_root())
 
 
 def leaves(vocabulary: Vocabulary, text: str) -> set[str]:

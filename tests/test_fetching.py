@@ -136,8 +136,8 @@ def test_a_call_without_any_prefetch_is_read_whole(reading: FlaskClient, ehr: Eh
 
 def test_the_sandbox_stub_is_read_like_any_server(make_app: Callable[..., Flask]) -> None:
     with StubServer(clock=lambda: NOW) as stub:
-        client = make_app(fhir_servers=(stub.url,), fetch_seconds=5).test_client()
-        body = sample_call(client, "low-magnesium", fhirServer=stub.url, prefetch={})
+        client = make_app(fhir_servers=(stub.fhir,), fetch_seconds=5).test_client()
+        body = sample_call(client, "low-magnesium", fhirServer=stub.fhir, prefetch={})
         assert "0.58 mmol/L" in answered(client, body)["cards"][0]["summary"]
 
 

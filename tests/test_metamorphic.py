@@ -18,17 +18,16 @@ import orjson
 import pytest
 from flask import Flask
 
-from cds_service.content.library import load_library
 from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import inputs_read
-from tests.conftest import NOW
+from tests.conftest import NOW, shipped
 from tests.scenario import LOINC, PATIENT, RXNORM, SNOMED, UCUM, Builder, Scenario
 from tests.test_scenarios import EXTENSION, FILES
 
 Request = dict[str, Any]
 Outcomes = dict[str, tuple[str, str]]
 
-LIBRARY = load_library()
+LIBRARY = shipped().library
 READ = {name: frozenset(inputs_read(loaded.page, LIBRARY)) for name, loaded in LIBRARY.pages.items()}
 CASES = {page: [case for case in file.scenarios if not case.site] for page, file in FILES.items()}
 PAGES = sorted(page for page, cases in CASES.items() if cases)

@@ -12,17 +12,16 @@ import yaml
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_service.content.library import load_library
 from cds_service.content.site import read_site
 from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import all_needs
-from tests.conftest import NOW
+from tests.conftest import NOW, shipped
 from tests.scenario import KINDS, Builder, Scenario, ScenarioFile, read_file
 
 FOLDER = Path(__file__).parent / "scenarios"
 EXTENSION = "org.magnesium-cds"
 # Everything that any service may ask for; a service reads its own keys.
-TEMPLATES = {key: need.template for key, need in all_needs(load_library()).items()}
+TEMPLATES = {key: need.template for key, need in all_needs(shipped().library).items()}
 
 
 def files() -> dict[str, ScenarioFile]:
@@ -120,7 +119,7 @@ def title(content: Content, page: str) -> str:
     return content.library.pages[page].page.title
 
 
-PAGES = sorted(name for name, loaded in load_library().pages.items() if loaded.page.status == "active")
+PAGES = sorted(name for name, loaded in shipped().library.pages.items() if loaded.page.status == "active")
 
 
 @pytest.mark.parametrize("page", PAGES)

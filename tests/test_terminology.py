@@ -9,7 +9,7 @@ import yaml
 
 from cds_service.content.library import default_root
 from cds_service.content.terminology import TerminologyPage
-from cds_service.fhir.vocabulary import SYSTEMS, Concept, Vocabulary, broader, concept, load_vocabulary, system_name
+from cds_service.fhir.vocabulary import SYSTEMS, Concept, broader, concept, system_name
 
 FOLDER = default_root() / "terminology"
 TABLES = {"units", "routes"}
@@ -40,11 +40,6 @@ def pages() -> dict[str, dict]:
 
 
 PAGES = pages()
-
-
-@pytest.fixture(scope="module")
-def vocabulary() -> Vocabulary:
-    return load_vocabulary(default_root())
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -5,7 +5,7 @@ from cds_service.fhir.problems import IdentityMismatch, UnreadableInput, Unsuppo
 from cds_service.fhir.server import FetchFailed, FhirServer
 from cds_service.fhir.units import UnitProblem, convert_unit
 from cds_service.fhir.validation import warm
-from cds_service.fhir.vocabulary import Vocabulary, load_vocabulary
+from cds_service.fhir.vocabulary import Vocabulary
 
 __all__ = [
     "DRAFTS",
@@ -19,7 +19,6 @@ __all__ = [
     "UnsupportedFhirVersion",
     "Vocabulary",
     "convert_unit",
-    "load_vocabulary",
     "read_chart",
     "warm",
 ]

@@ -15,17 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from csv import DictReader
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import cast
-
-import yaml
 
 from cds_service.drugnames import Form, Product, form_rows, product_rows
 from cds_service.fhir.drugs import Coding, DrugIdentity, DrugIndex
 
 __all__ = [
     "SYSTEMS", "Concept", "LabConcept", "Vocabulary", "broader", "concept", "dose_forms",
-    "load_vocabulary", "other_names", "product_rows", "system_name",
+    "other_names", "product_rows", "system_name",
 ]  # fmt: skip
 
 SYSTEMS = {
@@ -286,20 +283,3 @@ class Vocabulary:
     def drug(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Which drug it is. `codings`: (system URI, code, display); `text`: the EHR's own name for it, untrusted."""
         return self._drugs.identify([(system_name(s), c, d) for s, c, d in codings], text)
-
-
-def load_vocabulary(root: Path) -> Vocabulary:
-    """The vocabulary of the pages and tables in `root/terminology`. The pages are taken as checked by `content`;
-    a broken one raises KeyError, ValueError or yaml.YAMLError."""
-    folder = root / "terminology"
-    concepts = []
-    for file in sorted(folder.glob("*.yaml")):
-        page = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
-        if isinstance(page, dict) and "kind" in page:
-            concepts.append(concept(file.stem, page))
-    with (
-        (folder / "rxnorm_products.csv").open(encoding="utf-8", newline="") as products,
-        (folder / "dose_forms.csv").open(encoding="utf-8", newline="") as forms,
-        (folder / "other_ingredients.csv").open(encoding="utf-8", newline="") as others,
-    ):
-        return Vocabulary(concepts, product_rows(products), dose_forms(forms), other_names(others))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import signal
 import tempfile
-import threading
-import traceback
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -36,8 +33,9 @@ from cds_service.hooks.request import HookRequest
 from cds_service.hooks.service import Advisor, base_url, service_blueprint
 from cds_service.hooks.vocabulary import make_vocabulary
 from cds_service.logs import request_line
+from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
-from cds_service.store import Store, StoreUnavailable
+from cds_service.store import Retention, Store, StoreUnavailable
 from cds_service.trust.clients import load_clients
 from cds_service.trust.gatekeeper import Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
@@ -67,12 +65,12 @@ def load_content(root: Path | None = None) -> Content:
 
 def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content) -> None:
     """Everything on the app. Raises ContentError, StoreError, SettingsError."""
-    _outlive_callers()
     clients = load_clients(settings)
     library = content.library
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
-    store = Store.open(settings.database, data_dir=folder)
+    keep = Retention(_days(settings.keep_cards_days), _days(settings.keep_unmatched_days))
+    store = Store.open(settings.database, data_dir=folder, keep=keep)
     keeper = Gatekeeper(settings, clients, store)
     session = guarded_session(servers_of(settings, clients))
     secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database
@@ -101,16 +99,14 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     _shared_answers(app, settings, frozenset(settings.origins).union(*(client.origins for client in clients)))
 
 
-def _outlive_callers() -> None:
-    """A caller that leaves before its answer must not end the process, as SIGPIPE does where a command set it so."""
-    if hasattr(signal, "SIGPIPE") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+def _days(number: int) -> timedelta | None:
+    return timedelta(days=number) if number else None
 
 
 def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> None:
     """A fault of ours, by its kind and place. Its message and the path called may hold what is a patient's."""
-    places = [f"{step.filename}:{step.lineno} {step.name}" for step in traceback.extract_tb(exc_info[2])]
-    log.error("unexpected fault", kind=exc_info[0].__name__, places=places[-12:])
+    fault = fault_of(exc_info[1])
+    log.error("unexpected fault", kind=fault.kind, ref=fault.reference, places=fault.places)
 
 
 def _caller(keeper: Gatekeeper) -> str:
@@ -252,6 +248,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
             "instance": settings.instance,
             "content": rulebook.library.digest,
             "pages": len(rulebook.rules),
+            "page_faults": dict(advisor.page_faults),
             "site": {"digest": rulebook.site_digest, "faults": faults},
             "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
         }

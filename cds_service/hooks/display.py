@@ -37,6 +37,7 @@ class Display:
     rulebook: Rulebook
     context: Context
     _placeholders: dict[tuple[str, int], tuple[Verdict, dict[str, str]]] = field(default_factory=dict, repr=False)
+    _reasons: dict[Reason, str] = field(default_factory=dict, repr=False)
 
     @property
     def library(self) -> Library:
@@ -223,6 +224,15 @@ class Display:
 
     def reason(self, reason: Reason) -> str:
         """Why something was not checked, in a short phrase."""
+        if reason not in self._reasons:
+            self._reasons[reason] = self._word(reason)
+        return self._reasons[reason]
+
+    def reasons(self, listed: Iterable[Reason]) -> list[str]:
+        """Each reason's words, once."""
+        return list(dict.fromkeys(map(self.reason, listed)))
+
+    def _word(self, reason: Reason) -> str:
         template = self.library.wording.reasons[reason.code]
         return fill(template, {
             "what": self._what(reason.what),

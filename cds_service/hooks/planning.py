@@ -56,7 +56,7 @@ class DayPlan:
         return found
 
 
-NoPlan = Literal["two_products", "doses_unknown", "no_times"]
+NoPlan = Literal["two_products", "doses_unknown", "no_times", "fault"]
 """Why no day was planned."""
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import structlog
 from flask import Blueprint, Response, g, request
 
 from cds_service.content.current import CurrentRulebook
@@ -24,19 +26,22 @@ from cds_service.fhir import (
     read_chart,
 )
 from cds_service.hooks.basis import EXTENSION
-from cds_service.hooks.cards import MAX_CARDS, Candidate, Shown, build_cards
+from cds_service.hooks.cards import MAX_CARDS, Candidate, build_cards
 from cds_service.hooks.display import Display
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.prefetch import needs_of
 from cds_service.hooks.request import HookRequest, parse_call, read_body
 from cds_service.hooks.screen import fit
 from cds_service.hooks.suggestions import sources_cited
+from cds_service.hooks.wording import Shown
 from cds_service.rules.evaluate import Evaluation, evaluate
+from cds_service.rules.faults import Fault, attempt
 from cds_service.settings import Settings
 from cds_service.store import Reason, ShownCard, Store
 from cds_service.trust.clients import Profile
 
 log = logging.getLogger(__name__)
+faults_log = structlog.get_logger("magnesium_cds.pages")
 SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
 # An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
 SITTING = timedelta(minutes=15)
@@ -67,6 +72,7 @@ class Advisor:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     plan_secret: str = ""
     server_for: Callable[[HookRequest], FhirServer | None] = lambda _: None
+    page_faults: Counter[str] = field(default_factory=Counter)  # by page, since this process started
     _needs: dict[str, tuple[Rulebook, Mapping[str, Need]]] = field(default_factory=dict)
 
     def needs(self, service: str, rulebook: Rulebook) -> Mapping[str, Need]:
@@ -157,6 +163,16 @@ class Advisor:
         """Keyed hashes of the patient under the leading page, and of the finding."""
         return self.store.subject_hash(client, patient, page), self.store.finding_hash([finding])
 
+    def tell(self, evaluation: Evaluation) -> None:
+        """Log and count each page that a fault of ours kept from answering: its id, never what is a patient's."""
+        for outcome in evaluation.outcomes:
+            if outcome.fault is not None:
+                self.page_faults[outcome.page] += 1
+                fault = outcome.fault
+                faults_log.error(
+                    "page met a fault", page=outcome.page, kind=fault.kind, ref=fault.reference, places=fault.places
+                )
+
     def record(
         self, shown: list[Shown], service: str, hook: str, client: str, patient: str, rulebook: Rulebook
     ) -> None:
@@ -226,10 +242,11 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
             chart, rulebook, service_id, asked.envelope.context.encounterId is not None
         )
         display = Display(rulebook, evaluation.context)
+        evaluation = _worded(evaluation, display)
         screen: Profile = g.caller.profile if "caller" in g else Profile()
         _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)
         settings = advisor.settings
-        shown = build_cards(
+        evaluation, shown = build_cards(
             evaluation,
             chart,
             display,
@@ -240,6 +257,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
             most=screen.max_cards or MAX_CARDS,
             silent=lambda candidates: advisor.silent(candidates, Silence(rulebook, hook, caller, patient, now)),
         )
+        advisor.tell(evaluation)
         advisor.record(shown, service_id, hook, caller, patient, rulebook)
         g.summary = _summary(evaluation, shown)
         cards = [fit(item.card, screen.markdown, screen.links == "absolute") for item in shown]
@@ -255,7 +273,7 @@ def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
     for outcome in evaluation.outcomes:
         item: dict[str, Any] = {"page": outcome.page, "outcome": outcome.kind}
         if outcome.reasons:
-            item["reason"] = "; ".join(dict.fromkeys(display.reason(reason) for reason in outcome.reasons))
+            item["reason"] = "; ".join(display.reasons(outcome.reasons))
         listed.append(item)
     found: dict[str, Any] = {"outcomes": listed}
     inputs = {key: availability.state for key, availability in sorted(evaluation.context.facts.inputs.items())}
@@ -266,13 +284,22 @@ def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
     return found
 
 
+def _worded(evaluation: Evaluation, display: Display) -> Evaluation:
+    """The same, with a page whose reasons cannot be worded withdrawn."""
+    for outcome in [outcome for outcome in evaluation.outcomes if outcome.reasons]:
+        words = attempt(display.reasons, outcome.reasons)
+        if isinstance(words, Fault):
+            evaluation = evaluation.withdrawn({outcome.page}, words)
+    return evaluation
+
+
 def _refuse_incomplete(on_incomplete: str, evaluation: Evaluation, display: Display) -> None:
     """412 instead of the not-evaluated card, where the client asked for it and nothing fired."""
     if on_incomplete != "412" or evaluation.of("fired"):
         return
     missing = evaluation.of("not_evaluated")
     if missing:
-        reasons = dict.fromkeys(display.reason(reason) for outcome in missing for reason in outcome.reasons)
+        reasons = display.reasons(reason for outcome in missing for reason in outcome.reasons)
         raise Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in reasons])
 
 
@@ -281,6 +308,7 @@ def _summary(evaluation: Evaluation, shown: list[Shown]) -> dict[str, Any]:
         "cards": len(shown),
         "fired": len(evaluation.of("fired")),
         "not_evaluated": len(evaluation.of("not_evaluated")),
+        "faults": sum(outcome.fault is not None for outcome in evaluation.outcomes),
         "unreadable": sum(a.unreadable for a in evaluation.context.facts.inputs.values()),
     }
 

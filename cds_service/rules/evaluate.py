@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cds_service.content.pages import IntakeTest, MedicationTest, Page
 from cds_service.content.rulebook import Rule, Rulebook
 from cds_service.patient import Medication, PatientFacts
 from cds_service.rules.context import Context
+from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.prepared import Prepared, prepared
 from cds_service.rules.timing import try_timing
 from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
@@ -24,12 +26,16 @@ __all__ = ["Evaluation", "Outcome", "evaluate"]
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Of one page for one call. `verdict` holds the facts and limits of a finding where `kind` is fired; its `reasons`
-    then say what the finding could not know."""
+    then say what the finding could not know.
+
+    `fault` is ours: the page is then not evaluated. It keeps its verdict where it had fired and could not be told.
+    """
 
     rule: Rule
     kind: Kind
     reasons: tuple[Reason, ...] = ()
     verdict: Verdict | None = None
+    fault: Fault | None = None
 
     @property
     def page(self) -> str:
@@ -46,14 +52,32 @@ class Evaluation:
     def of(self, kind: Kind) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.kind == kind]
 
+    def withdrawn(self, pages: Collection[str], fault: Fault) -> Evaluation:
+        """The same with these pages not evaluated: a fault keeps them from being told."""
+        changed = (
+            replace(outcome, kind="not_evaluated", reasons=(fault.reason,), fault=fault)
+            if outcome.page in pages
+            else outcome
+            for outcome in self.outcomes
+        )
+        return replace(self, outcomes=tuple(changed))
+
 
 def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str, encounter_named: bool = False) -> Evaluation:
-    """Try every page of `service`. Pure: same facts and rulebook, same outcomes."""
+    """Try every page of `service`. Pure: same facts and rulebook, same outcomes. A page that meets a fault of ours is
+    not evaluated."""
     hook = rulebook.library.services[service].hook
     context = Context(
         facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=encounter_named
     )
-    return Evaluation(tuple(_try(ready, context) for ready in prepared(rulebook, service)), context)
+    return Evaluation(tuple(_outcome(ready, context) for ready in prepared(rulebook, service)), context)
+
+
+def _outcome(ready: Prepared, context: Context) -> Outcome:
+    found = attempt(_try, ready, context)
+    if isinstance(found, Fault):
+        return Outcome(ready.rule, "not_evaluated", (found.reason,), fault=found)
+    return found
 
 
 def _try(ready: Prepared, context: Context) -> Outcome:

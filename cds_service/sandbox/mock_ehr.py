@@ -26,6 +26,7 @@ from jwt.algorithms import ECAlgorithm
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .expand import PRACTITIONER, Resource
+from .listening import Listening
 from .patients import load
 from .search import MAX_PAGE, PARAMETERS, SearchError, find, search, searchset
 
@@ -112,7 +113,7 @@ class Signer:
         return jwt.encode(said, self.key, algorithm="ES384", headers=header)
 
 
-class MockEhr:
+class MockEhr(Listening):
     """The fake EHR on a port of its own: `with MockEhr() as ehr: ehr.fhir`.
 
     `script` may be changed at any time, by `fail` as well; the first entry that fits a call counts. `calls` holds what
@@ -133,22 +134,10 @@ class MockEhr:
         self._resources = resources or _samples
         self._lock = threading.Lock()
         self._used: dict[int, int] = {}
-        self._server = _Server((host, port), type("Handler", (_Handler,), {"ehr": self}))
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.server_address[1]}"
+        super().__init__(_Server((host, port), type("Handler", (_Handler,), {"ehr": self})))
         self.fhir = self.url + FHIR_PATH
         self.signer = Signer(self.url, self.url + KEYS_PATH, clock)
         self.published: list[Resource] = [self.signer.public()]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> MockEhr:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def fail(self, path: str, **how: Any) -> None:
         """One more line of script, before the others."""
@@ -164,11 +153,6 @@ class MockEhr:
         """A new key in place of the old one."""
         self.signer = Signer(self.url, self.url + KEYS_PATH, self.signer.clock)
         self.published = [self.signer.public()]
-
-    def wait(self) -> None:
-        """Until the process is interrupted."""
-        while self._thread.is_alive():
-            self._thread.join(1)
 
     def asked(self, start: str) -> int:
         """Calls to a path below the FHIR base (or to one that begins with a slash)."""

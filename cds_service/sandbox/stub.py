@@ -6,7 +6,6 @@ It has no access control and answers any origin: for the sample patients only, n
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from socket import AF_INET, AF_INET6
@@ -16,9 +15,10 @@ from uuid import uuid4
 
 from flask import Blueprint, Flask, Response, current_app, json, request
 from werkzeug.exceptions import HTTPException, NotFound, UnsupportedMediaType
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .expand import PRACTITIONER, Resource
+from .listening import Listening
 from .patients import load
 from .search import PARAMETERS, SearchError, find, search, searchset
 
@@ -184,41 +184,18 @@ class _Quiet(WSGIRequestHandler):
         """Says nothing."""
 
 
-class StubServer:
-    """The stub on a port of its own, in a thread of its own: `with StubServer() as stub: stub.url`.
+class StubServer(Listening):
+    """The stub on a port of its own: `with StubServer() as stub: stub.fhir`.
 
     Port 0 takes any free port. OSError if the port is taken.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, clock: Clock = _now) -> None:
-        # Bound here, since werkzeug ends the whole process when a port is taken.
-        self._socket = socket.create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
-        self._server: BaseWSGIServer = make_server(
-            host,
-            port,
-            create_stub(clock),
-            threaded=True,
-            request_handler=_Quiet,
-            fd=self._socket.fileno(),
-        )
-        self._thread = threading.Thread(target=self._server.serve_forever, name="fhir-stub", daemon=True)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}{FHIR_PATH}"
-
-    def __enter__(self) -> StubServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._socket.close()
-
-    def wait(self) -> None:
-        """Until the server stops or the process is interrupted."""
-        while self._thread.is_alive():
-            self._thread.join(1)
+        # Bound here, since werkzeug ends the whole process when a port is taken; it listens on a copy.
+        with socket.create_server((host, port), family=AF_INET6 if ":" in host else AF_INET) as bound:
+            app = create_stub(clock)
+            super().__init__(make_server(host, port, app, threaded=True, request_handler=_Quiet, fd=bound.fileno()))
+        self.fhir = self.url + FHIR_PATH
 
 
 def run(host: str, port: int, cds_url: str, echo: Callable[[str], None] = print) -> None:
@@ -228,7 +205,7 @@ def run(host: str, port: int, cds_url: str, echo: Callable[[str], None] = print)
     """
     with StubServer(host, port) as stub:
         try:
-            for line in _greeting(stub.url, cds_url):
+            for line in _greeting(stub.fhir, cds_url):
                 echo(line)
             stub.wait()
         except KeyboardInterrupt:

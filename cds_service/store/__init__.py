@@ -7,6 +7,7 @@ from cds_service.store.records import (
     PageStats,
     PastOutcome,
     Reason,
+    Retention,
     ShownCard,
     StoreCounters,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "PageStats",
     "PastOutcome",
     "Reason",
+    "Retention",
     "ShownCard",
     "Store",
     "StoreCounters",

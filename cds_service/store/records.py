@@ -6,12 +6,13 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 Outcome = Literal["accepted", "overridden"]
 """What a user did with a card. An ignored card sends nothing (C52)."""
 
+UNMATCHED = ("unknown_card", "other_client", "other_service", "unknown_suggestion")
 CardMatch = Literal["matched", "unknown_card", "other_client", "other_service", "unknown_suggestion"]
 """Whether feedback belongs to a card that this service showed to this client. Only `matched` counts for
 anything.
@@ -82,6 +83,19 @@ class FeedbackResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long rows are kept that may be deleted; None: for ever. `cards` without feedback, and feedback that is
+    `unmatched`. What came back on a card of ours is never deleted, and neither is that card.
+    """
+
+    cards: timedelta | None = None
+    unmatched: timedelta | None = None
+
+
+FOR_EVER: Final = Retention()
+
+
+@dataclass(frozen=True, slots=True)
 class PastOutcome:
     """The newest thing done with a card of the same finding for the same patient."""
 
@@ -107,8 +121,8 @@ class PageStats:
 @dataclass(frozen=True, slots=True)
 class StoreCounters:
     """Since this process started. late: not known to be on disk when the hook answered (most are written a
-    moment after). dropped: never written. reads_failed: silencing could not be looked up, so nothing was
-    silenced.
+    moment after). dropped: never written. purged: rows deleted for their age. reads_failed: silencing could not be
+    looked up, so nothing was silenced.
     """
 
     shown_written: int
@@ -118,6 +132,7 @@ class StoreCounters:
     feedback_stored: int
     feedback_repeated: int
     feedback_refused: int
+    purged: int
 
 
 def canonical_id(text: str) -> str:

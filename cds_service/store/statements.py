@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.store.records import (
+    UNMATCHED,
     CardMatch,
     FeedbackItem,
     FeedbackResult,
     PageStats,
     PastOutcome,
+    Retention,
     ShownCard,
     bounded_comment,
     canonical_id,
@@ -64,6 +66,22 @@ _SHOWN: Final = select(shown_cards.c.subject_hash, shown_cards.c.finding_hash).w
     shown_cards.c.finding_hash.in_(bindparam("findings", expanding=True)),
     shown_cards.c.hook == bindparam("hook"),
     shown_cards.c.shown_at >= bindparam("since"),
+)
+
+_ANSWERED: Final = exists().where(feedback.c.card == shown_cards.c.card, feedback.c.card_match == "matched")
+_OLD_CARDS: Final = delete(shown_cards).where(
+    shown_cards.c.card.in_(
+        select(shown_cards.c.card)
+        .where(shown_cards.c.shown_at < bindparam("before"), ~_ANSWERED)
+        .limit(bindparam("most"))
+    )
+)
+_OLD_UNMATCHED: Final = delete(feedback).where(
+    feedback.c.id.in_(
+        select(feedback.c.id)
+        .where(feedback.c.card_match.in_(UNMATCHED), feedback.c.received_at < bindparam("before"))
+        .limit(bindparam("most"))
+    )
 )
 
 
@@ -149,10 +167,13 @@ def check_write(connection: Connection) -> None:
     connection.execute(insert(write_check).values(id=1, filler=_FILLER))
 
 
-def purge_unmatched(connection: Connection, before: datetime) -> int:
-    """Delete feedback that matched no card and came before this time; returns how many rows."""
-    old = delete(feedback).where(feedback.c.card_match != "matched", feedback.c.received_at < before)
-    return connection.execute(old).rowcount
+def purge(connection: Connection, keep: Retention, now: datetime, most: int) -> int:
+    """Delete what is kept no longer, at most so many rows of each table; returns how many rows."""
+    gone = 0
+    for statement, age in ((_OLD_CARDS, keep.cards), (_OLD_UNMATCHED, keep.unmatched)):
+        if age is not None:
+            gone += connection.execute(statement, {"before": now - age, "most": most}).rowcount
+    return gone
 
 
 def read_past(
@@ -186,8 +207,8 @@ def read_shown(
     return {(subject, finding) for subject, finding in connection.execute(_SHOWN, values)} & pairs
 
 
-def read_stats(connection: Connection) -> list[PageStats]:
-    """Counts per page, by page id. Unmatched feedback counts for nothing."""
+def read_stats(connection: Connection, since: datetime | None) -> list[PageStats]:
+    """Counts per page, by page id, of cards shown since then. Unmatched feedback counts for nothing."""
 
     def cards_with(outcome: str) -> Any:
         return func.count(func.distinct(case((feedback.c.outcome == outcome, shown_cards.c.card))))
@@ -203,6 +224,8 @@ def read_stats(connection: Connection) -> list[PageStats]:
         .group_by(shown_cards.c.page)
         .order_by(shown_cards.c.page)
     )
+    if since is not None:
+        counts = counts.where(shown_cards.c.shown_at >= since)
     return [PageStats(*row) for row in connection.execute(counts)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -21,10 +22,12 @@ from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
 from cds_service.store.keys import HashKey, load_or_create
 from cds_service.store.records import (
+    FOR_EVER,
     FeedbackItem,
     FeedbackResult,
     PageStats,
     PastOutcome,
+    Retention,
     ShownCard,
     StoreCounters,
 )
@@ -40,13 +43,17 @@ _KEEP_SHOWN: Final = 30.0  # a card's record that meets a lock is tried for so l
 _QUEUE: Final = 2000
 _READERS: Final = 4
 _MAX_READS_WAITING: Final = 32
+_PURGE_ROWS: Final = 500  # of each table in one transaction: a hook that waits behind it hardly notices
+_PURGE_EVERY: Final = 3600.0  # seconds between two looks for old rows
+_PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
 class Store(TokenMemory):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
-    `notes` are remarks for the start log. `shown_wait` and `feedback_wait` are seconds.
+    `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small
+    parts as other things are written. `shown_wait` and `feedback_wait` are seconds.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Store(TokenMemory):
         key: HashKey,
         notes: Sequence[str] = (),
         keep_comments: bool = True,
+        keep: Retention = FOR_EVER,
         shown_wait: float = 0.2,
         feedback_wait: float = 2.0,
     ) -> None:
@@ -64,6 +72,7 @@ class Store(TokenMemory):
         self.shown_wait = shown_wait
         self.feedback_wait = feedback_wait
         self._keep_comments = keep_comments
+        self._keep = keep
         self._key = key
         self._read_engine = reader
         self._write_engine = writer
@@ -81,6 +90,7 @@ class Store(TokenMemory):
         data_dir: Path | None = None,
         hash_key: str | None = None,
         keep_comments: bool = True,
+        keep: Retention = FOR_EVER,
         shown_wait: float = 0.2,
         feedback_wait: float = 2.0,
     ) -> Self:
@@ -118,6 +128,7 @@ class Store(TokenMemory):
             key=key,
             notes=notes,
             keep_comments=keep_comments,
+            keep=keep,
             shown_wait=shown_wait,
             feedback_wait=feedback_wait,
         )
@@ -153,6 +164,7 @@ class Store(TokenMemory):
         except StoreUnavailable:
             lost()
             return
+        self._purge_sometimes(cards[-1].shown_at)
         in_time = job.done.is_set() if self._in_trouble() else job.done.wait(self.shown_wait)
         if not in_time:
             self._count("shown_late", len(cards))
@@ -172,6 +184,7 @@ class Store(TokenMemory):
         )
         self._count("feedback_stored", result.stored)
         self._count("feedback_repeated", result.repeated)
+        self._purge_sometimes(items[-1].received_at)
         return result
 
     def accepted_or_snoozed(self, subject_hash: str, finding_hash: str, since: datetime) -> PastOutcome | None:
@@ -215,14 +228,12 @@ class Store(TokenMemory):
             self._trouble()
             return {}
 
-    def stats(self) -> list[PageStats]:
-        """Counts per page. StoreUnavailable when they cannot be read within `feedback_wait` seconds."""
-        return self._read(statements.read_stats, self.feedback_wait)
+    def stats(self, since: datetime | None = None) -> list[PageStats]:
+        """Counts per page of cards shown since then. Of cards older than are kept, only those answered are left.
 
-    def purge_unmatched(self, before: datetime) -> int:
-        """Delete feedback received before this time that belongs to no card of ours; returns how many rows."""
-        purged: int = self._write(lambda connection: statements.purge_unmatched(connection, before))
-        return purged
+        StoreUnavailable when they cannot be read within `feedback_wait` seconds.
+        """
+        return self._read(lambda connection: statements.read_stats(connection, since), self.feedback_wait)
 
     def ping(self) -> None:
         """StoreUnavailable when the store cannot be read, or not written. It writes only to learn whether a
@@ -266,6 +277,7 @@ class Store(TokenMemory):
         self._counting = threading.Lock()
         self._counts = dict.fromkeys(StoreCounters.__dataclass_fields__, 0)
         self._trouble_until = 0.0
+        self._purge_at = 0.0
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._reads = threading.BoundedSemaphore(_MAX_READS_WAITING)
 
@@ -286,6 +298,22 @@ class Store(TokenMemory):
 
     def _trouble(self) -> None:
         self._trouble_until = time.monotonic() + _TROUBLE
+
+    def _purge_sometimes(self, now: datetime) -> None:
+        """Have some of what is too old deleted behind what waits to be written, if that was not done of late."""
+        with self._counting:
+            if time.monotonic() < self._purge_at or self._keep == FOR_EVER:
+                return
+            self._purge_at = time.monotonic() + _PURGE_EVERY
+
+        def work(connection: Connection) -> None:
+            gone = statements.purge(connection, self._keep, now, _PURGE_ROWS)
+            self._count("purged", gone)
+            if gone >= _PURGE_ROWS:
+                self._purge_at = time.monotonic() + _PURGE_ON
+
+        with contextlib.suppress(StoreUnavailable):  # another time
+            self._writer.submit(Job(work, time.monotonic() + _KEEP_SHOWN, lambda: None))
 
     def _write(self, work: Callable[[Connection], Any], on_failure: Callable[[], None] = lambda: None) -> Any:
         job = Job(work, time.monotonic() + self.feedback_wait, on_failure)

@@ -79,6 +79,7 @@ shown_cards = Table(
     Column("override_reasons", JSON, nullable=False),
     Index(None, "subject_hash", "finding_hash"),
     Index(None, "page", "shown_at"),
+    Index(None, "shown_at"),
 )
 
 feedback = Table(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -176,7 +175,6 @@ def invoke(*arguments: str | Path, stdin: str | None = None) -> subprocess.Compl
     """
     from cds_service.cli import main
 
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # the command line lets it end the process; tests must not
     # The logs of the tests' own process stay as they are, and none of them mixes with what the command writes.
     with patch("cds_service.commands.trying.configure"), structlog.testing.capture_logs():
         done = CliRunner().invoke(main, [str(word) for word in arguments], input=stdin, env={"COLUMNS": "200"})

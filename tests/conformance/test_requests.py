@@ -32,7 +32,7 @@ AUTHORIZATION = {
 @pytest.fixture(scope="module")
 def stub() -> Iterator[str]:
     with StubServer(clock=lambda: NOW) as server:
-        yield server.url
+        yield server.fhir
 
 
 @pytest.fixture(scope="module")

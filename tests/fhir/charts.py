@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from cds_service.fhir import Chart, FhirServer, Need, Vocabulary, load_vocabulary, read_chart
+from cds_service.fhir import Chart, FhirServer, Need, read_chart
+from tests.conftest import shipped
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ME = "mona"
@@ -36,12 +34,6 @@ NEEDS = (
     Need("pregnancy", "Observation", "Observation?patient={{context.patientId}}&code=http://loinc.org|82810-3"),
     Need("intake", "Observation", "Observation?patient={{context.patientId}}&code=http://loinc.org|81005-1"),
 )
-
-
-@lru_cache(maxsize=1)
-def vocabulary() -> Vocabulary:
-    """The shipped one."""
-    return load_vocabulary(Path(str(files("cds_service.cards"))))
 
 
 def coded(code: str, system: str = SNOMED, **more: str) -> Json:
@@ -138,7 +130,7 @@ def read(
         prefetch={key: raw(value) for key, value in prefetch.items()},
         draft_orders=None if drafts is None else raw(drafts),
         selections=selections,
-        vocabulary=vocabulary(),
+        vocabulary=shipped().vocabulary,
         now=now,
         server=server,
         not_available=not_available,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.fhir.units import UnitProblem, convert, convert_unit, read_table, unit_table
-from tests.fhir.charts import vocabulary
+from tests.conftest import shipped
 
 MOLAR_MASS, VALENCE = Decimal("24.305"), 2
 TABLE = unit_table()
@@ -72,7 +72,7 @@ def test_case_counts_and_megagrams_are_not_milligrams(text: str) -> None:
 
 
 def test_every_test_of_ours_is_measured_in_a_unit_of_the_table() -> None:
-    units = {c.id: c.unit for c in vocabulary().concepts.values() if c.kind == "lab" and c.unit}
+    units = {c.id: c.unit for c in shipped().vocabulary.concepts.values() if c.kind == "lab" and c.unit}
     assert units
     assert {name for name, unit in units.items() if TABLE.find(unit) is None} == set()
 

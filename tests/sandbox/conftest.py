@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 @pytest.fixture(scope="session")
 def stub() -> Iterator[str]:
     with StubServer(clock=lambda: NOW) as server:
-        yield server.url
+        yield server.fhir
 
 
 @pytest.fixture

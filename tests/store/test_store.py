@@ -243,21 +243,6 @@ def test_counts_per_page(store: Store) -> None:
     assert store.stats() == [PageStats("low_magnesium", 2, 1, 2), PageStats("timing", 2, 0, 1)]
 
 
-def test_old_feedback_without_a_card_can_be_purged(store: Store) -> None:
-    shown = card()
-    store.record_shown([shown])
-    old = NOW - HOUR * 24 * 90
-    store.record_feedback(
-        [
-            accepted(shown, received_at=old),
-            accepted(card(), received_at=old),
-            accepted(card()),
-        ]
-    )
-    assert store.purge_unmatched(NOW - HOUR) == 1
-    assert [row["card_match"] for row in kept(store)] == ["matched", "unknown_card"]
-
-
 def test_one_callers_bad_data_takes_no_others_with_it(store: Store) -> None:
     """Both are in one commit: the first is held up so that the others gather behind it."""
     good, bad = accepted(card()), accepted(card(), outcome_at=datetime(2026, 1, 1))

@@ -26,9 +26,6 @@ from cds_service.sandbox import patients
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.trust.clients import written
 
-# The import above lets a closed pipe end the process, which is for commands; here sockets are closed on purpose.
-signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-
 Json = dict[str, Any]
 BASE = "https://cds.example"
 ISSUER = "https://ehr.example/fhir"
