@@ -139,9 +139,9 @@ class Context:
     def _no_egfr(self) -> str:
         """Why no eGFR is computed from creatinine."""
         person = self.facts.person
-        return (
-            "age_unknown" if person.age_years is None else "sex_unknown" if person.sex is None else "no_kidney_result"
-        )
+        if person.age_years is None:
+            return "age_unknown"
+        return "sex_unknown" if person.sex is None else "no_kidney_result"
 
     def egfr(self, creatinine: Decimal) -> Decimal | None:
         """CKD-EPI 2021 from creatinine in its page's unit; None without adult age and sex."""
