@@ -8,6 +8,7 @@ from fhir.resources.R4B.valueset import ValueSet
 from flask.testing import FlaskClient
 
 from cds_service.hooks.app import Content
+from tests.test_scenarios import FILES, post
 
 
 def test_every_page_has_a_web_page_with_its_sources_and_all_thirteen_attributes(
@@ -71,3 +72,15 @@ def test_what_is_not_there_is_an_operation_outcome(client: FlaskClient, address:
     response = client.get(address)
     assert response.status_code == 404
     assert response.json["resourceType"] == "OperationOutcome"
+
+
+def test_a_card_that_touches_a_contradicted_claim_links_to_one(client: FlaskClient, content: Content) -> None:
+    library = content.library
+    contradicted = {name for name, claim in library.claims.items() if claim.verdict == "contradicted"}
+    touched = [name for name, loaded in library.pages.items() if contradicted & set(loaded.page.claims)]
+    assert len(touched) > 5
+    for page in touched:
+        case = next(s for s in FILES[page].scenarios if s.kind == "fires" and not s.site)
+        links = [link["url"] for card in post(client, content, case)["cards"] for link in card["links"]]
+        linked = {url.rpartition("/")[2] for url in links if "/claims/" in url}
+        assert linked & contradicted & set(library.pages[page].page.claims), page

@@ -113,7 +113,7 @@ class PregnancyTest(Strict):
 
 class KidneyTest(Strict):
     """Kidney function (eGFR reported, or computed from creatinine) below or at least a threshold; `unknown: true` where
-    no eGFR within `within` days is to be had."""
+    no eGFR within `within` days is to be had. A bound ("<20") that is surely `below` meets both of a band."""
 
     kidney: dict[Literal["below", "at_least", "unknown"], Name | bool]
     within: Name

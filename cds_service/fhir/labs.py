@@ -12,6 +12,7 @@ from decimal import Decimal, DecimalException
 
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import Item, when_taken
+from cds_service.fhir.comments import troubles_in
 from cds_service.fhir.dates import Moment, read_moment
 from cds_service.fhir.units import EXACT, Unit, UnitProblem, convert, number, unit_table
 from cds_service.fhir.views import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
@@ -268,7 +269,7 @@ def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None
 def _trouble(
     building: Building, concept: LabConcept, view: Observation, part: Observation | ObservationComponent
 ) -> frozenset[str]:
-    """Specimen trouble that is written down. The words are those of the page of the test."""
+    """Specimen trouble that is written down and not denied. The words are those of the page of the test."""
     if view.note is None and part.interpretation is None and part.dataAbsentReason is None:
         return frozenset()
     words = building.vocabulary.trouble_words(concept.id)
@@ -276,8 +277,7 @@ def _trouble(
     for each in (*(part.interpretation or ()), *((part.dataAbsentReason,) if part.dataAbsentReason else ())):
         said += [each.text] if each.text else []
         said += [coding.display for coding in each.coding or () if coding.display]
-    text = " ".join(said).casefold()
-    return frozenset(name for name, marks in words.items() if any(mark.casefold() in text for mark in marks))
+    return troubles_in(said, words)
 
 
 def _ordered(results: list[_Result]) -> tuple[Lab, ...]:

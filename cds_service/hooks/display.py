@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
 
 MAX_NAMES = 3
+SIGNS = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}
 
 
 def number(value: Decimal, decimals: int | None = None) -> str:
@@ -81,12 +82,17 @@ class Display:
         return f"{first} ({self._one(lab, other)})" if both and other != shown else first
 
     def _one(self, lab: Lab, unit: str) -> str:
-        sign = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}.get(lab.comparator or "", "")
+        sign = SIGNS.get(lab.comparator or "", "")
         if lab.reported and lab.reported.unit == unit:
             return sign + self.quantity(lab.reported.value, unit)
         assert lab.value is not None
         value = self._in_unit(lab.concept, lab.value, unit)
         return sign + self.quantity(value, unit, self.library.terminology[lab.concept].decimals)
+
+    def kidney_value(self, found: Kidney) -> str:
+        """eGFR, with the comparator of a reported one."""
+        sign = "" if found.computed else SIGNS.get(found.lab.comparator or "", "")
+        return sign + self.quantity(found.value, self.library.unit("egfr"), 0)
 
     def lab_limit(self, hit: LabHit) -> str:
         """The limit in the unit that the value is shown in."""
@@ -167,7 +173,7 @@ class Display:
                     filled |= self._lab(name, value)
                 case Kidney():
                     filled |= {
-                        "kidney.value": self.quantity(value.value, self.library.unit("egfr"), 0),
+                        "kidney.value": self.kidney_value(value),
                         "kidney.age": self.age(value.lab.time) if value.lab.time else "",
                         "kidney.date": self.when(value.lab.time) if value.lab.time else "",
                     }
@@ -213,14 +219,21 @@ class Display:
 
     def foods(self, gap: Decimal) -> str:
         """Up to three foods, one serving each, richest first among those that do not overshoot the gap by far."""
-        kidney = self.context.kidney
-        reduced = self.library.shared_thresholds["kidney_reduced"].at(self.rulebook.day)
-        careful = isinstance(kidney, Reason) or kidney.value < reduced
-        listed = [food for food in self.library.foods.values() if not (careful and food.kidney_caution)]
+        listed = [food for food in self.library.foods.values() if not (food.kidney_caution and self._careful)]
         fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
         best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]
         unit = self.unit_word("mg")
         return joined(f"{food.name}, {food.serving} ({number(food.magnesium)} {unit})" for food in best)
+
+    @property
+    def _careful(self) -> bool:
+        """Whether the kidneys may not clear potassium: reduced, not known, known too long ago, or disease on record."""
+        kidney, shared, day = self.context.kidney, self.library.shared_thresholds, self.rulebook.day
+        if isinstance(kidney, Reason) or kidney.lab.time is None:
+            return True
+        old = self.context.facts.now - kidney.lab.time > timedelta(days=float(shared["oldest_kidney"].at(day)))
+        below = kidney.value < shared["kidney_reduced"].at(day) or kidney.lab.comparator in ("<", "<=")
+        return old or below or not self.context.concepts.isdisjoint(("chronic_kidney_disease", "dialysis"))
 
     def reason(self, reason: Reason) -> str:
         """Why something was not checked, in a short phrase."""

@@ -99,9 +99,11 @@ class Writer:
             {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.page), "type": "absolute"}
             for o in group.outcomes[:MAX_LINKS]
         ]
-        doubtful = [name for name in page.claims if self.display.library.claims[name].doubtful]
+        claims = self.display.library.claims
+        doubtful = [name for o in group.outcomes for name in o.rule.loaded.page.claims if claims[name].doubtful]
         if doubtful:
-            label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{doubtful[0]}"
+            first = min(doubtful, key=lambda name: claims[name].verdict != "contradicted")
+            label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{first}"
             card["links"].append({"label": label, "url": address, "type": "absolute"})
         if group.day is not None and not group.day.avoided and self.plan_secret:
             address = f"{self.base_url}/plan/{token.sign(group.day.request, self.plan_secret)}"

@@ -117,20 +117,31 @@ class Context:
         gap = self.input_gap(self.rulebook.library.terminology["egfr"].input or "egfr")
         if gap and gap.code != "input_incomplete":
             return gap
-        found: list[Kidney] = []
-        problems = [lab.problem for lab in (*reported[:1], *created[:1]) if lab.problem]
-        if reported and reported[0].value is not None and not reported[0].problem:
-            found.append(Kidney(reported[0].value, reported[0], computed=False))
-        if created and created[0].value is not None and not created[0].problem and not created[0].comparator:
-            value = None if _not_newer(created[0], found) else self.egfr(created[0].value)
-            if value is not None:
-                found.append(Kidney(value, created[0], computed=True))
-        dated = [kidney for kidney in found if kidney.lab.time is not None]
-        if not dated:
-            problem = problems[0] if problems else ""
-            return Reason("unusable_result" if problem else "no_kidney_result", "egfr", problem=problem)
-        # Same day: the laboratory's own figure before ours.
-        return max(dated, key=lambda kidney: (kidney.lab.time.date(), not kidney.computed))  # type: ignore[union-attr]
+        newest = (*reported[:1], *created[:1])
+        best = Kidney(reported[0].value, reported[0], False) if reported and reported[0].value is not None else None
+        for lab in created[:1]:
+            # The laboratory's own figure goes before ours for the same specimen.
+            if lab.value is None or (best and not _newer(lab, best.lab)):
+                continue
+            if lab.comparator:
+                return Reason("comparator", lab.concept)
+            value = self.egfr(lab.value)
+            if value is None:
+                return Reason(self._no_egfr)
+            best = Kidney(value, lab, True)
+        # An older result never passes for the latest one, which cannot be used.
+        late = next((lab for lab in newest if lab.problem and (best is None or _newer(lab, best.lab))), None)
+        if late:
+            return Reason("unusable_result", "egfr", problem=late.problem)
+        return best or Reason("no_kidney_result", "egfr")
+
+    @property
+    def _no_egfr(self) -> str:
+        """Why no eGFR is computed from creatinine."""
+        person = self.facts.person
+        if person.age_years is None:
+            return "age_unknown"
+        return "sex_unknown" if person.sex is None else "no_kidney_result"
 
     def egfr(self, creatinine: Decimal) -> Decimal | None:
         """CKD-EPI 2021 from creatinine in its page's unit; None without adult age and sex."""
@@ -197,9 +208,13 @@ class Context:
         return None
 
 
-def _not_newer(created: Lab, reported: list[Kidney]) -> bool:
-    """Whether a reported eGFR stands for that day or a later one, so that ours would not be taken."""
-    return any(k.lab.time and created.time and k.lab.time.date() >= created.time.date() for k in reported)
+def _newer(one: Lab, other: Lab) -> bool:
+    """Whether one result is surely the newer. A date alone does not tell within its day; no time may be the latest."""
+    if one.time is None or other.time is None:
+        return one.time is None
+    if one.time_is_date_only or other.time_is_date_only:
+        return one.time.date() > other.time.date()
+    return one.time > other.time
 
 
 def _row_for(person: Person, rows: list[Allowance]) -> Allowance | None:

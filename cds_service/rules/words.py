@@ -258,17 +258,16 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
     if too_old:
         days = (context.facts.now - found.lab.time).days if found.lab.time else None
         return unknown(Reason("result_too_old", "egfr", days=days, time=found.lab.time))
-    truth = True
-    used = [within]
-    for word, name in test.kidney.items():
-        limit = limits[str(name)]
-        used.append(limit)
-        outcome = compare(_as_lab(found), word, limit.value, 0)
-        if outcome is None:
-            return unknown(Reason("comparator", "egfr"))
-        truth = truth and outcome
+    used = {word: limits[str(name)] for word, name in test.kidney.items()}
+    outcomes = {word: compare(_as_lab(found), word, limit.value, 0) for word, limit in used.items()}
+    if outcomes.get("below") and outcomes.get("at_least", True) is None:
+        # "<20" is below 30 for certain: the milder page speaks, and the graver one says that the bound does not decide.
+        outcomes["at_least"] = True
+    if None in outcomes.values() and False not in outcomes.values():
+        return unknown(Reason("comparator", "egfr"))
     notes = ("egfr_computed",) if found.computed else ()
-    return Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, tuple(used))
+    truth = all(outcomes.values())
+    return Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
 
 
 def _as_lab(found: Kidney) -> Lab:

@@ -299,6 +299,40 @@ def test_specimen_trouble_is_read_from_where_it_is_written(change: dict[str, obj
     assert mg(magnesium(**change)).trouble == {"haemolysed"}
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "No haemolysis",
+        "no visible hemolysis.",
+        "Sample not haemolysed; fasting",
+        "Non-haemolysed specimen",
+        "Haemolysis: none",
+        "Haemolysis index: negative",
+        "hemolysis not detected",
+        "No evidence of haemolysis, no EDTA contamination",
+        "EDTA contamination excluded",
+    ],
+)
+def test_trouble_that_a_comment_denies_is_none(comment: str) -> None:
+    assert mg(magnesium(note=[{"text": comment}])).trouble == frozenset()
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "Haemolysis: no repeat sample received",
+        "Not fasting, haemolysed",
+        "No icterus. Hemolysis 2+",
+        "No haemolysis in the first tube; second tube haemolysed",
+        "Haemolysed, not suitable for potassium",
+        "No doubt haemolysed",
+        "Haemolysis cannot be excluded",
+    ],
+)
+def test_a_denial_of_something_else_leaves_the_trouble(comment: str) -> None:
+    assert mg(magnesium(note=[{"text": comment}])).trouble == {"haemolysed"}
+
+
 def test_a_plain_note_is_no_trouble() -> None:
     assert mg(magnesium(note=[{"text": "fasting"}])).trouble == frozenset()
 
