@@ -31,7 +31,7 @@ def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
     if page.separate or page.avoid:
         names |= {"drug", "magnesium"}
     if page.separate:
-        names |= {"hours_before", "hours_after"}
+        names |= {"hours_before", "hours_after", "hours_apart"}
     for test in page.when.all if page.when else []:
         match test:
             case LabTest():

@@ -13,6 +13,7 @@ from cds_service.content.placeholders import PLACEHOLDER
 from cds_service.content.rulebook import Limit, Rule, Rulebook
 from cds_service.fhir import convert_unit
 from cds_service.patient import Condition, Intake, Lab, Medication
+from cds_service.planner import hours
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
 
@@ -107,7 +108,8 @@ class Display:
         return self.quantity(shown, unit, self.library.terminology[lab.concept].decimals)
 
     def limit(self, limit: Limit) -> str:
-        return self.quantity(limit.value, limit.unit)
+        """'0.70 mmol/L'; hours with minutes where they are no whole number: '30 min'."""
+        return hours(round(limit.value * 60)) if limit.unit == "h" else self.quantity(limit.value, limit.unit)
 
     # Names: always ours.
 
@@ -197,8 +199,10 @@ class Display:
                     filled[name] = self.drug(value)
         separate = rule.loaded.page.separate
         if separate:
-            filled["hours_before"] = self.limit(rule.limits[separate.drug_then_magnesium])
-            filled["hours_after"] = self.limit(rule.limits[separate.magnesium_then_drug])
+            before, after = rule.limits[separate.drug_then_magnesium], rule.limits[separate.magnesium_then_drug]
+            longer = max(before, after, key=lambda limit: limit.value)
+            filled |= {"hours_before": self.limit(before), "hours_after": self.limit(after)}
+            filled["hours_apart"] = self.limit(longer)
         return filled
 
     def _intake(self, intake: Intake) -> str:
