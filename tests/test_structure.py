@@ -1,6 +1,7 @@
 """The rooms of the house: who may import whom, what lies at the top, and what no file may hold."""
 
 import ast
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -195,6 +196,17 @@ def committed_text() -> Iterator[tuple[Path, str]]:
                     yield path, path.read_text(encoding="utf-8")
                 except UnicodeDecodeError:
                     continue  # pictures
+
+
+def test_what_npm_installs_for_the_tests_is_pinned_and_names_no_registry() -> None:
+    folder = ROOT / "tests/fhir_server"
+    asked = json.loads((folder / "package.json").read_text())["dependencies"]
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert asked == locked[""]["dependencies"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in asked} == asked, "exact versions"
+    for name, package in locked.items():
+        assert not name or package["integrity"].startswith("sha512-")
+        assert "resolved" not in package
 
 
 def test_no_file_names_a_path_of_somebodys_machine() -> None:

@@ -43,6 +43,8 @@ AnyResource = (
 read_resource = Decoder(AnyResource).decode
 _TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
 _VIEWS: dict[str, type[views.Resource]] = {name: each for each, name in _TYPES.items()}
+# What is asked for by its id comes as it is; all else is the result of a search, and belongs in a Bundle.
+_READ_BY_ID = frozenset({"Patient", "Encounter"})
 
 
 class Unseen(Struct, gc=False):
@@ -84,6 +86,7 @@ class Input:
     items: list[Item] = field(default_factory=list)
     next_url: str | None = None
     expected: int | None = None
+    pages: int = 0
     entries: int = 0
     matches: int = 0
 
@@ -125,7 +128,7 @@ class Reader:
         if isinstance(view, views.Bundle):
             self._bundle(result, view, wanted, where, draft)
         elif isinstance(view, views.Resource) and _TYPES[type(view)] == wanted:
-            if wanted != "Patient":
+            if wanted not in _READ_BY_ID:
                 self.repairs["resource_without_bundle"] += 1
             self._add(result, view, raw, None, where, draft)
         else:
@@ -151,6 +154,7 @@ class Reader:
     def _bundle(self, result: Input, bundle: views.Bundle, wanted: str, where: str, draft: bool) -> None:
         if not bundle.type:
             self.repairs["bundle_without_type"] += 1
+        result.pages += 1
         entries = bundle.entry or []
         room = MAX_ENTRIES - result.entries
         if len(entries) > room:
@@ -289,14 +293,20 @@ class Reader:
 _read_unseen = Decoder(Unseen).decode
 
 
-def settle(result: Input, wanted: str) -> None:
-    """Decides the state of an input after its last page. `newest_first` is only asked of results."""
+def settle(result: Input, wanted: str, asked: int | None) -> None:
+    """Decides the state of an input after its last page. `newest_first` is only asked of results.
+
+    `asked`: the most entries that were asked for. A server need neither count what it finds nor link to the next page:
+    if it does neither and gives just as many, there may be more.
+    """
     seen = result.matches
     if result.state == "given":
         if result.next_url is not None:
             result.state, result.reason = "incomplete", "there are more pages"
         elif result.expected is not None and result.expected > seen:
             result.state, result.reason = "incomplete", "fewer entries than announced"
+        elif result.expected is None and result.pages == 1 and seen == asked:
+            result.state, result.reason = "incomplete", "as many entries as asked for and no total"
         elif not result.items and not result.unreadable:
             result.state = "empty"
     if result.state == "incomplete" and wanted == "Observation":

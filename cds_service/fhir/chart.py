@@ -17,7 +17,7 @@ import orjson
 from cds_service.fhir.building import Building
 from cds_service.fhir.bundles import Input, Item, Reader, failed, settle
 from cds_service.fhir.conditions import read_conditions
-from cds_service.fhir.fetching import Pages, fill, read_all
+from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
 from cds_service.fhir.fetching import read_medications as fetch_medications
 from cds_service.fhir.identity import is_id
 from cds_service.fhir.intakes import read_intakes
@@ -133,6 +133,7 @@ def read_chart(
     vocabulary: Vocabulary,
     now: datetime,
     server: FhirServer | None,
+    encounter_id: str | None = None,
     not_available: frozenset[str] = frozenset(),
     validate_all: bool = False,
     fhir_version: str | None = None,
@@ -140,8 +141,9 @@ def read_chart(
     """Reads one request.
 
     `prefetch`: raw JSON by key. `draft_orders`: the raw Bundle, None for hooks without one. `now`: aware. `server`:
-    where absent keys are read, None where nothing may be fetched. `not_available`: keys that this EHR has no data for.
-    `validate_all` validates every resource at once; the facts are the same.
+    where absent keys are read, None where nothing may be fetched. `encounter_id`: of the call, if it names one.
+    `not_available`: keys that this EHR has no data for. `validate_all` validates every resource at once; the facts are
+    the same.
 
     Raises IdentityMismatch, UnsupportedFhirVersion, UnreadableInput.
     """
@@ -161,14 +163,15 @@ def read_chart(
             absent.append(need)
         else:
             gathered.inputs.append(Input(need.key, "absent"))
+    by_key = {need.key: need for need in needs}
     if server is not None:
-        _fetch(reader, gathered, absent, {n.key: n.resource_type for n in needs}, server, patient_id)
+        ids = {"context.patientId": patient_id} | ({"context.encounterId": encounter_id} if encounter_id else {})
+        _fetch(reader, gathered, absent, by_key, server, ids)
     if draft_orders is not None:
         gathered.inputs.append(_drafts(reader, draft_orders))
     reader.prove_identity()
-    types = {need.key: need.resource_type for need in needs}
     for each in gathered.inputs:
-        settle(each, types.get(each.key, ""))
+        _settle(each, by_key.get(each.key))
     _collect(gathered, reader, server)
     chart = Chart(gathered)
     if validate_all:
@@ -187,9 +190,9 @@ def _fetch(
     reader: Reader,
     gathered: _Gathered,
     absent: Sequence[Need],
-    types: Mapping[str, str],
+    needs: Mapping[str, Need],
     server: FhirServer,
-    patient_id: str,
+    ids: Mapping[str, str],
 ) -> None:
     """Absent keys and further pages of given ones, all at the same time."""
     waiting: list[Input] = []
@@ -200,28 +203,38 @@ def _fetch(
             urls.append(each.next_url)
     for need in absent:
         try:
-            urls.append(fill(need.template, patient_id, gathered.now))
+            urls.append(fill(need.template, ids, gathered.now))
         except ValueError:
             gathered.inputs.append(Input(need.key, "absent"))
             continue
         waiting.append(Input(need.key, "absent"))
+    fetched: list[Input] = []
     for each, answer in zip(waiting, read_all(server, urls), strict=True):
+        need = needs[each.key]
         if each.state != "absent":
-            _add_pages(reader, each, answer, types[each.key])
+            _add_pages(reader, each, answer, need.resource_type)
         elif isinstance(answer, FetchFailed):
-            gathered.inputs.append(failed(each.key, answer.reason))
+            fetched.append(failed(each.key, answer.reason))
         else:
-            gathered.inputs.append(_fetched(reader, each.key, answer, types[each.key]))
+            fetched.append(_fetched(reader, need, answer))
+    if any(needs[each.key].resource_type == "Patient" and each.reason == "not found" for each in fetched):
+        # A search about a patient whom the server does not know finds nothing, which says nothing of this patient.
+        fetched = [failed(each.key, "patient not found") if each.state == "empty" else each for each in fetched]
+    gathered.inputs.extend(fetched)
 
 
-def _fetched(reader: Reader, key: str, pages: Pages, wanted: str) -> Input:
-    result = reader.read(key, wanted, pages.bodies[0], f"fetched.{key}")
+def _fetched(reader: Reader, need: Need, pages: Pages) -> Input:
+    result = reader.read(need.key, need.resource_type, pages.bodies[0], f"fetched.{need.key}")
     if result.state == "given":
-        _add_pages(reader, result, Pages(pages.bodies[1:], pages.stopped), wanted)
-    settle(result, wanted)
+        _add_pages(reader, result, Pages(pages.bodies[1:], pages.stopped), need.resource_type)
+    _settle(result, need)
     if result.state == "given":
         result.state = "fetched"
     return result
+
+
+def _settle(result: Input, need: Need | None) -> None:
+    settle(result, need.resource_type if need else "", entries_asked(need.template) if need else None)
 
 
 def _add_pages(reader: Reader, result: Input, answer: Pages | FetchFailed, wanted: str) -> None:

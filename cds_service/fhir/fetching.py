@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,11 +14,12 @@ from msgspec.json import Decoder
 
 from cds_service.fhir import views
 from cds_service.fhir.bundles import MAX_ENTRIES
-from cds_service.fhir.identity import UNREADABLE, as_path, split_reference
+from cds_service.fhir.identity import UNREADABLE, as_path, is_id, split_reference
 from cds_service.fhir.server import MAX_PAGES, FetchFailed, FhirServer
 
 _MOST_MEDICATIONS = 20
 _TODAY = re.compile(r"today\(\)(?: ([+-]) ([0-9]{1,4}) days?)?", re.ASCII)
+_COUNT = re.compile(r"[?&]_count=([0-9]{1,4})(?:&|$)", re.ASCII)
 _TOKEN = re.compile(r"\{\{([^{}]{1,80})\}\}")
 
 
@@ -39,13 +40,20 @@ class Pages:
     stopped: str = ""
 
 
-def fill(template: str, patient_id: str, now: datetime) -> str:
-    """A prefetch template with its tokens filled, percent-encoded. Raises ValueError for a token that is not known."""
+def fill(template: str, ids: Mapping[str, str], now: datetime) -> str:
+    """A prefetch template with its tokens filled, percent-encoded; `ids` has the values of `context.*`.
+
+    Raises ValueError for a token that is not known. A patient is searched for by the id alone: FHIR R4 takes
+    `patient=ID` as well as `patient=Patient/ID` (search.html#reference), CDS Hooks prints templates of the first form,
+    and some EHRs document no other.
+    """
 
     def value(match: re.Match[str]) -> str:
         token = match[1].strip()
-        if token == "context.patientId":  # noqa: S105
-            return as_path("Patient", patient_id).removeprefix("Patient/")
+        if token in ids:
+            if not is_id(ids[token]):
+                raise ValueError("not a FHIR id")
+            return ids[token]
         today = _TODAY.fullmatch(token)
         if today is None:
             raise ValueError("token not known")
@@ -54,6 +62,12 @@ def fill(template: str, patient_id: str, now: datetime) -> str:
 
     path, mark, query = _TOKEN.sub(value, template).partition("?")
     return path + mark + quote(query, safe="=&,:/-._~%$")
+
+
+def entries_asked(template: str) -> int | None:
+    """The `_count` of a search."""
+    found = _COUNT.search(template)
+    return int(found[1]) if found else None
 
 
 def read_pages(server: FhirServer, first: str) -> Pages:

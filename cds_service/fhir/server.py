@@ -24,12 +24,13 @@ from cds_service.fhir.connection import POOL_SIZE, Read, shared_session
 MAX_PAGES = 10
 _CHUNK = 64 * 1024
 _NOT_PERMITTED = frozenset({401, 403})
-Reason = Literal["not reachable", "timed out", "not permitted", "refused", "unreadable", "too large"]
+_NOT_FOUND = frozenset({404, 410})
+Reason = Literal["not reachable", "timed out", "not permitted", "not found", "refused", "unreadable", "too large"]
 T = TypeVar("T")
 
 
 class FetchFailed(Exception):
-    """A read that gave nothing usable. `reason` is one of six; neither URL nor answer is kept."""
+    """A read that gave nothing usable. `reason` is one of seven; neither URL nor answer is kept."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -195,6 +196,8 @@ class FhirServer:
 def _check(response: requests.Response) -> None:
     if response.status_code in _NOT_PERMITTED:
         raise FetchFailed("not permitted")
+    if response.status_code in _NOT_FOUND:
+        raise FetchFailed("not found")
     if response.status_code != 200:
         raise FetchFailed("refused")
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()

@@ -97,6 +97,7 @@ class Advisor:
                 vocabulary=self.vocabulary,
                 now=now,
                 server=self.server_for(call),
+                encounter_id=context.encounterId,
                 not_available=rulebook.not_available,
                 validate_all=self.settings.validate_all,
                 fhir_version=call.fhir_version,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance
-from cds_service.patient import Availability, Lab, Medication, PatientFacts, Person, Quantity
+from cds_service.patient import Lab, Medication, PatientFacts, Person, Quantity
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
 
 MAGNESIUM = "magnesium"
@@ -104,18 +105,23 @@ class Context:
         """Oral magnesium products, chart and drafts."""
         return self.medications(frozenset({MAGNESIUM}), "any", "oral")
 
-    def labs_of(self, concept: str) -> tuple[tuple[Lab, ...], Availability | None]:
-        """Results of a lab, newest first, and what is known of the input that they come in."""
+    def labs_of(self, concept: str) -> tuple[Lab, ...]:
+        """Results of a lab, newest first."""
+        return self.facts.labs.get(concept, ())
+
+    def newest_gap(self, concept: str, labs: Sequence[Lab]) -> Reason | None:
+        """Why the first of `labs` may not be the newest there is. An incomplete answer shows it only if in order."""
         key = self.rulebook.library.terminology[concept].input or concept
-        return self.facts.labs.get(concept, ()), self.facts.inputs.get(key)
+        gap, availability = self.input_gap(key), self.facts.inputs.get(key)
+        in_order = bool(labs) and availability is not None and availability.newest_first
+        return None if gap and gap.code == "input_incomplete" and in_order else gap
 
     @cached_property
     def kidney(self) -> Kidney | Reason:
         """The newest eGFR, reported or computed from creatinine; a Reason where there is none."""
-        reported, _ = self.labs_of("egfr")
-        created, _ = self.labs_of("creatinine")
-        gap = self.input_gap(self.rulebook.library.terminology["egfr"].input or "egfr")
-        if gap and gap.code != "input_incomplete":
+        reported, created = self.labs_of("egfr"), self.labs_of("creatinine")
+        gap = self.newest_gap("egfr", (*reported, *created))
+        if gap:
             return gap
         newest = (*reported[:1], *created[:1])
         best = Kidney(reported[0].value, reported[0], False) if reported and reported[0].value is not None else None

@@ -70,10 +70,9 @@ def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab
     """
     if context.inpatient:
         within = limits.get(f"{within.name}_inpatient", within)
-    labs, availability = context.labs_of(concept)
-    key = context.rulebook.library.terminology[concept].input or concept
-    gap = context.input_gap(key)
-    if gap and not (gap.code == "input_incomplete" and availability and availability.newest_first and labs):
+    labs = context.labs_of(concept)
+    gap = context.newest_gap(concept, labs)
+    if gap:
         return gap
     if not labs:
         return Reason("no_result", concept)
@@ -171,7 +170,7 @@ def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Ve
     if found.code == "no_result":
         return Verdict(True, bindings={"no_recent": (test.no_recent_lab, None)}, limits=(limits[test.within],))
     if found.code == "result_too_old":
-        labs, _ = context.labs_of(test.no_recent_lab)
+        labs = context.labs_of(test.no_recent_lab)
         bindings = {"no_recent": (test.no_recent_lab, labs[0])}
         return Verdict(True, (), bindings, (labs[0].source,), limits=(limits[test.within],))
     return unknown(found)

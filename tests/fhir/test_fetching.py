@@ -104,7 +104,7 @@ def test_an_empty_search_means_none(ehr: responses.RequestsMock) -> None:
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(401, "not permitted"), (403, "not permitted"), (404, "refused"), (410, "refused"), (429, "refused"),
+    [(401, "not permitted"), (403, "not permitted"), (404, "not found"), (410, "not found"), (429, "refused"),
      (500, "refused"), (503, "refused"), (204, "refused"), (302, "refused"), (307, "refused")],
 )  # fmt: skip
 def test_an_answer_other_than_200_is_a_failure(ehr: responses.RequestsMock, status: int, reason: str) -> None:
@@ -162,13 +162,77 @@ def test_a_template_that_we_cannot_fill_is_not_fetched(ehr: responses.RequestsMo
 
 def test_a_template_with_dates_is_filled() -> None:
     assert (
-        fill("A?patient={{context.patientId}}&date=ge{{today() - 90 days}}", ME, NOW)
+        fill("A?patient={{context.patientId}}&date=ge{{today() - 90 days}}", {"context.patientId": ME}, NOW)
         == "A?patient=mona&date=ge2026-08-23"
     )
-    assert fill("A?date=le{{today()}}", ME, NOW) == "A?date=le2026-11-21"
+    assert fill("A?date=le{{today()}}", {}, NOW) == "A?date=le2026-11-21"
+
+
+def test_an_encounter_is_read_by_the_id_in_the_call(ehr: responses.RequestsMock) -> None:
+    stay = {"resourceType": "Encounter", "id": "stay", "status": "in-progress", "class": {"code": "IMP"}}
+    answer(ehr, "Encounter/stay", stay | {"subject": about()})
+    need = Need("encounter", "Encounter", "Encounter/{{context.encounterId}}")
+    chart = read(needs=(need,), server=server(), encounter_id="stay")
+    assert state(chart, "encounter")[0] == "fetched"
+    assert chart.facts.person.encounter_class == "IMP"
+    assert chart.facts.repairs == {}
+
+
+def test_an_id_that_is_none_is_not_put_into_an_address(ehr: responses.RequestsMock) -> None:
+    need = Need("encounter", "Encounter", "Encounter/{{context.encounterId}}")
+    assert state(read(needs=(need,), server=server(), encounter_id="../Patient"), "encounter")[0] == "absent"
+    assert len(ehr.calls) == 0
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_searches_about_a_patient_whom_the_server_does_not_know_prove_nothing(
+    ehr: responses.RequestsMock, status: int
+) -> None:
+    answer(ehr, f"Patient/{ME}", "{}", status)
+    answer(ehr, "Condition", bundle(total=0))
+    answer(ehr, "Observation", bundle(magnesium()))
+    chart = read(needs=(WHO, CONDITIONS, MG), server=server())
+    assert state(chart, "patient") == ("failed", "not found")
+    assert state(chart, "conditions") == ("failed", "patient not found")
+    assert state(chart, "serum_magnesium")[0] == "fetched", "what is there is about this patient, and says so"
+
+
+def test_searches_are_believed_where_only_the_patient_may_not_be_read(ehr: responses.RequestsMock) -> None:
+    answer(ehr, f"Patient/{ME}", "{}", 403)
+    answer(ehr, "Condition", bundle(total=0))
+    assert state(read(needs=(WHO, CONDITIONS), server=server()), "conditions")[0] == "empty"
 
 
 # Pages (F8, A24)
+
+
+@pytest.mark.parametrize(
+    ("entries", "more", "found"),
+    [
+        (4, {}, ("incomplete", "as many entries as asked for and no total")),
+        (4, {"total": 4}, ("fetched", "")),
+        (4, {"total": 5}, ("incomplete", "fewer entries than announced")),
+        (3, {}, ("fetched", "")),
+        (5, {}, ("fetched", "")),
+    ],
+    ids=["as many", "as many, counted", "as many, of more", "fewer", "the limit was not kept"],
+)
+def test_a_page_without_total_and_link_is_all_only_if_it_has_room(
+    ehr: responses.RequestsMock, entries: int, more: dict[str, int], found: tuple[str, str]
+) -> None:
+    need = Need("conditions", "Condition", "Condition?patient={{context.patientId}}&_count=4")
+    given = bundle(*(condition(id=f"c{number}") for number in range(entries)), **more)
+    answer(ehr, "Condition", given)
+    assert state(read(needs=(need,), server=server()), "conditions") == found
+    sent = read(needs=(need,), conditions=given)
+    assert state(sent, "conditions") == (found[0].replace("fetched", "given"), found[1])
+
+
+def test_a_server_that_links_its_pages_needs_no_total(ehr: responses.RequestsMock) -> None:
+    need = Need("conditions", "Condition", "Condition?patient={{context.patientId}}&_count=1")
+    answer(ehr, "Condition", bundle(condition(), **next_link(f"{BASE}/Condition/_page")))
+    answer(ehr, "Condition/_page", bundle(condition(id="two")))
+    assert state(read(needs=(need,), server=server()), "conditions")[0] == "fetched"
 
 
 def test_further_pages_are_read_and_the_input_is_complete(ehr: responses.RequestsMock) -> None:
