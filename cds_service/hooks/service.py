@@ -225,8 +225,8 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         chart, evaluation = advisor.evaluate(
             chart, rulebook, service_id, asked.envelope.context.encounterId is not None
         )
-        display = Display(rulebook, evaluation.context)
         screen: Profile = g.caller.profile if "caller" in g else Profile()
+        display = Display(rulebook, evaluation.context, screen.units)
         _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)
         settings = advisor.settings
         shown = build_cards(
