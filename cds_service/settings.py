@@ -23,9 +23,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    profile: Annotated[Literal["dev", "production"], Field(description="dev: no client token, loopback origins")] = (
-        "dev"
-    )
+    profile: Annotated[
+        Literal["dev", "production"],
+        Field(description="dev: no token is needed until a client is declared; http and loopback origins"),
+    ] = "dev"
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000
     log_level: Annotated[

@@ -14,6 +14,8 @@ import orjson
 from pydantic import ValidationError
 
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, settings_of, stop, told_plainly
+from cds_service.content.library import load_library
+from cds_service.hooks.screen import unit_faults
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust.clients import (
     Client,
@@ -82,12 +84,14 @@ def clients() -> None:
 @click.option("--on-incomplete", type=click.Choice(["info_card", "412"]))
 @click.option("--markdown", type=click.Choice(["gfm", "basic", "none"]))
 @click.option("--links", type=click.Choice(["absolute", "none"]))
+@click.option("--unit", "units", multiple=True, help="Unit of a laboratory value: serum_magnesium=mg/dL; repeatable.")
 @_options
 def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -> None:
     """Add a client. Its keys come from --jku or are copied from the file --jwks."""
     shared = {key: given.pop(key) for key in ("settings_file", "public_url", "profile", "data_dir", "clients")}
     settings, path = _place(shared)
     profile = {key: given.pop(key) for key in ("max_cards", "on_incomplete", "markdown", "links")}
+    profile["units"] = dict(_named_unit(text) for text in given.pop("units"))
     entries: dict[str, Any] = {"name": name, **{key: value for key, value in given.items() if value}}
     if jwks_file is not None:
         try:
@@ -108,7 +112,7 @@ def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -
     text = before.rstrip("\n") + "\n\n" + written(entries)
     with told_plainly():
         after = parse_clients(text, path)
-    faults_after = check_clients(after, dev=settings.dev)
+    faults_after = check_clients(after, dev=settings.dev) + _unit_faults(after)
     if faults_after:
         stop(CONFIGURATION, *faults_after, "Nothing was written.")
     _write(path, text)
@@ -119,6 +123,19 @@ def _plain_keys(path: Path) -> list[dict[str, str]]:
     members = ("kty", "crv", "x", "y", "n", "e", "kid", "use", "alg")
     listed = orjson.loads(path.read_bytes())["keys"]
     return [{name: str(key[name]) for name in members if name in key} for key in listed]
+
+
+def _named_unit(text: str) -> tuple[str, str]:
+    lab, _, unit = text.partition("=")
+    if not unit:
+        stop(USAGE, f"--unit {text}: write the lab and its unit, such as serum_magnesium=mg/dL")
+    return lab, unit
+
+
+def _unit_faults(known: tuple[Client, ...]) -> list[str]:
+    """As the service says it; the content is read only where a client chose a unit."""
+    chose = any(client.profile.units for client in known)
+    return unit_faults(known, load_library()) if chose else []
 
 
 def _message(item: Any) -> str:
@@ -184,7 +201,8 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     """
     settings, path = _place(flags)
     known = _known(path)
-    faults = check_clients(known, dev=settings.dev) + ([] if settings.dev else production_faults(settings, known))
+    faults = check_clients(known, dev=settings.dev) + _unit_faults(known)
+    faults += [] if settings.dev else production_faults(settings, known)
     if what is None:
         for fault in faults:
             click.echo(f"REFUSED  {fault}")

@@ -21,12 +21,14 @@ import requests
 from rich.console import Console
 
 from cds_service import create_app
-from cds_service.commands.common import UNAVAILABLE, serving_options, settings_of, stop, told_plainly
+from cds_service.commands.common import UNAVAILABLE, USAGE, serving_options, settings_of, stop, told_plainly
 from cds_service.commands.reading import print_cards
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub
 from cds_service.settings import Settings
+from cds_service.trust.clients import Client, clients_file, load_clients
+from cds_service.trust.gatekeeper import own_bases
 
 READY_SECONDS = 60.0
 
@@ -43,8 +45,13 @@ def serve(**flags: Any) -> None:
     with told_plainly():
         # One process first: faults are told once and plainly, and the database is made before workers share it.
         create_app(settings).extensions["advisor"].store.close()
+    declared = clients_declared(settings)
     if settings.dev:
-        click.echo("DEVELOPMENT PROFILE: no client token is asked for. Not for clinical use.", err=True)
+        tokens = "no client token is asked for" if not declared else "calls need the token of a client"
+        click.echo(f"DEVELOPMENT PROFILE: {tokens}. Not for clinical use.", err=True)
+    for client in declared:
+        told = ", ".join(client.audiences) or f"the address called, below {' or '.join(own_bases(settings))}"
+        click.echo(f"Client {client.name}: tokens of {client.issuer} for {told}", err=True)
     click.echo(f"Serving on http://{settings.host}:{settings.port}/cds-services", err=True)
     from cds_service.serving import serve as run
 
@@ -62,6 +69,13 @@ def _check_port(settings: Settings) -> None:
                 UNAVAILABLE,
                 f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Try --port 0-65535.",
             )
+
+
+def clients_declared(settings: Settings) -> tuple[Client, ...]:
+    """The clients that a service with these settings knows; exits with the reason where they cannot be read."""
+    with told_plainly():
+        return load_clients(settings)
+    raise AssertionError
 
 
 def free_port(host: str, wanted: int | None) -> int:
@@ -124,6 +138,10 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
     folder = data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-demo-"))
     arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
     arguments += ["--site", str(site)] if site else []
+    settings = settings_of({"data_dir": folder})
+    if clients_declared(settings):
+        file = clients_file(settings)
+        stop(USAGE, f"{file} declares clients, and the demo calls without a token: take another --data-dir.")
     console = Console(soft_wrap=False, highlight=False)
     with serving(arguments, base) as child:
         show_samples(console, base)

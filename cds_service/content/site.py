@@ -182,13 +182,11 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
                 low, high = threshold.site_may_set
                 message = f"{own.value} {threshold.unit} is outside the allowed range {low} to {high} {threshold.unit}"
                 faults.append(document.fault((*path, "value"), message))
-    labs = {name: page.site_units for name, page in library.terminology.items() if page.site_units}
+    labs = units_of(library)
     for lab, own_unit in parsed.units.items():
-        if lab not in labs:
-            faults.append(document.fault(("units", lab), f"no lab with a choice of units {lab}{nearest(lab, labs)}"))
-        elif own_unit.unit not in labs[lab]:
-            message = f"{own_unit.unit} is not one of {', '.join(labs[lab])}"
-            faults.append(document.fault(("units", lab, "unit"), message))
+        message = unit_fault(lab, own_unit.unit, labs)
+        if message:
+            faults.append(document.fault(("units", lab, *(["unit"] if lab in labs else [])), message))
     for key, item in parsed.schedule.items():
         for message in schedule_faults(key, item.value, library.schedule):
             faults.append(document.fault(("schedule", key, "value"), message))
@@ -197,6 +195,18 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
             message = f"no input that can be left out is named {key}{nearest(key, input_keys - {'patient'})}"
             faults.append(document.fault(("inputs", key), message))
     return faults
+
+
+def units_of(library: Library) -> dict[str, list[str]]:
+    """The labs that may be shown in a unit of choice, each with the units to choose from."""
+    return {name: page.site_units for name, page in library.terminology.items() if page.site_units}
+
+
+def unit_fault(lab: str, unit: str, labs: Mapping[str, list[str]]) -> str:
+    """What is wrong with the choice of a unit, "" if nothing. `labs`: as `units_of`."""
+    if lab not in labs:
+        return f"no lab with a choice of units {lab}{nearest(lab, labs)}"
+    return "" if unit in labs[lab] else f"{unit} is not one of {', '.join(labs[lab])}"
 
 
 def schedule_faults(key: str, value: str | int | list[str], table: Mapping[str, Any]) -> list[str]:

@@ -41,8 +41,9 @@ def _grams_per_mole(value: Any) -> Any:
 class TerminologyPage(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
-    Labs: `unit` is canonical UCUM, `site_units` what a site may show, `decimals` the precision of comparison and
-    display; `trouble_words` are words in a comment that tell of specimen trouble, `trouble_effect` what it does.
+    Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `decimals` the precision of
+    comparison and display in `unit`; `trouble_words` are words in a comment that tell of specimen trouble,
+    `trouble_effect` what it does.
     """
 
     title: Text

@@ -30,13 +30,14 @@ from cds_service.hooks.plan import plan_blueprint
 from cds_service.hooks.planning import plan_content
 from cds_service.hooks.prefetch import all_needs
 from cds_service.hooks.request import HookRequest
+from cds_service.hooks.screen import unit_faults
 from cds_service.hooks.service import Advisor, base_url, service_blueprint
 from cds_service.hooks.vocabulary import make_vocabulary
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
-from cds_service.settings import Settings
+from cds_service.settings import Settings, SettingsError
 from cds_service.store import Retention, Store, StoreUnavailable
-from cds_service.trust.clients import load_clients
+from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session
@@ -67,6 +68,9 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     """Everything on the app. Raises ContentError, StoreError, SettingsError."""
     clients = load_clients(settings)
     library = content.library
+    faults = unit_faults(clients, library)
+    if faults:
+        raise SettingsError("\n".join(f"{clients_file(settings)}: {fault}" for fault in faults))
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
     keep = Retention(_days(settings.keep_cards_days), _days(settings.keep_unmatched_days))

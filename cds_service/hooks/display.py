@@ -34,10 +34,11 @@ def joined(names: Iterable[str], last: str = " and ") -> str:
 
 @dataclass(frozen=True)
 class Display:
-    """Wording of one call: its library, its rulebook (site units) and its context."""
+    """Wording of one call: its library, its rulebook (site units), its context and the units of the caller's screen."""
 
     rulebook: Rulebook
     context: Context
+    units: Mapping[str, str] = field(default_factory=dict)
     _placeholders: dict[tuple[str, int], tuple[Verdict, dict[str, str]]] = field(default_factory=dict, repr=False)
     _reasons: dict[Reason, str] = field(default_factory=dict, repr=False)
 
@@ -63,14 +64,23 @@ class Display:
         words = self.library.wording.ages
         return words["today"] if days <= 0 else words["one_day" if days == 1 else "days"].format(days=days)
 
-    # Laboratory values: the site's unit, else the one that the laboratory used; the other in brackets where asked.
+    # Laboratory values: the caller's unit, else the site's, else the one that the laboratory used; the other in
+    # brackets where asked.
 
     def _in_unit(self, concept: str, value: Decimal, unit: str) -> Decimal:
         page = self.library.terminology[concept]
         return convert_unit(value, page.unit or "", unit, molar_mass=page.molar_mass, valence=page.valence)
 
+    def _chosen_unit(self, concept: str) -> str | None:
+        return self.units.get(concept) or self.rulebook.site.unit(concept)
+
     def _unit_of(self, lab: Lab) -> str:
-        return self.rulebook.site.unit(lab.concept) or (lab.reported.unit if lab.reported else lab.unit)
+        return self._chosen_unit(lab.concept) or (lab.reported.unit if lab.reported else lab.unit)
+
+    def _decimals(self, concept: str, unit: str) -> int:
+        """Of the page, in its unit; in a unit with smaller numbers as many more, so that nothing is rounded away."""
+        step = self._in_unit(concept, Decimal(1), unit)
+        return self.library.terminology[concept].decimals + max(0, -step.adjusted())
 
     def lab_value(self, lab: Lab, both: bool = False) -> str:
         """The value, with comparator; with `both`, the laboratory's own or our unit in brackets where they differ."""
@@ -88,7 +98,7 @@ class Display:
             return sign + self.quantity(lab.reported.value, unit)
         assert lab.value is not None
         value = self._in_unit(lab.concept, lab.value, unit)
-        return sign + self.quantity(value, unit, self.library.terminology[lab.concept].decimals)
+        return sign + self.quantity(value, unit, self._decimals(lab.concept, unit))
 
     def kidney_value(self, found: Kidney) -> str:
         """eGFR, with the comparator of a reported one."""
@@ -105,7 +115,7 @@ class Display:
         """A number in the lab's canonical unit, in the unit and precision that the lab's own value is shown in."""
         unit = self._unit_of(lab)
         shown = self._in_unit(lab.concept, value, unit)
-        return self.quantity(shown, unit, self.library.terminology[lab.concept].decimals)
+        return self.quantity(shown, unit, self._decimals(lab.concept, unit))
 
     def limit(self, limit: Limit) -> str:
         """'0.70 mmol/L'; hours with minutes where they are no whole number: '30 min'."""
@@ -215,7 +225,7 @@ class Display:
     def _lab(self, name: str, hit: LabHit) -> dict[str, str]:
         moment = hit.lab.time
         return {
-            f"{name}.value": self.lab_value(hit.lab, both=self.rulebook.site.unit(hit.lab.concept) is not None),
+            f"{name}.value": self.lab_value(hit.lab, both=self._chosen_unit(hit.lab.concept) is not None),
             f"{name}.age": self.age(moment) if moment else "",
             f"{name}.date": self.when(moment) if moment else "",
             f"{name}.limit": self.lab_limit(hit),

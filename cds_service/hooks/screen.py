@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
+
+from cds_service.content.library import Library
+from cds_service.content.site import unit_fault, units_of
+from cds_service.trust.clients import Client
 
 Markdown = Literal["gfm", "basic", "none"]
 _ROW = re.compile(r"^\| (.*) \|$")
@@ -18,6 +23,17 @@ def fit(card: dict[str, Any], markdown: Markdown, links: bool) -> dict[str, Any]
     if not links:
         fitted.pop("links", None)
     return fitted
+
+
+def unit_faults(clients: Iterable[Client], library: Library) -> list[str]:
+    """What is wrong with the units that clients ask for, in plain words."""
+    labs = units_of(library)
+    return [
+        f"client {client.name}: profile.units: {fault}"
+        for client in clients
+        for lab, unit in client.profile.units.items()
+        if (fault := unit_fault(lab, unit, labs))
+    ]
 
 
 def _plainer(detail: str, markdown: Markdown) -> str:

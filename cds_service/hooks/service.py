@@ -242,9 +242,9 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         chart, evaluation = advisor.evaluate(
             chart, rulebook, service_id, asked.envelope.context.encounterId is not None
         )
-        display = Display(rulebook, evaluation.context)
-        evaluation = _worded(evaluation, display)
         screen: Profile = g.caller.profile if "caller" in g else Profile()
+        display = Display(rulebook, evaluation.context, screen.units)
+        evaluation = _worded(evaluation, display)
         _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)
         settings = advisor.settings
         evaluation, shown = build_cards(

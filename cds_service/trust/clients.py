@@ -34,6 +34,10 @@ class Profile(BaseModel):
         Literal["info_card", "412"] | None, Field(description="answer where something was not checked")
     ] = None
     links: Annotated[Literal["absolute", "none"], Field(description="links that its cards may carry")] = "absolute"
+    units: Annotated[
+        dict[str, str],
+        Field(description="unit in which a laboratory value is shown, by lab; the laboratory's own stands beside it"),
+    ] = {}
 
 
 class Client(BaseModel):
@@ -182,7 +186,8 @@ def _told(error: ValidationError, where: str) -> list[str]:
         place = ".".join(map(str, item["loc"]))
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = f"there is no such entry; there are {', '.join(Client.model_fields)}"
+            known = Profile if item["loc"][0] == "profile" else Client
+            message = f"there is no such entry; there are {', '.join(known.model_fields)}"
         lines.append(f"{where}: {place + ': ' if place else ''}{message}")
     return lines
 

@@ -46,7 +46,8 @@ def known(shell: Shell, signer: Signer) -> Shell:
     """A file with the signer as client `ehr`."""
     keys = shell.folder / "keys.json"
     keys.write_bytes(orjson.dumps({"keys": [signer.public()]}))
-    shell("add", "ehr", issuer=ISSUER, jwks=str(keys), fhir_server="https://ehr.example/fhir", max_cards="3")
+    shown = {"max_cards": "3", "unit": "serum_magnesium=mg/dL"}
+    shell("add", "ehr", issuer=ISSUER, jwks=str(keys), fhir_server="https://ehr.example/fhir", **shown)
     return shell
 
 
@@ -56,6 +57,7 @@ def test_a_client_is_added_listed_and_removed(known: Shell) -> None:
     text = known.file.read_text()
     assert [client.name for client in parse_clients(text, known.file)] == ["ehr", "other"]
     assert parse_clients(text, known.file)[0].profile.max_cards == 3
+    assert parse_clients(text, known.file)[0].profile.units == {"serum_magnesium": "mg/dL"}
     known("remove", "ehr")
     assert [client.name for client in parse_clients(known.file.read_text(), known.file)] == ["other"]
     assert "other" in known("remove", "ehr", code=1).output
@@ -76,6 +78,8 @@ def test_what_was_written_by_hand_stays(known: Shell) -> None:
         ({"issuer": "x", "jku": "http://x.example/jwks", "profile": "production"}, "must be https"),
         ({"issuer": "x", "jku": "https://x.example/jwks", "origin": "*"}, "origins"),
         ({"issuer": "x", "jku": "https://x.example/jwks", "network": "10.0.0.1/8"}, "address range"),
+        ({"issuer": "x", "jku": "https://x.example/jwks", "unit": "mg/dL"}, "such as serum_magnesium=mg/dL"),
+        ({"issuer": "x", "jku": "https://x.example/jwks", "unit": "albumin=g/ml"}, "not one of g/L, g/dL"),
         ({"issuer": ISSUER, "jku": "https://x.example/jwks"}, "same issuer and tenant"),
         (
             {"issuer": "x", "jku": "https://x.example/jwks", "fhir_server": "https://x.example/fhir/"},
@@ -164,6 +168,12 @@ def test_the_whole_file_is_checked(known: Shell) -> None:
     broken = known.file.read_text().replace("ES384", "HS256", 1)
     known.file.write_text(broken)
     assert CliRunner().invoke(main, ["clients", "check", "--data-dir", str(known.folder)]).exit_code == 78
+
+
+def test_an_entry_that_is_not_there_is_named_with_those_that_are(known: Shell) -> None:
+    known.file.write_text(known.file.read_text() + 'unit = "mg/dL"\n')  # the table of the profile is the last
+    told = known("check", code=78).output
+    assert "profile.unit: there is no such entry; there are markdown, max_cards, on_incomplete, links, units" in told
 
 
 def test_what_is_written_is_read_back_the_same() -> None:

@@ -250,7 +250,7 @@ def test_a12_production_does_not_start_with_the_sandbox_as_a_client(make_app: An
         file = clients_file(folder, entry)
         with pytest.raises(SettingsError, match=words):
             make_app(profile="production", public_url=BASE, clients=file)
-        assert make_app(clients=file)  # dev takes it
+        assert make_app(clients=file)  # dev takes it: tests/trust/test_sandbox.py
 
 
 @pytest.mark.parametrize(
@@ -450,12 +450,10 @@ def test_in_profile_dev_no_token_is_needed_and_without_clients_none_is_looked_at
     assert http.get(DISCOVERY, headers={"Authorization": "Bearer nonsense"}).status_code == 200
 
 
-def test_in_profile_dev_with_clients_a_token_that_is_sent_is_checked(
-    make_app: Any, signer: Signer, folder: Any
-) -> None:
+def test_in_profile_dev_a_declared_client_makes_tokens_needed(make_app: Any, signer: Signer, folder: Any) -> None:
     sandbox = {"name": "sandbox", "issuer": "https://sandbox.cds-hooks.org", "jwks": [SANDBOX_JWK]}
     http = make_app(clients=clients_file(folder, client_entry(signer), sandbox), port=8123).test_client()
-    assert http.get(DISCOVERY).status_code == 200
+    assert http.get(DISCOVERY).status_code == 401
     for base in ("http://127.0.0.1:8123", "http://localhost:8123"):
         token = signer.token(base + DISCOVERY)
         assert http.get(DISCOVERY, headers={"Authorization": f"Bearer {token}"}).status_code == 200
