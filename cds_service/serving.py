@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+import resource
+from typing import Any, Final
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from cds_service import create_app
 from cds_service.logs import configure
+from cds_service.receiving import ReceivingWorker
 from cds_service.settings import Settings
+
+_MOST_CONNECTIONS: Final = 4096
+_OWN_FILES: Final = 256
 
 
 class Server(BaseApplication):
@@ -26,7 +31,8 @@ class Server(BaseApplication):
             "bind": f"{host}:{self.settings.port}",
             "workers": self.settings.workers,
             "threads": self.settings.threads,
-            "worker_class": "gthread",
+            "worker_class": ReceivingWorker,
+            "worker_connections": _connections(),
             "accesslog": None,
             "loglevel": "warning",
             "timeout": 30,
@@ -45,6 +51,12 @@ class Server(BaseApplication):
     def load(self) -> Flask:  # type: ignore[override]
         configure(self.settings.log_level)
         return create_app(self.settings)
+
+
+def _connections() -> int:
+    """How many connections a worker holds at the same time: files that may be open, but for those of its own."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(64, min(_MOST_CONNECTIONS, allowed - _OWN_FILES))
 
 
 def _freeze(_worker: object) -> None:

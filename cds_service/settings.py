@@ -62,7 +62,9 @@ class Settings(BaseModel):
     trusted_proxies: Annotated[
         int, Field(ge=0, le=5, description="proxies before the service whose X-Forwarded-For is believed")
     ] = 0
-    body_seconds: Annotated[float, Field(gt=0, le=60, description="time in which a request body must arrive")] = 10.0
+    receive_seconds: Annotated[
+        float, Field(gt=0, le=60, description="time in which the head of a request, and then its body, must arrive")
+    ] = 10.0
     fhir_servers: Annotated[
         tuple[str, ...],
         Field(description="FHIR base URLs that may be read (dev; in production each client has its own)"),

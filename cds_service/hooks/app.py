@@ -82,7 +82,6 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
         settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session)
     )
     app.extensions["advisor"] = advisor
-    app.config["BODY_SECONDS"] = settings.body_seconds
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
     app.register_blueprint(feedback_blueprint(store, library.services, client=lambda: _caller(keeper), now=now))

@@ -13,8 +13,8 @@ FHIR_JSON = "application/fhir+json"
 
 # HTTP status -> FHIR issue type (http://hl7.org/fhir/issue-type).
 ISSUE_TYPES = {400: "invalid", 401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported",
-               412: "incomplete", 413: "too-long", 415: "not-supported", 429: "throttled", 500: "exception",
-               503: "transient"}  # fmt: skip
+               408: "timeout", 412: "incomplete", 413: "too-long", 415: "not-supported", 429: "throttled",
+               431: "too-long", 500: "exception", 503: "transient"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

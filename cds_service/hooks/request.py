@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from socket import SHUT_RD
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from flask import Request, current_app
+from flask import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.strictness import distinct_members, not_too_deep
-from cds_service.trust.connections import watch
 
 # A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
 # dot is asked for.
@@ -86,39 +84,20 @@ class HookRequest:
 
 
 def read_body(request: Request) -> bytes:
-    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask), 408 (too slow) and 400
-    (nested too deeply, NUL).
+    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask) and 400 (nested too
+    deeply, NUL).
     """
     if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):
         raise Problem.of(415, "Send JSON with Content-Type: application/json.")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem.of(415, "Send the body without Content-Encoding; compressed requests are not read.")
-    body = _received(request)
+    body = request.get_data(cache=False)
+    most = request.max_content_length
+    # Of a body in chunks that is too large, the framework gives the beginning.
+    if request.content_length is None and most is not None and len(body) >= most:
+        raise RequestEntityTooLarge
     not_too_deep(body)
     return body
-
-
-def _received(request: Request) -> bytes:
-    """The bytes, all of them within `body_seconds`: a client that sends one a second holds no thread for long."""
-    connection = request.environ.get("gunicorn.socket")
-    seconds = current_app.config.get("BODY_SECONDS")
-    if connection is None or seconds is None:
-        return request.get_data(cache=False)
-    end = watch.start(connection, seconds, SHUT_RD)
-    try:
-        body = request.get_data(cache=False)
-        most = request.max_content_length
-        # Of a body in chunks that is too large, the framework gives the beginning.
-        if request.content_length is None and most is not None and len(body) >= most:
-            raise RequestEntityTooLarge
-        return body
-    except ClientDisconnected:
-        if end():
-            text = f"The body did not arrive within {seconds:g} s."
-            raise Problem.of(408, text, headers={"Connection": "close"}) from None
-        raise
-    finally:
-        end()
 
 
 def parse_call(body: bytes, hook: str) -> HookRequest:

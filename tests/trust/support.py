@@ -32,6 +32,7 @@ ISSUER = "https://ehr.example/fhir"
 SERVICE = "/cds-services/magnesium-patient-view"
 DISCOVERY = "/cds-services"
 FEEDBACK = SERVICE + "/feedback"
+HEAD = f"POST {SERVICE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
 PATIENT = "low-magnesium"
 
 
@@ -148,3 +149,26 @@ def log_events(text: str) -> list[Json]:
 
 def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def raw(service: Service, data: bytes, wait: float = 5, more: Callable[[socket.socket], None] | None = None) -> bytes:
+    """What the service says to these bytes, until it closes or `wait` seconds are over."""
+    with socket.create_connection(("127.0.0.1", service.port), wait) as sock:
+        said = b""
+        try:
+            sock.sendall(data)
+            if more:
+                more(sock)
+            while part := sock.recv(65_536):
+                said += part
+        except (TimeoutError, ConnectionError):
+            pass
+        return said
+
+
+def status(said: bytes) -> int:
+    return int(said.split(b" ", 2)[1]) if said.startswith(b"HTTP/1.") else 0
+
+
+def alive(service: Service) -> bool:
+    return requests.get(service.url + DISCOVERY, timeout=5).status_code == 200
