@@ -45,7 +45,7 @@ def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
             case MagnesiumProductsTest():
                 names |= {"products"}
             case IntakeTest():
-                names |= {"intake.value", "intake.age", "allowance", "gap", "foods"}
+                names |= {"intake.value", "intake.age", "allowance", "allowance.name", "gap", "foods"}
             case ReasonTest():
                 names |= {"reason", "magnesium"}
             case _:

@@ -175,6 +175,7 @@ class Display:
                 case Intake() if value.mg_per_day is not None and value.time is not None:
                     filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
+                    filled["allowance.name"] = self._allowance_name()
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
                 case Medication():
                     filled[name] = self._lower(self.medication(value))
@@ -193,6 +194,11 @@ class Display:
             filled["hours_before"] = self.limit(rule.limits[separate.drug_then_magnesium])
             filled["hours_after"] = self.limit(rule.limits[separate.magnesium_then_drug])
         return filled
+
+    def _allowance_name(self) -> str:
+        row = self.context.allowance
+        names = self.library.wording.allowances[self.rulebook.site.allowance]
+        return names[row.kind] if row and row.kind != "EAR" else ""
 
     def _intake(self, intake: Intake) -> str:
         unit = self.library.intakes.unit

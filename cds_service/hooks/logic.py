@@ -90,7 +90,7 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
         case MagnesiumProductsTest():
             return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
         case IntakeTest():
-            return f"documented dietary magnesium below the recommended allowance, within {label[test.within]}"
+            return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
         case ReasonTest():
             return f"magnesium is being ordered for: {titles(test.reason)}"
     raise TypeError(f"no words for {type(test).__name__}")

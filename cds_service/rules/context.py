@@ -168,8 +168,8 @@ class Context:
 
     @cached_property
     def allowance(self) -> Allowance | None:
-        """The recommended allowance row for this age; None where age is unknown."""
-        return _row_for(self.facts.person, self.rulebook.library.intakes.allowance)
+        """The row of the site's table for this age; None where age is unknown or no value is set."""
+        return _row_for(self.facts.person, self.rulebook.library.intakes.allowance[self.rulebook.site.allowance])
 
     @cached_property
     def allowance_value(self) -> Decimal | None:

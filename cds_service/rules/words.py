@@ -341,6 +341,8 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
         return unknown(Reason("intake_too_old", days=days, time=newest.time))
     allowance = context.allowance_value
     if allowance is None:
+        if context.facts.person.age_years is not None and context.allowance is None:
+            return unknown(Reason("no_allowance"))
         code = "age_unknown" if context.facts.person.age_years is None else "sex_unknown"
         return unknown(_person_gap(context, code))
     low = newest.mg_per_day if newest.low is None else newest.low
@@ -348,7 +350,8 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
     if low < allowance <= high:
         return unknown(Reason("intake_range"))
     bindings = {"intake": newest, "allowance": allowance, "gap": allowance - high}
-    notes = ("intake_screener",) if newest.high is not None else ()
+    notes: tuple[str, ...] = ("intake_screener",) if newest.high is not None else ()
+    notes += ("allowance_eu",) if context.rulebook.site.allowance == "eu" else ()
     return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
 
 
