@@ -187,7 +187,7 @@ class Display:
                     filled[name] = self.few([self._lower(self.medication(item)) for item in value])
                 case _ if name == "reason":
                     filled[name] = joined(self._lower(self.library.title(item)) for item in value)
-                case _ if name == "drug":
+                case _ if name in ("drug", "salt"):
                     filled[name] = self.drug(value)
         separate = rule.loaded.page.separate
         if separate:

@@ -84,9 +84,15 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             ]
             return f"eGFR (reported, or computed by CKD-EPI 2021) {' and '.join(limits)}, within {label[test.within]}"
         case DailyMagnesiumTest():
-            name = test.daily_magnesium["above"]
+            ((word, name),) = test.daily_magnesium.items()
             limit = "the upper level for the age" if name == "upper_level_for_age" else label[name]
-            return f"elemental magnesium a day from all oral products above {limit}"
+            day = f"elemental magnesium a day from all oral products above {limit}"
+            if word == "above":
+                return day
+            return (
+                f"{day} by one reading alone of an order that may mean a salt's weight or magnesium itself, "
+                "or an order that calls elemental what is the salt's weight in its product"
+            )
         case MagnesiumProductsTest():
             return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
         case IntakeTest():
