@@ -1,58 +1,28 @@
 """Reading the name of a medicine: which ingredients it names, how much of each, and the dose form and route.
 
-Shared by `fhir` (names in a request) and `content` (building the product table), so it imports only `patient`.
-The names and dose forms are data, given to `NameReader`; nothing here knows a drug. Reading is one pass over at
-most `LONGEST` characters: no backtracking, so a hostile name costs no more than a long one.
+Shared by `fhir` (names in a request) and `content` (building the product table), so it imports only `patient` and
+`strengths`. The names and dose forms are data, given to `NameReader`; nothing here knows a drug. Reading is one pass
+over at most `LONGEST` characters: no backtracking, so a hostile name costs no more than a long one.
 """
 
 from __future__ import annotations
 
 import csv
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from itertools import islice
 from typing import NamedTuple, cast, get_args
 
 from cds_service.patient import Component, Quantity, Route
+from cds_service.strengths import ELEMENT, TOKEN, Line, fold, tokens
 
-LONGEST = 500
 OTHER = ""
 """Stands in a phrase table for an ingredient that no terminology page describes."""
 
-_TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|%")
-_STRENGTH = {
-    "mg": "mg", "mgs": "mg", "milligram": "mg", "milligrams": "mg",
-    "mcg": "ug", "mcgs": "ug", "ug": "ug", "\u03bcg": "ug", "microgram": "ug", "micrograms": "ug",
-    "g": "g", "gm": "g", "gram": "g", "grams": "g", "ng": "ng",
-    "meq": "meq", "mmol": "mmol", "unt": "[iU]", "unit": "[iU]", "units": "[iU]", "iu": "[iU]", "%": "%",
-}  # fmt: skip
-_PER = {
-    "ml": "mL", "l": "L", "hr": "h", "h": "h", "actuat": "{actuat}", "actuation": "{actuat}",
-    "mg": "mg", "g": "g", "gm": "g",
-}  # fmt: skip
-_PER_WORDS = frozenset({"per", "in"})
 _BETWEEN = frozenset({"as", "from"})
-_ELEMENT = "elemental"
 _FAR = 8  # tokens after an ingredient in which its strength is looked for
 _ROUTES = frozenset(get_args(Route))
-
-
-def fold(text: str) -> str:
-    """Lower case, without accents and apostrophes, cut to `LONGEST` characters."""
-    text = text[:LONGEST].lower()
-    if not text.isascii():
-        plain = unicodedata.normalize("NFKD", text)
-        text = "".join(c for c in plain if not unicodedata.combining(c))[:LONGEST].lower()
-    return text.replace("'", "").replace("\u2019", "")
-
-
-def tokens(text: str) -> tuple[str, ...]:
-    """The words and numbers of a phrase, folded; letters and digits that touch are separate tokens."""
-    return tuple(_TOKEN.findall(fold(text)))
 
 
 class Form(NamedTuple):
@@ -189,7 +159,7 @@ class NameReader:
     def read(self, text: str, strengths: bool = True) -> Reading:
         """What `text` names (any length; the first 500 characters count). Without `strengths`, no components."""
         text = fold(text)
-        words = _TOKEN.findall(text)
+        words = TOKEN.findall(text)
         hits: list[_Hit] = []
         form: Form | None = None
         name_lengths, form_lengths = self._name_lengths, self._form_lengths
@@ -233,7 +203,7 @@ class NameReader:
         )
 
     def _components(self, text: str, words: list[str], hits: Sequence[_Hit]) -> tuple[Component, ...]:
-        line = _Line(text, words)
+        line = Line(text, words)
         if len(hits) == 1 and len(hits[0].drugs) == 1:
             return (self._only(line, hits[0]),)
         amounts: dict[str, list[Component]] = {}
@@ -244,16 +214,18 @@ class NameReader:
                 amounts.setdefault(drug, [])
                 if hit.brand or len(hit.drugs) > 1:
                     continue
+                previous = hits[k - 1] if k else None
                 found = line.after(hit.end, min(stop, hit.end + _FAR))
-                if found is None and (alone or words[hit.start] == _ELEMENT):
+                told = alone or words[hit.start] == ELEMENT or self._restated(drug, hit, previous, line)
+                if found is None and told:
                     found = line.before(hit.start)
                 if found is not None:
-                    owner = self._owner(drug, hit, hits[k - 1] if k else None, words, found.elemental)
+                    owner = self._owner(drug, hit, previous, line, found.elemental)
                     part = Component(owner, found.amount, found.per, found.per_value)
                     amounts.setdefault(owner, []).append(part)
         return tuple(self._settle(amounts))
 
-    def _only(self, line: _Line, hit: _Hit) -> Component:
+    def _only(self, line: Line, hit: _Hit) -> Component:
         """The common case: one ingredient."""
         drug = next(iter(hit.drugs))
         found = None
@@ -261,15 +233,25 @@ class NameReader:
             found = line.after(hit.end, min(len(line.words), hit.end + _FAR)) or line.before(hit.start)
         if found is None:
             return Component(drug, None)
-        owner = self._owner(drug, hit, None, line.words, found.elemental) if found.elemental else drug
+        owner = self._owner(drug, hit, None, line, found.elemental) if found.elemental else drug
         return Component(owner, found.amount, found.per, found.per_value)
 
-    def _owner(self, drug: str, hit: _Hit, previous: _Hit | None, words: list[str], elemental: bool) -> str:
-        """Whose strength it is: in "magnesium (as magnesium oxide) 250 mg" and "250 mg elemental", the element's."""
+    def _owner(self, drug: str, hit: _Hit, previous: _Hit | None, line: Line, elemental: bool) -> str:
+        """Whose strength it is: in "magnesium (as magnesium oxide) 250 mg" and "250 mg elemental", the element's; in
+        "magnesium 64 mg (as magnesium chloride 535 mg)" each has its own."""
         above = self._broader.get(drug, frozenset())
-        if previous and set(words[previous.end : hit.start]) & _BETWEEN and len(previous.drugs & above) == 1:
-            return next(iter(previous.drugs & above))
+        between = set(line.words[previous.end : hit.start]) if previous else set()
+        if previous and between & _BETWEEN and len(previous.drugs & above) == 1:
+            own = line.after(previous.end, hit.start) is not None
+            return drug if own else next(iter(previous.drugs & above))
         return min(above) if elemental and len(above) == 1 else drug
+
+    def _restated(self, drug: str, hit: _Hit, previous: _Hit | None, line: Line) -> bool:
+        """Whether a salt's amount is said again as the element's: "oxide 400 mg (equivalent to 241 mg magnesium)"."""
+        if previous is None or len(previous.drugs) != 1:
+            return False
+        salt = next(iter(previous.drugs))
+        return drug in self._broader.get(salt, frozenset()) and line.amounts(previous.end, hit.start) > 1
 
     def _settle(self, amounts: Mapping[str, list[Component]]) -> Iterable[Component]:
         """One component for each drug; of a salt and its element, the one whose strength is stated."""
@@ -281,92 +263,3 @@ class NameReader:
                 continue
             said = {(c.strength, c.per, c.per_value): c for c in amounts[drug]}
             yield next(iter(said.values())) if len(said) == 1 else Component(drug, None)
-
-
-class _Amount(NamedTuple):
-    amount: Quantity
-    per: str = "unit"
-    per_value: Decimal = Decimal(1)
-    elemental: bool = False
-
-
-class _Line(NamedTuple):
-    """A folded text and its words."""
-
-    text: str
-    words: list[str]
-
-    def after(self, start: int, stop: int) -> _Amount | None:
-        """The strength among words[start:stop]: the first, or one that is called elemental. "20-12.5 mg" (whose is
-        it?) is none."""
-        words = self.words
-        first: _Amount | None = None
-        for i in range(start, stop):
-            if not words[i][0].isdigit() or i + 1 >= len(words):
-                continue
-            amount: _Amount | None = None
-            if words[i + 1][0].isdigit():
-                if first is not None:
-                    continue
-                # "400 (241.3 Mg) MG": the salt's strength with the element's in between.
-                if words[i + 2 : i + 3] != ["mg"] or words[i + 3 : i + 4] not in (["mg"], ["g"], ["mcg"]):
-                    return None
-                return self._amount(i, i + 3)
-            if words[i + 1] in _STRENGTH:
-                amount = self._amount(i, i + 1)
-            if amount is not None and (first is None or amount.elemental):
-                first = amount
-                if amount.elemental:
-                    break
-        return first
-
-    def before(self, start: int) -> _Amount | None:
-        """A strength that ends just before words[start]: "400 mg magnesium oxide"."""
-        i = start - 1
-        if i >= 1 and self.words[i] == _ELEMENT:
-            i -= 1
-        if i < 1 or self.words[i] not in _STRENGTH or not self.words[i - 1][0].isdigit():
-            return None
-        if i >= 2 and self.words[i - 2][0].isdigit():
-            return None
-        return self._amount(i - 1, i)
-
-    def _amount(self, number: int, unit: int) -> _Amount | None:
-        words = self.words
-        value = _number(words[number])
-        if value is None:
-            return None
-        amount = Quantity(value, _STRENGTH[words[unit]])
-        end = unit + 1
-        if end >= len(words):
-            return _Amount(amount)
-        word = words[end]
-        if word == _ELEMENT:
-            return _Amount(amount, elemental=True)
-        k = end + (word in _PER_WORDS)
-        many = _number(words[k]) if k < len(words) and words[k][0].isdigit() else None
-        k += many is not None
-        if k >= len(words) or words[k] not in _PER or not (word in _PER_WORDS or self._slash(unit)):
-            return _Amount(amount)
-        return _Amount(amount, _PER[words[k]], many or Decimal(1), words[k + 1 : k + 2] == [_ELEMENT])
-
-    def _slash(self, word: int) -> bool:
-        """Whether a slash, and nothing else, stands between this word and the next."""
-        places = [m.span() for m in islice(_TOKEN.finditer(self.text), word, word + 2)]
-        return self.text[places[0][1] : places[1][0]].strip() == "/"
-
-
-def _number(word: str) -> Decimal | None:
-    """0.088, 1,000 (thousands), 0,5 (decimal comma). None for 1.2.3 and the like."""
-    head, comma, tail = word.partition(",")
-    if comma:
-        if "," in tail or "." in head:
-            thousands = word.split(",")
-            if any(len(group) != 3 for group in thousands[1:]):
-                return None
-            word = "".join(thousands)
-        elif len(tail.partition(".")[0]) == 3 and head != "0":
-            word = head + tail
-        else:
-            word = f"{head}.{tail}"
-    return Decimal(word) if word.count(".") <= 1 else None

@@ -128,8 +128,9 @@ class Dosage:
     """One dosage instruction, from FHIR Timing.
 
     `when` holds (event code, offset in minutes). `days` holds FHIR day codes (mon..sun). `start` and `end` come from
-    boundsPeriod or boundsDuration. `kept_apart_from` holds the drug concepts that our own instruction in this order
-    already names. `problem` says in our own words what could not be read.
+    boundsPeriod or boundsDuration. `elemental` is the amount of one dose that `text` calls elemental.
+    `kept_apart_from` holds the drug concepts that our own instruction in this order already names. `problem` says in
+    our own words what could not be read.
     """
 
     sequence: int | None = None
@@ -147,6 +148,7 @@ class Dosage:
     as_needed: bool = False
     amount: Quantity | None = None
     amount_high: Quantity | None = None
+    elemental: Quantity | None = None
     text: str = ""
     kept_apart_from: frozenset[str] = frozenset()
     problem: str = ""
@@ -171,6 +173,8 @@ class Medication:
 
     `drugs` are the ids of the terminology pages that it belongs to, drug classes included. It is empty when nothing
     was recognised and when code and text disagree (`conflict`). `name` is the EHR's own text (untrusted).
+    `product_coded`: the strengths of `components` come from the code of a product. `elemental` is the amount of one
+    dose unit that the EHR's text calls elemental.
     `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.
     """
 
@@ -183,6 +187,8 @@ class Medication:
     route: Route = "unknown"
     form: str | None = None
     components: tuple[Component, ...] = ()
+    product_coded: bool = False
+    elemental: Quantity | None = None
     dosages: tuple[Dosage, ...] = ()
     reasons: frozenset[str] = frozenset()
     authored: date | None = None

@@ -8,10 +8,10 @@ import pytest
 
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE
-from cds_service.drugnames import tokens
 from cds_service.fhir.vocabulary import Vocabulary
-from cds_service.patient import Medication, Quantity, Source
-from cds_service.rules.context import elemental_per_dose
+from cds_service.patient import Dosage, Medication, Quantity, Source
+from cds_service.rules.amounts import Reading, reading_per_dose
+from cds_service.strengths import tokens
 from tests.conftest import shipped
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -187,29 +187,40 @@ def test_an_epsom_salt_bath_is_topical_and_a_drink_is_not(vocabulary):
         ("849497", "magnesium_glycinate", "100"),
     ],
 )
-def test_a_strength_that_may_be_salt_or_element_is_known_and_gives_no_amount(
+def test_a_strength_that_may_be_salt_or_element_gives_two_readings_and_no_usual_one(
     vocabulary, rulebook, code, drug, strength
 ):
     product = medication(vocabulary, code)
     parts = {part.drug: part.strength for part in product.components}
     assert parts[drug] == Quantity(Decimal(strength), "mg")
-    assert rulebook.library.salts[drug].labelled_as == "either"
-    assert elemental_per_dose(product, Quantity(Decimal(1), "{tablet}"), rulebook) is None
+    salt = rulebook.library.salts[drug]
+    assert salt.labelled_as == "either"
+    found = one_tablet(product, rulebook)
+    assert found is not None and found.usual is None and not found.doubtful
+    assert (found.least, found.most) == (Decimal(strength) * salt.elemental_fraction, Decimal(strength))
 
 
 def test_a_salt_weight_gives_an_amount_where_products_agree_on_what_it_means(vocabulary, rulebook):
     oxide = medication(vocabulary, "198741")
-    amount = elemental_per_dose(oxide, Quantity(Decimal(1), "{tablet}"), rulebook)
-    assert amount is not None and amount.quantize(Decimal(1)) == 241
+    found = one_tablet(oxide, rulebook)
+    assert found is not None and found.least == found.most == found.usual
+    assert found.least.quantize(Decimal(1)) == 241
 
 
 def test_a_multivitamin_with_minerals_is_magnesium_of_unknown_amount(vocabulary, rulebook):
     found = vocabulary.drug([], "Multivitamin with minerals 18 mg iron tablet")
     product = Medication(Source("MedicationStatement", "1"), "active", "x", found.drugs, components=found.components)
     assert found.drugs == {"magnesium"}
-    assert elemental_per_dose(product, Quantity(Decimal(1), "{tablet}"), rulebook) is None
+    assert one_tablet(product, rulebook) is None
+
+
+def one_tablet(product: Medication, rulebook: Rulebook) -> Reading | None:
+    return reading_per_dose(product, Quantity(Decimal(1), "{tablet}"), Dosage(), rulebook)
 
 
 def medication(vocabulary: Vocabulary, code: str) -> Medication:
     found = vocabulary.drug([(RXNORM, code, None)], None)
-    return Medication(Source("MedicationRequest", "1"), "active", "x", found.drugs, components=found.components)
+    return Medication(
+        Source("MedicationRequest", "1"), "active", "x", found.drugs,
+        components=found.components, product_coded=found.product_coded,
+    )  # fmt: skip

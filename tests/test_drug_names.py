@@ -12,10 +12,11 @@ import pytest
 
 from cds_service.content.library import default_root
 from cds_service.content.rxnorm import build
-from cds_service.drugnames import LONGEST, fold, pack, unpack
+from cds_service.drugnames import pack, unpack
 from cds_service.fhir.drugs import _REMEMBERED, _digest
 from cds_service.fhir.vocabulary import Vocabulary
 from cds_service.patient import Component, Quantity
+from cds_service.strengths import LONGEST, fold
 from tests.support.requires import missing
 
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "terminology"
@@ -144,6 +145,14 @@ def amounts(vocabulary: Vocabulary, text: str) -> list[tuple[str, str, str, str]
         ("Magnesium 250 mg (as oxide)", "magnesium", "250 mg", "unit", "1"),
         ("Magnesium oxide 400 mg (240 mg elemental magnesium)", "magnesium", "240 mg", "unit", "1"),
         ("Magnesium oxide 400 mg tablet, 240 mg elemental", "magnesium", "240 mg", "unit", "1"),
+        ("Magnesium carbonate 500 mg (elemental magnesium 140 mg)", "magnesium", "140 mg", "unit", "1"),
+        ("Magnesium glycinate 1000 mg (equivalent to 200 mg magnesium)", "magnesium", "200 mg", "unit", "1"),
+        ("Magnesium oxide 400 mg (equivalent to 241 mg of magnesium) tablet", "magnesium", "241 mg", "unit", "1"),
+        ("Magnesium 64 mg (as magnesium chloride 535 mg)", "magnesium", "64 mg", "unit", "1"),
+        ("Magnesium glycinate 100 mg of elemental magnesium", "magnesium", "100 mg", "unit", "1"),
+        ("Magnesium hydroxide 400 mg/5 mL (167 mg elemental magnesium per 5 mL)", "magnesium", "167 mg", "mL", "5"),
+        ("Magnesium oxide (240 mg elemental magnesium) 400 mg tablet", "magnesium", "", "unit", "1"),
+        ("Magnesium aspartate 10 mmol sachet", "magnesium_aspartate", "10 mmol", "unit", "1"),
         ("400 mg magnesium oxide capsules", "magnesium_oxide", "400 mg", "unit", "1"),
         ("Magnesium oxide 1,000 mg", "magnesium_oxide", "1000 mg", "unit", "1"),
         ("Magnesium oxide 0,5 g", "magnesium_oxide", "0.5 g", "unit", "1"),
@@ -297,6 +306,22 @@ def test_a_remembered_answer_is_the_same_and_keeps_nothing_of_the_request(vocabu
 )
 def test_two_requests_that_differ_are_remembered_apart(left, right):
     assert _digest(*left) != _digest(*right)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Magnesium Oxide 400 MG (400 mg elemental) Oral Tablet", "400"),
+        ("magnesium oxide 400 mg tablet, elemental magnesium 241.3 mg", "241.3"),
+        ("Magnesium Oxide 400 MG Oral Tablet", None),
+        ("calcium carbonate 500 mg elemental / magnesium oxide 400 mg", None),
+        ("magnesium oxide 240 mg elemental, 400 mg elemental", None),
+    ],
+)
+def test_what_a_name_calls_elemental_is_kept_beside_the_strength_of_its_code(vocabulary, text, said):
+    found = vocabulary.drug([(RXNORM, "198741", None)], text)
+    assert found.elemental == (Quantity(Decimal(said), "mg") if said else None)
+    assert found.product_coded and Component("magnesium_oxide", Quantity(Decimal(400), "mg")) in found.components
 
 
 def test_components_survive_the_table():

@@ -248,9 +248,11 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
             if name not in library.foods:
                 message = f"no food {name}{nearest(name, library.foods)}"
                 yield documents["tables/intake_screener.yaml"].fault(("items", key, "foods", index), message)
-    for part, names in library.intakes.references.items():
-        for index, name in enumerate(names):
-            yield from cited("tables/dietary_reference_intakes.yaml", ("references", part, index), name)
+    for part, regions in library.intakes.references.items():
+        for region, names in regions.items():
+            for index, name in enumerate(names):
+                path = ("references", part, region, index)
+                yield from cited("tables/dietary_reference_intakes.yaml", path, name)
     yield from cited("tables/ckd_epi_2021.yaml", ("reference",), library.egfr.reference)
     for name, threshold in library.shared_thresholds.items():
         yield from cited("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference)

@@ -120,9 +120,13 @@ class KidneyTest(Strict):
 
 
 class DailyMagnesiumTest(Strict):
-    """Elemental magnesium a day from all oral products, chart and drafts, above a threshold."""
+    """Elemental magnesium a day from all oral products, chart and drafts, against a threshold.
 
-    daily_magnesium: dict[Literal["above"], Name]
+    `above` it; or `read_two_ways`: above it by one reading alone of a drafted order whose amount may be a salt's weight
+    or magnesium itself, or whatever the sum where an order calls elemental what is the salt's weight in its product.
+    """
+
+    daily_magnesium: Annotated[dict[Literal["above", "read_two_ways"], Name], Field(min_length=1, max_length=1)]
 
 
 class MagnesiumProductsTest(Strict):

@@ -40,12 +40,18 @@ def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
                 names |= {f"kidney.{part}" for part in ("value", "age", "date")}
             case MedicationTest() if any(drug.startswith("magnesium") for drug in test.medication):
                 names |= {"magnesium"}
+            case DailyMagnesiumTest() if "read_two_ways" in test.daily_magnesium:
+                names |= {
+                    "doubtful",
+                    "salt",
+                    *(f"daily_magnesium.{part}" for part in ("as_salt", "as_element", "limit")),
+                }
             case DailyMagnesiumTest():
                 names |= {"daily_magnesium.value", "daily_magnesium.limit"}
             case MagnesiumProductsTest():
                 names |= {"products"}
             case IntakeTest():
-                names |= {"intake.value", "intake.age", "allowance", "gap", "foods"}
+                names |= {"intake.value", "intake.age", "allowance", "allowance.name", "gap", "foods"}
             case ReasonTest():
                 names |= {"reason", "magnesium"}
             case _:

@@ -25,7 +25,8 @@ from typing import cast
 
 import yaml
 
-from cds_service.drugnames import OTHER, NameReader, Phrase, Product, form_rows, pack, tokens
+from cds_service.drugnames import OTHER, NameReader, Phrase, Product, form_rows, pack
+from cds_service.strengths import tokens
 
 PRODUCTS = "rxnorm_products.csv"
 OTHERS = "other_ingredients.csv"

@@ -10,6 +10,9 @@ from pydantic import Field
 
 from cds_service.content.pages import Certainty, Name, Strict, Text, Threshold
 
+Region = Literal["us", "eu"]
+"""Whose dietary reference values: the United States', or those of the European Union's authority."""
+
 Status = Literal["verified", "background", "not_found", "policy", "arithmetic"]
 
 
@@ -180,6 +183,7 @@ class Wording(Strict):
     overflow: Text
     evidence_line: Text
     evidence_suffix: Text
+    allowances: dict[Region, dict[Literal["RDA", "AI"], Text]]
     units: dict[str, str]
     ages: dict[Literal["today", "days", "one_day"], Text]
     topics: dict[Name, Text]
@@ -191,7 +195,10 @@ class Wording(Strict):
 
 
 class Allowance(Strict):
-    """Magnesium allowance of one life stage, mg/d of elemental magnesium; age in years, `age_to` exclusive."""
+    """Magnesium allowance of one life stage, mg/d of elemental magnesium; age in years, `age_to` exclusive.
+
+    `kind`: recommended allowance, adequate intake (where no requirement could be derived) or average requirement.
+    """
 
     age_from: Decimal
     age_to: Decimal | None = None
@@ -211,13 +218,13 @@ class UpperLevel(Strict):
 
 
 class DietaryReference(Strict):
-    """`tables/dietary_reference_intakes.yaml`."""
+    """`tables/dietary_reference_intakes.yaml`, by region; a site chooses whose allowance and whose upper level hold."""
 
     unit: str
-    allowance: list[Allowance]
-    average_requirement: list[Allowance]
-    upper_level: dict[Literal["us", "eu"], list[UpperLevel]]
-    references: dict[Literal["allowance", "average_requirement", "us", "eu"], list[Name]]
+    allowance: dict[Region, list[Allowance]]
+    average_requirement: dict[Region, list[Allowance]]
+    upper_level: dict[Region, list[UpperLevel]]
+    references: dict[Literal["allowance", "average_requirement", "upper_level"], dict[Region, list[Name]]]
 
 
 class Food(Strict):

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from cds_service.content.names import nearest
 from cds_service.content.pages import Name, Strict, Text
+from cds_service.content.shared import Region
 from cds_service.content.yamlfile import ContentError, Document, Fault, parse
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ class SiteInput(Strict):
     reason: Text
 
 
-class SiteUpperLevel(Strict):
-    """Which authority's upper level for supplemental magnesium this site uses."""
+class SiteRegion(Strict):
+    """Whose dietary reference values this site uses."""
 
-    region: Literal["us", "eu"]
+    region: Region
     reason: Text
 
 
@@ -79,13 +80,17 @@ class SiteScheduleValue(Strict):
 
 
 class SiteDocument(Strict):
-    """The site file. `pages` by page id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab."""
+    """The site file. `pages` by page id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab.
+
+    `upper_level`: whose level for supplemental magnesium; `allowance`: whose value an intake is compared with.
+    """
 
     site: Text
     pages: dict[Name, SitePage] = {}
     units: dict[Name, SiteUnit] = {}
     inputs: dict[Name, SiteInput] = {}
-    upper_level: SiteUpperLevel | None = None
+    upper_level: SiteRegion | None = None
+    allowance: SiteRegion | None = None
     schedule: dict[Name, SiteScheduleValue] = {}
     repetition: SiteRepetition | None = None
 
@@ -124,9 +129,15 @@ class SiteValues:
         return {name: item.value for name, item in self.document.schedule.items()} if self.document else {}
 
     @property
-    def upper_level(self) -> Literal["us", "eu"]:
+    def upper_level(self) -> Region:
         """The upper level table in force; the US one unless the site chose."""
         chosen = self.document.upper_level if self.document else None
+        return chosen.region if chosen else "us"
+
+    @property
+    def allowance(self) -> Region:
+        """The allowance table in force; the US one unless the site chose."""
+        chosen = self.document.allowance if self.document else None
         return chosen.region if chosen else "us"
 
     @property

@@ -16,6 +16,7 @@ from cds_service.fhir.sigs import coded_timing, read_sig
 from cds_service.fhir.units import UnitProblem, number, unit_table, whole
 from cds_service.fhir.views import DosageView, QuantityView, Repeat, TimingView
 from cds_service.patient import Dosage, Quantity
+from cds_service.strengths import elemental_amount
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -48,12 +49,14 @@ def read_dosages(instructions: Sequence[DosageView], authored: date | None) -> t
 
 def _read(view: DosageView, authored: date | None) -> Dosage:
     amount, amount_high = _amounts(view)
+    text = view.text or view.patientInstruction or ""
     base = Dosage(
         sequence=whole(view.sequence),
         as_needed=_as_needed(view),
         amount=amount,
         amount_high=amount_high,
-        text=view.text or view.patientInstruction or "",
+        elemental=elemental_amount(text),
+        text=text,
         kept_apart_from=_kept_apart(view),
     )
     timing = view.timing

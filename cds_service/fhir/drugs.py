@@ -7,12 +7,13 @@ ingredient in common, neither is trusted: the answer is a conflict without drugs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol, cast
 
-from cds_service.drugnames import LONGEST, OTHER, Form, NameReader, Phrase, Product, Reading, unpack
-from cds_service.patient import Component, Route
+from cds_service.drugnames import OTHER, Form, NameReader, Phrase, Product, Reading, unpack
+from cds_service.patient import Component, Quantity, Route
+from cds_service.strengths import LONGEST, elemental_amount
 
 Coding = tuple[str | None, str | None, str | None]
 """system, code, display"""
@@ -48,7 +49,8 @@ class DrugIdentity:
     """What a medicine is.
 
     `drugs`: its concept ids with every broader drug and class. `salt`: the one concept that is a form of a broader
-    drug (magnesium_oxide), None where there is none or more than one. `components`: what one dose unit holds.
+    drug (magnesium_oxide), None where there is none or more than one. `components`: what one dose unit holds;
+    `product_coded`: by the code of a product. `elemental`: what its text calls elemental in one dose unit.
     """
 
     drugs: frozenset[str] = frozenset()
@@ -58,6 +60,8 @@ class DrugIdentity:
     form: str | None = None
     components: tuple[Component, ...] = ()
     salt: str | None = None
+    product_coded: bool = False
+    elemental: Quantity | None = None
 
 
 def _digest(codings: Sequence[Coding], text: str | None) -> bytes:
@@ -151,9 +155,23 @@ class DrugIndex:
             if display and display not in texts:
                 texts.append(display)
         if not known:
-            return self._named([self.reader.read(t) for t in texts])
-        strengths = not any(k.product and k.product.components for k in known)
-        return self._coded(known, [self.reader.read(t, strengths) for t in texts])
+            readings = [self.reader.read(t) for t in texts]
+            found = self._named(readings)
+        else:
+            strengths = not any(k.product and k.product.components for k in known)
+            readings = [self.reader.read(t, strengths) for t in texts]
+            found = self._coded(known, readings)
+        elemental = self._elemental(texts, readings)
+        return replace(found, elemental=elemental) if elemental and not found.conflict else found
+
+    def _elemental(self, texts: Sequence[str], readings: Sequence[Reading]) -> Quantity | None:
+        """What the texts of a single ingredient call elemental; None where they disagree."""
+        said = {
+            amount
+            for text, reading in zip(texts, readings, strict=True)
+            if (amount := elemental_amount(text)) and not reading.others and len(self._lowest(reading.drugs)) == 1
+        }
+        return said.pop() if len(said) == 1 else None
 
     def _by_code(self, system: str, code: str) -> _Named | None:
         if system == "rxnorm":
@@ -184,11 +202,13 @@ class DrugIndex:
         if product:
             form, route = product.form or None, cast(Route, product.route or "unknown")
             components = unpack(product.components, product.drugs)
-        if not any(c.strength for c in components):
+        by_code = any(c.strength for c in components)
+        if not by_code:
             closed = self._closed(leaves)
             said = (r.components for r in readings if r.components and r.drugs <= closed)
             components = next((c for c in said if any(part.strength for part in c)), components)
-        return self._identity(leaves, "code", readings, form, route, components)
+        found = self._identity(leaves, "code", readings, form, route, components)
+        return replace(found, product_coded=True) if by_code else found
 
     def _named(self, readings: Sequence[Reading]) -> DrugIdentity:
         ours = [r for r in readings if r.drugs]

@@ -121,6 +121,8 @@ def _medication(
         route=route_of(instructions, identity.route),
         form=identity.form or form,
         components=identity.components,
+        product_coded=identity.product_coded,
+        elemental=identity.elemental,
         dosages=dosages,
         reasons=_reasons(building, view),
         authored=authored,

@@ -29,6 +29,7 @@ class _Phrases:
     moments: Mapping[tuple[str, ...], str]
     as_needed: frozenset[tuple[str, ...]]
     ignored: frozenset[tuple[str, ...]]
+    after_amount: frozenset[tuple[str, ...]]
     numbers: Mapping[str, Decimal]
     codes: Mapping[str, Mapping[str, Any]]
     longest: int
@@ -100,7 +101,9 @@ def _dose(words: Sequence[str], at: int, phrases: _Phrases) -> tuple[Quantity, i
     unit = unit_table().find(words[at + 1])
     if unit is None or unit.kind not in ("mass", "volume", "count", "substance", "charge") or unit.per:
         return None
-    return Quantity(value, unit.code), at + 2
+    end = at + 2
+    named = [size for size in range(phrases.longest, 0, -1) if tuple(words[end : end + size]) in phrases.after_amount]
+    return Quantity(value, unit.code), end + (named[0] if named else 0)
 
 
 def _number(word: str, phrases: _Phrases) -> Decimal | None:
@@ -130,6 +133,7 @@ def _phrases() -> _Phrases:
     moments = {_words(text): code for code, texts in page["moments"].items() for text in texts}
     as_needed = frozenset(_words(text) for text in page["as_needed"])
     ignored = frozenset(_words(text) for text in page["ignored"])
+    after_amount = frozenset(_words(text) for text in page["after_amount"])
     everything = [*timings, *moments, *as_needed, *ignored]
     if len(set(everything)) != len(everything):
         raise ValueError("sig_phrases: a phrase is named twice")
@@ -138,6 +142,7 @@ def _phrases() -> _Phrases:
         moments,
         as_needed,
         ignored,
+        after_amount,
         {word: Decimal(str(value)) for word, value in page["numbers"].items()},
         {code: _fields(row) for code, row in page["codes"].items()},
         max(len(words) for words in everything),

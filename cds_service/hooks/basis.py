@@ -58,7 +58,7 @@ def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
                 item = _lab_input(value.lab) | {"eGFR": json_value(value.value)}
                 found.append(item | ({"computed": True} if value.computed else {}))
             case DailyMagnesium():
-                found += [_drug_input(item) for item in (*value.counted, *value.unknown)]
+                found += [_drug_input(item) for item in value.medications]
             case Intake():
                 found.append({"fact": "intake", "resource": str(value.source), "value": json_value(value.mg_per_day)})
             case Medication():
@@ -114,6 +114,8 @@ def finding_text(outcomes: Sequence[Outcome]) -> str:
                     parts.append(f"{name}={value.lab.value}@{value.lab.time}")
                 case Kidney():
                     parts.append(f"{name}={value.value}@{value.lab.time}")
+                case DailyMagnesium():
+                    parts.append(f"{name}={value.value}..{value.as_element}")
                 case Medication():
                     parts.append(f"{name}={sorted(value.drugs)}")
                 case _ if name == "pairs":

@@ -194,6 +194,7 @@ class Display:
                 case Intake() if value.mg_per_day is not None and value.time is not None:
                     filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
+                    filled["allowance.name"] = self._allowance_name()
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
                 case Medication():
                     filled[name] = self._lower(self.medication(value))
@@ -205,7 +206,7 @@ class Display:
                     filled[name] = self.few([self._lower(self.medication(item)) for item in value])
                 case _ if name == "reason":
                     filled[name] = joined(self._lower(self.library.title(item)) for item in value)
-                case _ if name == "drug":
+                case _ if name in ("drug", "salt"):
                     filled[name] = self.drug(value)
         separate = rule.loaded.page.separate
         if separate:
@@ -214,6 +215,11 @@ class Display:
             filled |= {"hours_before": self.limit(before), "hours_after": self.limit(after)}
             filled["hours_apart"] = self.limit(longer)
         return filled
+
+    def _allowance_name(self) -> str:
+        row = self.context.allowance
+        names = self.library.wording.allowances[self.rulebook.site.allowance]
+        return names[row.kind] if row and row.kind != "EAR" else ""
 
     def _intake(self, intake: Intake) -> str:
         unit = self.library.intakes.unit

@@ -84,13 +84,19 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             ]
             return f"eGFR (reported, or computed by CKD-EPI 2021) {' and '.join(limits)}, within {label[test.within]}"
         case DailyMagnesiumTest():
-            name = test.daily_magnesium["above"]
+            ((word, name),) = test.daily_magnesium.items()
             limit = "the upper level for the age" if name == "upper_level_for_age" else label[name]
-            return f"elemental magnesium a day from all oral products above {limit}"
+            day = f"elemental magnesium a day from all oral products above {limit}"
+            if word == "above":
+                return day
+            return (
+                f"{day} by one reading alone of an order that may mean a salt's weight or magnesium itself, "
+                "or an order that calls elemental what is the salt's weight in its product"
+            )
         case MagnesiumProductsTest():
             return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
         case IntakeTest():
-            return f"documented dietary magnesium below the recommended allowance, within {label[test.within]}"
+            return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
         case ReasonTest():
             return f"magnesium is being ordered for: {titles(test.reason)}"
     raise TypeError(f"no words for {type(test).__name__}")

@@ -16,7 +16,7 @@ from cds_service.hooks.retiming import with_times
 from cds_service.patient import Medication, Source
 from cds_service.planner.model import TimesWeek
 from cds_service.planner.words import day_words
-from cds_service.rules.context import MAGNESIUM
+from cds_service.rules.amounts import MAGNESIUM
 from cds_service.rules.evaluate import Outcome
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance
-from cds_service.patient import Lab, Medication, PatientFacts, Person, Quantity
+from cds_service.patient import Lab, Medication, PatientFacts, Person
+from cds_service.rules.amounts import MAGNESIUM, Reading, reading_a_day
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
 
-MAGNESIUM = "magnesium"
 PATIENT, CONDITIONS = "patient", "conditions"
 INTAKE_KEYS = ("intake", "screener")
 MEDICATION_KEYS = ("medications", "medication_statements")
@@ -21,8 +21,6 @@ DRAFT_ORDERS = "draft_orders"
 # Routes by which a product does not reach the gut or the blood in amounts that a page is about.
 LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
 ORAL_ROUTES = frozenset({"oral", "enteral", "unknown"})
-DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
-               "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,10 @@ class Context:
         if availability.unreadable:
             return Reason("input_unreadable", key)
         return Reason(f"input_{availability.state}", key, problem=availability.reason)
+
+    def person_gap(self, code: str) -> Reason:
+        """Why something of the person is not known: the patient record could not be read, else `code`."""
+        return self.input_gap(PATIENT) or Reason(code)
 
     @cached_property
     def _medication_gaps(self) -> dict[str, tuple[Reason, ...]]:
@@ -165,8 +167,7 @@ class Context:
     @cached_property
     def daily_magnesium(self) -> DailyMagnesium:
         """Elemental magnesium a day from all oral products. A statement that mirrors an order counts once."""
-        total = Decimal(0)
-        counted: list[Medication] = []
+        counted: list[tuple[Medication, Reading]] = []
         missing: list[Medication] = []
         seen: set[tuple[object, ...]] = set()
         for medication in self.oral_magnesium:
@@ -174,19 +175,18 @@ class Context:
             if medication.source.type == "MedicationStatement" and mirror in seen:
                 continue
             seen.add(mirror)
-            amount = elemental_a_day(medication, self.rulebook)
-            if amount is None:
+            reading = reading_a_day(medication, self.rulebook)
+            if reading is None:
                 missing.append(medication)
             else:
-                total += amount
-                counted.append(medication)
-        as_needed = any(dosage.as_needed for medication in counted for dosage in medication.dosages)
-        return DailyMagnesium(total.quantize(Decimal(1)), tuple(counted), tuple(missing), as_needed)
+                counted.append((medication, reading))
+        as_needed = any(dosage.as_needed for medication, _ in counted for dosage in medication.dosages)
+        return DailyMagnesium(tuple(counted), tuple(missing), as_needed)
 
     @cached_property
     def allowance(self) -> Allowance | None:
-        """The recommended allowance row for this age; None where age is unknown."""
-        return _row_for(self.facts.person, self.rulebook.library.intakes.allowance)
+        """The row of the site's table for this age; None where age is unknown or no value is set."""
+        return _row_for(self.facts.person, self.rulebook.library.intakes.allowance[self.rulebook.site.allowance])
 
     @cached_property
     def allowance_value(self) -> Decimal | None:
@@ -223,6 +223,17 @@ def _newer(one: Lab, other: Lab) -> bool:
     return one.time > other.time
 
 
+def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:
+    """What a card says about how medications were recognised."""
+    found = list(found)
+    notes = []
+    if any(item.identified_by == "name" for item in found):
+        notes.append("identified_by_name")
+    if any(item.route == "unknown" for item in found):
+        notes.append("route_not_stated")
+    return tuple(notes)
+
+
 def _row_for(person: Person, rows: list[Allowance]) -> Allowance | None:
     if person.age_years is None:
         return None
@@ -239,84 +250,3 @@ def _route_fits(medication: Medication, route: str) -> bool:
     if route == "systemic":
         return medication.route not in LOCAL_ROUTES
     return True
-
-
-def elemental_a_day(medication: Medication, rulebook: Rulebook) -> Decimal | None:
-    """mg of elemental magnesium a day from one product, the highest where a range is given.
-
-    None where salt, strength, amount or frequency is unknown: nothing is guessed.
-    """
-    total = Decimal(0)
-    for dosage in medication.dosages:
-        amount = dosage.amount_high or dosage.amount
-        if dosage.problem or amount is None:
-            return None
-        doses = doses_a_day(dosage.frequency_max or dosage.frequency, dosage.period, dosage.period_unit)
-        if dosage.times:
-            doses = Decimal(len(dosage.times))
-        elif dosage.when:
-            doses = Decimal(len(dosage.when))
-        each = elemental_per_dose(medication, amount, rulebook)
-        if doses is None or each is None:
-            return None
-        if dosage.days:
-            doses = doses * len(dosage.days) / 7
-        total += each * doses
-    return total if medication.dosages else None
-
-
-def elemental_per_dose(medication: Medication, amount: Quantity, rulebook: Rulebook) -> Decimal | None:
-    """mg of elemental magnesium in one dose: so many units or mL of the product, or a mass of its only salt."""
-    per = "unit" if amount.unit in UNIT_WORDS else amount.unit
-    # Grams are how a sachet is weighed, whatever else it holds; milligrams are how a drug is dosed.
-    mass = amount.value if amount.unit == "mg" else None
-    if mass is not None:
-        salts = {drug for drug in medication.drugs if drug != MAGNESIUM and _is_magnesium(drug, rulebook)}
-        fraction = _fraction(salts.pop(), rulebook) if len(salts) == 1 else None
-        return None if fraction is None else mass * fraction
-    total = Decimal(0)
-    found = False
-    for component in medication.components:
-        if not _is_magnesium(component.drug, rulebook):
-            continue
-        if component.strength is None or component.per != per:
-            return None
-        strength = _milligrams(component.strength.value, component.strength.unit)
-        fraction = _fraction(component.drug, rulebook)
-        if strength is None or fraction is None:
-            return None
-        total += strength * fraction / component.per_value * amount.value
-        found = True
-    return total if found else None
-
-
-def _is_magnesium(drug: str, rulebook: Rulebook) -> bool:
-    page = rulebook.library.terminology.get(drug)
-    return page is not None and (drug == MAGNESIUM or MAGNESIUM in page.member_of)
-
-
-def _fraction(drug: str, rulebook: Rulebook) -> Decimal | None:
-    """Elemental magnesium of a mass of this salt; None where its weights may mean either."""
-    if drug == MAGNESIUM:
-        return Decimal(1)
-    salt = rulebook.library.salts.get(drug)
-    return salt.elemental_fraction if salt and salt.labelled_as == "salt" else None
-
-
-def _milligrams(value: Decimal, unit: str) -> Decimal | None:
-    factor = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001")}.get(unit)
-    return None if factor is None else value * factor
-
-
-def doses_a_day(frequency: int | None, period: Decimal | None, unit: str | None) -> Decimal | None:
-    """Doses a day from FHIR frequency/period/periodUnit; None where one is missing."""
-    if not frequency or not period or unit not in DOSES_A_DAY:
-        return None
-    return Decimal(frequency) * DOSES_A_DAY[unit] / period
-
-
-# UCUM annotations and words by which EHRs mean "one dose unit".
-UNIT_WORDS = frozenset({
-    "1", "{tbl}", "{tablet}", "{pill}", "{capsule}", "{cap}", "{sachet}", "{dose}", "{TAB}", "{CAP}",
-    "tablet", "tablets", "capsule", "capsules", "pill", "sachet", "TAB", "CAP",
-})  # fmt: skip

@@ -18,7 +18,7 @@ from cds_service.rules.words import try_test, usable
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
-NO_SUBJECT = frozenset({"no_intake", "no_upper_level"})
+NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance"})
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 from cds_service.content.pages import Page
 from cds_service.content.rulebook import Limit
 from cds_service.patient import Medication
-from cds_service.rules.context import MAGNESIUM, Context
+from cds_service.rules.amounts import MAGNESIUM
+from cds_service.rules.context import Context, medication_notes
 from cds_service.rules.verdict import FALSE, Pair, Verdict, unknown
-from cds_service.rules.words import medication_notes
 
 MINUTES_A_DAY = 24 * 60
 

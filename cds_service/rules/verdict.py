@@ -10,6 +10,7 @@ from typing import Any
 
 from cds_service.content.rulebook import Limit
 from cds_service.patient import Condition, Intake, Lab, Medication, Source
+from cds_service.rules.amounts import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,42 @@ class Match:
 class DailyMagnesium:
     """Elemental magnesium a day, mg, from the products `counted`; `unknown` are products whose amount is not known."""
 
-    value: Decimal
-    counted: tuple[Medication, ...]
+    counted: tuple[tuple[Medication, Reading], ...]
     unknown: tuple[Medication, ...]
     as_needed: bool
+
+    @property
+    def value(self) -> Decimal:
+        """What is certain, as labelled."""
+        return _whole(reading.certain for _, reading in self.counted)
+
+    @property
+    def possible(self) -> Decimal:
+        """The most that the counted products can give."""
+        return _whole(reading.possible for _, reading in self.counted)
+
+    @property
+    def doubtful(self) -> tuple[tuple[Medication, Reading], ...]:
+        """Drafted orders whose amount can be read two ways."""
+        return tuple((item, reading) for item, reading in self.counted if item.status == "draft" and reading.doubtful)
+
+    @property
+    def as_salt(self) -> Decimal:
+        """The day with the doubtful orders read as a salt's weight."""
+        return _whole(r.least if (m, r) in self.doubtful else r.certain for m, r in self.counted)
+
+    @property
+    def as_element(self) -> Decimal:
+        """The day with the doubtful orders read as magnesium itself."""
+        return _whole(r.most if (m, r) in self.doubtful else r.possible for m, r in self.counted)
+
+    @property
+    def medications(self) -> tuple[Medication, ...]:
+        return (*(item for item, _ in self.counted), *self.unknown)
+
+
+def _whole(amounts: Iterable[Decimal]) -> Decimal:
+    return sum(amounts, Decimal(0)).quantize(Decimal(1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,10 @@ from cds_service.content.pages import (
     ReasonTest,
 )
 from cds_service.content.rulebook import Limit
-from cds_service.patient import Lab, Medication
-from cds_service.rules.context import CONDITIONS, INTAKE_KEYS, MAGNESIUM, PATIENT, Context
+from cds_service.patient import Lab
+from cds_service.rules.amounts import MAGNESIUM
+from cds_service.rules.context import CONDITIONS, INTAKE_KEYS, Context, medication_notes
+from cds_service.rules.dosewords import daily_magnesium, magnesium_products
 from cds_service.rules.verdict import FALSE, Kidney, LabHit, Match, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
@@ -56,11 +58,6 @@ def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
         case ReasonTest():
             return reason(test, context, page)
     raise TypeError(f"no such test: {type(test).__name__}")
-
-
-def _person_gap(context: Context, code: str) -> Reason:
-    gap = context.input_gap(PATIENT)
-    return gap if gap else Reason(code)
 
 
 def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab | Reason:
@@ -188,16 +185,6 @@ def condition(test: ConditionTest, context: Context) -> Verdict:
     return unknown(gap) if gap else FALSE
 
 
-def medication_notes(found: list[Medication]) -> tuple[str, ...]:
-    """What a card says about how medications were recognised."""
-    notes = []
-    if any(item.identified_by == "name" for item in found):
-        notes.append("identified_by_name")
-    if any(item.route == "unknown" for item in found):
-        notes.append("route_not_stated")
-    return tuple(notes)
-
-
 def medication(test: MedicationTest, context: Context) -> Verdict:
     """Any of the drugs, by status and route."""
     wanted = frozenset(test.medication)
@@ -219,7 +206,7 @@ def age(test: AgeTest, context: Context, limits: Limits) -> Verdict:
     """Completed years against thresholds."""
     years = context.facts.person.age_years
     if years is None:
-        return unknown(_person_gap(context, "age_unknown"))
+        return unknown(context.person_gap("age_unknown"))
     truth = all(
         years >= limits[name].value if word == "at_least" else years < limits[name].value
         for word, name in test.age.items()
@@ -276,56 +263,6 @@ def _as_lab(found: Kidney) -> Lab:
     return Lab(found.lab.source, "egfr", found.lab.time, value=found.value)
 
 
-def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) -> Verdict:
-    """The counted sum above the limit fires even where other products are unknown; below it they make it unknown."""
-    total = context.daily_magnesium
-    name = test.daily_magnesium["above"]
-    used: tuple[Limit, ...] = ()
-    if name == "upper_level_for_age":
-        limit = context.upper_level
-        if limit is None:
-            known = context.facts.person.age_years is not None
-            return unknown(Reason("no_upper_level") if known else _person_gap(context, "age_unknown"))
-    else:
-        limit, used = limits[name].value, (limits[name],)
-    sources = tuple(item.source for item in (*total.counted, *total.unknown))
-    notes = medication_notes([*total.counted, *total.unknown])
-    notes += ("as_needed_counted",) if total.as_needed else ()
-    notes += ("products_not_counted",) if total.unknown else ()
-    if name == "upper_level_for_age" and context.rulebook.site.upper_level == "eu":
-        notes += ("upper_level_eu",)
-    if total.value > limit:
-        bindings = {"daily_magnesium": total, "daily_magnesium.limit": limit}
-        return Verdict(True, (), bindings, sources, notes, used)
-    gaps = context.medication_gaps("any")
-    if total.unknown:
-        gaps += (Reason("magnesium_amount_unknown"),)
-    return unknown(*gaps) if gaps else Verdict(False, bindings={"daily_magnesium": total}, sources=sources)
-
-
-def _same_product(one: Medication, other: Medication) -> bool:
-    """Whether two entries may be one product: the same drugs, and the same strengths or a statement without any."""
-    if one.drugs != other.drugs:
-        return False
-    statement = "MedicationStatement" in (one.source.type, other.source.type)
-    strengths = [tuple(part for part in item.components if part.strength) for item in (one, other)]
-    return strengths[0] == strengths[1] or (statement and not all(strengths))
-
-
-def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Limits) -> Verdict:
-    """Different products by what they hold; a statement that mirrors an order is not a second product."""
-    limit = limits[test.magnesium_products["at_least"]]
-    found: list[Medication] = []
-    for item in context.oral_magnesium:
-        if not any(_same_product(item, other) for other in found):
-            found.append(item)
-    if len(found) >= limit.value:
-        sources = tuple(item.source for item in found)
-        return Verdict(True, (), {"products": tuple(found)}, sources, medication_notes(found), (limit,))
-    gaps = context.medication_gaps("any")
-    return unknown(*gaps) if gaps else FALSE
-
-
 def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
     """Newest documented intake below the allowance. A range decides only where all of it lies on one side."""
     gaps = [gap for key in INTAKE_KEYS if (gap := context.input_gap(key))]
@@ -339,14 +276,17 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
         return unknown(Reason("intake_too_old", days=days, time=newest.time))
     allowance = context.allowance_value
     if allowance is None:
+        if context.facts.person.age_years is not None and context.allowance is None:
+            return unknown(Reason("no_allowance"))
         code = "age_unknown" if context.facts.person.age_years is None else "sex_unknown"
-        return unknown(_person_gap(context, code))
+        return unknown(context.person_gap(code))
     low = newest.mg_per_day if newest.low is None else newest.low
     high = newest.mg_per_day if newest.high is None else newest.high
     if low < allowance <= high:
         return unknown(Reason("intake_range"))
     bindings = {"intake": newest, "allowance": allowance, "gap": allowance - high}
-    notes = ("intake_screener",) if newest.high is not None else ()
+    notes: tuple[str, ...] = ("intake_screener",) if newest.high is not None else ()
+    notes += ("allowance_eu",) if context.rulebook.site.allowance == "eu" else ()
     return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
 
 

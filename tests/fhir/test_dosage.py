@@ -234,12 +234,35 @@ def test_the_amount_in_a_written_instruction_is_read() -> None:
         "¿?",
         "1,5 tablets daily",
         "stop taking once daily",
+        "1 tablet daily, magnesium at bedtime",
+        "200 mg of elemental iron daily",
     ],
 )
 def test_every_other_written_instruction_is_left_unread(text: str) -> None:
     read_back = dosage({"text": text})
     assert read_back.problem == "not readable"
     assert (read_back.frequency, read_back.when) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Take 200 mg of elemental magnesium twice daily",
+        "200 mg elemental twice daily",
+        "Take 200 mg elemental magnesium by mouth twice a day.",
+    ],
+)
+def test_an_amount_may_be_called_elemental(text: str) -> None:
+    read_back = dosage({"text": text})
+    amount = Quantity(Decimal(200), "mg")
+    assert (read_back.problem, read_back.frequency) == ("", 2)
+    assert read_back.amount == read_back.elemental == amount
+
+
+def test_an_amount_is_called_elemental_beside_a_structured_timing() -> None:
+    read_back = dosage({"text": "one tablet (400 mg elemental) each morning", "timing": {"repeat": DAILY}})
+    assert read_back.elemental == Quantity(Decimal(400), "mg")
+    assert dosage({"text": "one tablet of 400 mg", "timing": {"repeat": DAILY}}).elemental is None
 
 
 def test_a_written_instruction_as_needed() -> None:

@@ -1,0 +1,215 @@
+"""Elemental magnesium in an order: from salt, strength, unit and frequency, and what the order leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import reduce
+
+from cds_service.content.rulebook import Rulebook
+from cds_service.patient import Component, Dosage, Medication, Quantity
+
+MAGNESIUM = "magnesium"
+SERUM_MAGNESIUM = "serum_magnesium"
+DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
+               "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip
+# UCUM annotations and words by which EHRs mean "one dose unit".
+UNIT_WORDS = frozenset({
+    "1", "{tbl}", "{tablet}", "{pill}", "{capsule}", "{cap}", "{sachet}", "{dose}", "{TAB}", "{CAP}",
+    "tablet", "tablets", "capsule", "capsules", "pill", "sachet", "TAB", "CAP",
+})  # fmt: skip
+HALVES = 2  # tablets are split in two
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """mg of elemental magnesium. `least` and `most` differ where an amount may be the weight of `salt` or of magnesium.
+
+    `usual`: as such products are labelled, None where labels differ. `doubtful`: the order itself does not say which.
+    `mixed_up`: it calls elemental what is the salt's weight in its product.
+    """
+
+    least: Decimal
+    most: Decimal
+    usual: Decimal | None
+    salt: str = ""
+    doubtful: bool = False
+    mixed_up: bool = False
+
+    @property
+    def certain(self) -> Decimal:
+        """What is counted: as labelled, else no more than is there by either reading."""
+        return self.least if self.usual is None else self.usual
+
+    @property
+    def possible(self) -> Decimal:
+        """As labelled, else by the higher reading."""
+        return self.most if self.usual is None else self.usual
+
+    def times(self, many: Decimal) -> Reading:
+        usual = None if self.usual is None else self.usual * many
+        return Reading(self.least * many, self.most * many, usual, self.salt, self.doubtful, self.mixed_up)
+
+    def plus(self, other: Reading) -> Reading:
+        usual = None if self.usual is None or other.usual is None else self.usual + other.usual
+        return Reading(
+            self.least + other.least, self.most + other.most, usual, self.salt or other.salt,
+            self.doubtful or other.doubtful, self.mixed_up or other.mixed_up,
+        )  # fmt: skip
+
+
+def _known(amount: Decimal) -> Reading:
+    return Reading(amount, amount, amount)
+
+
+def reading_a_day(medication: Medication, rulebook: Rulebook) -> Reading | None:
+    """Elemental magnesium a day from one product, the highest where a range is given.
+
+    None where salt, strength, amount or frequency is unknown: nothing is guessed.
+    """
+    found: list[Reading] = []
+    for dosage in medication.dosages:
+        amount = dosage.amount_high or dosage.amount
+        if dosage.problem or amount is None:
+            return None
+        doses = doses_a_day(dosage.frequency_max or dosage.frequency, dosage.period, dosage.period_unit)
+        if dosage.times:
+            doses = Decimal(len(dosage.times))
+        elif dosage.when:
+            doses = Decimal(len(dosage.when))
+        each = reading_per_dose(medication, amount, dosage, rulebook)
+        if doses is None or each is None:
+            return None
+        if dosage.days:
+            doses = doses * len(dosage.days) / 7
+        found.append(each.times(doses))
+    return reduce(Reading.plus, found) if found else None
+
+
+def doses_a_day(frequency: int | None, period: Decimal | None, unit: str | None) -> Decimal | None:
+    """Doses a day from FHIR frequency/period/periodUnit; None where one is missing."""
+    if not frequency or not period or unit not in DOSES_A_DAY:
+        return None
+    return Decimal(frequency) * DOSES_A_DAY[unit] / period
+
+
+def reading_per_dose(medication: Medication, amount: Quantity, dosage: Dosage, rulebook: Rulebook) -> Reading | None:
+    """Elemental magnesium in one dose: so many units or mL of the product, or a mass of its only salt."""
+    order = _Order(medication, dosage, rulebook)
+    if not order.parts:
+        return None
+    if (atoms := order.atoms(amount)) is not None:
+        return _known(atoms) if order.only else None
+    # Grams are how a sachet is weighed, whatever else it holds; milligrams are how a drug is dosed.
+    if amount.unit == "mg":
+        return order.by_mass(amount.value) if order.only else None
+    return order.by_units(amount)
+
+
+class _Order:
+    """One product as it is ordered. `only`: magnesium is its one ingredient, so that a mass or a word is about it."""
+
+    def __init__(self, medication: Medication, dosage: Dosage, rulebook: Rulebook) -> None:
+        self.rulebook = rulebook
+        self.parts = [part for part in medication.components if is_magnesium(part.drug, rulebook)]
+        self.only = len(self.parts) == 1 == len(medication.components)
+        self.coded = medication.product_coded
+        salts = any(drug != MAGNESIUM and is_magnesium(drug, rulebook) for drug in medication.drugs)
+        self.a_unit = milligrams(medication.elemental) if self.only else None
+        self.a_dose = milligrams(dosage.elemental) if self.only else None
+        # "Magnesium 250 mg (as magnesium oxide)" says whose weight it is, "magnesium 250 mg" does not.
+        self.explicit = salts or self.coded or not self.only or self.a_unit is not None or self.a_dose is not None
+
+    def fraction(self, salt: str) -> Decimal | None:
+        """Elemental magnesium of a mass of this salt; None where its composition is not known."""
+        if salt == MAGNESIUM:
+            return Decimal(1)
+        known = self.rulebook.library.salts.get(salt)
+        return known.elemental_fraction if known else None
+
+    def labelled(self, salt: str) -> bool:
+        """Whether products of this salt agree that a strength is its weight."""
+        return self.rulebook.library.salts[salt].labelled_as == "salt"
+
+    def atoms(self, amount: Quantity) -> Decimal | None:
+        """mg of magnesium in an amount of substance or charge, which always counts magnesium itself; else None."""
+        page = self.rulebook.library.terminology[SERUM_MAGNESIUM]
+        if page.molar_mass is None or not page.valence:
+            return None
+        each = {"mmol": page.molar_mass, "meq": page.molar_mass / page.valence}.get(amount.unit)
+        return None if each is None else amount.value * each
+
+    def bare(self, mass: Decimal, usual: Decimal | None) -> Reading:
+        """Magnesium without a word on salt or element: no salt gives more than the richest one."""
+        salts = self.rulebook.library.salts
+        richest = max(salts, key=lambda name: salts[name].elemental_fraction)
+        return Reading(mass * salts[richest].elemental_fraction, mass, usual, richest, doubtful=True)
+
+    def by_mass(self, mass: Decimal) -> Reading | None:
+        """So many mg, of the salt or of magnesium."""
+        part = self.parts[0]
+        strength = milligrams(part.strength) if part.per == "unit" else None
+        whole = strength is not None and mass * HALVES % strength == 0
+        fraction = self.fraction(part.drug)
+        if part.drug == MAGNESIUM:
+            return _known(mass) if self.explicit else self.bare(mass, None)
+        if self.a_dose == mass or self.a_unit == mass:
+            if whole and fraction is not None:
+                return Reading(mass * fraction, mass, mass * fraction, part.drug, doubtful=True, mixed_up=True)
+            return _known(mass)
+        if fraction is None:
+            return None
+        salt, label = mass * fraction, self.labelled(part.drug)
+        if label and (whole or (part.strength is not None and part.per != "unit")):
+            return _known(salt)
+        usual = salt if label and part.strength is None else None
+        return Reading(salt, mass, usual, part.drug, doubtful=not (self.coded and whole))
+
+    def by_units(self, amount: Quantity) -> Reading | None:
+        """So many units, or mL, of the product."""
+        per = "unit" if amount.unit in UNIT_WORDS else amount.unit
+        if self.only and self.parts[0].strength is None and per == "unit":
+            return self._stated(amount.value)
+        found = [self._part(part, per, amount.value) for part in self.parts]
+        known = [reading for reading in found if reading is not None]
+        return reduce(Reading.plus, known) if len(known) == len(found) else None
+
+    def _stated(self, units: Decimal) -> Reading | None:
+        """What the order says itself of the element in a dose or in a unit."""
+        if self.a_dose is not None:
+            return _known(self.a_dose)
+        return None if self.a_unit is None else _known(self.a_unit * units)
+
+    def _part(self, part: Component, per: str, units: Decimal) -> Reading | None:
+        if part.strength is None or part.per != per:
+            return None
+        units /= part.per_value
+        if (atoms := self.atoms(part.strength)) is not None:
+            return _known(atoms * units)
+        strength = milligrams(part.strength)
+        if strength is None:
+            return None
+        mass, fraction = strength * units, self.fraction(part.drug)
+        if part.drug == MAGNESIUM:
+            return _known(mass) if self.explicit else self.bare(mass, mass)
+        if fraction is not None and self.labelled(part.drug):
+            called = self.a_dose == mass or strength in (self.a_dose, self.a_unit)
+            salt = mass * fraction
+            return Reading(salt, mass, salt, part.drug, doubtful=True, mixed_up=True) if called else _known(salt)
+        if part.per == "unit" and (stated := self._stated(units)) is not None:
+            return stated
+        # Sold under both weights. The code of a product settles what is dispensed, though not what we count.
+        doubtful = not self.coded
+        return None if fraction is None else Reading(mass * fraction, mass, None, part.drug, doubtful=doubtful)
+
+
+def is_magnesium(drug: str, rulebook: Rulebook) -> bool:
+    """Whether a drug concept is magnesium or one of its salts."""
+    page = rulebook.library.terminology.get(drug)
+    return page is not None and (drug == MAGNESIUM or MAGNESIUM in page.member_of)
+
+
+def milligrams(amount: Quantity | None) -> Decimal | None:
+    """A mass in mg; None for anything else."""
+    factor = {"mg": Decimal(1), "g": Decimal(1000), "ug": Decimal("0.001")}.get(amount.unit) if amount else None
+    return None if factor is None or amount is None else amount.value * factor

@@ -1,0 +1,107 @@
+"""The test words about amounts and numbers of magnesium products: each from its model and the context to a Verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from cds_service.content.pages import DailyMagnesiumTest, MagnesiumProductsTest
+from cds_service.content.rulebook import Limit
+from cds_service.patient import Medication
+from cds_service.rules.context import DRAFT_ORDERS, Context, medication_notes
+from cds_service.rules.verdict import FALSE, DailyMagnesium, Reason, Verdict, unknown
+
+Limits = Mapping[str, Limit]
+UPPER_LEVEL = "upper_level_for_age"
+
+
+def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) -> Verdict:
+    """The day's elemental magnesium above a limit, or on both sides of it where an order can be read two ways."""
+    ((word, name),) = test.daily_magnesium.items()
+    used: tuple[Limit, ...] = ()
+    notes: tuple[str, ...] = ()
+    if name == UPPER_LEVEL:
+        level = context.upper_level
+        if level is None:
+            known = context.facts.person.age_years is not None
+            return unknown(Reason("no_upper_level") if known else context.person_gap("age_unknown"))
+        limit = level
+        notes += ("upper_level_eu",) if context.rulebook.site.upper_level == "eu" else ()
+    else:
+        limit, used = limits[name].value, (limits[name],)
+    total = context.daily_magnesium
+    found = _above(total, limit, context) if word == "above" else _read_two_ways(total, limit, context)
+    if found.truth is None:
+        return found
+    notes = _notes(total) + found.notes + notes
+    bindings = {"daily_magnesium": total, **found.bindings, "daily_magnesium.limit": limit} if found.truth else {}
+    return Verdict(found.truth, (), bindings, tuple(item.source for item in total.medications), notes, used)
+
+
+def _notes(total: DailyMagnesium) -> tuple[str, ...]:
+    notes = medication_notes(total.medications)
+    notes += ("as_needed_counted",) if total.as_needed else ()
+    notes += ("products_not_counted",) if total.unknown else ()
+    return notes
+
+
+def _gaps(total: DailyMagnesium, context: Context) -> tuple[Reason, ...]:
+    """Why the day may hold more than was counted."""
+    return context.medication_gaps("any") + ((Reason("magnesium_amount_unknown"),) if total.unknown else ())
+
+
+def _above(total: DailyMagnesium, limit: Decimal, context: Context) -> Verdict:
+    """The counted sum above the limit decides even where other products are unknown; below it they make it unknown."""
+    if total.value > limit:
+        notes = ("counted_low",) if total.value != total.possible else ()
+        return Verdict(True, notes=notes)
+    gaps = _gaps(total, context)
+    if total.possible > limit:
+        gaps += (Reason("magnesium_amount_unknown"),)
+    return unknown(*dict.fromkeys(gaps)) if gaps else FALSE
+
+
+def _read_two_ways(total: DailyMagnesium, limit: Decimal, context: Context) -> Verdict:
+    """A drafted order may be a salt's weight or magnesium itself, and by one of the two alone the day is above the
+    limit; or the order contradicts its product."""
+    if not total.doubtful:
+        gap = context.input_gap(DRAFT_ORDERS)
+        return unknown(gap) if gap else FALSE
+    mixed_up = [(item, reading) for item, reading in total.doubtful if reading.mixed_up]
+    if not mixed_up and total.as_element <= limit:
+        gaps = _gaps(total, context)
+        return unknown(*gaps) if gaps else FALSE
+    if not mixed_up and total.as_salt > limit:
+        return FALSE
+    item, reading = (mixed_up or total.doubtful)[0]
+    bindings: dict[str, Any] = {
+        "doubtful": item,
+        "salt": reading.salt,
+        "daily_magnesium.as_salt": total.as_salt,
+        "daily_magnesium.as_element": total.as_element,
+    }
+    return Verdict(True, bindings=bindings, notes=("called_elemental",) if mixed_up else ())
+
+
+def _same_product(one: Medication, other: Medication) -> bool:
+    """Whether two entries may be one product: the same drugs, and the same strengths or a statement without any."""
+    if one.drugs != other.drugs:
+        return False
+    statement = "MedicationStatement" in (one.source.type, other.source.type)
+    strengths = [tuple(part for part in item.components if part.strength) for item in (one, other)]
+    return strengths[0] == strengths[1] or (statement and not all(strengths))
+
+
+def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Limits) -> Verdict:
+    """Different products by what they hold; a statement that mirrors an order is not a second product."""
+    limit = limits[test.magnesium_products["at_least"]]
+    found: list[Medication] = []
+    for item in context.oral_magnesium:
+        if not any(_same_product(item, other) for other in found):
+            found.append(item)
+    if len(found) >= limit.value:
+        sources = tuple(item.source for item in found)
+        return Verdict(True, (), {"products": tuple(found)}, sources, medication_notes(found), (limit,))
+    gaps = context.medication_gaps("any")
+    return unknown(*gaps) if gaps else FALSE
