@@ -169,8 +169,9 @@ class Medication:
     """A drug that is ordered, stated or drafted.
 
     `drugs` are the ids of the terminology pages that it belongs to, drug classes included. It is empty when nothing
-    was recognised and when code and text disagree (`conflict`). `name` is the EHR's own text (untrusted).
-    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.
+    was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a page.
+    `name` is the EHR's own text (untrusted). `selected` says that context.selections points at it. `reasons` are
+    condition concepts of its reasonCode. `since`: the day on which it was ordered, or from which it is taken.
     """
 
     source: Source
@@ -179,12 +180,13 @@ class Medication:
     drugs: frozenset[str] = frozenset()
     identified_by: Literal["code", "name", "none"] = "none"
     conflict: bool = False
+    others: bool = False
     route: Route = "unknown"
     form: str | None = None
     components: tuple[Component, ...] = ()
     dosages: tuple[Dosage, ...] = ()
     reasons: frozenset[str] = frozenset()
-    authored: date | None = None
+    since: date | None = None
     selected: bool = False
 
 
