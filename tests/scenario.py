@@ -75,7 +75,7 @@ class LabLine(_Strict):
 
     lab: str | None = None
     loinc: str | None = None
-    value: float | None = None
+    value: int | float | None = None
     unit: str | None = None
     unit_code: str | None = None
     comparator: str | None = None
@@ -327,7 +327,7 @@ class Builder:
             made["note"] = [{"text": line.note}]
         return made
 
-    def _quantity(self, value: float, line: LabLine) -> Resource:
+    def _quantity(self, value: int | float, line: LabLine) -> Resource:
         made: Resource = {"value": value}
         if line.unit:
             made["unit"] = line.unit
