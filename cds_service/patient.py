@@ -172,10 +172,11 @@ class Medication:
     """A drug that is ordered, stated or drafted.
 
     `drugs` are the ids of the terminology pages that it belongs to, drug classes included. It is empty when nothing
-    was recognised and when code and text disagree (`conflict`). `name` is the EHR's own text (untrusted).
-    `product_coded`: the strengths of `components` come from the code of a product. `elemental` is the amount of one
-    dose unit that the EHR's text calls elemental.
+    was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a page.
+    `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
+    product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
     `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.
+    `since`: the day on which it was ordered, or from which it is taken.
     """
 
     source: Source
@@ -184,6 +185,7 @@ class Medication:
     drugs: frozenset[str] = frozenset()
     identified_by: Literal["code", "name", "none"] = "none"
     conflict: bool = False
+    others: bool = False
     route: Route = "unknown"
     form: str | None = None
     components: tuple[Component, ...] = ()
@@ -191,7 +193,7 @@ class Medication:
     elemental: Quantity | None = None
     dosages: tuple[Dosage, ...] = ()
     reasons: frozenset[str] = frozenset()
-    authored: date | None = None
+    since: date | None = None
     selected: bool = False
 
 

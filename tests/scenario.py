@@ -44,7 +44,8 @@ class ConditionLine(_Strict):
 
 
 class DrugLine(_Strict):
-    """`drug` is a concept (sent with its ingredient code and title); `text` alone is a name without code."""
+    """`drug` is a concept (sent with its ingredient code and title); `text` alone is a name without code. `since`, like
+    '3 days ago', is when it was ordered, or for a statement when it was begun."""
 
     drug: str | None = None
     text: str | None = None
@@ -66,6 +67,7 @@ class DrugLine(_Strict):
     reason: str | None = None
     kept_apart: str | None = None
     ends: str | None = None
+    since: str | None = None
 
 
 class LabLine(_Strict):
@@ -73,7 +75,7 @@ class LabLine(_Strict):
 
     lab: str | None = None
     loinc: str | None = None
-    value: float | None = None
+    value: int | float | None = None
     unit: str | None = None
     unit_code: str | None = None
     comparator: str | None = None
@@ -260,8 +262,12 @@ class Builder:
         }
         if line.kind == "statement":
             made["dosage"] = [dosage]
+            if line.since:
+                made["effectivePeriod"] = {"start": moment(line.since, self.now).date().isoformat()}
         else:
             made |= {"intent": "order", "dosageInstruction": [dosage]}
+            if line.since:
+                made["authoredOn"] = moment(line.since, self.now).isoformat()
         if line.reason:
             made["reasonCode"] = [self._condition(line.reason, 0)["code"]]
         return made
@@ -324,7 +330,7 @@ class Builder:
             made["note"] = [{"text": line.note}]
         return made
 
-    def _quantity(self, value: float, line: LabLine) -> Resource:
+    def _quantity(self, value: int | float, line: LabLine) -> Resource:
         made: Resource = {"value": value}
         if line.unit:
             made["unit"] = line.unit

@@ -106,11 +106,10 @@ def test_a_brand_on_several_pages_is_a_known_combination(vocabulary):
         ("Picolax, CitraFleet sachets, Clenpiq, Prepopik, Picoprep, MgO 400 mg", "magnesium_oxide"),
         ("Rennie Peppermint, RENNIE DEFLATINE, Andrews Antacid, Gaviscon Extra Strength", "magnesium_carbonate"),
         ("Magnesiocard sachets, ZMA capsules", "magnesium_aspartate"),
-        ("SlowMag, Slow-Mag, Slow Mag 64 mg", "magnesium_chloride"),
         ("Mag-Tab SR, Magne B6", "magnesium_lactate"),
         ("Natural Calm powder, Citramag sachets", "magnesium_citrate"),
         ("Maalox, Mylanta Maximum Strength, Phillips' Milk of Magnesia, Mucogel", "magnesium_hydroxide"),
-        ("Suprep Bowel Prep Kit, Sutab, Suflave, Izinova", "magnesium_sulfate"),
+        ("Suprep Bowel Prep Kit, Suflave, Izinova", "magnesium_sulfate"),
         ("Epsom salt 495 g oral granules, Epsom salt bath", "magnesium_sulfate"),
         ("Asilone suspension, Multivitamin with minerals 1 tablet, multivitamins w/minerals", "magnesium"),
     ],
@@ -118,6 +117,17 @@ def test_a_brand_on_several_pages_is_a_known_combination(vocabulary):
 def test_a_product_known_by_its_brand_alone_is_recognised(vocabulary, texts, drug):
     for text in texts.split(", "):
         assert leaves(vocabulary, text) == {drug}, text
+
+
+@pytest.mark.parametrize(
+    ("text", "drugs"),
+    [
+        ("Slow-Mag 64 mg", {"magnesium_chloride", "calcium_carbonate"}),
+        ("Sutab", {"magnesium_sulfate", "potassium_chloride"}),
+    ],
+)
+def test_a_brand_of_several_ingredients_names_them_all(vocabulary, text, drugs):
+    assert leaves(vocabulary, text) == drugs
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,6 @@ def amounts(vocabulary: Vocabulary, text: str) -> list[tuple[str, str, str, str]
         ("Magnesium oxide 0,5 g", "magnesium_oxide", "0.5 g", "unit", "1"),
         ("Levothyroxine 88mcg", "levothyroxine", "88 ug", "unit", "1"),
         ("Levothyroxine 100 \u00b5g", "levothyroxine", "100 ug", "unit", "1"),
-        # A brand's number may count the salt or the element: no strength rather than a guess.
-        ("Slow-Mag 71.5 mg", "magnesium_chloride", "", "unit", "1"),
         # Whose number is whose is not said.
         ("lisinopril-hydrochlorothiazide 20-12.5 mg", "hydrochlorothiazide", "", "unit", "1"),
         ("magnesium oxide tablets", "magnesium_oxide", "", "unit", "1"),
@@ -172,7 +170,21 @@ def test_the_strength_is_read_with_its_unit_or_not_at_all(vocabulary, text, drug
 
 def test_each_ingredient_of_a_combination_has_its_own_strength(vocabulary):
     found = amounts(vocabulary, "calcium carbonate 700 MG / magnesium hydroxide 300 MG Chewable Tablet [Rolaids]")
-    assert found == [("magnesium_hydroxide", "300 mg", "unit", "1")]
+    assert found == [("calcium_carbonate", "700 mg", "unit", "1"), ("magnesium_hydroxide", "300 mg", "unit", "1")]
+
+
+def test_the_number_of_a_brand_is_no_strength(vocabulary):
+    """It may count the salt or the element: nothing is guessed."""
+    found = amounts(vocabulary, "Slow-Mag 71.5 mg")
+    assert found == [("calcium_carbonate", "", "unit", "1"), ("magnesium_chloride", "", "unit", "1")]
+
+
+def test_a_product_that_holds_something_unknown_too_says_so(vocabulary):
+    assert not vocabulary.drug([], "potassium chloride 20 MEQ Extended Release Oral Tablet").others
+    assert vocabulary.drug([(RXNORM, "8591", None)], "Potassium chloride").others is False
+    assert vocabulary.drug([], "polyethylene glycol 3350 / potassium chloride / sodium bicarbonate").others
+    assert vocabulary.drug([], "MoviPrep sachets").others
+    assert vocabulary.drug([], "losartan potassium 50 MG Oral Tablet").drugs == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def thresholds_named(page: Page) -> Iterator[tuple[KeyPath, str]]:
                         if name := getattr(test, word):
                             yield (*at, word), name
                     yield (*at, "within"), test.within
+                    if test.persists:
+                        yield (*at, "persists", "apart"), test.persists.apart
                 case NoRecentLabTest() | IntakeTest():
                     yield (*at, "within"), test.within
                 case KidneyTest():
@@ -104,6 +106,8 @@ def concepts_named(page: Page) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]
             match test:
                 case LabTest():
                     yield (*at, "lab"), test.lab, ("lab",)
+                    for item in test.persists.despite if test.persists else ():
+                        yield (*at, "persists", "despite"), item, drugs
                 case NoRecentLabTest():
                     yield (*at, "no_recent_lab"), test.no_recent_lab, ("lab",)
                 case ConditionTest():

@@ -52,11 +52,20 @@ class Threshold(Strict):
 Comparison = Literal["below", "at_most", "above", "at_least"]
 
 
+class Persists(Strict):
+    """Beyond the limit at least the threshold `apart` before the newest result too, with no result within the limit in
+    between; or beyond it although one of the drugs of `despite` had then been on the list for that long."""
+
+    apart: Name
+    despite: list[Name] = []
+
+
 class LabTest(Strict):
     """The newest usable result of `lab` against a limit, no older than the threshold `within`.
 
     With `laboratory_first` the reporting laboratory's own range, then its flag, decide; the page's limit only where
-    the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit.
+    the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit. With
+    `persists` one result is not enough.
     """
 
     lab: Name
@@ -67,6 +76,7 @@ class LabTest(Strict):
     laboratory_first: bool = False
     critical_flag: bool = False
     within: Name
+    persists: Persists | None = None
 
     @model_validator(mode="after")
     def _one_comparison(self) -> LabTest:

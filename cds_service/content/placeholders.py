@@ -36,6 +36,7 @@ def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
         match test:
             case LabTest():
                 names |= {f"{test.lab}.{part}" for part in LAB_PARTS}
+                names |= {f"{test.lab}.persists"} if test.persists else set()
             case KidneyTest() if "unknown" not in test.kidney:
                 names |= {f"kidney.{part}" for part in ("value", "age", "date")}
             case MedicationTest() if any(drug.startswith("magnesium") for drug in test.medication):

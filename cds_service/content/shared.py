@@ -186,6 +186,7 @@ class Wording(Strict):
     allowances: dict[Region, dict[Literal["RDA", "AI"], Text]]
     units: dict[str, str]
     ages: dict[Literal["today", "days", "one_day"], Text]
+    persists: dict[Literal["earlier", "despite"], Text]
     topics: dict[Name, Text]
     option_prefix: str
     keep_apart_phrase: Text

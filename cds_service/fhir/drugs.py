@@ -48,14 +48,16 @@ class DrugPage(Protocol):
 class DrugIdentity:
     """What a medicine is.
 
-    `drugs`: its concept ids with every broader drug and class. `salt`: the one concept that is a form of a broader
-    drug (magnesium_oxide), None where there is none or more than one. `components`: what one dose unit holds;
-    `product_coded`: by the code of a product. `elemental`: what its text calls elemental in one dose unit.
+    `drugs`: its concept ids with every broader drug and class. `others`: it holds an ingredient without a page.
+    `salt`: the one concept that is a form of a broader drug (magnesium_oxide), None where there is none or more than
+    one. `components`: what one dose unit holds; `product_coded`: by the code of a product. `elemental`: what its text
+    calls elemental in one dose unit.
     """
 
     drugs: frozenset[str] = frozenset()
     identified_by: Literal["code", "name", "none"] = "none"
     conflict: bool = False
+    others: bool = False
     route: Route = "unknown"
     form: str | None = None
     components: tuple[Component, ...] = ()
@@ -124,7 +126,8 @@ class DrugIndex:
                 groups[row.drugs] = frozenset(row.drugs.split())
             self._rxnorm[row.rxcui] = _Named(groups[row.drugs], row.other, row)
             if row.brand:
-                phrases.append(Phrase(row.brand, groups[row.drugs], True))
+                held_too = groups[row.drugs] | {OTHER} if row.other else groups[row.drugs]
+                phrases.append(Phrase(row.brand, held_too, True))
         phrases += [Phrase(n, frozenset({OTHER})) for n in others]
         self._drugs_only = drugs_only
         self._single = frozenset(drugs_only) - {i for i, kind in kinds.items() if kind != "drug"}
@@ -207,7 +210,7 @@ class DrugIndex:
             closed = self._closed(leaves)
             said = (r.components for r in readings if r.components and r.drugs <= closed)
             components = next((c for c in said if any(part.strength for part in c)), components)
-        found = self._identity(leaves, "code", readings, form, route, components)
+        found = self._identity(leaves, "code", readings, form, route, components, other)
         return replace(found, product_coded=True) if by_code else found
 
     def _named(self, readings: Sequence[Reading]) -> DrugIdentity:
@@ -231,7 +234,9 @@ class DrugIndex:
         form: str | None,
         route: Route,
         components: tuple[Component, ...],
+        others: bool = False,
     ) -> DrugIdentity:
+        others = others or any(r.others for r in readings)
         if form is None:
             form = next((r.form for r in readings if r.form), None)
         if route == "unknown":
@@ -240,7 +245,7 @@ class DrugIndex:
         if not components:
             components = tuple(Component(d, None) for d in sorted(leaves & self._single))
         salt = salts[0] if len(salts) == 1 else None
-        return DrugIdentity(self._closed(leaves), by, False, route, form, components, salt)
+        return DrugIdentity(self._closed(leaves), by, False, others, route, form, components, salt)
 
     def _closed(self, drugs: frozenset[str]) -> frozenset[str]:
         """With all above them. Remembered: there are as many sets as products hold, whatever a request says."""

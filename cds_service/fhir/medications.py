@@ -81,9 +81,7 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
     dosages = read_dosages(instructions, day) if instructions else ()
     if not item.draft and _ended(building, view, dosages):
         return None
-    if isinstance(view, MedicationStatement):
-        day = read_day(view.effectiveDateTime)
-    return _medication(building, item, view, instructions or (), dosages, day)
+    return _medication(building, item, view, instructions or (), dosages)
 
 
 def _medication(
@@ -92,7 +90,6 @@ def _medication(
     view: Drafted,
     instructions: list[DosageView] | tuple[()],
     dosages: tuple[Dosage, ...],
-    authored: date | None,
 ) -> Medication | None:
     concept, form = _concept(building, view)
     if concept is not None:
@@ -118,6 +115,7 @@ def _medication(
         drugs=identity.drugs,
         identified_by=identity.identified_by,
         conflict=identity.conflict,
+        others=identity.others,
         route=route_of(instructions, identity.route),
         form=identity.form or form,
         components=identity.components,
@@ -125,9 +123,18 @@ def _medication(
         elemental=identity.elemental,
         dosages=dosages,
         reasons=_reasons(building, view),
-        authored=authored,
+        since=_since(view),
         selected=bool(building.selections) and str(source) in building.selections,
     )
+
+
+def _since(view: Drafted) -> date | None:
+    """The day on which it was ordered, or from which it is said to be taken; None where that is not a day."""
+    if isinstance(view, MedicationRequest):
+        said = view.authoredOn
+    else:
+        said = (view.effectivePeriod.start if view.effectivePeriod else None) or view.effectiveDateTime
+    return read_day(said)
 
 
 def _reference(view: Drafted) -> Reference | None:

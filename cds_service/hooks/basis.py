@@ -54,6 +54,8 @@ def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
                 if value.limit is None:
                     del limit["limit"]
                 found.append(_lab_input(value.lab) | limit)
+                found += [_lab_input(value.earlier)] if value.earlier else []
+                found += [_drug_input(item) for item in value.despite]
             case Kidney():
                 item = _lab_input(value.lab) | {"eGFR": json_value(value.value)}
                 found.append(item | ({"computed": True} if value.computed else {}))

@@ -235,7 +235,19 @@ class Display:
             f"{name}.age": self.age(moment) if moment else "",
             f"{name}.date": self.when(moment) if moment else "",
             f"{name}.limit": self.lab_limit(hit),
+            f"{name}.persists": self._persists(hit),
         }
+
+    def _persists(self, hit: LabHit) -> str:
+        """'after 3.2 mmol/L on 2026-11-16 and with potassium chloride'; empty where the page does not ask."""
+        words, parts = self.library.wording.persists, []
+        if hit.earlier and hit.earlier.time:
+            values = {"value": self.lab_value(hit.earlier), "date": self.when(hit.earlier.time)}
+            parts.append(fill(words["earlier"], values))
+        if hit.despite:
+            names = self.few([self._lower(self.medication_name(item)) for item in hit.despite])
+            parts.append(fill(words["despite"], {"drugs": names}))
+        return joined(parts)
 
     def foods(self, gap: Decimal) -> str:
         """Up to three foods, one serving each, richest first among those that do not overshoot the gap by far."""

@@ -64,7 +64,13 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             limits = [f"{words} {label[name]}" for word, words in COMPARISONS.items() if (name := getattr(test, word))]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
             first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
-            return f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, no older than {label[test.within]}"
+            oldest = label[test.within]
+            words = f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, no older than {oldest}"
+            if test.persists:
+                apart = label[test.persists.apart]
+                words += f", and an earlier one at least {apart} before it too, with all between"
+                words += f"; or with {titles(test.persists.despite)} for {apart}" if test.persists.despite else ""
+            return words
         case NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
         case ConditionTest():

@@ -45,6 +45,7 @@ def inputs_read(page: Page, library: Library) -> set[str]:
         match test:
             case LabTest():
                 keys |= _input(library, test.lab) | {ENCOUNTER}
+                keys |= {MEDICATIONS, STATEMENTS} if test.persists and test.persists.despite else set()
             case NoRecentLabTest():
                 keys |= _input(library, test.no_recent_lab)
             case KidneyTest():

@@ -32,6 +32,7 @@ class LabHit:
     """A laboratory result and the limit that it was held against. `limit_from`: laboratory, flag, page or site.
 
     `page_limit` is the page's own; `page_disagrees` says that it would have decided otherwise than the laboratory's.
+    Of a test for what persists: `earlier` is a result beyond the limit too, `despite` what was taken against it.
     """
 
     lab: Lab
@@ -40,6 +41,8 @@ class LabHit:
     comparison: str
     page_limit: Limit
     page_disagrees: bool
+    earlier: Lab | None = None
+    despite: tuple[Medication, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from cds_service.content.pages import (
@@ -20,16 +19,12 @@ from cds_service.content.pages import (
     PregnancyTest,
     ReasonTest,
 )
-from cds_service.content.rulebook import Limit
 from cds_service.patient import Lab
 from cds_service.rules.amounts import MAGNESIUM
 from cds_service.rules.context import CONDITIONS, INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.dosewords import daily_magnesium, magnesium_products
-from cds_service.rules.verdict import FALSE, Kidney, LabHit, Match, Reason, Verdict, unknown
-
-Limits = Mapping[str, Limit]
-CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"}
-FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
+from cds_service.rules.labs import Limits, compare, lab, no_recent_lab
+from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
 def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
@@ -58,119 +53,6 @@ def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
         case ReasonTest():
             return reason(test, context, page)
     raise TypeError(f"no such test: {type(test).__name__}")
-
-
-def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab | Reason:
-    """The newest result of a lab if it can be used for a statement about now, else why not.
-
-    Results age faster in hospital: there the threshold `<within>_inpatient` holds, where there is one.
-    """
-    if context.inpatient:
-        within = limits.get(f"{within.name}_inpatient", within)
-    labs = context.labs_of(concept)
-    gap = context.newest_gap(concept, labs)
-    if gap:
-        return gap
-    if not labs:
-        return Reason("no_result", concept)
-    newest = labs[0]
-    if newest.problem or newest.value is None or newest.time is None:
-        return Reason("unusable_result", concept, problem=newest.problem)
-    days = (context.facts.now - newest.time).days
-    if timedelta(days=float(within.value)) < context.facts.now - newest.time:
-        return Reason("result_too_old", concept, days=days, time=newest.time)
-    return newest
-
-
-def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
-    """A result against a limit, the laboratory's own first where the page says so."""
-    found = usable(test.lab, context, limits[test.within], limits)
-    if isinstance(found, Reason):
-        return unknown(found)
-    if found.value is None:
-        return unknown(Reason("unusable_result", test.lab))
-    page = context.rulebook.library.terminology[test.lab]
-    verdicts = []
-    for comparison in ("below", "at_most", "above", "at_least"):
-        name = getattr(test, comparison)
-        if name is None:
-            continue
-        limit, origin, used = _limit_for(test, comparison, found, limits[name])
-        if found.interpretation == CRITICAL_FLAG.get(comparison) and (test.laboratory_first or test.critical_flag):
-            truth: bool | None = True
-            origin = "flag"
-        elif origin == "flag":
-            truth = found.interpretation in FLAGS[comparison]
-        else:
-            truth = compare(found, comparison, limit, page.decimals)
-        effects = {page.trouble_effect.get(trouble) for trouble in found.trouble}
-        misleads = "falsely_low" if comparison in ("below", "at_most") else "falsely_high"
-        hides = "falsely_high" if comparison in ("below", "at_most") else "falsely_low"
-        if truth is not None and ((truth and misleads in effects) or (not truth and hides in effects)):
-            verdicts.append(unknown(Reason("specimen_trouble", test.lab)))
-            continue
-        if truth is None:
-            verdicts.append(unknown(Reason("comparator", test.lab)))
-            continue
-        page_says = compare(found, comparison, limits[name].value, page.decimals)
-        shown_limit = limit if origin != "flag" else None
-        hit = LabHit(found, shown_limit, origin, comparison, limits[name], page_says is not truth)
-        notes: tuple[str, ...] = ("preliminary",) if found.status == "preliminary" else ()
-        notes += ("date_only",) if found.time_is_date_only else ()
-        verdicts.append(
-            Verdict(
-                truth, (), {test.lab: hit}, (found.source,), notes, (*((used,) if used else ()), limits[test.within])
-            )
-        )
-    return next((v for v in verdicts if v.truth is not True), verdicts[0])
-
-
-def _limit_for(test: LabTest, comparison: str, found: Lab, limit: Limit) -> tuple[Decimal, str, Limit | None]:
-    if test.laboratory_first:
-        own = found.low if comparison == "below" else found.high
-        if own is not None:
-            return own, "laboratory", None
-        if found.interpretation is not None:
-            return limit.value, "flag", None
-    return limit.value, "site" if limit.site else "page", limit
-
-
-def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool | None:
-    """Compared at the precision that is shown, so that what reads as 0.70 is not below 0.70.
-
-    A comparator makes the value an open interval: "<0.5" is below 0.7 for certain, and above nothing.
-    """
-    assert found.value is not None
-    step = Decimal(1).scaleb(-decimals)
-    value, limit = found.value.quantize(step), limit.quantize(step)
-    if found.comparator in ("<", "<="):
-        if comparison in ("below", "at_most"):
-            return True if value <= limit else None
-        return False if value <= limit else None
-    if found.comparator in (">", ">="):
-        if comparison in ("above", "at_least"):
-            return True if value >= limit else None
-        return False if value >= limit else None
-    return {
-        "below": value < limit,
-        "at_most": value <= limit,
-        "above": value > limit,
-        "at_least": value >= limit,
-    }[comparison]
-
-
-def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Verdict:
-    """True only where the search was complete and shows nothing recent."""
-    found = usable(test.no_recent_lab, context, limits[test.within], limits)
-    if isinstance(found, Lab):
-        return FALSE
-    if found.code == "no_result":
-        return Verdict(True, bindings={"no_recent": (test.no_recent_lab, None)}, limits=(limits[test.within],))
-    if found.code == "result_too_old":
-        labs = context.labs_of(test.no_recent_lab)
-        bindings = {"no_recent": (test.no_recent_lab, labs[0])}
-        return Verdict(True, (), bindings, (labs[0].source,), limits=(limits[test.within],))
-    return unknown(found)
 
 
 def condition(test: ConditionTest, context: Context) -> Verdict:

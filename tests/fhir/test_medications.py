@@ -19,7 +19,7 @@ def test_an_active_order_is_a_medicine_that_is_taken() -> None:
     assert medicine.source == Source("MedicationRequest", "thyroxine")
     assert (medicine.status, medicine.name, medicine.identified_by) == ("active", "Levothyroxine", "code")
     assert "levothyroxine" in medicine.drugs
-    assert str(medicine.authored) == "2026-01-02"
+    assert str(medicine.since) == "2026-01-02"
 
 
 @pytest.mark.parametrize("status", ["on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft"])

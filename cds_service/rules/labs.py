@@ -1,0 +1,195 @@
+"""Laboratory results as tests read them: the newest one, its limit, and whether it stays beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+
+from cds_service.content.pages import LabTest, NoRecentLabTest, Persists
+from cds_service.content.rulebook import Limit
+from cds_service.patient import Lab, Medication
+from cds_service.rules.context import Context
+from cds_service.rules.verdict import FALSE, LabHit, Reason, Verdict, unknown
+
+Limits = Mapping[str, Limit]
+COMPARISONS = ("below", "at_most", "above", "at_least")
+CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"}
+FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
+
+
+def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab | Reason:
+    """The newest result of a lab if it can be used for a statement about now, else why not.
+
+    Results age faster in hospital: there the threshold `<within>_inpatient` holds, where there is one.
+    """
+    if context.inpatient:
+        within = limits.get(f"{within.name}_inpatient", within)
+    labs = context.labs_of(concept)
+    gap = context.newest_gap(concept, labs)
+    if gap:
+        return gap
+    if not labs:
+        return Reason("no_result", concept)
+    newest = labs[0]
+    if newest.problem or newest.value is None or newest.time is None:
+        return Reason("unusable_result", concept, problem=newest.problem)
+    days = (context.facts.now - newest.time).days
+    if timedelta(days=float(within.value)) < context.facts.now - newest.time:
+        return Reason("result_too_old", concept, days=days, time=newest.time)
+    return newest
+
+
+def _key(concept: str, context: Context) -> str:
+    return context.rulebook.library.terminology[concept].input or concept
+
+
+def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
+    """A result against a limit, the laboratory's own first where the page says so."""
+    found = usable(test.lab, context, limits[test.within], limits)
+    if isinstance(found, Reason):
+        return unknown(found)
+    if found.value is None:
+        return unknown(Reason("unusable_result", test.lab))
+    verdicts = [
+        _judged(test, comparison, found, context, limits) for comparison in COMPARISONS if getattr(test, comparison)
+    ]
+    verdict = next((v for v in verdicts if v.truth is not True), verdicts[0])
+    if verdict.truth and test.persists:
+        return _persisting(test, test.persists, verdict, context, limits)
+    return verdict
+
+
+def _judged(test: LabTest, comparison: str, found: Lab, context: Context, limits: Limits) -> Verdict:
+    """One result against one limit of the test; unknown where a bound or the specimen leaves it open."""
+    page = context.rulebook.library.terminology[test.lab]
+    own_limit = limits[getattr(test, comparison)]
+    limit, origin, used = _limit_for(test, comparison, found, own_limit)
+    if found.interpretation == CRITICAL_FLAG.get(comparison) and (test.laboratory_first or test.critical_flag):
+        truth: bool | None = True
+        origin = "flag"
+    elif origin == "flag":
+        truth = found.interpretation in FLAGS[comparison]
+    else:
+        truth = compare(found, comparison, limit, page.decimals)
+    effects = {page.trouble_effect.get(trouble) for trouble in found.trouble}
+    misleads = "falsely_low" if comparison in ("below", "at_most") else "falsely_high"
+    hides = "falsely_high" if comparison in ("below", "at_most") else "falsely_low"
+    if truth is not None and ((truth and misleads in effects) or (not truth and hides in effects)):
+        return unknown(Reason("specimen_trouble", test.lab))
+    if truth is None:
+        return unknown(Reason("comparator", test.lab))
+    page_says = compare(found, comparison, own_limit.value, page.decimals)
+    shown_limit = limit if origin != "flag" else None
+    hit = LabHit(found, shown_limit, origin, comparison, own_limit, page_says is not truth)
+    notes: tuple[str, ...] = ("preliminary",) if found.status == "preliminary" else ()
+    notes += ("date_only",) if found.time_is_date_only else ()
+    every = (*((used,) if used else ()), limits[test.within])
+    return Verdict(truth, (), {test.lab: hit}, (found.source,), notes, every)
+
+
+def _limit_for(test: LabTest, comparison: str, found: Lab, limit: Limit) -> tuple[Decimal, str, Limit | None]:
+    if test.laboratory_first:
+        own = found.low if comparison == "below" else found.high
+        if own is not None:
+            return own, "laboratory", None
+        if found.interpretation is not None:
+            return limit.value, "flag", None
+    return limit.value, "site" if limit.site else "page", limit
+
+
+def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Context, limits: Limits) -> Verdict:
+    """The newest result is beyond the limit. Was it long enough before, or has it been treated that long?"""
+    hit = newest.bindings[test.lab]
+    apart = limits[persists.apart]
+    earlier, gap = _earlier(test, hit.lab, apart, context, limits)
+    taken, start_unknown = _taken_before(persists.despite, hit.lab, apart, context)
+    if earlier is None and not taken:
+        gaps = (*((gap,) if gap else ()), *context.medication_gaps("active"))
+        return unknown(*gaps) if gaps else FALSE
+    still = LabHit(
+        hit.lab, hit.limit, hit.limit_from, hit.comparison, hit.page_limit, hit.page_disagrees, earlier, taken
+    )
+    sources = (*newest.sources, *((earlier.source,) if earlier else ()), *(item.source for item in taken))
+    notes = (*newest.notes, *(("start_unknown",) if start_unknown else ()))
+    notes += ("identified_by_name",) if any(item.identified_by == "name" for item in taken) else ()
+    return Verdict(True, (), {test.lab: still}, sources, notes, (*newest.limits, apart))
+
+
+def _earlier(
+    test: LabTest, newest: Lab, apart: Limit, context: Context, limits: Limits
+) -> tuple[Lab | None, Reason | None]:
+    """A result beyond the limit at least `apart` before the newest, with none within the limit in between; else
+    whether one may be missing. None of them is older than the test's `within`."""
+    assert newest.time is not None
+    oldest = context.facts.now - timedelta(days=float(limits[test.within].value))
+    latest = newest.time - timedelta(days=float(apart.value))
+    found = context.labs_of(test.lab)
+    doubt = context.input_gap(_key(test.lab, context))
+    for item in found[1:]:
+        if item.time is None or item.time < oldest:
+            continue
+        named = [name for name in COMPARISONS if getattr(test, name)] if item.value is not None else []
+        truths = [_judged(test, name, item, context, limits).truth for name in named]
+        if False in truths:
+            return None, None
+        if None in truths or not truths:
+            doubt = doubt or Reason("earlier_result_unusable", test.lab)
+        elif item.time <= latest:
+            return item, None
+    return None, doubt
+
+
+def _taken_before(drugs: list[str], newest: Lab, apart: Limit, context: Context) -> tuple[tuple[Medication, ...], bool]:
+    """Active medicines of `drugs`, and of nothing else, begun at least `apart` before the result or at a time that is
+    not known; and whether that is so of all of them."""
+    assert newest.time is not None
+    pages = context.rulebook.library.terminology
+    fitting = frozenset(drugs).union(*(pages[name].members for name in drugs))
+    latest = (newest.time - timedelta(days=float(apart.value))).date()
+    found = tuple(
+        item
+        for item in context.medications(fitting, "active", "systemic")
+        if not item.others
+        and fitting.issuperset(drug for drug in item.drugs if pages[drug].kind == "drug")
+        and (item.since is None or item.since <= latest)
+    )
+    return found, bool(found) and all(item.since is None for item in found)
+
+
+def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool | None:
+    """Compared at the precision that is shown, so that what reads as 0.70 is not below 0.70.
+
+    A comparator makes the value an open interval: "<0.5" is below 0.7 for certain, and above nothing.
+    """
+    assert found.value is not None
+    step = Decimal(1).scaleb(-decimals)
+    value, limit = found.value.quantize(step), limit.quantize(step)
+    if found.comparator in ("<", "<="):
+        if comparison in ("below", "at_most"):
+            return True if value <= limit else None
+        return False if value <= limit else None
+    if found.comparator in (">", ">="):
+        if comparison in ("above", "at_least"):
+            return True if value >= limit else None
+        return False if value >= limit else None
+    return {
+        "below": value < limit,
+        "at_most": value <= limit,
+        "above": value > limit,
+        "at_least": value >= limit,
+    }[comparison]
+
+
+def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Verdict:
+    """True only where the search was complete and shows nothing recent."""
+    found = usable(test.no_recent_lab, context, limits[test.within], limits)
+    if isinstance(found, Lab):
+        return FALSE
+    if found.code == "no_result":
+        return Verdict(True, bindings={"no_recent": (test.no_recent_lab, None)}, limits=(limits[test.within],))
+    if found.code == "result_too_old":
+        labs = context.labs_of(test.no_recent_lab)
+        bindings = {"no_recent": (test.no_recent_lab, labs[0])}
+        return Verdict(True, (), bindings, (labs[0].source,), limits=(limits[test.within],))
+    return unknown(found)
