@@ -41,10 +41,13 @@ def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) ->
             continue
         # The Patient comes along as an include: references may name it by its fullUrl.
         found = [{**patients[0], "search": {"mode": "include"}}]
-        found += [entry for entry in kept if _wanted(entry["resource"], need)]
+        wanted = [entry for entry in kept if _wanted(entry["resource"], need)]
+        found += wanted
         if need.resource_type.startswith("Medication"):
             found += [entry for entry in kept if entry["resource"].get("resourceType") == "Medication"]
-        prefetch[need.key] = {"resourceType": "Bundle", "type": "searchset", "entry": found}
+        prefetch[need.key] = {
+            "resourceType": "Bundle", "type": "searchset", "total": len(wanted), "entry": found,
+        }  # fmt: skip
     context: dict[str, Any] = {"userId": "Practitioner/example", "patientId": patient.get("id", "")}
     if hook != "patient-view":
         context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": drafts}
