@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import resource
+from collections.abc import Callable
 from typing import Any, Final
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from cds_service import create_app
+from cds_service.hooks.app import Content
 from cds_service.logs import configure
 from cds_service.receiving import ReceivingWorker
 from cds_service.settings import Settings
@@ -21,8 +23,9 @@ _OWN_FILES: Final = 256
 class Server(BaseApplication):
     """gunicorn with our settings and no access log: request lines come from the app, without paths."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, make_app: Callable[[], Flask]) -> None:
         self.settings = settings
+        self.make_app = make_app
         super().__init__()
 
     def load_config(self) -> None:
@@ -50,7 +53,7 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]
         configure(self.settings.log_level)
-        return create_app(self.settings)
+        return self.make_app()
 
 
 def _connections() -> int:
@@ -65,6 +68,7 @@ def _freeze(_worker: object) -> None:
     gc.freeze()
 
 
-def serve(settings: Settings) -> None:
-    """Serve until stopped. Start-up faults are found by the caller beforehand, in one process."""
-    Server(settings).run()
+def serve(settings: Settings, content: Content) -> None:
+    """Serve until stopped. Start-up faults are found by the caller beforehand, in one process; the content
+    that was loaded for it is shared with the workers."""
+    Server(settings, lambda: create_app(settings, content=content)).run()

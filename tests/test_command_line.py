@@ -14,7 +14,9 @@ from flask.testing import FlaskClient
 
 from cds_service import __version__
 from cds_service.content.library import default_root
+from cds_service.hooks.app import Content, load_content
 from cds_service.sandbox import patients
+from cds_service.serving import Server
 from tests import test_golden
 from tests.conformance.calls import Body, invoke, own, run_cli, sample_call
 from tests.conftest import NOW
@@ -305,3 +307,24 @@ def test_a_catalogue_that_is_not_current_is_exit_1_and_is_not_touched(tmp_path: 
     assert (done.returncode, done.stdout) == (1, "")
     assert "magnesium-cds catalogue" in done.stderr
     assert (folder / "README.md").read_text() == "old\n"
+
+
+def test_workers_serve_the_content_that_was_checked_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loaded once, before they are forked: a start costs less, and they share the memory."""
+    loaded: list[Content] = []
+    served: list[Server] = []
+
+    def load() -> Content:
+        loaded.append(load_content())
+        return loaded[-1]
+
+    monkeypatch.setattr("cds_service.commands.running.load_content", load)
+    monkeypatch.setattr("cds_service.serving.configure", lambda _: None)
+    monkeypatch.setattr(Server, "run", lambda server: served.append(server))
+    assert invoke("serve", "--port", "0", "--data-dir", tmp_path).returncode == 0
+    app = served[0].load()
+    with app.extensions["advisor"].store:
+        assert app.extensions["advisor"].vocabulary is loaded[0].vocabulary
+    assert len(loaded) == 1

@@ -23,6 +23,7 @@ from rich.console import Console
 from cds_service import create_app
 from cds_service.commands.common import UNAVAILABLE, USAGE, serving_options, settings_of, stop, told_plainly
 from cds_service.commands.reading import print_cards
+from cds_service.hooks.app import load_content
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub
@@ -44,7 +45,8 @@ def serve(**flags: Any) -> None:
     _check_port(settings)
     with told_plainly():
         # One process first: faults are told once and plainly, and the database is made before workers share it.
-        create_app(settings).extensions["advisor"].store.close()
+        content = load_content()
+        create_app(settings, content=content).extensions["advisor"].store.close()
     declared = clients_declared(settings)
     if settings.dev:
         tokens = "no client token is asked for" if not declared else "calls need the token of a client"
@@ -55,7 +57,7 @@ def serve(**flags: Any) -> None:
     click.echo(f"Serving on http://{settings.host}:{settings.port}/cds-services", err=True)
     from cds_service.serving import serve as run
 
-    run(settings)
+    run(settings, content)
 
 
 def _check_port(settings: Settings) -> None:

@@ -254,6 +254,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
             "page_faults": dict(advisor.page_faults),
             "site": {"digest": rulebook.site_digest, "faults": faults},
             "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
+            "cards_not_recorded": advisor.store.counters().shown_dropped,
         }
         return _state(state)
 

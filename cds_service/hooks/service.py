@@ -177,7 +177,10 @@ class Advisor:
     def record(
         self, shown: list[Shown], service: str, hook: str, client: str, patient: str, rulebook: Rulebook
     ) -> None:
-        """Write down what is about to be shown: no patient data."""
+        """Have what is about to be shown written down, without patient data.
+
+        The answer waits for it only where the next call of this sitting, in whichever process, is asked about it.
+        """
         rules, records = rulebook.rules, []
         for item in shown:
             page = item.pages[0]
@@ -193,7 +196,9 @@ class Advisor:
                     Reason(one["code"], one["system"], one["display"]) for one in item.card.get("overrideReasons", ())
                 ),
             ))  # fmt: skip
-        self.store.record_shown(records)
+        repeats = rulebook.site.repetition
+        asked_about = repeats is not None and repeats.same_sitting and hook == "order-select"
+        self.store.record_shown(records, wait=asked_about)
 
 
 def base_url(settings: Settings) -> str:

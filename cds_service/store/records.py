@@ -120,7 +120,7 @@ class PageStats:
 
 @dataclass(frozen=True, slots=True)
 class StoreCounters:
-    """Since this process started. late: not known to be on disk when the hook answered (most are written a
+    """Since this process started. late: not on disk when the hook that waited for it answered (most are written a
     moment after). dropped: never written. purged: rows deleted for their age. reads_failed: silencing could not be
     looked up, so nothing was silenced.
     """

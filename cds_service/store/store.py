@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -37,6 +38,7 @@ from cds_service.store.tokens import TokenMemory
 from cds_service.store.writer import Job, Writer
 
 T = TypeVar("T")
+log = structlog.get_logger("magnesium_cds.store")
 
 _LOCK_WAIT: Final = 1.0  # one attempt at another process's lock; the job's own time says how many attempts
 _KEEP_SHOWN: Final = 30.0  # a card's record that meets a lock is tried for so long
@@ -143,11 +145,13 @@ class Store(TokenMemory):
         """
         return self._key.finding(parts)
 
-    def record_shown(self, cards: Sequence[ShownCard]) -> None:
-        """Write down what is about to be shown. Returns within `shown_wait`, whatever happens to the
-        database.
+    def record_shown(self, cards: Sequence[ShownCard], *, wait: bool = True) -> None:
+        """Write down what is about to be shown, in the order of these calls. Never raises for a database: advice is
+        given without its record, and a counter and the log say so.
 
-        Never raises for a database: advice is given without its record, and a counter says so.
+        Returns when it is on disk, or after `shown_wait`, whatever happens to the database. Without `wait` it returns
+        at once: feedback that overtakes the record is linked when that comes (F24), and only the process that is
+        killed in between loses it.
         """
         if not cards:
             return
@@ -157,6 +161,7 @@ class Store(TokenMemory):
 
         def lost() -> None:
             self._count("shown_dropped", len(cards))
+            log.error("record of cards dropped", cards=len(cards))
 
         job = Job(work, time.monotonic() + _KEEP_SHOWN, lost)
         try:
@@ -165,6 +170,8 @@ class Store(TokenMemory):
             lost()
             return
         self._purge_sometimes(cards[-1].shown_at)
+        if not wait:
+            return
         in_time = job.done.is_set() if self._in_trouble() else job.done.wait(self.shown_wait)
         if not in_time:
             self._count("shown_late", len(cards))

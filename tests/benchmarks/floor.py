@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import orjson
 from flask import Flask, Response, request
@@ -36,10 +35,5 @@ def make_app() -> Flask:
     return app
 
 
-class _Floor(Server):
-    def load(self) -> Any:
-        return make_app()
-
-
 if __name__ == "__main__":
-    _Floor(Settings(port=int(sys.argv[1]), workers=1)).run()
+    Server(Settings(port=int(sys.argv[1]), workers=1), make_app).run()

@@ -27,7 +27,7 @@ def kept(store: Store) -> list[dict[str, object]]:
         return [dict(row) for row in connection.execute(select(feedback).order_by(feedback.c.id)).mappings()]
 
 
-def test_a_shown_card_is_on_disk_when_the_hook_goes_on(store: Store) -> None:
+def test_a_shown_card_is_on_disk_when_a_hook_that_waits_goes_on(store: Store) -> None:
     shown = card()
     store.record_shown([shown])
     with store._read_engine.connect() as connection:

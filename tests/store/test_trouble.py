@@ -28,7 +28,7 @@ def seconds(action: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
+def eventually(condition: Callable[[], object]) -> bool:
     give_up = time.monotonic() + 3
     while not condition():
         if time.monotonic() > give_up:

@@ -1,0 +1,130 @@
+"""What was shown is on record; no answer waits for that, and what could not be recorded is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_service.hooks.app import Content
+from cds_service.store import Store
+from cds_service.store import store as stores
+from cds_service.store.writer import Job
+from tests.conftest import NOW
+from tests.store.helpers import locked, rows
+from tests.store.test_trouble import eventually
+from tests.test_repetition import ask
+from tests.trust.support import FEEDBACK, SERVICE, Json, bare_body, body_for, running
+
+Make = Callable[..., Flask]
+ORDERS = {"drugs": ["levothyroxine"], "drafts": ["magnesium_oxide"], "value": 0.85}
+
+
+def store_of(app: Flask) -> Store:
+    store: Store = app.extensions["advisor"].store
+    return store
+
+
+def shown(app: Flask) -> Json:
+    """The first card of the sample patient."""
+    answer = app.test_client().post(SERVICE, json=body_for(app))
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json["cards"][0])
+
+
+def dismissed(card: Json) -> Json:
+    reason = card["overrideReasons"][0]
+    item = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}"}
+    return {"feedback": [item | {"overrideReason": {"reason": {"code": reason["code"], "system": reason["system"]}}}]}
+
+
+def test_f24_feedback_in_another_worker_that_overtakes_the_record_is_linked_when_that_comes(
+    make_app: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make_app(data_dir=tmp_path), make_app(data_dir=tmp_path)
+    late: list[Job] = []
+    writer = store_of(one)._writer
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "submit", late.append)
+        card = shown(one)
+    assert other.test_client().post(FEEDBACK, json=dismissed(card)).status_code == 200
+    assert rows(tmp_path, "SELECT card_match, reason_display FROM feedback") == [
+        {"card_match": "unknown_card", "reason_display": None}
+    ]
+    for job in late:
+        writer.submit(job)
+    assert eventually(lambda: store_of(one).counters().shown_written == 1)
+    (row,) = rows(tmp_path, "SELECT card_match, reason_display FROM feedback")
+    assert row == {"card_match": "matched", "reason_display": card["overrideReasons"][0]["display"]}
+
+
+def test_f17_no_answer_waits_for_a_locked_database_and_no_record_is_lost(make_app: Make, tmp_path: Path) -> None:
+    app = make_app(data_dir=tmp_path)
+    client = app.test_client()
+    client.post(SERVICE, json=bare_body())
+    with locked(tmp_path):
+        start = time.monotonic()
+        for _ in range(10):
+            assert client.post(SERVICE, json=bare_body()).status_code == 200
+        took = time.monotonic() - start
+    assert took < 1.0, "ten answers, each of which could wait for 200 ms"
+    assert eventually(lambda: store_of(app).counters().shown_written == 11)
+    assert client.get("/readyz").json["cards_not_recorded"] == 0
+
+
+def test_f17_records_that_find_no_room_are_counted_where_operators_look(
+    make_app: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "_QUEUE", 3)
+    app = make_app(data_dir=tmp_path)
+    client = app.test_client()
+    with locked(tmp_path):
+        for _ in range(12):
+            assert client.post(SERVICE, json=bare_body()).status_code == 200
+        dropped = store_of(app).counters().shown_dropped
+        assert dropped > 0
+    assert eventually(lambda: store_of(app).counters().shown_written == 12 - dropped)
+    assert client.get("/readyz").json["cards_not_recorded"] == dropped
+
+
+def test_what_one_worker_said_at_order_select_another_does_not_repeat_at_order_sign(
+    make_app: Make, content: Content, tmp_path: Path
+) -> None:
+    """This is the one record that is waited for: the other worker is asked about it."""
+    site = tmp_path / "site.yaml"
+    repetition = {"same_sitting": True, "reason": "Agreed with the wards"}
+    site.write_text(yaml.safe_dump({"site": "Test hospital", "repetition": repetition}))
+    clock = [NOW]
+
+    def worker() -> FlaskClient:
+        return make_app(now=lambda: clock[0], site=site, data_dir=tmp_path / "data").test_client()
+
+    one, other = worker(), worker()
+    for _ in range(5):
+        clock[0] += timedelta(hours=1)
+        assert ask(one, content, "order-select", **ORDERS)
+        assert ask(other, content, "order-sign", **ORDERS) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the service is stopped by a signal")
+def test_f29_records_that_wait_are_written_before_the_service_ends(tmp_path: Path) -> None:
+    sent: list[Any] = []
+    with running(tmp_path, workers=1) as service:
+        requests.post(service.url + SERVICE, json=bare_body(), timeout=10)
+        with locked(tmp_path):
+            for _ in range(5):
+                sent += requests.post(service.url + SERVICE, json=bare_body(), timeout=10).json()["cards"]
+            service.process.terminate()
+            time.sleep(0.3)
+        assert service.process.wait(20) == 0
+    kept = {row["card"] for row in rows(tmp_path, "SELECT card FROM shown_cards")}
+    assert len(kept) == 6
+    assert {card["uuid"] for card in sent} < kept
