@@ -35,6 +35,10 @@ BANDS = (
 )
 # Pairs that no patient can have, with the reason.
 IMPOSSIBLE = {frozenset(pair): NO_SUCH_KIDNEY for pair in combinations(BANDS, 2)}
+IMPOSSIBLE |= {
+    frozenset(("magnesium_ordered_above_infusion_range", page)): "the one is for pre-eclampsia, the other leaves it out"
+    for page in ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
+}
 
 
 def touches_magnesium(page: Page) -> bool:
