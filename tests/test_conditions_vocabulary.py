@@ -9,6 +9,7 @@ import yaml
 from flask.testing import FlaskClient
 
 from cds_service.content.library import default_root
+from cds_service.content.pages import ReasonTest
 from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW
@@ -150,3 +151,14 @@ def test_two_conditions_of_different_pages_leave_the_reason_open(client, content
     both = [{"icd10cm": "E11.9", "text": "Type 2 diabetes"}, {"icd10cm": "E11.42", "text": "with polyneuropathy"}]
     told = outcomes(client, content, both)
     assert (told[NEUROPATHY], told[DIABETES]) == ("quiet", "quiet")
+
+
+def test_a_page_that_may_have_taken_the_wrong_reason_lets_the_clinician_say_so(content):
+    assuming = [
+        loaded.page
+        for loaded in content.library.pages.values()
+        if loaded.page.when and any(isinstance(test, ReasonTest) for test in loaded.page.when.all)
+    ]
+    assert assuming
+    for page in assuming:
+        assert "meant_for_something_else" in page.card.override_reasons, page.title
