@@ -170,7 +170,8 @@ def list_(**flags: Any) -> None:
     """One line for each client."""
     _, path = _place(flags)
     for client in _known(path):
-        keys = f"keys {', '.join(client.jku)}" if client.jku else f"{len(client.pinned_keys())} pinned keys"
+        count = len(client.pinned_keys())
+        keys = f"keys {', '.join(client.jku)}" if client.jku else f"{count} pinned key{'' if count == 1 else 's'}"
         tenants = f" tenants {', '.join(client.tenants)}" if client.tenants else ""
         click.echo(f"{client.name}: {client.issuer}{tenants}, {', '.join(client.algorithms)}, {keys}")
         for url in client.fhir_servers:

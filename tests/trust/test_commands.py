@@ -58,7 +58,7 @@ def known(shell: Shell, signer: Signer) -> Shell:
 
 
 def test_a_client_is_added_listed_and_removed(known: Shell) -> None:
-    assert known("list").output == (f"ehr: {ISSUER}, ES384, RS384, 1 pinned keys\n  reads https://ehr.example/fhir\n")
+    assert known("list").output == (f"ehr: {ISSUER}, ES384, RS384, 1 pinned key\n  reads https://ehr.example/fhir\n")
     known("add", "other", issuer="https://other.example", jku="https://other.example/jwks.json", tenant="north")
     text = known.file.read_text()
     assert [client.name for client in parse_clients(text, known.file)] == ["ehr", "other"]
