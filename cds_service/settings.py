@@ -48,6 +48,7 @@ class Settings(BaseModel):
     keep_unmatched_days: Annotated[
         int, Field(ge=0, le=36500, description="days that feedback on no card of ours is kept; 0: for ever")
     ] = 90
+    keep_comments: Annotated[bool, Field(description="keep what clinicians write when they dismiss a card")] = True
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
     clients: Annotated[Path | None, Field(description="file of clients; default: clients.toml in the data folder")] = (

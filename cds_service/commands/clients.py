@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +15,9 @@ import orjson
 from pydantic import ValidationError
 
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, settings_of, stop, told_plainly
-from cds_service.content.library import load_library
+from cds_service.content.library import Library, load_library
 from cds_service.hooks.screen import unit_faults
+from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust.clients import (
     Client,
@@ -29,11 +31,15 @@ from cds_service.trust.clients import (
     written,
 )
 from cds_service.trust.explain import explain_keys, explain_token
+from cds_service.trust.gatekeeper import own_bases
 from cds_service.trust.keys import ALGORITHMS, BadKey, parse_set
 from cds_service.trust.keysource import KeysNotRead
 from cds_service.trust.outbound import KeyReader, Server
 
-HEADER = "# Clients that may call. Written by `magnesium-cds clients add`, and yours to edit; see docs.\n"
+HEADER = (
+    "# Clients that may call. Written by `magnesium-cds clients add`, and yours to edit; see docs/integration.md.\n"
+)
+DISCOVERY = "/cds-services"
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,7 +141,12 @@ def _named_unit(text: str) -> tuple[str, str]:
 def _unit_faults(known: tuple[Client, ...]) -> list[str]:
     """As the service says it; the content is read only where a client chose a unit."""
     chose = any(client.profile.units for client in known)
-    return unit_faults(known, load_library()) if chose else []
+    return unit_faults(known, _content()) if chose else []
+
+
+@cache
+def _content() -> Library:
+    return load_library()
 
 
 def _message(item: Any) -> str:
@@ -159,7 +170,8 @@ def list_(**flags: Any) -> None:
     """One line for each client."""
     _, path = _place(flags)
     for client in _known(path):
-        keys = f"keys {', '.join(client.jku)}" if client.jku else f"{len(client.pinned_keys())} pinned keys"
+        count = len(client.pinned_keys())
+        keys = f"keys {', '.join(client.jku)}" if client.jku else f"{count} pinned key{'' if count == 1 else 's'}"
         tenants = f" tenants {', '.join(client.tenants)}" if client.tenants else ""
         click.echo(f"{client.name}: {client.issuer}{tenants}, {', '.join(client.algorithms)}, {keys}")
         for url in client.fhir_servers:
@@ -199,6 +211,7 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     WHAT is a token, the address of a key set (https://...), or '-' to read a token from stdin. Without it the clients'
     file is checked. Nothing is stored, and the token is not used up. Exit 1 where something would be refused.
     """
+    configure("ERROR")
     settings, path = _place(flags)
     known = _known(path)
     faults = check_clients(known, dev=settings.dev) + _unit_faults(known)
@@ -206,13 +219,20 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     if what is None:
         for fault in faults:
             click.echo(f"REFUSED  {fault}")
-        click.echo(f"{len(known)} clients in {path}: " + ("not usable" if faults else "all usable"))
+        count = f"{len(known)} client{'' if len(known) == 1 else 's'}"
+        click.echo(f"{count} in {path}: " + ("not usable" if faults else "all usable"))
         sys.exit(CONFIGURATION if faults else 0)
     if urlsplit(what).scheme in ("http", "https"):
         findings = _of_keys(what, known, settings)
     else:
         token = (sys.stdin.read() if what == "-" else what).strip()
-        findings = explain_token(token, known, settings, service, datetime.now(UTC))
+        services = _content().services
+        if service is not None and service not in services:
+            stop(USAGE, f"--service {service}: there is no such service; there are {', '.join(services)}.")
+        posts = [f"{DISCOVERY}/{name}" for name in services]
+        paths = [DISCOVERY, *posts, *(f"{path}/feedback" for path in posts)]
+        findings = explain_token(token, known, settings, paths, service, datetime.now(UTC))
+    click.echo(f"checked as of a service in profile {settings.profile} at {' or '.join(own_bases(settings))}", err=True)
     for good, text in findings:
         click.echo(f"{'ok      ' if good else 'REFUSED '} {text}")
     sys.exit(0 if all(good for good, _ in findings) else FAILED)

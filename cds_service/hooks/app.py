@@ -74,7 +74,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
     keep = Retention(_days(settings.keep_cards_days), _days(settings.keep_unmatched_days))
-    store = Store.open(settings.database, data_dir=folder, keep=keep)
+    store = Store.open(settings.database, data_dir=folder, keep=keep, keep_comments=settings.keep_comments)
     keeper = Gatekeeper(settings, clients, store)
     session = guarded_session(servers_of(settings, clients))
     secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database

@@ -16,6 +16,7 @@ from cds_service.trust.keysource import KeysNotRead, KeySource, PinnedKeys, Read
 from cds_service.trust.limits import Buckets
 from cds_service.trust.outbound import KeyReader, Server
 from cds_service.trust.tokens import (
+    LEEWAY,
     Proven,
     Refused,
     Unproven,
@@ -94,16 +95,16 @@ class Gatekeeper:
             raise TooMany(wait)
         return caller
 
-    def prove(self, text: str, path: str) -> tuple[Client, Proven]:
-        """Everything but the replay. Raises Refused."""
+    def prove(self, text: str, path: str, ago: float = 0) -> tuple[Client, Proven]:
+        """Everything but the replay. `ago`: as it would have been so many seconds ago; 0 for a call. Raises Refused."""
         token = unproven(text)
         client = self.client_of(token.claims)
         audiences = self.audiences(client, path)
-        check_claims(token.claims, audiences, wall_clock())
+        check_claims(token.claims, audiences, wall_clock() - ago)
         if token.header["alg"] not in client.algorithms:
             raise Refused("algorithm")
         key = self._key(client, token)
-        return client, check_signature(token, key, client.algorithms, audiences)
+        return client, check_signature(token, key, client.algorithms, audiences, LEEWAY + ago)
 
     def client_of(self, claims: Mapping[str, Any]) -> Client:
         """The client that a token says it is of. Raises Refused."""
@@ -121,6 +122,10 @@ class Gatekeeper:
     def audiences(self, client: Client, path: str) -> tuple[str, ...]:
         """What `aud` may be in a call to this path."""
         return client.audiences or tuple(base + path for base in self._bases)
+
+    def kids(self, client: Client) -> list[str]:
+        """The keys of a client that are known now: those of an address only once they were looked for."""
+        return sorted({kid for source in self._sources[client.name].values() for kid in source.kids()})
 
     def _key(self, client: Client, token: Unproven) -> Key:
         sources, kid = self._sources[client.name], token.header["kid"]

@@ -30,6 +30,9 @@ class KeySource(Protocol):
     def find(self, kid: str) -> Key | None:
         """The key with this kid, None where there is none to be had."""
 
+    def kids(self) -> list[str]:
+        """The kids of the keys known now. Reads nothing."""
+
 
 class PinnedKeys:
     """Keys that stand in the clients' file."""
@@ -39,6 +42,9 @@ class PinnedKeys:
 
     def find(self, kid: str) -> Key | None:
         return self._keys.get(kid)
+
+    def kids(self) -> list[str]:
+        return list(self._keys)
 
 
 class ReadKeys:
@@ -65,6 +71,9 @@ class ReadKeys:
         elif age > FRESH and self._due():
             threading.Thread(target=self._read_now, name="key-reader", daemon=True).start()
         return None if self._clock() - self._good_at > DEAD else self._keys.get(kid)
+
+    def kids(self) -> list[str]:
+        return list(self._keys)
 
     def _due(self) -> bool:
         return self._clock() - self._tried_at >= PAUSE

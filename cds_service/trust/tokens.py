@@ -22,7 +22,7 @@ LEEWAY: Final = 60  # seconds: the CDS Hooks Sandbox rounds iat up, and clocks d
 LONGEST_LIFE: Final = 3600
 MAX_TOKEN: Final = 16 * 1024
 _MAX_AUDIENCES: Final = 20
-_REQUIRED: Final = ("iss", "aud", "exp", "iat", "jti")
+REQUIRED: Final = ("iss", "aud", "exp", "iat", "jti")
 
 # The whole set of causes that the log may name. The caller is never told which.
 Cause = Literal[
@@ -86,6 +86,11 @@ def unproven(text: str) -> Unproven:
     return Unproven(text, header, claims)
 
 
+def read_header(text: str) -> dict[str, Any]:
+    """The header of a compact JWS. Raises Refused."""
+    return _json_part(text.partition(".")[0])
+
+
 def _json_part(part: str) -> dict[str, Any]:
     try:
         value = orjson.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -98,7 +103,7 @@ def _json_part(part: str) -> dict[str, Any]:
 
 def check_claims(claims: dict[str, Any], audiences: Collection[str], now: float) -> None:
     """Everything but issuer, tenant and signature; cheap, so it comes before the signature. Raises Refused."""
-    if any(claims.get(name) is None for name in _REQUIRED):
+    if any(claims.get(name) is None for name in REQUIRED):
         raise Refused("claims")
     issued, expires, begins = claims["iat"], claims["exp"], claims.get("nbf", 0)
     # A bool is an int in Python, and 1e30 or "1700000000" would be turned into one by a tolerant reader.
@@ -121,7 +126,9 @@ def check_claims(claims: dict[str, Any], audiences: Collection[str], now: float)
         raise Refused("lifetime")
 
 
-def check_signature(token: Unproven, key: Key, algorithms: Collection[str], audiences: Collection[str]) -> Proven:
+def check_signature(
+    token: Unproven, key: Key, algorithms: Collection[str], audiences: Collection[str], leeway: float = LEEWAY
+) -> Proven:
     """PyJWT's word on the whole token. Raises Refused."""
     usable = [name for name in algorithms if name in key.algorithms]
     if token.header["alg"] not in usable:
@@ -133,8 +140,8 @@ def check_signature(token: Unproven, key: Key, algorithms: Collection[str], audi
             algorithms=usable,
             audience=list(audiences),
             issuer=str(token.claims["iss"]),
-            leeway=LEEWAY,
-            options={"require": list(_REQUIRED), "verify_sub": False},
+            leeway=leeway,
+            options={"require": list(REQUIRED), "verify_sub": False},
         )
     except jwt.InvalidSignatureError as error:
         raise Refused("signature") from error

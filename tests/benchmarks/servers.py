@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def free_port() -> int:
 @dataclass
 class Server:
     """A service in a child process. `cold` is the time in s from its start to its first card; `first` are the times in
-    ms of its first calls."""
+    ms of its first calls; `token` makes one for each call, which is not timed."""
 
     name: str
     path: str
@@ -35,6 +35,7 @@ class Server:
     port: int
     cold: float = 0.0
     first: list[float] = field(default_factory=list)
+    token: Callable[[], str] | None = None
     _child: subprocess.Popen[bytes] | None = None
     _connection: http.client.HTTPConnection | None = None
     _seen: dict[int, int] = field(default_factory=dict)
@@ -75,8 +76,9 @@ class Server:
     def call(self, body: bytes) -> float:
         """Milliseconds from sending to the last byte of the answer. Raises RuntimeError unless it holds a card."""
         connection = self._connection or self.connect()
+        headers = HEADERS | ({"Authorization": f"Bearer {self.token()}"} if self.token else {})
         before = time.perf_counter()
-        connection.request("POST", self.path, body, HEADERS)
+        connection.request("POST", self.path, body, headers)
         response = connection.getresponse()
         answer = response.read()
         took = (time.perf_counter() - before) * 1000

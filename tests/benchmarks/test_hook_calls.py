@@ -3,7 +3,7 @@
 import pytest
 
 from cds_service.fhir import Chart
-from tests.benchmarks import hook_calls
+from tests.benchmarks import hook_calls, trust_cost
 from tests.benchmarks.bodies import SIZES, body, count, fresh
 from tests.conftest import NOW
 
@@ -41,4 +41,18 @@ def test_benchmark_runs(capsys):
     hook_calls.main(["--rounds", "1", "--requests", "4", "--sizes", "small", "--no-peer", "--delay", "1"])
     printed = capsys.readouterr().out
     for words in ("ours new", "ours again", "floor new", "ours new: floor x", "ours / floor: start", "6 GETs / 1 GET"):
+        assert words in printed
+
+
+def test_benchmark_of_the_trust_boundary_runs_and_each_way_refuses_what_it_says(capsys):
+    trust_cost.main(["--rounds", "1", "--requests", "2", "--sizes", "small"])
+    printed = capsys.readouterr().out
+    for words in (
+        "bare       refuses: nothing",
+        "input      refuses: doubled",
+        "signature  refuses: doubled, no token",
+        "all        refuses: doubled, no token, used",
+        "all checks add",
+        "all / bare: p50 x",
+    ):
         assert words in printed

@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from flask import Flask
 
-from cds_service.cli import main
 from cds_service.hooks.app import Content
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.settings import SettingsError
 from tests.conftest import NOW
 from tests.scenario import Builder, Scenario
 from tests.trust.support import BASE, SERVICE, Json, client_entry, clients_file
+from tests.trust.test_commands import invoke
 
 US = {"serum_magnesium": "mg/dL", "potassium": "meq/L", "albumin": "g/dL"}
 SI = {"serum_magnesium": "mmol/L", "albumin": "g/L"}
@@ -102,8 +101,8 @@ def test_the_limit_is_in_the_unit_of_the_value_and_no_digit_that_counts_is_round
     assert "limit 1.70 mg/dL" in words(ask("us"))
     assert "limit 0.70 mmol/L" in words(ask("si"))
     ask = asks(labs, pages={"low_serum_magnesium": {"show": "hidden", "reason": "So that albumin leads"}})
-    assert "Albumin was 2.8 g/dL (28.0 g/L) on 2026-11-20. Below 3.0 g/dL" in words(ask("us"))
-    assert "Albumin was 28.0 g/L on 2026-11-20. Below 30 g/L" in words(ask("si"))
+    assert "Albumin was 2.8 g/dL (28 g/L) on 2026-11-20. Below 3.0 g/dL" in words(ask("us"))
+    assert "Albumin was 28 g/L on 2026-11-20. Below 30 g/L" in words(ask("si"))
 
 
 def test_what_was_found_and_measured_is_the_same_for_both(asks: Callable[..., Ask]) -> None:
@@ -139,6 +138,6 @@ def test_a_unit_that_cannot_be_shown_keeps_the_service_from_starting_and_the_com
     with pytest.raises(SettingsError, match=r"client ehr: profile\.units: ") as refused:
         make_app(clients=file)
     assert fault in str(refused.value) and str(file) in str(refused.value)
-    told = CliRunner().invoke(main, ["clients", "check", "--data-dir", str(folder)])
+    told = invoke("check", "--data-dir", str(folder))
     assert told.exit_code == 78
     assert f"REFUSED  client ehr: profile.units: {fault}" in told.output
