@@ -151,7 +151,7 @@ class Reader:
     def _bundle(self, result: Input, bundle: views.Bundle, wanted: str, where: str, draft: bool) -> None:
         if not bundle.type:
             self.repairs["bundle_without_type"] += 1
-        entries = bundle.entry or []
+        entries = bundle.entry if isinstance(bundle.entry, list) else []
         room = MAX_ENTRIES - result.entries
         if len(entries) > room:
             result.state, result.reason = "incomplete", "too many entries"

@@ -32,7 +32,7 @@ def main(calls: int) -> None:
     file = clients_file(folder, client_entry(signer))
     app = create_app(Settings(data_dir=folder, public_url=BASE, clients=file), content=content)
     http = app.test_client()
-    keep = hook_request.not_too_deep, hook_request.distinct_members
+    keep = hook_request.check
     small = orjson.dumps(body_for(app))
     large: dict[str, Any] = orjson.loads(small)
     bundle = large["prefetch"]["conditions"]
@@ -45,8 +45,7 @@ def main(calls: int) -> None:
         use_token = app.extensions["advisor"].store.use_token
         for _ in range(calls):
             for way, times in told.items():
-                checks = keep if way in ("input", "everything") else (lambda *_: None, lambda *_: None)
-                hook_request.not_too_deep, hook_request.distinct_members = checks
+                hook_request.check = keep if way in ("input", "everything") else lambda _: None
                 remember = use_token if way == "everything" else lambda *_: True
                 app.extensions["advisor"].store.use_token = remember
                 headers = {"Authorization": f"Bearer {signer.token(BASE + SERVICE)}"} if way[0] in "se" else {}

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 import requests
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from cds_service.strictness import DEEPEST, NotStrict, check
 from tests.trust.support import (
     DISCOVERY,
     FEEDBACK,
@@ -27,8 +29,10 @@ from tests.trust.support import (
     alive,
     bare_body,
     body_for,
+    inputs,
     raw,
     running,
+    states,
     status,
     wait_until,
 )
@@ -128,6 +132,40 @@ def test_a27_a_member_that_is_there_twice_is_refused(app: Flask, post: Any, memb
     assert "same member twice" in answer.json["issue"][0]["details"]["text"]
 
 
+IN_RESOURCES = {
+    "another patient": ('"subject"', f'"subject": {{"reference": "Patient/{MARK}"}}'),
+    "another id": ('"id": "low-magnesium"', f'"id": "{MARK}"'),
+    "another type": ('"resourceType": "Observation"', '"resourceType": "Patient"'),
+    "another entry": ('"entry"', '"entry": []'),
+    "another value": ('"value": 0.58', '"value": 0.95'),
+    "another unit, deep inside": ('"unit"', '"unit": "mg/dL"'),
+    "in capitals": ('"subject"', f'"Subject": {{"reference": "Patient/{MARK}"}}'),
+    "escaped": ('"subject"', f'"\\u0073ubject": {{"reference": "Patient/{MARK}"}}'),
+    "escaped capital": ('"subject"', f'"\\u0053ubject": {{"reference": "Patient/{MARK}"}}'),
+    "wide letters": ('"subject"', f'"\uff53ubject": {{"reference": "Patient/{MARK}"}}'),
+    "wide letters escaped": ('"subject"', f'"\\uff53ubject": {{"reference": "Patient/{MARK}"}}'),
+    "the Kelvin sign": ('"link"', '"lin\u212a": []'),
+}
+
+
+@pytest.mark.parametrize("name", IN_RESOURCES)
+def test_a27_a_member_that_is_there_twice_in_a_resource_is_refused(app: Flask, post: Any, name: str) -> None:
+    body = body_for(app)
+    body["prefetch"]["serum_magnesium"]["link"] = [{"relation": "self", "url": "https://ehr.example/é\\"}]
+    text = json.dumps(body, ensure_ascii=False)
+    assert post(text.encode()).status_code == 200
+    answer = post(twice(text, *IN_RESOURCES[name]))
+    assert answer.status_code == 400
+    assert "same member twice" in answer.json["issue"][0]["details"]["text"]
+
+
+def test_a27_so_it_is_in_draft_orders_and_feedback(post: Any) -> None:
+    drafts = b'{"resourceType": "Bundle", "entry": [], "entry": []}'
+    body = json.dumps(context(draftOrders=MARK) | {"hook": "order-sign"}).encode().replace(f'"{MARK}"'.encode(), drafts)
+    assert "same member twice" in post(body, "/cds-services/magnesium-order-sign").text
+    assert "same member twice" in post(b'{"feedback": [{"card": "a", "card": "b"}]}', FEEDBACK).text
+
+
 def test_a27_what_is_in_a_text_is_no_member(app: Flask, post: Any) -> None:
     body = body_for(app)
     body["extension"] = {"note": '"patientId": 1, "patientId": 2', "patientId": 3}
@@ -138,6 +176,19 @@ def test_a27_what_is_in_a_text_is_no_member(app: Flask, post: Any) -> None:
 DEEP = 100_000
 
 
+def cheaply(post: Any, raw: bytes, most: float = 0.5) -> TestResponse:
+    """The answer, and no more than these seconds of our own time for it: not by the wall's clock, the machine is busy.
+    The best of three, since another's work on the same core shows in ours.
+    """
+    spent = []
+    for _ in range(3):
+        start = time.process_time()
+        answer: TestResponse = post(raw)
+        spent.append(time.process_time() - start)
+    assert min(spent) < most
+    return answer
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -145,13 +196,16 @@ DEEP = 100_000
         b'{"hook": ' + b"[" * 65 + b"]" * 65 + b"}", b'{"prefetch": {"patient": ' + b'{"a":' * 63 + b"1" + b"}" * 65,
         b'{"prefetch": {"patient": ' + b'[' * DEEP + b"]" * DEEP + b"}}",
         b'{"context": {"draftOrders": ' + b'{"x":[' * 5000 + b"]}" * 5000 + b"}}",
+        b"[" + b'"]]]]",[' * 70 + b"]" * 71, b'{"a": ' + b'["]", ' * 65 + b"0" + b"]" * 65 + b"}",
+        b"[" + b'"\\\"]]]", [' * 70 + b"]" * 71,
     ],
-    ids=["open", "closed", "objects", "65", "in prefetch", "deep in prefetch", "in draftOrders"],
+    ids=["open", "closed", "objects", "65", "in prefetch", "deep in prefetch", "in draftOrders", "texts that close",
+         "one that closes before each", "texts with quotes"],
 )  # fmt: skip
 def test_a29_what_is_nested_too_deeply_is_refused_at_once(post: Any, body: bytes) -> None:
-    start = time.process_time()  # not by the wall's clock: the machine may be busy
-    assert post(body).status_code == 400
-    assert time.process_time() - start < 0.5
+    answer = cheaply(post, body)
+    assert answer.status_code == 400
+    assert "deeper than 64 levels" in answer.text
 
 
 def test_a29_sixty_levels_are_read(app: Flask, post: Any) -> None:
@@ -159,34 +213,78 @@ def test_a29_sixty_levels_are_read(app: Flask, post: Any) -> None:
     assert post(body).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"extension": {"list": [0] * 1_000_000}}, {"extension": {"text": "x" * 7_000_000}},
-        {"prefetch": {str(n): None for n in range(100_000)}},
-        {"prefetch": {str(n): "x" * 80 for n in range(80_000)}},
-        {"extension": {str(n): 0 for n in range(100_000)}},
-    ],
-    ids=["long list", "long text", "many prefetch keys", "many texts", "many members"],
+BRACKETS = ["[" * 1000, "]" * 1000, "{[" * 500 + '"', '"[{', '\\"[', "\\", '\\\\"', "[\n[", '"', "", '[" : {"a": [']
+
+
+@pytest.mark.parametrize("text", BRACKETS, ids=range(len(BRACKETS)))
+def test_a29_brackets_in_texts_are_no_depth(app: Flask, post: Any, text: str) -> None:
+    body = body_for(app) | {"extension": {"list": [text, "", {text: text}] * 40}}
+    body["prefetch"]["patient"]["text"] = {"status": "additional", "div": f"<div>{text}</div>"}
+    assert post(body).status_code == 200
+
+
+NESTED = st.recursive(
+    st.one_of(st.none(), st.integers(), st.text('[]{}",:\\ax\u00e9\u4e2d', max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text('[]{}",:\\ax\u00e9', max_size=4), inner, max_size=3)
+    ),
+    max_leaves=20,
 )  # fmt: skip
-def test_a29_what_is_long_is_read_or_refused_and_not_slow(post: Any, change: dict[str, Any]) -> None:
-    raw = json.dumps(bare_body() | change).encode()
-    start = time.process_time()
-    assert post(raw).status_code in (200, 400, 413)
-    assert time.process_time() - start < 2
 
 
-def test_a29_of_a_hundred_thousand_entries_no_more_than_five_thousand_are_read(app: Flask, post: Any) -> None:
+def levels(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(levels, inner), default=0)
+
+
+def one_name_each(value: Any) -> bool:
+    if isinstance(value, dict):
+        names = {normalize("NFKC", name).casefold() for name in value}
+        return len(names) == len(value) and all(map(one_name_each, value.values()))
+    return all(map(one_name_each, value)) if isinstance(value, list) else True
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(value=NESTED, around=st.integers(0, 70), plain=st.booleans(), space=st.sampled_from([None, 1]))
+def test_a27_a29_depth_and_members_are_counted_exactly(value: Any, around: int, plain: bool, space: int | None) -> None:
+    whole: Any = value
+    for _ in range(around):
+        whole = [whole, "]"]
+    raw = json.dumps(whole, ensure_ascii=plain, indent=space).encode()
+    if levels(whole) <= DEEPEST and one_name_each(value):
+        check(raw)
+    else:
+        with pytest.raises(NotStrict):
+            check(raw)
+
+
+@pytest.mark.parametrize(
+    ("change", "status_"),
+    [
+        ({"extension": {"list": [0] * 1_000_000}}, 200), ({"extension": {"list": [[]] * 1_000_000}}, 400),
+        ({"extension": {"list": [{}] * 1_000_000}}, 400), ({"extension": {"text": "x" * 7_000_000}}, 200),
+        ({"extension": {"text": "[" * 7_000_000}}, 200), ({"extension": {"text": "x" * 10_000_000}}, 413),
+        ({"prefetch": {str(n): None for n in range(100_000)}}, 200),
+        ({"prefetch": {str(n): "x" * 70 for n in range(80_000)}}, 200),
+        ({"extension": {str(n): 0 for n in range(100_000)}}, 200),
+        ({"prefetch": {"serum_magnesium": {"resourceType": "Bundle", "entry": [{"resource": {"id": "1"}}] * 100_000}}},
+         400),
+    ],
+    ids=["long list", "lists", "objects", "long text", "brackets", "larger", "many prefetch keys", "many texts",
+         "many members", "many entries"],
+)  # fmt: skip
+def test_a29_what_is_long_is_read_or_refused_and_not_slow(post: Any, change: dict[str, Any], status_: int) -> None:
+    raw = json.dumps(bare_body() | change, separators=(",", ":")).encode()
+    assert cheaply(post, raw, 1.5 if status_ == 200 else 0.5).status_code == status_
+
+
+def test_a29_of_twenty_thousand_entries_no_more_than_five_thousand_are_read(app: Flask, post: Any) -> None:
     body = body_for(app)
     bundle = body["prefetch"]["serum_magnesium"]
-    entry = b'{"resource":{"resourceType":"Observation"}}'
-    head = json.dumps(body | {"prefetch": body["prefetch"] | {"serum_magnesium": MARK}}).encode()
-    many = b'{"resourceType":"Bundle","type":"searchset","entry":[' + b",".join([entry] * 100_000) + b"]}"
     assert bundle["entry"]
-    answer = post(head.replace(f'"{MARK}"'.encode(), many))
+    bundle["entry"] = [{"resource": {"resourceType": "Observation"}}] * 20_000
+    answer = post(body)
     assert answer.status_code == 200
-    from tests.trust.support import inputs
-
     assert inputs(answer.json)["serum_magnesium"] in ("incomplete", "failed")
 
 
@@ -221,8 +319,6 @@ def test_a30_in_a_prefetched_resource_it_is_refused_or_makes_the_input_fail(app:
     text = json.dumps(body_for(app)).encode()
     answer = post(text.replace(b'"value": 0.58', b'"value": ' + value))
     if answer.status_code == 200:
-        from tests.trust.support import inputs, states
-
         assert states(answer.json)["low_serum_magnesium"] == "not_evaluated"
         assert inputs(answer.json)["serum_magnesium"] in ("failed", "given")
     else:
