@@ -63,9 +63,10 @@ def _connections() -> int:
 
 
 def _freeze(_worker: object) -> None:
-    """What is loaded stays: the collector need not look at it again on every request."""
+    """What is loaded stays: the collector need not look at it again, nor look often at what one large body makes."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 def serve(settings: Settings, content: Content) -> None:

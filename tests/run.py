@@ -36,6 +36,7 @@ PACKAGES = {
     "buildah": ("buildah", "the test of the container image"),
     "debootstrap": ("debootstrap", "the test of the container image"),
     "initdb": ("postgresql", "tests on PostgreSQL"),
+    "strace": ("strace", "the test of a power cut"),
 }
 
 

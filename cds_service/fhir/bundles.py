@@ -155,7 +155,7 @@ class Reader:
         if not bundle.type:
             self.repairs["bundle_without_type"] += 1
         result.pages += 1
-        entries = bundle.entry or []
+        entries = bundle.entry if isinstance(bundle.entry, list) else []
         room = MAX_ENTRIES - result.entries
         if len(entries) > room:
             result.state, result.reason = "incomplete", "too many entries"

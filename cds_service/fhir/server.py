@@ -20,6 +20,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from cds_service.fhir.connection import POOL_SIZE, Read, shared_session
+from cds_service.strictness import NotStrict, check
 
 MAX_PAGES = 10
 _CHUNK = 64 * 1024
@@ -97,9 +98,16 @@ class FhirServer:
         with Read() as read:
             self._reads.add(read)
             try:
-                return self._get(url)
+                body = self._get(url)
             finally:
                 self._reads.discard(read)
+        if body.lstrip()[:1] != b"{":  # no resource: `null` would be none, which only an empty search may say
+            raise FetchFailed("unreadable")
+        try:
+            check(body)
+        except NotStrict as fault:
+            raise FetchFailed("unreadable") from fault
+        return body
 
     def _get(self, url: str) -> bytes:
         left = self.seconds_left()

@@ -6,7 +6,7 @@ that `0.70` is not turned into `0.7` and a number sent as a string is noticed. R
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 NOTHING = Raw(b"")
 """Stands for an element that is not there."""
@@ -279,4 +279,4 @@ class Bundle(Resource, tag="Bundle"):
     type: str | None = None
     total: Raw = NOTHING
     link: list[Link] | None = None
-    entry: list[Entry] | None = None
+    entry: list[Entry] | UnsetType = UNSET  # `null` is no list without entries: FHIR has no such value

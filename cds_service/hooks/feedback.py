@@ -16,6 +16,7 @@ import orjson
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.request import read_body
@@ -134,11 +135,11 @@ def feedback_blueprint(
         sender = client()
         if service_id not in services:
             raise Problem.of(404, "There is no CDS service with this id.")
-        # One more than allowed: a body sent without its length is cut at the limit, and then looks complete.
-        request.max_content_length = max_bytes + 1
-        raw = read_body(request)
-        if len(raw) > max_bytes:
-            raise Problem.of(413, f"The body is larger than {max_bytes} bytes. Send it in parts.")
+        request.max_content_length = max_bytes
+        try:
+            raw = read_body(request)
+        except RequestEntityTooLarge:
+            raise Problem.of(413, f"The body is larger than {max_bytes} bytes. Send it in parts.") from None
         body = _read_items(raw)
         if service_id not in tolerant:
             _demand_suggestions(body)

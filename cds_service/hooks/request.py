@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from cds_service.hooks.errors import Issue, Problem
-from cds_service.hooks.strictness import distinct_members, not_too_deep
+from cds_service.strictness import NotStrict, check
 
 # A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
 # dot is asked for.
@@ -84,8 +84,8 @@ class HookRequest:
 
 
 def read_body(request: Request) -> bytes:
-    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask) and 400 (nested too
-    deeply, NUL).
+    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask) and 400 (not JSON, or
+    not as strictness asks).
     """
     if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):
         raise Problem.of(415, "Send JSON with Content-Type: application/json.")
@@ -96,7 +96,10 @@ def read_body(request: Request) -> bytes:
     # Of a body in chunks that is too large, the framework gives the beginning.
     if request.content_length is None and most is not None and len(body) >= most:
         raise RequestEntityTooLarge
-    not_too_deep(body)
+    try:
+        check(body)
+    except NotStrict as fault:
+        raise Problem.of(400, fault.text, "request", code=fault.code) from None
     return body
 
 
@@ -105,7 +108,6 @@ def parse_call(body: bytes, hook: str) -> HookRequest:
     members = raw_object(body, "request")
     context = raw_object(bytes(members["context"]), "context") if "context" in members else {}
     drafts = context.pop("draftOrders", None)
-    distinct_members(body, [bytes(raw) for raw in (members.get("prefetch"), drafts) if raw is not None], "request")
     plain: dict[str, Any] = {}
     for name, raw in members.items():
         if name not in ("prefetch", "context"):
@@ -121,9 +123,7 @@ def parse_call(body: bytes, hook: str) -> HookRequest:
         raise Problem(400, issues)
     prefetch: dict[str, bytes] = {}
     if "prefetch" in members and bytes(members["prefetch"]) != b"null":
-        given = bytes(members["prefetch"])
-        prefetch = {key: bytes(raw) for key, raw in raw_object(given, "prefetch").items()}
-        distinct_members(given, list(prefetch.values()), "prefetch")
+        prefetch = {key: bytes(raw) for key, raw in raw_object(bytes(members["prefetch"]), "prefetch").items()}
     version = plain.get("fhirVersion")
     return HookRequest(
         envelope, prefetch, bytes(drafts) if drafts is not None else None, version if isinstance(version, str) else None

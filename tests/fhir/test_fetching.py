@@ -203,6 +203,64 @@ def test_searches_are_believed_where_only_the_patient_may_not_be_read(ehr: respo
     assert state(read(needs=(WHO, CONDITIONS), server=server()), "conditions")[0] == "empty"
 
 
+NO_RESULTS = {
+    "null": "null", "a list": "[]", "a list of one": '[{"resourceType":"Bundle"}]', "a text": '"text"',
+    "a number": "7", "true": "true", "an object": "{}", "no type": '{"entry":[]}',
+    "entry null": '{"resourceType":"Bundle","entry":null}',
+    "a null entry": '{"resourceType":"Bundle","entry":[null]}',
+    "a text entry": '{"resourceType":"Bundle","entry":["x"]}',
+    "entry text": '{"resourceType":"Bundle","entry":"x"}', "entry number": '{"resourceType":"Bundle","entry":0}',
+    "a type twice": '{"resourceType":"Condition","resourceType":"Bundle","entry":[]}',
+    "entries twice": '{"resourceType":"Bundle","entry":[{}],"entry":[]}',
+    "Entry and entry": '{"resourceType":"Bundle","Entry":[{}],"entry":[]}',
+    "deep": '{"resourceType":"Bundle","x":' + "[" * 64 + "]" * 64 + "}",
+    "NUL": '{"resourceType":"Bundle","x":"\\u0000"}', "two values": '{"resourceType":"Bundle"}{}',
+    "nothing": "", "space": "  ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_RESULTS)
+def test_f6_f7_what_is_no_search_result_is_a_failed_input(ehr: responses.RequestsMock, name: str) -> None:
+    answer(ehr, "Condition", NO_RESULTS[name])
+    assert state(read(needs=(CONDITIONS,), server=server()), "conditions") == ("failed", "unreadable")
+
+
+@pytest.mark.parametrize("name", NO_RESULTS)
+def test_f6_f7_a_further_page_that_is_no_search_result_leaves_the_input_incomplete(
+    ehr: responses.RequestsMock, name: str
+) -> None:
+    first = bundle(condition(), **next_link(f"{BASE}/Condition/_page"))
+    answer(ehr, "Condition", first)
+    answer(ehr, "Condition/_page", NO_RESULTS[name])
+    for more in ({}, {"conditions": first}):  # fetched from the first page on, and from the second
+        chart = read(needs=(CONDITIONS,), server=server(), **more)
+        assert state(chart, "conditions") == ("incomplete", "a further page was unreadable")
+        assert len(chart.facts.conditions) == 1
+
+
+@pytest.mark.parametrize("name", NO_RESULTS)
+def test_f6_f7_a_patient_or_medicine_that_is_no_resource_is_not_read(ehr: responses.RequestsMock, name: str) -> None:
+    answer(ehr, f"Patient/{ME}", NO_RESULTS[name])
+    answer(ehr, "Medication/m1", NO_RESULTS[name])
+    ordered = order(medicationCodeableConcept=None, medicationReference={"reference": "Medication/m1"})
+    chart = read(needs=(WHO, ORDERS), medications=bundle(ordered), server=server())
+    assert state(chart, "patient")[0] == "failed"
+    assert chart.facts.inputs["medications"].unreadable == 1
+
+
+@pytest.mark.parametrize("name", ["entry null", "a null entry", "entry text", "entry number"])
+def test_f7_a_prefetched_bundle_whose_entries_are_no_list_is_a_failed_input(name: str) -> None:
+    chart = read(needs=(CONDITIONS,), conditions=json.loads(NO_RESULTS[name]))
+    assert state(chart, "conditions") == ("failed", "unreadable")
+
+
+def test_a27_a_subject_that_is_there_twice_in_an_answer_makes_the_input_fail(ehr: responses.RequestsMock) -> None:
+    text = json.dumps(bundle(condition()))
+    assert text.count('"subject"') == 1
+    answer(ehr, "Condition", text.replace('"subject"', '"subject": {"reference": "Patient/other"}, "subject"'))
+    assert state(read(needs=(CONDITIONS,), server=server()), "conditions") == ("failed", "unreadable")
+
+
 # Pages (F8, A24)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from werkzeug.test import TestResponse
 from cds_service.sandbox.mock_ehr import MockEhr, Signer
 from cds_service.sandbox.patients import load
 from tests.conftest import NOW
-from tests.trust.support import BASE, ISSUER, SERVICE, client_entry, clients_file
+from tests.trust.support import BASE, ISSUER, MARK, SERVICE, client_entry, clients_file
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +68,22 @@ def ehr(one_ehr: MockEhr) -> Iterator[MockEhr]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@pytest.fixture
+def post(app: Flask) -> Callable[..., TestResponse]:
+    """POST bytes or an object to the service: an answer that is never a 5xx and echoes no mark."""
+    http_client = app.test_client()
+
+    def post(body: Any, path: str = SERVICE, kind: str = "application/json", **headers: str) -> TestResponse:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = http_client.post(path, data=raw, content_type=kind, headers=sent)
+        assert answer.status_code < 500, answer.text
+        if answer.status_code != 200:
+            assert answer.json is not None
+            assert answer.json["resourceType"] == "OperationOutcome"
+            assert MARK not in answer.text
+        return answer
+
+    return post

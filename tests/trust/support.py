@@ -34,6 +34,7 @@ DISCOVERY = "/cds-services"
 FEEDBACK = SERVICE + "/feedback"
 HEAD = f"POST {SERVICE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
 PATIENT = "low-magnesium"
+MARK = "zq7mark"
 
 
 def client_entry(signer: Signer, **changes: Any) -> Json:
@@ -65,6 +66,12 @@ def bare_body(**changes: Any) -> Json:
     """A patient-view call without prefetch."""
     context = {"userId": "Practitioner/example", "patientId": PATIENT}
     return {"hook": "patient-view", "hookInstance": str(uuid4()), "context": context} | changes
+
+
+def context(**changes: Any) -> Json:
+    """A patient-view call without prefetch, with these changes of its context."""
+    body = bare_body()
+    return body | {"context": body["context"] | changes}
 
 
 def states(answer: Json) -> dict[str, str]:
