@@ -85,14 +85,17 @@ class Line(NamedTuple):
         words = self.words
         return sum(1 for i in range(start, stop - 1) if words[i][0].isdigit() and words[i + 1] in _STRENGTH)
 
-    def elemental(self) -> set[Quantity]:
-        """The strengths of one dose unit that are called elemental."""
+    def elemental(self, sources: frozenset[str]) -> set[Quantity]:
+        """The strengths of one dose unit that are called elemental, or whose salt is named as source ("as oxide")."""
         words, found = self.words, set[Quantity]()
         for i in range(len(words) - 1):
             if not words[i][0].isdigit() or words[i + 1] not in _STRENGTH:
                 continue
             amount = self._amount(i, i + 1)
-            if amount and amount.per == "unit" and (amount.elemental or ELEMENT in words[max(i - 2, 0) : i]):
+            if amount is None or amount.per != "unit":
+                continue
+            source = words[i + 2 : i + 3] in (["as"], ["from"]) and not sources.isdisjoint(words[i + 3 : i + 4])
+            if amount.elemental or source or ELEMENT in words[max(i - 2, 0) : i]:
                 found.add(amount.amount)
         return found
 
@@ -151,11 +154,13 @@ class Line(NamedTuple):
         return self.text[places[0][1] : places[1][0]]
 
 
-def elemental_amount(text: str) -> Quantity | None:
-    """The strength that a text calls elemental ("400 mg elemental"); None where there is none, or more than one."""
-    if ELEMENT not in (text := fold(text)):
+def elemental_amount(text: str, sources: frozenset[str] = frozenset()) -> Quantity | None:
+    """The strength that a text calls elemental ("400 mg elemental"), or that it gives as one of the salts whose last
+    words are `sources` ("400 mg as oxide"); None where there is none, or more than one."""
+    text = fold(text)
+    if ELEMENT not in text and not sources:
         return None
-    found = Line(text, TOKEN.findall(text)).elemental()
+    found = Line(text, TOKEN.findall(text)).elemental(sources)
     return found.pop() if len(found) == 1 else None
 
 

@@ -336,6 +336,16 @@ def test_what_a_name_calls_elemental_is_kept_beside_the_strength_of_its_code(voc
     assert found.product_coded and Component("magnesium_oxide", Quantity(Decimal(400), "mg")) in found.components
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("Magnesium 400 mg (as oxide) tablet", "400"), ("Magnesium 400 mg, as needed", None), ("Magnesium 400 mg", None)],
+)
+def test_a_salt_that_is_only_the_source_makes_the_amount_that_of_the_element(vocabulary, text, said):
+    found = vocabulary.drug([], text)
+    assert found.drugs == {"magnesium"}
+    assert found.elemental == (Quantity(Decimal(said), "mg") if said else None)
+
+
 def test_components_survive_the_table():
     parts = (
         Component("magnesium_hydroxide", Quantity(Decimal("400"), "mg"), "mL", Decimal(5)),

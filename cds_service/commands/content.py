@@ -145,9 +145,16 @@ def show(file: Path | None, as_json: bool) -> None:
         span = f"may be {allowed[0]} to {allowed[1]}" if isinstance(allowed, list) else "fixed"
         mark = f" (site; default {row['default']})" if row["site"] else ""
         click.echo(f"{row['page']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
+    for key, region in _regions(values).items():
+        click.echo(f"{key} = {region}; may be us or eu")
     for page, mine in sorted(values.by_page.items()):
         if mine.show:
             click.echo(f"{page}: {mine.show} ({mine.reason})")
+
+
+def _regions(values: SiteValues) -> dict[str, str]:
+    """Whose dietary reference values are in force."""
+    return {"allowance.region": values.allowance, "upper_level.region": values.upper_level}
 
 
 @site.command()
@@ -180,6 +187,9 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
 def _flat(library: Library, values: SiteValues) -> dict[str, str]:
     flat = {f"{row['page']}.{row['threshold']}": f"{row['value']} {row['unit']}" for row in _rows(library, values)}
     flat |= {f"{page}.show": values.visibility(page) for page in library.pages}
+    flat |= _regions(values) | {f"schedule.{key}": str(value) for key, value in values.schedule.items()}
+    if values.repetition:
+        flat |= {f"repetition.{key}": str(value) for key, value in values.repetition.model_dump().items()}
     if values.document:
         flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
         flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}

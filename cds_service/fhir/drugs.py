@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 
 from cds_service.drugnames import OTHER, Form, NameReader, Phrase, Product, Reading, unpack
 from cds_service.patient import Component, Quantity, Route
-from cds_service.strengths import LONGEST, elemental_amount
+from cds_service.strengths import LONGEST, elemental_amount, tokens
 
 Coding = tuple[str | None, str | None, str | None]
 """system, code, display"""
@@ -130,6 +130,8 @@ class DrugIndex:
                 phrases.append(Phrase(row.brand, held_too, True))
         phrases += [Phrase(n, frozenset({OTHER})) for n in others]
         self._drugs_only = drugs_only
+        salts = [page for page in pages if drugs_only[page.id]]
+        self._salt_words = frozenset(tokens(name)[-1] for page in salts for name in page.names)
         self._single = frozenset(drugs_only) - {i for i, kind in kinds.items() if kind != "drug"}
         self.reader = NameReader(phrases, forms, drugs_only)
 
@@ -172,7 +174,9 @@ class DrugIndex:
         said = {
             amount
             for text, reading in zip(texts, readings, strict=True)
-            if (amount := elemental_amount(text)) and not reading.others and len(self._lowest(reading.drugs)) == 1
+            if (amount := elemental_amount(text, self._salt_words))
+            and not reading.others
+            and len(self._lowest(reading.drugs)) == 1
         }
         return said.pop() if len(said) == 1 else None
 

@@ -58,8 +58,8 @@ def _above(total: DailyMagnesium, limit: Decimal, context: Context) -> Verdict:
         return Verdict(True, notes=notes)
     gaps = _gaps(total, context)
     if total.possible > limit:
-        gaps += (Reason("magnesium_amount_unknown"),)
-    return unknown(*dict.fromkeys(gaps)) if gaps else FALSE
+        gaps += (Reason("magnesium_amount_doubtful"),)
+    return unknown(*gaps) if gaps else FALSE
 
 
 def _read_two_ways(total: DailyMagnesium, limit: Decimal, context: Context) -> Verdict:
