@@ -76,6 +76,10 @@ def thresholds_named(page: Page) -> Iterator[tuple[KeyPath, str]]:
                 case AgeTest():
                     for word, value in test.age.items():
                         yield (*at, "age", word), value
+                case MedicationTest():
+                    for word in ("ended_within", "taken_for"):
+                        if name := getattr(test, word):
+                            yield (*at, word), name
                 case MagnesiumProductsTest():
                     yield (*at, "magnesium_products", "at_least"), test.magnesium_products["at_least"]
                 case DailyMagnesiumTest():
@@ -167,6 +171,9 @@ class _PageCheck:
             yield from self._reference(("thresholds", name, "reference"), threshold.reference)
 
     def _concepts(self) -> Iterator[Fault]:
+        for index, form in enumerate(self.page.separate.unless_form if self.page.separate else ()):
+            at: KeyPath = ("separate", "unless_form", index)
+            yield from self._unknown(at, form, self.library.dose_forms, "form in terminology/dose_forms.csv named")
         for path, name, kinds in concepts_named(self.page):
             fitting = {key for key, page in self.library.terminology.items() if page.kind in kinds}
             yield from self._unknown(path, name, fitting, f"{kinds[0]} in terminology/ named")

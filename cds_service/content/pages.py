@@ -101,11 +101,25 @@ class ConditionTest(Strict):
 
 
 class MedicationTest(Strict):
-    """A drug of any of these concepts, active or in the draft orders, by a route."""
+    """A drug of any of these concepts, active or in the draft orders, by a route.
+
+    `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
+    known to have been taken for less than that threshold does not count; courses closer together than that are one.
+    """
 
     medication: Annotated[list[Name], Field(min_length=1)]
-    status: Literal["active", "draft", "any"] = "any"
+    status: Literal["active", "draft", "any", "ended"] = "any"
     route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
+    ended_within: Name | None = None
+    taken_for: Name | None = None
+
+    @model_validator(mode="after")
+    def _fitting_times(self) -> MedicationTest:
+        if (self.status == "ended") != (self.ended_within is not None):
+            raise ValueError("ended_within goes with status: ended, and that with it")
+        if self.taken_for and self.status != "active":
+            raise ValueError("taken_for goes with status: active")
+        return self
 
 
 class AgeTest(Strict):
@@ -254,6 +268,7 @@ class Separate(Strict):
 
     `interval`: `drug_specific` where the hours were read for this drug; `general_rule` where no drug-specific interval
     is established and the hours are a class or product rule. `magnesium`: products that it holds for; empty is all.
+    `unless_form`: dose forms of the drug (of `terminology/dose_forms.csv`) that it does not hold for.
     """
 
     drug: Name
@@ -261,6 +276,7 @@ class Separate(Strict):
     magnesium_then_drug: Name
     interval: Literal["drug_specific", "general_rule"]
     magnesium: list[Name] = []
+    unless_form: list[str] = []
     fixed_by_label: bool = False
 
 

@@ -41,6 +41,8 @@ def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
                 names |= {f"kidney.{part}" for part in ("value", "age", "date")}
             case MedicationTest() if any(drug.startswith("magnesium") for drug in test.medication):
                 names |= {"magnesium"}
+            case MedicationTest() if test.status == "ended":
+                names |= {"matched", "ended"}
             case DailyMagnesiumTest() if "read_two_ways" in test.daily_magnesium:
                 names |= {
                     "doubtful",

@@ -45,6 +45,7 @@ def in_words(page: Page, library: Library, limits: Mapping[str, str]) -> list[tu
             f"oral magnesium and oral {drug} are both ordered, at least one of them being ordered now "
             "(or, when a chart is opened, both active)",
             "the orders do not already keep the doses apart by clock times or by an instruction",
+            *(f"the form of {drug} is not: {form}" for form in page.separate.unless_form),
         ]))  # fmt: skip
     if page.avoid:
         parts.append(("Fires when", [f"oral magnesium and oral {library.title(page.avoid.drug)} are both ordered"]))
@@ -76,7 +77,11 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
         case ConditionTest():
             return f"an active condition: {titles(test.condition)}"
         case MedicationTest():
-            status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
+            if test.ended_within:
+                status = f"ended no more than {label[test.ended_within]} ago"
+            else:
+                status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
+            status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
             return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
         case AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
