@@ -165,6 +165,19 @@ def test_evaluate_reads_a_bundle_of_one_patient_from_stdin() -> None:
         assert {"uuid", "summary", "indicator", "detail", "source", "extension"} <= set(card)
 
 
+@pytest.mark.parametrize("mode", ["match", "include"])
+def test_evaluate_takes_all_of_a_bundle_for_all_there_is(tmp_path: Path, mode: str) -> None:
+    """Twenty results, which is as many as an EHR is asked for, in no order; they may be includes of an export."""
+    bundle = patients.load()["low-magnesium"].bundle(NOW)
+    newest = next(e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "Observation")
+    for number in range(18):
+        older = newest | {"id": f"older-{number}", "effectiveDateTime": f"2020-01-{number + 1:02}"}
+        bundle["entry"].insert(1, {"resource": older, "search": {"mode": mode}})
+    answer = json.loads(invoke("evaluate", save(tmp_path, bundle), "--json").stdout)
+    assert own(answer)["inputs"]["serum_magnesium"] == "given"
+    assert "0.58 mmol/L" in answer["cards"][0]["summary"]
+
+
 def test_evaluate_tries_the_drafts_of_a_bundle_on_an_order_hook(tmp_path: Path) -> None:
     sample = patients.load()["levothyroxine"]
     bundle = sample.bundle(NOW)

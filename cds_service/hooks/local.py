@@ -39,15 +39,13 @@ def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) ->
         if need.resource_type == "Patient":
             prefetch[need.key] = patient
             continue
+        matches = [{**entry, "search": {"mode": "match"}} for entry in kept if _wanted(entry["resource"], need)]
         # The Patient comes along as an include: references may name it by its fullUrl.
-        found = [{**patients[0], "search": {"mode": "include"}}]
-        wanted = [entry for entry in kept if _wanted(entry["resource"], need)]
-        found += wanted
+        found = [{**patients[0], "search": {"mode": "include"}}, *matches]
         if need.resource_type.startswith("Medication"):
             found += [entry for entry in kept if entry["resource"].get("resourceType") == "Medication"]
-        prefetch[need.key] = {
-            "resourceType": "Bundle", "type": "searchset", "total": len(wanted), "entry": found,
-        }  # fmt: skip
+        # However many were asked for, these are all.
+        prefetch[need.key] = {"resourceType": "Bundle", "type": "searchset", "total": len(matches), "entry": found}
     context: dict[str, Any] = {"userId": "Practitioner/example", "patientId": patient.get("id", "")}
     if hook != "patient-view":
         context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": drafts}
