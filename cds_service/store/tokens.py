@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ from cds_service.store.writer import Job, Writer
 FILE_NAME: Final = "seen-tokens.sqlite3"
 _CLEAN_EVERY: Final = 60.0
 _SKEW: Final = 60.0  # an issuer's clock may be behind by so much
+# Our own clock may be ahead by so much for a while: set right again, it finds tokens good that had expired.
+_JUMP: Final = timedelta(hours=1, minutes=5)
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS seen_tokens (issuer TEXT, jti TEXT, expires_at REAL, PRIMARY KEY (issuer, jti))
@@ -53,16 +55,18 @@ class TokenMemory:
     def use_token(self, issuer: str, jti: str, expires_at: datetime, now: datetime, issued_at: datetime) -> bool:
         """Whether this token of this issuer was never used before; from now on it was.
 
-        `issuer` and `jti`: at most 300 characters. Times are aware; until `expires_at` the token is remembered.
+        `issuer` and `jti`: at most 300 characters. Times are aware; the token is remembered until an hour
+        after `expires_at`.
         StoreUnavailable when that cannot be learned within `token_wait` seconds: the caller must then refuse.
         """
         clean = time.monotonic() - self._cleaned_at > _CLEAN_EVERY
+        forget_before = now - _JUMP if clean else None
         if clean:
             self._cleaned_at = time.monotonic()
         if self._write_engine.dialect.name == "sqlite":
-            return self._token_file().use(issuer, jti, expires_at, now if clean else None, issued_at)
+            return self._token_file().use(issuer, jti, expires_at, forget_before, issued_at)
         row = {"issuer": issuer, "jti": jti, "expires_at": expires_at}
-        job = Job(lambda connection: _remember(connection, row, now if clean else None), self._until(), _nothing)
+        job = Job(lambda connection: _remember(connection, row, forget_before), self._until(), _nothing)
         self._writer.submit(job)
         if not job.done.wait(self.token_wait):
             raise unavailable("late")
