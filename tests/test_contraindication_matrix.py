@@ -35,10 +35,11 @@ BANDS = (
 )
 # Pairs that no patient can have, with the reason.
 IMPOSSIBLE = {frozenset(pair): NO_SUCH_KIDNEY for pair in combinations(BANDS, 2)}
-IMPOSSIBLE |= {
-    frozenset(("magnesium_ordered_above_infusion_range", page)): "the one is for pre-eclampsia, the other leaves it out"
-    for page in ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
-}
+# One newest level: recent or old, and with pre-eclampsia held against a limit of its own.
+LEVELS = ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
+OTHER_LEVELS = ("magnesium_ordered_above_infusion_range", "magnesium_ordered_after_high_magnesium")
+IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the pages" for pair in product(LEVELS, OTHER_LEVELS)}
+IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the pages"}
 
 
 def touches_magnesium(page: Page) -> bool:

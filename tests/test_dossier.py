@@ -1,0 +1,147 @@
+"""The numbers, codes and check statuses in `cards/` are those of the clinical dossier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import yaml
+
+from cds_service.hooks.app import Content
+from tests.test_coverage import dossier
+
+AGES = {
+    "birth-6 mo": "0",
+    "7-12 mo": "0.5",
+    "1-3 y": "1",
+    "4-8 y": "4",
+    "9-13 y": "9",
+    "14-18 y": "14",
+    "19-30 y": "19",
+    "31-50 y": "31",
+    "51-70 y": "51",
+    "> 70 y": "71",
+}
+GROUPS = ("male", "female", "pregnancy", "lactation")
+# The salts of the table, by the dossier's name of the form that is meant.
+SALTS = {
+    "magnesium_oxide": "oxide",
+    "magnesium_hydroxide": "hydroxide",
+    "magnesium_citrate": "citrate, trimagnesium dicitrate anhydrous",
+    "magnesium_glycinate": "glycinate / bisglycinate (anhydrous)",
+    "magnesium_chloride": "chloride hexahydrate",
+    "magnesium_lactate": "lactate anhydrous",
+    "magnesium_sulfate": "sulfate heptahydrate (Epsom salt)",
+    "magnesium_gluconate": "gluconate anhydrous",
+    "magnesium_aspartate": "aspartate dihydrate",
+    "magnesium_taurate": "taurate (1:2)",
+    "magnesium_threonate": "L-threonate (anhydrous)",
+    "magnesium_glycerophosphate": "glycerophosphate (anhydrous)",
+}
+
+
+def read(name: str) -> Any:
+    return yaml.load(dossier(name).read_text("utf-8"), yaml.CSafeLoader)
+
+
+@pytest.fixture(scope="module")
+def evidence() -> dict[str, Any]:
+    return read("evidence.yaml")
+
+
+def sources(value: Any) -> Iterator[dict[str, Any]]:
+    """Every source that the dossier names, with what it says of its checking."""
+    if isinstance(value, dict):
+        if "title" in value and "verified" in value:
+            yield value
+        for part in value.values():
+            yield from sources(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from sources(part)
+
+
+def test_allowances_and_upper_levels_are_those_of_the_dossier(content: Content, evidence: dict[str, Any]) -> None:
+    rows = {row.age_from: row for row in content.library.intakes.allowance}
+    theirs = {Decimal(AGES[row["age"]]): row for row in evidence["diet"]["rda_or_ai_mg_per_day"]}
+    assert set(rows) == set(theirs)
+    for age, row in theirs.items():
+        assert [getattr(rows[age], group) for group in GROUPS] == [row[group] for group in GROUPS], age
+    assert [row.value for row in content.library.intakes.upper_level["us"]] == [
+        row["ul"] for row in evidence["diet"]["ul_supplements_mg_per_day"] if row["ul"] != "not established"
+    ]
+
+
+def test_average_requirements_are_those_of_the_dossier_where_it_read_them(
+    content: Content, evidence: dict[str, Any]
+) -> None:
+    rows = {row.age_from: row for row in content.library.intakes.average_requirement}
+    for row in evidence["diet"]["ear_mg_per_day"]:
+        ours = rows[Decimal(AGES[row["age"]])]
+        assert (ours.male, ours.female) == (row["male"], row["female"])
+        assert ours.pregnancy is None, "the dossier has it from memory"
+        assert ours.lactation in (None, row["lactation"])
+
+
+def test_foods_hold_what_the_dossier_says(content: Content, evidence: dict[str, Any]) -> None:
+    theirs = sorted(row["mg"] for row in evidence["diet"]["foods"])
+    assert sorted(food.magnesium for food in content.library.foods.values()) == theirs
+    for food in content.library.foods.values():
+        first = food.name.split(",")[0].split(" ")[0]
+        assert any(row["mg"] == food.magnesium and first in row["food"] for row in evidence["diet"]["foods"]), food.name
+
+
+def test_salts_hold_the_elemental_fraction_of_the_form_that_is_meant(content: Content) -> None:
+    theirs = {row["salt"]: row["percent_elemental_mg"] for row in read("reference.yaml")["salts"]}
+    assert set(content.library.salts) == set(SALTS)
+    for name, salt in content.library.salts.items():
+        assert salt.elemental_fraction * 100 == Decimal(str(theirs[SALTS[name]])), name
+
+
+def test_a_claim_has_the_certainty_of_the_dossier_and_shows_no_statement_without_a_source(
+    content: Content, evidence: dict[str, Any]
+) -> None:
+    for item in evidence["seed_claims"]:
+        claim = content.library.claims[item["id"]]
+        assert claim.certainty == item["certainty"].replace(" ", "_"), item["id"]
+        statuses = {content.library.references[key].status for key in claim.references}
+        if claim.shown:
+            assert statuses & {"verified", "arithmetic", "not_found"}, item["id"]
+
+
+def test_no_source_counts_as_checked_that_the_dossier_did_not_read(content: Content) -> None:
+    unread = set()
+    for name in ("evidence.yaml", "interactions.yaml", "reference.yaml"):
+        for source in sources(read(name)):
+            address = source.get("url") or source.get("id")
+            if source["verified"] is False and address:
+                unread.add(str(address))
+    assert unread
+    for key, reference in content.library.references.items():
+        if reference.status == "verified":
+            assert not unread & {reference.url, reference.identifier}, key
+
+
+def test_no_code_is_listed_that_the_dossier_knows_to_be_wrong_or_unconfirmed(
+    content: Content, evidence: dict[str, Any]
+) -> None:
+    terms = evidence["terminology"]
+    wrong = {row["code"] for row in terms["plausible_but_wrong_snomed_codes"]}
+    wrong |= {
+        row["code"]
+        for condition in terms["conditions"]
+        for row in (*(condition.get("snomed") or ()), *(condition.get("icd10cm") or ()))
+        if row["verified"] is False
+    }
+    assert len(wrong) > 7
+    for name, page in content.library.terminology.items():
+        assert not wrong & {*page.snomed, *page.icd10cm, *page.icd10cm_prefixes}, name
+
+
+def test_laboratory_codes_are_the_confirmed_ones_of_the_dossier(content: Content, evidence: dict[str, Any]) -> None:
+    confirmed = {row["code"] for row in evidence["terminology"]["loinc"] if row["verified"] is True}
+    for name, page in content.library.terminology.items():
+        if page.kind == "lab":
+            assert {row.code for row in page.loinc} <= confirmed, name
