@@ -88,3 +88,9 @@ def test_a_direction_without_a_source_in_the_dossier_is_labelled_as_the_general_
 def test_pages_about_stomach_acid_name_the_salts_and_the_others_hold_for_all(content: Content) -> None:
     for row, name, _, separate in rows_with_pages(content):
         assert ("all oral" in row["magnesium_forms"]) == (not separate.magnesium), name
+
+
+def test_limits_say_that_an_unnamed_salt_counts_where_the_page_holds_for_some_salts_only(content: Content) -> None:
+    for name, page, separate in timing_pages(content):
+        said = "whose salt is not named" in " ".join(page.known_limits.split())
+        assert said == bool(separate.magnesium), name
