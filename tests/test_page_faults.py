@@ -106,7 +106,7 @@ def test_f42_a_rule_that_raises_is_not_evaluated_and_every_other_page_answers(
     assert card["extension"]["org.magnesium-cds"]["page"] == DEPLETED
     assert f"**Not checked:** {WORDS}" in card["detail"]
     (line,) = told.calls
-    assert line.kwargs["page"] == LOW
+    assert line.kwargs["pages"] == [LOW]
     assert line.kwargs["kind"] == "ZeroDivisionError"
     assert line.kwargs["places"][-1].endswith(" try_test")
     assert line.kwargs["ref"] in reason(after, LOW), "the card and the log name one fault"
@@ -144,7 +144,7 @@ def test_f42_the_same_place_has_the_same_reference_for_every_page_and_patient(
     broken(LOW, DEPLETED)
     view(client)
     view(client)
-    assert len(told.calls) == 4
+    assert [sorted(line.kwargs["pages"]) for line in told.calls] == [sorted([LOW, DEPLETED])] * 2, "a line for a fault"
     assert len({line.kwargs["ref"] for line in told.calls}) == 1
 
 
@@ -158,7 +158,7 @@ def test_f42_a_finding_that_cannot_be_worded_is_withdrawn_and_the_others_of_its_
     (card,) = after["cards"]
     assert card["extension"]["org.magnesium-cds"]["page"] == DEPLETED
     assert WORDS in card["detail"]
-    assert [line.kwargs["page"] for line in told.calls] == [LOW]
+    assert [line.kwargs["pages"] for line in told.calls] == [[LOW]]
 
 
 def test_f42_a_reason_without_words_is_a_fault_of_its_page_only(
@@ -174,7 +174,7 @@ def test_f42_a_reason_without_words_is_a_fault_of_its_page_only(
     after = view(client)
     assert changed(before, after) == {LOW: "not_evaluated"}
     assert WORDS in reason(after, LOW)
-    assert [line.kwargs["page"] for line in told.calls] == [LOW]
+    assert [line.kwargs["pages"] for line in told.calls] == [[LOW]]
 
 
 def test_f42_of_the_doses_that_meet_only_the_one_without_words_is_left_out(

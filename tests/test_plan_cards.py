@@ -10,25 +10,15 @@ its edges are free.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
-from pathlib import Path
-from time import time
 from typing import Any
 
 import pytest
-import yaml
-from axe_playwright_python.sync_playwright import Axe
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 from flask import Flask
 from flask.testing import FlaskClient
-from itsdangerous import TimestampSigner
-from playwright.sync_api import sync_playwright
-from werkzeug.serving import make_server
 
-from cds_service.content.yamlfile import ContentError
 from cds_service.hooks.app import Content
-from tests.support.requires import require
 from tests.test_accepting import ask, order, timing
 
 Body = dict[str, Any]
@@ -381,118 +371,3 @@ def test_the_times_stand_in_the_drugs_text_and_the_next_call_reads_the_drug_all_
     # Without our closing phrase it is magnesium oxide still, and the card is back.
     drafted(body)["medicationCodeableConcept"] = {"text": text.partition(",")[0]}
     assert timing(ask(client, body))
-
-
-# The page behind the link.
-
-
-def test_the_link_opens_the_day_with_the_drugs_the_reasons_and_the_sources(client, call) -> None:
-    _, card = call(LEVOTHYROXINE, CIPROFLOXACIN)
-    html = client.get(plan_path(card)).text
-    for text in ("12:30", "levothyroxine", "ciprofloxacin", "time assumed: twice a day", "Clin Pharmacol Ther, 1989",
-                 "Magnesium binds ciprofloxacin in the gut", "/evidence/ciprofloxacin_timing"):  # fmt: skip
-        assert text in html
-    assert "scenario-patient" not in html
-
-
-def test_the_evidence_behind_the_page_opens_too(client, call) -> None:
-    _, card = call(LEVOTHYROXINE)
-    links = set(re.findall(r'href="(/evidence/[^"]+)"', client.get(plan_path(card)).text))
-    assert links and all(client.get(link).status_code == 200 for link in links)
-
-
-def test_a_changed_address_is_not_found(client, call) -> None:
-    _, card = call(LEVOTHYROXINE)
-    path = plan_path(card)
-    other = path[:-5] + ("A" if path[-5] != "A" else "B") + path[-4:]
-    for ending in ("", ".svg", ".png"):
-        assert client.get(path + ending).status_code == 200
-        assert client.get(other + ending).status_code == 404
-
-
-def test_an_address_a_week_old_has_expired(client, call, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as then:
-        then.setattr(TimestampSigner, "get_timestamp", lambda _: int(time()) - 8 * 24 * 3600)
-        _, card = call(LEVOTHYROXINE)
-    assert client.get(plan_path(card)).status_code == 410
-
-
-def test_a_night_shift_is_planned_over_the_api(client) -> None:
-    # Awake 16:00 to 08:00, meals moved by 9 h 30 min: 17:30, 22:00, 04:00. Levothyroxine at 16:30: (12:30, 20:30).
-    # Usual for one dose: 17:30; the nearest meal outside: 22:00.
-    body = {"medications": [{"name": "levothyroxine", "times": ["16:30"]}], "waking": ["16:00", "08:00"]}
-    answer = client.post("/plan", json=body).json
-    assert answer["times"] == ["22:00"]
-    assert client.get(answer["link"]).status_code == 200
-
-
-# A site's own day.
-
-
-def site(tmp_path: Path, **values: Any) -> Path:
-    schedule = {name: {"value": value, "reason": "Meals on our wards"} for name, value in values.items()}
-    file = tmp_path / "site.yaml"
-    file.write_text(yaml.safe_dump({"site": "Test hospital", "schedule": schedule}), "utf-8")
-    return file
-
-
-def test_a_sites_own_lunch_changes_the_plan(make_app: Callable[..., Flask], content: Content, tmp_path: Path) -> None:
-    client = make_app(site=site(tmp_path, lunch="13:15")).test_client()
-    (card,) = timing(ask(client, order(content, client, [LEVOTHYROXINE], [MAGNESIUM])))
-    assert written(card) == ["13:15"]
-
-
-def test_a_sites_own_dose_times_are_the_assumed_ones(
-    make_app: Callable[..., Flask], content: Content, tmp_path: Path
-) -> None:
-    # Once a day at 10:00: (06:00, 14:00). Of the meals outside, dinner.
-    client = make_app(site=site(tmp_path, doses_a_day_1=["10:00"])).test_client()
-    (card,) = timing(ask(client, order(content, client, ["levothyroxine"], [MAGNESIUM])))
-    assert "levothyroxine at 10:00 (time assumed)" in card["detail"]
-    assert written(card) == ["18:30"]
-
-
-@pytest.mark.parametrize(
-    ("values", "fault"),
-    [
-        ({"lunch": "17:00"}, "17:00 is outside the allowed range 11:00 to 15:00"),
-        ({"magnesium_spacing": 30}, "30 is outside the allowed range 120 to 480"),
-        ({"lunsh": "12:00"}, "the schedule has no lunsh"),
-    ],
-    ids=["too late", "too short", "unknown"],
-)
-def test_a_bad_value_is_refused_with_its_range(values, fault, make_app, tmp_path: Path) -> None:
-    with pytest.raises(ContentError, match=re.escape(fault)):
-        make_app(site=site(tmp_path, **values))
-
-
-# A real browser.
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_the_page_of_a_card_has_no_barrier_and_prints_on_one_sheet(app: Flask, call, scheme: str, width: int) -> None:
-    chromium = require("chromium", "opens the page of a plan", "chromium")
-    _, card = call(LEVOTHYROXINE, CIPROFLOXACIN, takes("alendronic_acid", days=["sun"], period_unit="wk"))
-    server = make_server("127.0.0.1", 0, app)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(chromium), args=options)
-            page = browser.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme)
-            said: list[str] = []
-            page.on("console", lambda message: said.append(message.text))
-            page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
-            page.goto(f"http://127.0.0.1:{server.server_port}{plan_path(card)}")
-            assert said == []
-            found = Axe().run(page)
-            assert found.violations_count == 0, found.generate_report()
-            assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-            assert not [text for text in page.locator("svg text").all_text_contents() if text.endswith("…")]
-            assert len(re.findall(rb"/Type /Page\b", page.pdf(format="A4"))) == 1
-            browser.close()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -165,14 +165,17 @@ class Advisor:
         return self.store.subject_hash(client, patient, page), self.store.finding_hash([finding])
 
     def tell(self, evaluation: Evaluation) -> None:
-        """Log and count each page that a fault of ours kept from answering: its id, never what is a patient's."""
+        """Count the pages that a fault of ours kept from answering, and log each fault with their ids, never with what
+        is a patient's."""
+        met: dict[Fault, list[str]] = {}
         for outcome in evaluation.outcomes:
             if outcome.fault is not None:
                 self.page_faults[outcome.page] += 1
-                fault = outcome.fault
-                faults_log.error(
-                    "page met a fault", page=outcome.page, kind=fault.kind, ref=fault.reference, places=fault.places
-                )
+                met.setdefault(outcome.fault, []).append(outcome.page)
+        for fault, pages in met.items():
+            faults_log.error(
+                "pages met a fault", pages=pages, kind=fault.kind, ref=fault.reference, places=fault.places
+            )
 
     def record(
         self, shown: list[Shown], service: str, hook: str, client: str, patient: str, rulebook: Rulebook
