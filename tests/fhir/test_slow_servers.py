@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +16,8 @@ import pytest
 from cds_service.fhir import FhirServer
 from tests.fhir.charts import bundle, condition, magnesium, order, patient, read
 from tests.fhir.test_fetching import CONDITIONS, MG, ORDERS, WHO, state
+from tests.support.servers import ManyCallers
+from tests.support.timing import within
 
 
 @contextmanager
@@ -71,12 +73,10 @@ def test_f2_a_slow_server_costs_the_deadline_and_not_more(behave: Callable[[sock
     before = threading.active_count()
     with listening(behave) as base:
         ours = FhirServer(base, total_seconds=0.4)
-        started = time.monotonic()
-        chart = read(needs=(CONDITIONS, MG, ORDERS), server=ours)
-        spent = time.monotonic() - started
+        with within(0.8, least=0.3):
+            chart = read(needs=(CONDITIONS, MG, ORDERS), server=ours)
         assert {state(chart, n.key) for n in (CONDITIONS, MG, ORDERS)} == {("failed", "timed out")}
-        assert 0.3 < spent < 0.8
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 10
         while ours.reading and time.monotonic() < deadline:
             time.sleep(0.02)
         assert ours.reading == 0, "the threads that read are free again"
@@ -86,10 +86,9 @@ def test_f2_a_slow_server_costs_the_deadline_and_not_more(behave: Callable[[sock
 def test_f1_a_server_that_is_not_there_is_not_reachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    started = time.monotonic()
-    chart = read(needs=(CONDITIONS,), server=FhirServer(f"http://127.0.0.1:{port}/fhir"))
+    with within(0.3):
+        chart = read(needs=(CONDITIONS,), server=FhirServer(f"http://127.0.0.1:{port}/fhir"))
     assert state(chart, "conditions") == ("failed", "not reachable")
-    assert time.monotonic() - started < 0.3
 
 
 def test_f1_a_connection_that_is_cut_is_not_reachable() -> None:
@@ -131,17 +130,15 @@ class _Ehr(BaseHTTPRequestHandler):
 
 
 def test_independent_reads_are_made_at_the_same_time() -> None:
-    ehr = ThreadingHTTPServer(("127.0.0.1", 0), _Ehr)
+    ehr = ManyCallers(("127.0.0.1", 0), _Ehr)
     threading.Thread(target=ehr.serve_forever, daemon=True).start()
     try:
-        started = time.monotonic()
-        ours = FhirServer(f"http://127.0.0.1:{ehr.server_port}/fhir", total_seconds=3)
-        chart = read(needs=(WHO, CONDITIONS, MG, ORDERS), server=ours)
-        spent = time.monotonic() - started
+        ours = FhirServer(f"http://127.0.0.1:{ehr.server_port}/fhir", total_seconds=10)
+        with within(0.45):  # four reads of 150 ms each take as long as one or two
+            chart = read(needs=(WHO, CONDITIONS, MG, ORDERS), server=ours)
     finally:
         ehr.shutdown()
         ehr.server_close()
     assert {a.state for a in chart.facts.inputs.values()} == {"fetched"}
-    assert spent < 0.45, "four reads of 150 ms each took as long as one or two"
     assert chart.facts.medications
     assert chart.facts.person.age_years == 58

@@ -17,19 +17,14 @@ from cds_service.store import engine as engines
 from cds_service.store import store as stores
 from cds_service.store.engine import FILE_NAME, WRITE_LOCK
 from tests.store.helpers import HOUR, NOW, accepted, card, locked, rows
+from tests.support.timing import seconds, within
 
 HOOK_BUDGET = 0.2
 SLACK = 0.15  # a busy machine schedules late
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.monotonic()
-    action()
-    return time.monotonic() - start
-
-
 def eventually(condition: Callable[[], object]) -> bool:
-    give_up = time.monotonic() + 3
+    give_up = time.monotonic() + 15
     while not condition():
         if time.monotonic() > give_up:
             return False
@@ -63,9 +58,8 @@ def test_a_locked_database_costs_a_hook_its_budget_once(sqlite_store: Store, fol
 
 
 def test_a_record_alone_waits_no_longer_than_its_budget(sqlite_store: Store, folder: Path) -> None:
-    with locked(folder):
-        took = seconds(lambda: sqlite_store.record_shown([card()]))
-    assert HOOK_BUDGET * 0.9 < took < HOOK_BUDGET + SLACK
+    with locked(folder), within(HOOK_BUDGET + SLACK, least=HOOK_BUDGET * 0.9):
+        sqlite_store.record_shown([card()])
 
 
 def test_feedback_waits_two_seconds_for_a_lock_and_is_refused(sqlite_store: Store, folder: Path) -> None:
@@ -78,7 +72,8 @@ def test_feedback_waits_two_seconds_for_a_lock_and_is_refused(sqlite_store: Stor
         assert caught.value.kind in ("locked", "late")
 
     with locked(folder):
-        assert 1.5 < seconds(send) < 2.5
+        with within(2.5, least=1.5):
+            send()
         time.sleep(0.05)
     assert sqlite_store.record_feedback([item]) == FeedbackResult(1, 0, 1)
     assert [row["received_count"] for row in rows(folder, "SELECT * FROM feedback")] == [1]
@@ -113,7 +108,8 @@ def test_a_locked_postgresql_is_bounded_the_same_way(postgres: Callable[[], str]
         store.record_feedback([accepted(card())])
         connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})"))
         assert seconds(lambda: store.record_shown([card()])) < HOOK_BUDGET + SLACK
-        assert 0.9 < seconds(lambda: refused(store)) < 1.7
+        with within(1.7, least=0.9):
+            refused(store)
         connection.rollback()
         assert eventually(lambda: store.counters().shown_written == 1)
         connection.execute(text("LOCK TABLE feedback IN ACCESS EXCLUSIVE MODE"))
@@ -184,7 +180,7 @@ def test_a_full_database_is_told_by_ping_until_there_is_space(
     with pytest.raises(StoreUnavailable, match="full"):
         sqlite_store.record_feedback(big)
     assert seconds(lambda: sqlite_store.record_shown([card() for _ in range(200)])) < HOOK_BUDGET + SLACK
-    assert sqlite_store.counters().shown_dropped == 200
+    assert eventually(lambda: sqlite_store.counters().shown_dropped == 200)
     with pytest.raises(StoreUnavailable, match="full"):
         sqlite_store.ping()
     assert sqlite_store.stats() == []
@@ -315,12 +311,11 @@ def test_no_more_reads_wait_than_may(sqlite_store: Store) -> None:
         kinds.append(caught.value.kind)
 
     callers = [threading.Thread(target=read) for _ in range(40)]
-    start = time.monotonic()
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    assert time.monotonic() - start < 1.5
+    with within(1.5):
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
     assert kinds == ["late"] * 40
     gate.set()
     assert eventually(lambda: sqlite_store._reads._value == 32)

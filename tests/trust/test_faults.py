@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from cds_service.sandbox.mock_ehr import MockEhr
 from cds_service.trust.addresses import LOCAL
 from cds_service.trust.breaker import OPENS_AFTER, PAUSE, Breaker, RetryBudget
 from cds_service.trust.outbound import CallSlots, GuardedAdapter, Server, guarded_session
+from tests.support.timing import within
 from tests.trust.support import SERVICE, Json, bare_body, body_for, inputs, reasons, states
 
 Make = Callable[..., Flask]
@@ -33,14 +33,6 @@ def post(app: Flask, ehr: MockEhr, status: int = 200, **changes: Any) -> Json:
     answer = app.test_client().post(SERVICE, json=bare_body(fhirServer=ehr.fhir) | changes)
     assert answer.status_code == status, answer.text
     return dict(answer.json or {})
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    # Slack for a busy machine; the faults themselves last much longer than any of these bounds.
-    start = time.monotonic()
-    yield
-    assert time.monotonic() - start < seconds * 1.8
 
 
 def nothing_claimed(answer: Json) -> None:
