@@ -35,8 +35,8 @@ from tests.trust.support import BASE, FEEDBACK, SERVICE, body_for, client_entry,
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "integration.md").read_text("utf-8")
 HOOKS = ROOT / "cds_service" / "hooks"
-WIRE = [HOOKS / f"{name}.py" for name in ("app", "errors", "service", "feedback", "request", "strictness")]
-WIRE.append(ROOT / "cds_service" / "receiving.py")
+WIRE = [HOOKS / f"{name}.py" for name in ("app", "errors", "service", "feedback", "request")]
+WIRE += [ROOT / "cds_service" / f"{name}.py" for name in ("receiving", "strictness")]
 
 
 def table(heading: str) -> list[list[str]]:
