@@ -169,18 +169,19 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Medication:
-    """A drug that is ordered, stated or drafted.
+    """A drug that is ordered, stated or drafted, or was ordered and is over (`ended`).
 
     `drugs` are the ids of the terminology pages that it belongs to, drug classes included. It is empty when nothing
     was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a page.
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
     `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.
-    `since`: the day on which it was ordered, or from which it is taken.
+    `since`: the day on which it was ordered, or from which it is taken. `until`: of an
+    ended one, the last day on which it is known to have been in force.
     """
 
     source: Source
-    status: Literal["active", "draft"]
+    status: Literal["active", "draft", "ended"]
     name: str
     drugs: frozenset[str] = frozenset()
     identified_by: Literal["code", "name", "none"] = "none"
@@ -194,6 +195,7 @@ class Medication:
     dosages: tuple[Dosage, ...] = ()
     reasons: frozenset[str] = frozenset()
     since: date | None = None
+    until: date | None = None
     selected: bool = False
 
 
@@ -213,6 +215,7 @@ class Intake:
 class PatientFacts:
     """All that the rules may know. `inputs` maps every input key to its Availability.
 
+    `medications` are what is taken or being ordered; `ended` is kept apart, so that only what asks for it sees it.
     `labs` are newest first by concept. `repairs` counts, by name, what was mended in what the EHR sent.
     """
 
@@ -220,6 +223,7 @@ class PatientFacts:
     person: Person = field(default_factory=Person)
     conditions: tuple[Condition, ...] = ()
     medications: tuple[Medication, ...] = ()
+    ended: tuple[Medication, ...] = ()
     labs: Mapping[str, tuple[Lab, ...]] = field(default_factory=dict)
     intakes: tuple[Intake, ...] = ()
     inputs: Mapping[str, Availability] = field(default_factory=dict)

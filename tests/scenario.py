@@ -202,8 +202,9 @@ class Builder:
         if "&code=" in template:
             wanted = set(template.split("&code=")[1].split("&")[0].split(","))
             found = [r for r in found if {f"{c.get('system')}|{c.get('code')}" for c in r["code"]["coding"]} & wanted]
-        if "status=active" in template:
-            found = [r for r in found if r.get("status") == "active"]
+        if "&status=" in template:
+            statuses = template.split("&status=")[1].split("&")[0].split(",")
+            found = [r for r in found if r.get("status") in statuses]
         return {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": item} for item in found]}
 
     def _patient(self, scenario: Scenario) -> Resource:

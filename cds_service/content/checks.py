@@ -76,6 +76,10 @@ def thresholds_named(page: Page) -> Iterator[tuple[KeyPath, str]]:
                 case AgeTest():
                     for word, value in test.age.items():
                         yield (*at, "age", word), value
+                case MedicationTest():
+                    for word in ("ended_within", "taken_for"):
+                        if name := getattr(test, word):
+                            yield (*at, word), name
                 case MagnesiumProductsTest():
                     yield (*at, "magnesium_products", "at_least"), test.magnesium_products["at_least"]
                 case DailyMagnesiumTest():

@@ -101,11 +101,25 @@ class ConditionTest(Strict):
 
 
 class MedicationTest(Strict):
-    """A drug of any of these concepts, active or in the draft orders, by a route."""
+    """A drug of any of these concepts, active or in the draft orders, by a route.
+
+    `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
+    known to have been taken for less than that threshold does not count; courses closer together than that are one.
+    """
 
     medication: Annotated[list[Name], Field(min_length=1)]
-    status: Literal["active", "draft", "any"] = "any"
+    status: Literal["active", "draft", "any", "ended"] = "any"
     route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
+    ended_within: Name | None = None
+    taken_for: Name | None = None
+
+    @model_validator(mode="after")
+    def _fitting_times(self) -> MedicationTest:
+        if (self.status == "ended") != (self.ended_within is not None):
+            raise ValueError("ended_within goes with status: ended, and that with it")
+        if self.taken_for and self.status != "active":
+            raise ValueError("taken_for goes with status: active")
+        return self
 
 
 class AgeTest(Strict):

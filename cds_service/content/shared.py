@@ -187,6 +187,7 @@ class Wording(Strict):
     units: dict[str, str]
     ages: dict[Literal["today", "days", "one_day"], Text]
     persists: dict[Literal["earlier", "despite"], Text]
+    since: Text
     topics: dict[Name, Text]
     option_prefix: str
     keep_apart_phrase: Text

@@ -22,7 +22,7 @@ from cds_service.fhir.fetching import read_medications as fetch_medications
 from cds_service.fhir.identity import is_id
 from cds_service.fhir.intakes import read_intakes
 from cds_service.fhir.labs import read_labs
-from cds_service.fhir.medications import medication_references, read_medications
+from cds_service.fhir.medications import medication_references, read_ended, read_medications
 from cds_service.fhir.person import read_person
 from cds_service.fhir.problems import UnreadableInput
 from cds_service.fhir.repairs import mend
@@ -298,6 +298,7 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         person=read_person(building, conditions),
         conditions=conditions,
         medications=read_medications(building),
+        ended=read_ended(building),
         labs=labs,
         intakes=read_intakes(building),
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},

@@ -84,7 +84,7 @@ def _from_timing(base: Dosage, timing: TimingView, authored: date | None) -> Dos
             if timing.code is not None:
                 raise _Unreadable("timing code not known")
             if not base.as_needed and not bytes(repeat.count):
-                return replace(_from_text(dosage), start=dosage.start, end=dosage.end)
+                dosage = replace(_from_text(dosage), start=dosage.start, end=dosage.end)
         else:
             dosage = replace(dosage, **{k: v for k, v in written.items() if k != "amount"})
     bounds = _bounds(repeat, authored)

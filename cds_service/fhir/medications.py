@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Literal
 
 import orjson
 from msgspec import Raw
@@ -26,7 +27,10 @@ from cds_service.fhir.views import (
 )
 from cds_service.patient import Dosage, Medication
 
+ENDED = "ended_medications"
+"""The input that holds orders which are over."""
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
+_ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
 _NOT_TAKEN = ("not-taking", "on-hold", "stopped")
 _read_medication = Decoder(MedicationView).decode
@@ -44,11 +48,38 @@ def read_medications(building: Building) -> tuple[Medication, ...]:
     return tuple(found)
 
 
+def read_ended(building: Building) -> tuple[Medication, ...]:
+    """Orders that were in force and are over, in the order sent. What was cancelled never was in force."""
+    found = []
+    for item, view in building.of(MedicationRequest):
+        if item.draft or view.status not in _ORDER_ENDED or not has_subject(view) or _not_to_be_done(view):
+            continue
+        instructions = view.dosageInstruction or ()
+        dosages = read_dosages(instructions, read_day(view.authoredOn))
+        medication = _medication(building, item, view, instructions, dosages, "ended")
+        if medication is None:
+            building.unreadable[ENDED] += 1  # whichever input it came in: the others are about what is in force
+        else:
+            found.append(replace(medication, until=_until(building, view, dosages)))
+    return tuple(found)
+
+
+def _until(building: Building, view: MedicationRequest, dosages: tuple[Dosage, ...]) -> date | None:
+    """The latest day, not in the future, that the order itself names."""
+    period = view.dispenseRequest.validityPeriod if view.dispenseRequest else None
+    named = [read_day(view.authoredOn), *(d.end for d in dosages), read_day(period.end) if period else None]
+    return max((day for day in named if day is not None and day <= building.now.date()), default=None)
+
+
+def _not_to_be_done(view: MedicationRequest) -> bool:
+    return view.doNotPerform is not NOTHING and bytes(view.doNotPerform) == b"true"
+
+
 def medication_references(items: list[Item]) -> list[str]:
-    """References to a Medication that is not contained, each once, in order."""
+    """References to a Medication that is not contained, each once, in order; none of an order that has ended."""
     found: dict[str, None] = {}
     for item in items:
-        if isinstance(item.view, MedicationRequest | MedicationStatement):
+        if isinstance(item.view, MedicationRequest | MedicationStatement) and item.view.status not in _ORDER_ENDED:
             reference = target(_reference(item.view))
             if reference and not reference.startswith("#"):
                 found[reference] = None
@@ -62,7 +93,7 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
     if isinstance(view, MedicationRequest):
         if view.intent is None:
             building.repairs["intent_missing"] += 1
-        if view.doNotPerform is not NOTHING and bytes(view.doNotPerform) == b"true":
+        if _not_to_be_done(view):
             return None
         instructions, authored = view.dosageInstruction, view.authoredOn
         over = _REQUEST_OVER
@@ -81,7 +112,10 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
     dosages = read_dosages(instructions, day) if instructions else ()
     if not item.draft and _ended(building, view, dosages):
         return None
-    return _medication(building, item, view, instructions or (), dosages)
+    medication = _medication(building, item, view, instructions or (), dosages, "draft" if item.draft else "active")
+    if medication is None:
+        building.lost(item)
+    return medication
 
 
 def _medication(
@@ -90,6 +124,7 @@ def _medication(
     view: Drafted,
     instructions: list[DosageView] | tuple[()],
     dosages: tuple[Dosage, ...],
+    status: Literal["active", "draft", "ended"],
 ) -> Medication | None:
     concept, form = _concept(building, view)
     if concept is not None:
@@ -104,13 +139,12 @@ def _medication(
         identity = building.vocabulary.drug([], name or None)
     if concept is None and not name:
         if not item.draft:
-            building.lost(item)
             return None
         building.repairs["medication_missing"] += 1
     source = item.source
     return Medication(
         source=source,
-        status="draft" if item.draft else "active",
+        status=status,
         name=name,
         drugs=identity.drugs,
         identified_by=identity.identified_by,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -143,7 +143,10 @@ class Display:
         if isinstance(match.fact, Condition):
             narrow = self._narrowest(match.concepts)
             return joined(self._lower(self.library.title(concept)) for concept in narrow)
-        return self._lower(self.medication_name(match.fact))
+        name = self._lower(self.medication_name(match.fact))
+        if match.since is None:
+            return name
+        return fill(self.library.wording.since, {"drug": name, "date": match.since.isoformat()})
 
     def few(self, names: list[str]) -> str:
         """At most three names; how many more there are."""
@@ -198,6 +201,8 @@ class Display:
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
                 case Medication():
                     filled[name] = self._lower(self.medication(value))
+                case date():
+                    filled[name] = value.isoformat()
                 case Decimal():
                     filled[name] = self.quantity(value, self.library.intakes.unit, 0)
                 case _ if name == "matched":

@@ -76,7 +76,11 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
         case ConditionTest():
             return f"an active condition: {titles(test.condition)}"
         case MedicationTest():
-            status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
+            if test.ended_within:
+                status = f"ended no more than {label[test.ended_within]} ago"
+            else:
+                status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
+            status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
             return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
         case AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())

@@ -19,7 +19,7 @@ from cds_service.content.pages import (
     PregnancyTest,
     ReasonTest,
 )
-from cds_service.fhir import Need
+from cds_service.fhir import ENDED, Need
 
 LOINC = "http://loinc.org"
 BY_PATIENT = "patient={{context.patientId}}"
@@ -52,6 +52,10 @@ def inputs_read(page: Page, library: Library) -> set[str]:
                 keys |= _input(library, "egfr") | _input(library, "creatinine")
             case ConditionTest():
                 keys |= {CONDITIONS}
+            case MedicationTest() if test.status == "ended":
+                keys |= {ENDED}
+            case MedicationTest() if test.taken_for:
+                keys |= {MEDICATIONS, STATEMENTS, ENDED}
             case MedicationTest() | DailyMagnesiumTest() | MagnesiumProductsTest():
                 keys |= {MEDICATIONS, STATEMENTS}
             case ReasonTest():
@@ -89,6 +93,8 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
             STATEMENTS, "MedicationStatement", f"MedicationStatement?{BY_PATIENT}&status=active&_count=200"
         ),
     }
+    ended = f"MedicationRequest?{BY_PATIENT}&status=completed,stopped&_sort=-authoredon&_count=100"
+    needs[ENDED] = Need(ENDED, "MedicationRequest", ended)
     needs[ENCOUNTER] = Need(ENCOUNTER, "Encounter", "Encounter/{{context.encounterId}}")
     screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
     needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)

@@ -16,6 +16,7 @@ from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
 PATIENT, CONDITIONS = "patient", "conditions"
 INTAKE_KEYS = ("intake", "screener")
 MEDICATION_KEYS = ("medications", "medication_statements")
+ENDED = "ended_medications"
 DRAFT_ORDERS = "draft_orders"
 
 # Routes by which a product does not reach the gut or the blood in amounts that a page is about.
@@ -101,6 +102,17 @@ class Context:
             and (medication.status == "active" or self.drafts_expected)
             and _route_fits(medication, route)
         ]
+
+    def ended_medications(self, drugs: frozenset[str], route: str) -> list[Medication]:
+        """Recognised medications of any of `drugs` that are over, by route."""
+        return [item for item in self.facts.ended if item.drugs & drugs and _route_fits(item, route)]
+
+    @cached_property
+    def ended_gaps(self) -> tuple[Reason, ...]:
+        """Why it cannot be said that a drug was not given."""
+        gap = self.input_gap(ENDED)
+        conflict = any(item.conflict for item in self.facts.ended)
+        return (*((gap,) if gap else ()), *((Reason("medication_conflict", "MedicationRequest"),) if conflict else ()))
 
     @cached_property
     def oral_magnesium(self) -> list[Medication]:

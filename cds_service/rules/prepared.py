@@ -62,7 +62,11 @@ def _prepare(rule: Rule) -> Prepared:
     page, limits = rule.loaded.page, rule.limits
     scope, tests = page.applies_to, page.when.all if page.when else []
     timing = page.separate or page.avoid
-    drugs = [(frozenset(test.medication), test.status) for test in tests if isinstance(test, MedicationTest)]
+    drugs: list[tuple[frozenset[str], Status]] = [
+        (frozenset(test.medication), test.status)
+        for test in tests
+        if isinstance(test, MedicationTest) and test.status != "ended"
+    ]
     if timing is not None:
         drugs.append((frozenset({timing.drug}), "any"))
     return Prepared(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -56,10 +56,12 @@ class Kidney:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A condition or medication that a test named, and the concepts of the test that it belongs to."""
+    """A condition or medication that a test named, and the concepts of the test that it belongs to. `since`: where the
+    test asks how long a drug has been taken, the day from which that is known."""
 
     fact: Condition | Medication
     concepts: frozenset[str]
+    since: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from cds_service.content.pages import (
@@ -19,7 +19,8 @@ from cds_service.content.pages import (
     PregnancyTest,
     ReasonTest,
 )
-from cds_service.patient import Lab
+from cds_service.content.rulebook import Limit
+from cds_service.patient import Lab, Medication
 from cds_service.rules.amounts import MAGNESIUM
 from cds_service.rules.context import CONDITIONS, INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.dosewords import daily_magnesium, magnesium_products
@@ -37,7 +38,7 @@ def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
         case ConditionTest():
             return condition(test, context)
         case MedicationTest():
-            return medication(test, context)
+            return medication(test, context, limits)
         case AgeTest():
             return age(test, context, limits)
         case PregnancyTest():
@@ -67,10 +68,14 @@ def condition(test: ConditionTest, context: Context) -> Verdict:
     return unknown(gap) if gap else FALSE
 
 
-def medication(test: MedicationTest, context: Context) -> Verdict:
+def medication(test: MedicationTest, context: Context, limits: Limits) -> Verdict:
     """Any of the drugs, by status and route."""
+    if test.ended_within:
+        return ended_medication(test, context, limits[test.ended_within])
     wanted = frozenset(test.medication)
     found = context.medications(wanted, test.status, test.route)
+    if test.taken_for and found:
+        return taken_for(test, found, context, limits[test.taken_for])
     if found:
         bindings: dict[str, Any] = {}
         if products := [item for item in found if MAGNESIUM in item.drugs]:
@@ -82,6 +87,61 @@ def medication(test: MedicationTest, context: Context) -> Verdict:
         return Verdict(True, (), bindings, sources, medication_notes(found))
     gaps = context.medication_gaps(test.status)
     return unknown(*gaps) if gaps else FALSE
+
+
+def ended_medication(test: MedicationTest, context: Context, within: Limit) -> Verdict:
+    """A drug that is over, by the last day on which it is known to have been in force; no day is unknown."""
+    wanted = frozenset(test.medication)
+    first = context.facts.now.date() - timedelta(days=float(within.value))
+    found = context.ended_medications(wanted, test.route)
+    recent = [item for item in found if item.until is not None and item.until >= first]
+    if recent:
+        matched = tuple(Match(item, item.drugs & wanted) for item in recent)
+        bindings = {"matched": matched, "ended": max(item.until for item in recent if item.until)}
+        return Verdict(True, (), bindings, tuple(i.source for i in recent), medication_notes(recent), (within,))
+    gaps = [Reason("end_unknown", min(item.drugs & wanted)) for item in found if item.until is None]
+    gaps += context.ended_gaps
+    return unknown(*gaps) if gaps else FALSE
+
+
+def taken_for(test: MedicationTest, found: list[Medication], context: Context, least: Limit) -> Verdict:
+    """Those of the drugs that are not known to have been taken for less than `least`.
+
+    An order may renew an earlier one: ended orders no further apart than `least` count as one course with it, and where
+    they were not read nothing is known.
+    """
+    wanted = frozenset(test.medication)
+    today, span = context.facts.now.date(), timedelta(days=float(least.value))
+    kept: list[Match] = []
+    for item in found:
+        group = item.drugs & wanted
+        first, complete = _course(group, found, context, span)
+        long = first is not None and today - first >= span
+        if long or not complete:
+            kept.append(Match(item, group, first if long else None))
+    if kept:
+        drugs = [match.fact for match in kept if isinstance(match.fact, Medication)]
+        notes = medication_notes(drugs)
+        notes += ("duration_unknown",) if any(match.since is None for match in kept) else ()
+        return Verdict(True, (), {"matched": tuple(kept)}, tuple(item.source for item in drugs), notes, (least,))
+    gaps = context.medication_gaps("active")
+    return unknown(*gaps) if gaps else FALSE
+
+
+def _course(
+    group: frozenset[str], found: list[Medication], context: Context, span: timedelta
+) -> tuple[date | None, bool]:
+    """The first day that is known of the course which goes on, and whether it cannot have begun earlier."""
+    same = [item for item in found if item.drugs & group]
+    starts = [item.since for item in same if item.since]
+    complete = len(starts) == len(same) and not context.ended_gaps
+    first = min(starts, default=None)
+    ended = context.ended_medications(group, "any")
+    for item in sorted(ended, key=lambda one: one.until or date.min, reverse=True):
+        complete = complete and item.since is not None
+        if first and item.since and item.until and first - item.until <= span:
+            first = min(first, item.since)
+    return first, complete
 
 
 def age(test: AgeTest, context: Context, limits: Limits) -> Verdict:

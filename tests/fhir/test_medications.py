@@ -254,3 +254,35 @@ def test_the_strength_of_a_product_is_known() -> None:
     (medicine,) = read(drafts=bundle(order(medicationCodeableConcept=MG_OXIDE))).facts.medications
     assert medicine.components[0].strength == Quantity(medicine.components[0].strength.value, "mg")  # type: ignore[union-attr]
     assert "magnesium" in medicine.drugs
+
+
+def ended(*orders: dict[str, object]) -> list[tuple[str, str | None]]:
+    facts = read(medications=bundle(*orders)).facts
+    assert facts.medications == ()
+    return [(m.status, str(m.until) if m.until else None) for m in facts.ended]
+
+
+@pytest.mark.parametrize("status", ["completed", "stopped", "ended"])
+def test_an_order_that_is_over_is_kept_apart(status: str) -> None:
+    assert ended(order(status=status, authoredOn="2026-01-02")) == [("ended", "2026-01-02")]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "entered-in-error", "on-hold", "draft"])
+def test_an_order_that_never_ended_is_not_an_ended_one(status: str) -> None:
+    assert ended(order(status=status, authoredOn="2026-01-02")) == []
+
+
+def test_an_ended_order_lasted_until_the_latest_past_day_that_it_names() -> None:
+    bounds = [{"timing": {"repeat": {"boundsPeriod": {"start": "2026-01-02", "end": "2026-02-03"}}}}]
+    later = {"validityPeriod": {"end": "2099-01-01"}}
+    assert ended(order(status="stopped", authoredOn="2026-01-02", dosageInstruction=bounds)) == [
+        ("ended", "2026-02-03")
+    ]
+    assert ended(order(status="stopped", authoredOn="2026-01-02", dispenseRequest=later)) == [("ended", "2026-01-02")]
+    assert ended(order(status="stopped")) == [("ended", None)]
+
+
+def test_an_ended_order_that_cannot_be_identified_leaves_the_current_ones_complete() -> None:
+    unknown = order(status="completed") | REFERRED
+    facts = read(medications=bundle(unknown)).facts
+    assert facts.inputs["medications"].complete and facts.ended == ()
