@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,12 @@ class Library:
             for concept, page in self.terminology.items()
             if page.kind == "drug" and concept not in broader
         }
+
+    @cached_property
+    def dose_forms(self) -> frozenset[str]:
+        """What we call the dose forms."""
+        with (self.root / "terminology" / "dose_forms.csv").open(encoding="utf-8", newline="") as lines:
+            return frozenset(row["form"] for row in csv.DictReader(lines) if row["form"])
 
     def title(self, concept: str) -> str:
         """What we call a concept on a card."""

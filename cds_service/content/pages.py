@@ -268,6 +268,7 @@ class Separate(Strict):
 
     `interval`: `drug_specific` where the hours were read for this drug; `general_rule` where no drug-specific interval
     is established and the hours are a class or product rule. `magnesium`: products that it holds for; empty is all.
+    `unless_form`: dose forms of the drug (of `terminology/dose_forms.csv`) that it does not hold for.
     """
 
     drug: Name
@@ -275,6 +276,7 @@ class Separate(Strict):
     magnesium_then_drug: Name
     interval: Literal["drug_specific", "general_rule"]
     magnesium: list[Name] = []
+    unless_form: list[str] = []
     fixed_by_label: bool = False
 
 

@@ -151,7 +151,7 @@ def _medication(
         conflict=identity.conflict,
         others=identity.others,
         route=route_of(instructions, identity.route),
-        form=identity.form or form,
+        form=identity.form or (building.vocabulary.drug([], form).form if form else None),
         components=identity.components,
         product_coded=identity.product_coded,
         elemental=identity.elemental,

@@ -45,6 +45,7 @@ def in_words(page: Page, library: Library, limits: Mapping[str, str]) -> list[tu
             f"oral magnesium and oral {drug} are both ordered, at least one of them being ordered now "
             "(or, when a chart is opened, both active)",
             "the orders do not already keep the doses apart by clock times or by an instruction",
+            *(f"the form of {drug} is not: {form}" for form in page.separate.unless_form),
         ]))  # fmt: skip
     if page.avoid:
         parts.append(("Fires when", [f"oral magnesium and oral {library.title(page.avoid.drug)} are both ordered"]))

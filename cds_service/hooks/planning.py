@@ -9,6 +9,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
+from cds_service.content.pages import Avoid, Separate
 from cds_service.content.rulebook import Rule, Rulebook
 from cds_service.hooks.plan import PlanContent
 from cds_service.patient import Medication
@@ -27,7 +28,7 @@ from cds_service.planner.model import Alternative, same_every_day
 from cds_service.planner.schedule import MEALS
 from cds_service.rules.context import ORAL_ROUTES
 from cds_service.rules.evaluate import Evaluation, Outcome
-from cds_service.rules.timing import salt_fits
+from cds_service.rules.timing import form_fits, salt_fits
 
 WAKING = "WAKE"  # FHIR event code: the label of a bisphosphonate fixes its dose at waking
 MOST_DOSES = 6
@@ -79,14 +80,14 @@ def _schedule(rulebook: _ById) -> Schedule:
 
 
 @lru_cache(maxsize=8)
-def _intervals(rulebook: _ById) -> dict[str, list[tuple[Interval, list[str]]]]:
-    """By drug concept: the intervals of the pages in force, each with the salts that it holds for ([]: all)."""
-    found: dict[str, list[tuple[Interval, list[str]]]] = {}
+def _intervals(rulebook: _ById) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
+    """By drug concept: the intervals of the pages in force, each with the block that says what it holds for."""
+    found: dict[str, list[tuple[Interval, Separate | Avoid]]] = {}
     for rule in rulebook.value.rules.values():
         block = rule.loaded.page.separate or rule.loaded.page.avoid
         interval = interval_of(rule, rulebook.value)
         if block is not None and interval is not None and rule.visibility != "hidden":
-            found.setdefault(block.drug, []).append((interval, block.magnesium))
+            found.setdefault(block.drug, []).append((interval, block))
     return found
 
 
@@ -179,8 +180,8 @@ def _times(
     either: list[Interval | None] = [
         interval
         for drug in sorted(medication.drugs)
-        for interval, salts in intervals.get(drug, ())
-        if salt_fits(product, salts)
+        for interval, block in intervals.get(drug, ())
+        if salt_fits(product, block.magnesium) and form_fits(medication, block)
     ]
     found = []
     for interval in either or [None]:

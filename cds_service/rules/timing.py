@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from cds_service.content.pages import Page
+from cds_service.content.pages import Avoid, Page, Separate
 from cds_service.content.rulebook import Limit
 from cds_service.patient import Medication
 from cds_service.rules.amounts import MAGNESIUM
@@ -24,7 +24,7 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
     block = page.separate or page.avoid
     if block is None:
         raise TypeError("a timing page has a separate or an avoid block")
-    drugs = context.medications(frozenset({block.drug}), "any", "oral")
+    drugs = [item for item in context.medications(frozenset({block.drug}), "any", "oral") if form_fits(item, block)]
     products = [
         item for item in context.oral_magnesium if block.drug not in item.drugs and salt_fits(item, block.magnesium)
     ]
@@ -46,6 +46,8 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
         notes = medication_notes([first.magnesium, first.drug])
         if block.magnesium and not first.magnesium.drugs & set(block.magnesium):
             notes += ("salt_not_stated",)
+        if page.separate and page.separate.unless_form and first.drug.form is None:
+            notes += ("form_not_stated",)
         bindings = {"pairs": tuple(open_pairs), "magnesium": first.magnesium, "drug": block.drug}
         return Verdict(True, (), bindings, sources, notes, used)
     if pairs or not _could_concern(context, products, drugs):
@@ -57,7 +59,13 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
 
 def salt_fits(product: Medication, salts: list[str]) -> bool:
     """Whether the page holds for this product. One whose salt is not named may be any of them."""
-    return not salts or bool(product.drugs & set(salts)) or product.drugs == {MAGNESIUM}
+    named = any(name.startswith(f"{MAGNESIUM}_") for name in product.drugs)
+    return not salts or bool(product.drugs & set(salts)) or not named
+
+
+def form_fits(drug: Medication, block: Separate | Avoid) -> bool:
+    """Whether the page holds for this form of the drug. One that is not stated may be any."""
+    return not isinstance(block, Separate) or drug.form not in block.unless_form
 
 
 def _could_concern(context: Context, products: list[Medication], drugs: list[Medication]) -> bool:
