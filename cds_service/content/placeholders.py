@@ -49,6 +49,8 @@ def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
                     "salt",
                     *(f"daily_magnesium.{part}" for part in ("as_salt", "as_element", "limit")),
                 }
+            case MedicationTest() if test.status == "ended":
+                names |= {"matched", "ended"}
             case DailyMagnesiumTest():
                 names |= {"daily_magnesium.value", "daily_magnesium.limit"}
             case MagnesiumProductsTest():
