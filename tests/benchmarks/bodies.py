@@ -154,6 +154,7 @@ def resources(size: str, now: datetime) -> dict[str, list[dict[str, Any]]]:
         rows = islice((*cited, *islice(cycle(others), wanted)), wanted)
         found[key] = [make(n, *row, now) for n, row in enumerate(rows)]
     for key in (
+        "ended_medications",
         "serum_magnesium",
         "kidney",
         "electrolytes",

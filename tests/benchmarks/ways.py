@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
+from cds_service.hooks.app import load_content
 from cds_service.serving import serve
 from cds_service.settings import Settings
 from cds_service.store import Store
@@ -39,7 +40,8 @@ def run(way: str, port: int, folder: Path) -> None:
                 clients=folder / FILE_NAME if way in ("signature", "all") else None,
                 client_rate=UNLIMITED,
                 address_rate=UNLIMITED,
-            )
+            ),
+            load_content(),
         )
 
 

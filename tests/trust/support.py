@@ -34,6 +34,11 @@ DISCOVERY = "/cds-services"
 FEEDBACK = SERVICE + "/feedback"
 HEAD = f"POST {SERVICE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
 PATIENT = "low-magnesium"
+SANDBOX_JWK = {
+    "kty": "EC", "use": "sig", "crv": "P-384", "kid": "44823f3d-0b01-4a6c-a80e-b9d3e8a7226f",
+    "x": "dw_JGR8nB2I6XveNxUOl2qk699ZPLM2nYI5STSdiEl9avAkrm3CkfYMbrrjr8laB",
+    "y": "Sm3mLE-n1zYNla_aiE3cb3nZsL51RbC7ysw3q8aJLxGm-hx79RPMYpITDjp7kgzy", "alg": "ES384",
+}  # fmt: skip
 MARK = "zq7mark"
 
 

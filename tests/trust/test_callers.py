@@ -10,13 +10,7 @@ from werkzeug.test import TestResponse
 
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.settings import SettingsError
-from tests.trust.support import BASE, DISCOVERY, FEEDBACK, SERVICE, body_for, client_entry, clients_file
-
-SANDBOX_JWK = {
-    "kty": "EC", "use": "sig", "crv": "P-384", "kid": "44823f3d-0b01-4a6c-a80e-b9d3e8a7226f",
-    "x": "dw_JGR8nB2I6XveNxUOl2qk699ZPLM2nYI5STSdiEl9avAkrm3CkfYMbrrjr8laB",
-    "y": "Sm3mLE-n1zYNla_aiE3cb3nZsL51RbC7ysw3q8aJLxGm-hx79RPMYpITDjp7kgzy", "alg": "ES384",
-}  # fmt: skip
+from tests.trust.support import BASE, DISCOVERY, FEEDBACK, SANDBOX_JWK, SERVICE, body_for, client_entry, clients_file
 
 
 def test_a12_production_does_not_start_with_the_sandbox_as_a_client(make_app: Any, folder: Any) -> None:
