@@ -161,6 +161,7 @@ def resources(size: str, now: datetime) -> dict[str, list[dict[str, Any]]]:
         "glycaemia",
         "bone",
         "ecg",
+        "ended_medications",
         "pregnancy",
         "intake",
         "screener",
