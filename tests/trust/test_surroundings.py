@@ -1,18 +1,25 @@
-"""What the machine and its files bring with them: hostile settings (A58), another locale and zone (F44)."""
+"""What the machine and its files bring with them: hostile settings (A58) or new ones (F31), locale and zone (F44)."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from cds_service.sandbox import patients
 from tests.conformance.calls import ROOT, clean_environment, run_cli
 from tests.conftest import NOW
+from tests.trust.support import SERVICE, body_for
 
 MEBIBYTE = 1024 * 1024
 SITE_FILES: dict[str, bytes] = {
@@ -85,3 +92,50 @@ def test_f44_the_locale_and_zone_of_the_machine_change_no_card() -> None:
     assert usual["cards"]
     for other in SURROUNDINGS[1:]:
         assert evaluated(other) == usual
+
+
+def test_f31_site_values_that_change_during_calls_are_never_mixed(
+    make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds_service.content.current.LOOK_EVERY", 0.0)
+    file, stop = tmp_path / "site.yaml", threading.Event()
+
+    def put(site: str, limit: str) -> None:
+        """Both change together, and the file is whole at every moment."""
+        values = f"lower_limit: {{value: {limit}, reason: Our own interval}}"
+        new = tmp_path / "new.yaml"
+        new.write_text(f"site: {site} hospital\npages: {{shared: {{thresholds: {{{values}}}}}}}\n")
+        new.replace(file)
+
+    put("First", "0.60")
+    app = make_app(site=file)
+    body = body_for(app)
+    for entry in body["prefetch"]["serum_magnesium"]["entry"]:  # the laboratory's own range would come first
+        for name in ("referenceRange", "interpretation"):
+            entry["resource"].pop(name, None)
+
+    def answer() -> str:
+        found = app.test_client().post(SERVICE, json=body)
+        assert found.status_code == 200, found.text
+        return re.sub(r'"uuid":"[^"]*"|"id":"[^"]*"', "", found.text)
+
+    alone = {answer()}
+    put("Second", "0.70")
+    alone.add(answer())
+    assert len(alone) == 2, "the two sites' cards differ"
+
+    def turn() -> None:
+        for number in itertools.count():
+            if stop.wait(0.003):
+                return
+            put(*(("First", "0.60") if number % 2 else ("Second", "0.70")))
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        with ThreadPoolExecutor(4) as callers:
+            seen = set(callers.map(lambda _: answer(), range(60)))
+    finally:
+        stop.set()
+        thread.join()
+    assert seen <= alone
