@@ -27,7 +27,8 @@ from cds_service.sandbox.mock_ehr import Signer
 from cds_service.trust.keys import SANDBOX_ISSUER
 from tests.test_golden import CALLS, ORIGIN, recorded
 from tests.trust.support import Json, clients_file, running
-from tests.trust.test_tokens import REFUSAL, SANDBOX_JWK
+from tests.trust.test_callers import SANDBOX_JWK
+from tests.trust.test_tokens import REFUSAL
 
 ADDRESS = "http://127.0.0.1:8123"
 JKU = f"{SANDBOX_ISSUER}/.well-known/jwks.json"
