@@ -59,6 +59,8 @@ class Server(BaseApplication):
 def _connections() -> int:
     """How many connections a worker holds at the same time: files that may be open, but for those of its own."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
     return max(64, min(_MOST_CONNECTIONS, allowed - _OWN_FILES))
 
 

@@ -114,7 +114,7 @@ def load_settings(
             values |= tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file}: cannot be read") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise SettingsError(f"{file}: {error}") from error
         origin |= dict.fromkeys(values, str(file))
     for name in Settings.model_fields:

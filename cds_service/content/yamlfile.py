@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 1024 * 1024
+_DEEPEST = 20
+_SHORT = 8 * 1024
 KeyPath = tuple[str | int, ...]
 
 _INTEGER = re.compile(r"[-+]?[0-9]+\Z")
@@ -62,6 +64,8 @@ def parse(text: str, file: str) -> Document:
     if len(text.encode()) > MAX_BYTES:
         raise ContentError([Fault(file, 0, "", f"larger than {MAX_BYTES} bytes")])
     try:
+        if len(text) > _SHORT and (line := _too_deep(text)):
+            raise ContentError([Fault(file, line, "", "nested too deeply")])
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
@@ -76,12 +80,27 @@ def parse(text: str, file: str) -> Document:
     return Document(file, data, lines)
 
 
+def _too_deep(text: str) -> int:
+    """The line in which a text nests deeper than any of ours, 0 if none does. Composing such a text may end the
+    process, which is no matter in a short one.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                return event.start_mark.line + 1 if event.start_mark else 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return 0
+
+
 def _build(
     node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], faults: list[Fault], file: str, depth: int
 ) -> Any:
     line = node.start_mark.line + 1
     lines.setdefault(path, line)
-    if depth > 20:
+    if depth > _DEEPEST:
         faults.append(Fault(file, line, ".".join(map(str, path)), "nested too deeply"))
         return None
     if isinstance(node, yaml.MappingNode):

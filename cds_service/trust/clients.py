@@ -156,7 +156,7 @@ def parse_clients(text: str, path: Path) -> tuple[Client, ...]:
     """The same of the text of a file. Paths in it are relative to its folder."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
     listed = document.pop("clients", [])
     if document or not isinstance(listed, list):

@@ -317,3 +317,25 @@ def test_no_key_can_be_read_out_of_a_hash_and_no_patient_out_of_the_files(folder
     assert shown.subject_hash.encode() in content
     assert b"4711" not in content
     assert b"mmol" not in content
+
+
+@pytest.mark.parametrize("step", range(0, 60, 4))
+def test_f27_a_start_that_is_killed_while_it_makes_the_tables_can_be_made_again(folder: Path, step: int) -> None:
+    """The process ends by itself at one statement after the other, as kill -9 would end it."""
+    program = (
+        "import os, sys; from pathlib import Path; from sqlalchemy import Engine, event\n"
+        "from cds_service.store import Store\n"
+        "left = int(sys.argv[2])\n"
+        "@event.listens_for(Engine, 'before_cursor_execute')\n"
+        "def _(*_):\n"
+        "    global left\n"
+        "    left -= 1\n"
+        "    if left < 0: os._exit(9)\n"
+        "Store.open(data_dir=Path(sys.argv[1])).close()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(folder), str(step)]).returncode
+    assert ended in (0, 9)
+    if step < 8:
+        assert ended == 9, "else nothing was tried"
+    with Store.open(data_dir=folder) as store:
+        assert store.record_feedback([accepted(card())]).stored == 1
