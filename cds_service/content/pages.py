@@ -289,14 +289,14 @@ class Avoid(Strict):
 
 class CardText(Strict):
     """What the clinician reads. `problem` groups findings: one problem, one card; `short` is this finding's line there
-    when another page leads."""
+    when another page leads, "" where it would say again what every such page says."""
 
     indicator: Indicator
     topic: Name
     problem: Name
     priority: Annotated[int, Field(ge=1, le=999)]
     summary: Text | None = None
-    short: Text | None = None
+    short: str | None = None
     detail: Text | None = None
     consider: list[Text] = []
     suggest: list[Name] = []

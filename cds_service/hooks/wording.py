@@ -18,10 +18,11 @@ from cds_service.hooks.planwords import plan_gaps, plan_lines, plan_options, pla
 from cds_service.hooks.suggestions import suggestions_for
 from cds_service.planner import token
 from cds_service.rules.evaluate import Evaluation, Outcome
-from cds_service.rules.verdict import LabHit
+from cds_service.rules.verdict import LabHit, Reason
 
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
+NOTHING_THERE = ("no_result", "no_kidney_result")  # reasons
 MAX_WORDS = 120
 WORD = re.compile(r"\S*\w\S*")
 MAX_LINKS = 3
@@ -161,12 +162,13 @@ class Writer:
         )
 
     def _short(self, outcome: Outcome) -> str:
-        """One line for a finding that another one leads."""
+        """One line for a finding that another one leads; "" where the page adds nothing to any that may lead it."""
         page = outcome.rule.loaded.page
         assert outcome.verdict is not None
         if page.when is None:
             return self._texts(outcome)[0]
-        return sentence(fill(page.card.short or page.title, self.display.placeholders(outcome.rule, outcome.verdict)))
+        short = page.title if page.card.short is None else page.card.short
+        return sentence(fill(short, self.display.placeholders(outcome.rule, outcome.verdict)))
 
     def _summary(self, group: Group) -> str:
         library, outcome = self.display.library, group.lead
@@ -200,8 +202,8 @@ class Writer:
         if group.day is not None:
             options = [*plan_options(group.day, self.display, "alone"), *options]
         blocks = [f"**{heads['why']}:** {why.strip()}"]
-        if len(group.outcomes) > 1:
-            blocks.append("\n".join(f"- {self._short(outcome)}" for outcome in group.outcomes[1:]))
+        if lines := [f"- {line}" for outcome in group.outcomes[1:] if (line := self._short(outcome))]:
+            blocks.append("\n".join(lines))
         return [*blocks, self._options(options), f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"]
 
     def _options(self, options: Sequence[str]) -> str:
@@ -282,10 +284,15 @@ class Writer:
         return list(dict.fromkeys(points))
 
     def _not_checked(self, group: Group) -> list[str]:
-        """What these findings could not know, then why other pages were not evaluated; three at most."""
+        """What these findings could not know, then why other pages were not evaluated; three at most.
+
+        That there is no result is not said again where a finding of this card is just that.
+        """
         own = plan_gaps(group.planned, self.display)
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
-        return list(dict.fromkeys([*own, *self.open_reasons()]))[:3]
+        bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
+        told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
+        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told][:3]
 
     def open_reasons(self) -> list[str]:
         """Why shown pages were not evaluated, most frequent first."""

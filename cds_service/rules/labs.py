@@ -187,9 +187,8 @@ def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Ve
     if isinstance(found, Lab):
         return FALSE
     if found.code == "no_result":
-        return Verdict(True, bindings={"no_recent": (test.no_recent_lab, None)}, limits=(limits[test.within],))
+        return Verdict(True, bindings={f"missing.{test.no_recent_lab}": found}, limits=(limits[test.within],))
     if found.code == "result_too_old":
         labs = context.labs_of(test.no_recent_lab)
-        bindings = {"no_recent": (test.no_recent_lab, labs[0])}
-        return Verdict(True, (), bindings, (labs[0].source,), limits=(limits[test.within],))
+        return Verdict(True, (), {}, (labs[0].source,), limits=(limits[test.within],))
     return unknown(found)

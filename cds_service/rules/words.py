@@ -178,7 +178,7 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
     )
     if test.kidney.get("unknown"):
         if isinstance(found, Reason):
-            return Verdict(True, bindings={"kidney_reason": found}, limits=(within,))
+            return Verdict(True, bindings={"missing.egfr": found}, limits=(within,))
         bindings: dict[str, Any] = {"kidney": found}
         return Verdict(True, (), bindings, (found.lab.source,), limits=(within,)) if too_old else FALSE
     if isinstance(found, Reason):
