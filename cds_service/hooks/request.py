@@ -91,10 +91,12 @@ def read_body(request: Request) -> bytes:
         raise Problem.of(415, "Send JSON with Content-Type: application/json.")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem.of(415, "Send the body without Content-Encoding; compressed requests are not read.")
-    body = request.get_data(cache=False)
     most = request.max_content_length
-    # Of a body in chunks that is too large, the framework gives the beginning.
-    if request.content_length is None and most is not None and len(body) >= most:
+    if request.content_length is None and most is not None:
+        # Of a body in chunks that is too large, the framework gives the beginning: one byte more tells.
+        request.max_content_length = most + 1
+    body = request.get_data(cache=False)
+    if most is not None and len(body) > most:
         raise RequestEntityTooLarge
     try:
         check(body)
