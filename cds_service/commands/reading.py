@@ -19,7 +19,7 @@ def print_cards(console: Console, title: str, answer: Mapping[str, Any]) -> None
     console.rule(escape(title), align="left")
     cards = answer.get("cards", [])
     if not cards:
-        console.print("No card: every check was made and none has anything to say.\n")
+        console.print("No card: every check that applies was made, and none has anything to say.\n")
     for card in cards:
         parts: list[Any] = [Text(card["summary"], style="bold"), Text()]
         if card.get("detail"):
