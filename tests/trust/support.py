@@ -121,17 +121,18 @@ class Service:
 
 
 @contextmanager
-def running(folder: Path, port: int | None = None, **settings: Any) -> Iterator[Service]:
-    """`magnesium-cds serve` with these settings (by environment), ready when entered."""
+def running(folder: Path, port: int | None = None, open_files: int | None = None, **settings: Any) -> Iterator[Service]:
+    """`magnesium-cds serve` with these settings (by environment), ready when entered; `open_files` limits its own."""
     chosen = port or free_port()
     values = {"data_dir": folder, "port": chosen, "workers": 1, **settings}
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAGNESIUM_CDS_")}
     environment |= {f"MAGNESIUM_CDS_{key.upper()}": str(value) for key, value in values.items()}
     log = folder / f"serve-{uuid4().hex[:6]}.log"
+    command = [sys.executable, "-m", "cds_service", "serve"]
+    if open_files is not None:
+        command = ["sh", "-c", f'ulimit -S -n {open_files}; exec "$@"', "sh", *command]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cds_service", "serve"], env=environment, stderr=output, stdout=output
-        )
+        process = subprocess.Popen(command, env=environment, stderr=output, stdout=output)
     service = Service(process, chosen, log)
     try:
         wait_until(lambda: _ready(service), 40, f"the service did not start: {log.read_text()}")
