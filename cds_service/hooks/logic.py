@@ -70,7 +70,8 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             if test.persists:
                 apart = label[test.persists.apart]
                 words += f", and an earlier one at least {apart} before it too, with all between"
-                words += f"; or with {titles(test.persists.despite)} for {apart}" if test.persists.despite else ""
+                if test.persists.despite:
+                    words += f"; or while {titles(test.persists.despite)} has been on the list for {apart}"
             return words
         case NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
