@@ -146,7 +146,10 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
 
 
 def png(request: PlanRequest, plan: Plan) -> bytes:
-    """The wide picture as PNG, twice its size, on white."""
+    """The wide picture as PNG, twice its size, on white. It takes seconds: never for a caller of the service.
+
+    Raises ImportError where the extra `png` is not installed.
+    """
     import font_lato  # type: ignore[import-untyped]
     import resvg_py
 

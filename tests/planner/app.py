@@ -51,5 +51,5 @@ class Clock:
 def make_app(secret: str = "a secret of the tests", max_age: int = 3600) -> Flask:
     app = Flask("planner-tests")
     install_error_handlers(app)
-    app.register_blueprint(plan_blueprint(content, secret, max_age=max_age, now=Clock()))
+    app.register_blueprint(plan_blueprint(content, secret, client=lambda: "tests", max_age=max_age, now=Clock()))
     return app

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +13,7 @@ import pytest
 from flask import Flask
 
 from cds_service.hooks.app import Content
+from cds_service.planner import picture
 from tests.conformance.calls import run_cli
 from tests.test_accepting import order
 
@@ -48,7 +51,17 @@ def test_a_question_is_answered_as_text_and_drawn(tmp_path: Path) -> None:
     assert "  1 not recognised: no such drug" in lines
     assert any(line.startswith("  ciprofloxacin: magnesium at least 2 h after it and 6 h before it") for line in lines)
     assert ElementTree.parse(svg).getroot().get("role") == "img"
-    assert png.read_bytes().startswith(b"\x89PNG")
+    data = png.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n")
+    assert int.from_bytes(data[16:20], "big") == 2 * picture.WIDE.width
+
+
+def test_without_its_extra_a_png_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    png, without = tmp_path / "day.png", "import sys; sys.modules['resvg_py'] = None; from cds_service.cli import main; main()"
+    command = [sys.executable, "-c", without, "plan", str(save(tmp_path, QUESTION)), "--png", str(png)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, png.exists()) == (69, "", False)
+    assert "pip install '.[png]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_json_is_that_of_the_api_without_an_address(tmp_path: Path, app: Flask) -> None:
