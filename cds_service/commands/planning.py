@@ -61,7 +61,7 @@ def plan(file: TextIO, svg: Path | None, png: Path | None, as_json: bool, site: 
         try:
             _save(png, picture.png(asked, found))
         except ImportError:
-            stop(UNAVAILABLE, "--png needs the extra png, which is not installed; from a checkout: pip install '.[png]'")
+            stop(UNAVAILABLE, "--png needs the extra png, which is not here; in a checkout: pip install '.[png]'")
     click.echo(_as_json(found, asked, unknown) if as_json else text(asked, found, unknown), nl=as_json)
 
 

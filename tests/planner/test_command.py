@@ -57,7 +57,8 @@ def test_a_question_is_answered_as_text_and_drawn(tmp_path: Path) -> None:
 
 
 def test_without_its_extra_a_png_is_refused_with_what_to_install(tmp_path: Path) -> None:
-    png, without = tmp_path / "day.png", "import sys; sys.modules['resvg_py'] = None; from cds_service.cli import main; main()"
+    without = "import sys; sys.modules['resvg_py'] = None; from cds_service.cli import main; main()"
+    png = tmp_path / "day.png"
     command = [sys.executable, "-c", without, "plan", str(save(tmp_path, QUESTION)), "--png", str(png)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, png.exists()) == (69, "", False)
