@@ -22,7 +22,7 @@ from cds_service.hooks.planning import plan_content, plan_for
 from cds_service.hooks.prefetch import all_needs, needs_of
 from cds_service.hooks.request import parse_call
 from cds_service.logs import configure
-from cds_service.planner import Plan, PlanRequest, ScheduleError, picture, plan_day
+from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day
 from cds_service.planner.api import PlanQuestion, answer_of, request_of
 from cds_service.planner.page import text
 from cds_service.rules.evaluate import evaluate
@@ -94,6 +94,8 @@ def _of_question(
         )
     except ScheduleError as error:
         stop(FAILED, *[f"{name}: waking: {why}" for _, why in error.faults])
+    except TooLarge as error:
+        stop(FAILED, f"{name}: medications hold {error}")
 
 
 def _of_chart(

@@ -206,7 +206,7 @@ class Reader:
 
     def _decode(self, raw: bytes | Raw, where: str) -> views.Resource | Unseen | None:
         try:
-            view = read_resource(raw)
+            view: views.Resource = read_resource(raw)
         except UNREADABLE:
             return self._second_attempt(raw, where)
         self._subject(view.subject, view.contained, where)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from cds_service import planner
 from cds_service.hooks.errors import Issue, Problem
 from cds_service.hooks.request import read_body
-from cds_service.planner import Interval, Plan, PlanRequest, Schedule, ScheduleError, picture, plan_day, token
+from cds_service.planner import Interval, Plan, PlanRequest, Schedule, ScheduleError, TooLarge, picture, plan_day, token
 from cds_service.planner.api import Find, PlanQuestion, answer_of, request_of, schema
 from cds_service.planner.page import page
 
@@ -93,12 +93,15 @@ def plan_blueprint(
         holds = content(today)
         try:
             asked, unknown = request_of(question, holds.intervals, holds.schedule, today, holds.find)
+            text = token.sign(asked, secret)
         except ScheduleError as error:
             raise Problem(
                 400,
                 [Issue(f"The waking hours cannot be used: {why}.", ["waking"]) for _, why in error.faults],
             ) from error
-        link = url_for(".show", text=token.sign(asked, secret))
+        except TooLarge as error:
+            raise Problem.of(400, f"medications hold {error}.", "medications", code="too-costly") from error
+        link = url_for(".show", text=text)
         body = answer_of(plan_day(asked), asked, unknown, link).model_dump(exclude_none=True)
         return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS)
 

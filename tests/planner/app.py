@@ -32,8 +32,8 @@ def content(_today: date) -> PlanContent:
     intervals["raltegravir"] = interval("raltegravir")
 
     def find(name: str) -> list[str]:
-        known = name.strip().lower()
-        return [known] if known in intervals or known == "metformin" else []
+        known = name.strip().lower().split(" and ")
+        return [each for each in known if each in intervals or each == "metformin"]
 
     return PlanContent(intervals, usual_day(), find, {"metformin": "Metformin"})
 

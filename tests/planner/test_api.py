@@ -3,15 +3,19 @@
 import json
 from dataclasses import replace
 from io import BytesIO
+from random import Random
 from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 
-from cds_service.planner import plan_day, token
+from cds_service.planner import DAYS, Dose, DrugTimes, TooLarge, clock, plan_day, token
+from cds_service.planner.model import NO_DOSES
 from tests.planner.app import content, make_app
-from tests.planner.regimens import TODAY, ask, takes, usual_day
+from tests.planner.regimens import HOURS, TODAY, ask, takes, usual_day
 
 EXAMPLE = {
     "magnesium": {"dosesPerDay": 1},
@@ -21,6 +25,12 @@ EXAMPLE = {
         {"name": "metformin", "times": ["08:00", "18:30"]},
     ],
 }
+HOURLY = [f"{hour:02d}:00" for hour in range(24)]
+MEDICATION = st.fixed_dictionaries({
+    "name": st.sampled_from([*HOURS, "raltegravir", "metformin", "not known"]),
+    "times": st.lists(st.integers(0, 1439).map(clock), min_size=8, max_size=24, unique=True),
+    "days": st.lists(st.sampled_from(DAYS), min_size=1, max_size=3, unique=True),
+})  # fmt: skip
 
 
 @pytest.fixture
@@ -145,6 +155,11 @@ def test_waking_hours_and_meals_of_a_night_shift(client) -> None:
         ({"medications": [], "waking": ["06:00", "06:00"]}, "waking"),
         ({"medications": [{"name": "", "times": []}] * 1}, "medications[0].name"),
         ({"medications": [{"name": "x", "times": []}] * 41}, "medications"),
+        ({"medications": [{"name": "x", "times": ["07:00"] * 25}]}, "medications[0].times"),
+        ({"medications": [{"name": "x", "times": [], "days": ["mon"] * 8}]}, "medications[0].days"),
+        ({"medications": [{"name": "x" * 201, "times": []}]}, "medications[0].name"),
+        ({"medications": [{"name": "iron", "times": HOURLY}] * 3}, "medications"),
+        ({"medications": [{"name": "iron and doxycycline", "times": []}] * 21}, "medications"),
     ],
 )
 def test_a_question_that_cannot_be_used_is_refused_with_its_place_and_without_its_value(client, body, place) -> None:
@@ -235,6 +250,8 @@ def test_a_token_of_another_version_is_not_found_and_breaks_nothing(client) -> N
         {"n": 0, "w": [390, 960, 480, 750, 1110], "d": []},
         {"n": 1, "w": [390, 1400, 480, 750, 1110], "d": []},
         {"n": 1, "w": [390, 960, 480, 750, 1110], "d": [["x", 0, [[9999, 1, 0]]]]},
+        {"n": 1, "w": [390, 960, 480, 750, 1110], "d": [["x", 0, []]] * 41},
+        {"n": 1, "w": [390, 960, 480, 750, 1110], "d": [["x", 0, [[at, 127, 0] for at in range(72)]]]},
     ):
         assert client.get(f"/plan/{serializer.dumps(body)}").status_code == 404
 
@@ -260,6 +277,26 @@ def test_a_request_comes_back_from_its_token_as_it_went_in() -> None:
     assert again.drugs == asked.drugs
     assert plan_day(again) == plan_day(asked)
     assert json.dumps(sorted(again.schedule.at)) == json.dumps(sorted(asked.schedule.at))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(MEDICATION, min_size=10, max_size=40), st.integers(1, 6))
+def test_whatever_is_answered_has_a_link_that_opens(medications, doses) -> None:
+    client = make_app().test_client()
+    response = client.post("/plan", json={"medications": medications, "magnesium": {"dosesPerDay": doses}})
+    week = sum(len(taken["times"]) * len(taken["days"]) for taken in medications if taken["name"] != "not known")
+    assert response.status_code == (200 if week <= 500 else 400)
+    if week <= 500:
+        for ending in ("", ".svg"):
+            assert client.get(response.json["link"] + ending).status_code == 200
+
+
+def test_an_address_that_would_be_too_long_to_open_is_not_signed() -> None:
+    """An order's own offsets become words of a dose, such as "1 h 37 min before breakfast"."""
+    text = "".join(Random(1).choices("abcdefghijklmnopqrstuvwxyz", k=6000))
+    asked = ask(DrugTimes("iron", "iron", week=((Dose(420, words=text),), *NO_DOSES[1:])))
+    with pytest.raises(TooLarge, match="than an address can hold"):
+        token.sign(asked, "s")
 
 
 def test_a_body_in_chunks_is_bounded_like_any_other(client) -> None:

@@ -17,6 +17,7 @@ from cds_service.planner import picture
 from tests.conformance.calls import run_cli
 from tests.test_accepting import order
 
+HOURLY = [f"{hour:02d}:00" for hour in range(24)]
 QUESTION = {
     "magnesium": {"dosesPerDay": 1},
     "medications": [
@@ -104,8 +105,9 @@ def test_a_day_without_room_says_what_could_be_done_instead(tmp_path: Path) -> N
         ({"medications": [], "waking": ["06:00", "05:00"]}, "the night is shorter"),
         ({"resourceType": "Bundle", "entry": []}, "0 Patient resources"),
         ([], "not a question"),
+        ({"medications": [{"name": "levothyroxine", "times": HOURLY}] * 3}, "500 doses in a week"),
     ],
-    ids=["unknown member", "night too short", "no patient", "a list"],
+    ids=["unknown member", "night too short", "no patient", "a list", "too many doses"],
 )
 def test_what_cannot_be_planned_is_refused_with_the_reason(document: Any, said: str, tmp_path: Path) -> None:
     done = run_cli("plan", save(tmp_path, document))
