@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from random import Random
 from xml.etree import ElementTree
 
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 
+from cds_service.hooks.plan import LARGEST_BODY
 from cds_service.planner import DAYS, Dose, DrugTimes, TooLarge, clock, plan_day, token
-from cds_service.planner.model import NO_DOSES
+from cds_service.planner.model import MOST_DOSES, MOST_DRUGS, NO_DOSES
 from tests.planner.app import content, make_app
 from tests.planner.regimens import HOURS, TODAY, ask, takes, usual_day
 
@@ -297,6 +299,16 @@ def test_an_address_that_would_be_too_long_to_open_is_not_signed() -> None:
     asked = ask(DrugTimes("iron", "iron", week=((Dose(420, words=text),), *NO_DOSES[1:])))
     with pytest.raises(TooLarge, match="than an address can hold"):
         token.sign(asked, "s")
+
+
+def test_the_docs_say_the_bounds_that_hold() -> None:
+    page = " ".join((Path(__file__).resolve().parents[2] / "docs/planner.md").read_text("utf-8").split())
+    for claim in (
+        f"at most {MOST_DRUGS} medicines, {MOST_DOSES} doses of them in a week",
+        f"at most {LARGEST_BODY // 1024} KiB",
+        f"at most {token.MOST_CHARACTERS:,} characters",
+    ):
+        assert claim in page
 
 
 def test_a_body_in_chunks_is_bounded_like_any_other(client) -> None:
