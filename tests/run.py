@@ -24,7 +24,7 @@ VENV = ROOT / ".venv-test"
 STEP_LIMIT = 2400
 HANGS_AFTER = 600
 
-EXTRAS = ".[test,postgres]"
+EXTRAS = ".[test,png,postgres]"
 
 # A FHIR server of other hands: Node.js from PyPI, the server from npm.
 SERVER = ROOT / "tests/fhir_server"

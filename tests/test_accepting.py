@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,8 @@ import pytest
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cds_service.hooks.app import Content
 from tests.conftest import NOW
@@ -65,6 +68,35 @@ def test_the_updated_order_keeps_everything_and_silences_the_card(fresh: FlaskCl
     assert "4 h" in after["dosageInstruction"][0]["patientInstruction"]
     body["context"]["draftOrders"]["entry"][0]["resource"] = after
     assert timing(ask(fresh, body)) == []
+
+
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
+
+
+@example("0.10", False)
+@example("1e2", False)
+@example("2.50", True)
+@example("12345678901234567890.123", False)
+@example("123456789012345678901234567890", True)
+@given(number=NUMBERS, mended=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_number_in_the_order_comes_back_with_every_digit(
+    app: Flask, content: Content, number: str, mended: bool
+) -> None:
+    """FHIR's decimals keep their precision: 0.10 mg is no 0.1 mg. `mended`: in an order that needed a repair too."""
+    client = app.test_client()
+    body = order(content, client, ["levothyroxine"], ["magnesium_oxide"])
+    draft = body["context"]["draftOrders"]["entry"][0]["resource"]
+    draft["extension"] = [{"url": "urn:example:amount", "valueDecimal": "@"}]
+    draft["dispenseRequest"] = {"quantity": {"value": "@", "unit": "tablet"}}
+    if mended:
+        draft["dosageInstruction"] = draft["dosageInstruction"][0]
+    sent = orjson.dumps(body).replace(b'"@"', number.encode())
+    answer = client.post(SERVICE, data=sent, content_type="application/json")
+    assert answer.status_code == 200, answer.json
+    (card,) = timing(json.loads(answer.data, parse_float=str, parse_int=str)["cards"])
+    after = taken(card)
+    assert (after["extension"][0]["valueDecimal"], after["dispenseRequest"]["quantity"]["value"]) == (number, number)
 
 
 def test_a_client_that_keeps_only_the_drugs_text_and_code_is_silent_too(fresh: FlaskClient, content: Content) -> None:

@@ -371,3 +371,21 @@ def test_the_times_stand_in_the_drugs_text_and_the_next_call_reads_the_drug_all_
     # Without our closing phrase it is magnesium oxide still, and the card is back.
     drafted(body)["medicationCodeableConcept"] = {"text": text.partition(",")[0]}
     assert timing(ask(client, body))
+
+
+HOURLY = takes("ciprofloxacin", *(f"{hour:02d}:00" for hour in range(24)))
+
+
+@pytest.mark.parametrize(
+    "drugs", [[LEVOTHYROXINE, *[takes("amlodipine")] * 40], [HOURLY] * 3], ids=["41 medicines", "504 doses a week"]
+)
+def test_more_than_one_plan_can_hold_is_said_and_not_planned(call, drugs: list[Any]) -> None:
+    _, card = call(*drugs)
+    assert "no day was planned, as there are more medicines or dose times than one plan can hold" in card["detail"]
+    assert not has_plan_link(card) and written(card) == []
+    assert update(card)["dosageInstruction"][0]["additionalInstruction"], "the drugs are kept apart all the same"
+
+
+def test_as_much_as_one_plan_can_hold_is_planned(call) -> None:
+    _, card = call(LEVOTHYROXINE, *[takes("amlodipine")] * 39)
+    assert written(card) == ["12:30"] and has_plan_link(card)

@@ -39,7 +39,7 @@ from cds_service.trust.outbound import KeyReader, Server
 HEADER = (
     "# Clients that may call. Written by `magnesium-cds clients add`, and yours to edit; see docs/integration.md.\n"
 )
-DISCOVERY = "/cds-services"
+DISCOVERY, PLAN = "/cds-services", "/plan"
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -230,7 +230,7 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
         if service is not None and service not in services:
             stop(USAGE, f"--service {service}: there is no such service; there are {', '.join(services)}.")
         posts = [f"{DISCOVERY}/{name}" for name in services]
-        paths = [DISCOVERY, *posts, *(f"{path}/feedback" for path in posts)]
+        paths = [DISCOVERY, *posts, *(f"{path}/feedback" for path in posts), PLAN]
         findings = explain_token(token, known, settings, paths, service, datetime.now(UTC))
     click.echo(f"checked as of a service in profile {settings.profile} at {' or '.join(own_bases(settings))}", err=True)
     for good, text in findings:

@@ -11,7 +11,7 @@ import click
 import orjson
 from pydantic import ValidationError
 
-from cds_service.commands.common import CANNOT_CREATE, FAILED, stop, told_plainly
+from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop, told_plainly
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion, read_chart
@@ -22,7 +22,7 @@ from cds_service.hooks.planning import plan_content, plan_for
 from cds_service.hooks.prefetch import all_needs, needs_of
 from cds_service.hooks.request import parse_call
 from cds_service.logs import configure
-from cds_service.planner import Plan, PlanRequest, ScheduleError, picture, plan_day
+from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day
 from cds_service.planner.api import PlanQuestion, answer_of, request_of
 from cds_service.planner.page import text
 from cds_service.rules.evaluate import evaluate
@@ -33,7 +33,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("file", type=click.File("r", encoding="utf-8"))
 @click.option("--svg", type=FILE, help="Draw the day as SVG into this file.")
-@click.option("--png", type=FILE, help="Draw the day as PNG into this file.")
+@click.option("--png", type=FILE, help="Draw the day as PNG into this file (needs the extra png).")
 @click.option("--json", "as_json", is_flag=True, help="The plan as POST /plan answers it.")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
 def plan(file: TextIO, svg: Path | None, png: Path | None, as_json: bool, site: Path | None) -> None:
@@ -58,7 +58,10 @@ def plan(file: TextIO, svg: Path | None, png: Path | None, as_json: bool, site: 
     if svg is not None:
         _save(svg, str(picture.svg(asked, found)).encode())
     if png is not None:
-        _save(png, picture.png(asked, found))
+        try:
+            _save(png, picture.png(asked, found))
+        except ImportError:
+            stop(UNAVAILABLE, "--png needs the extra png, which is not here; in a checkout: pip install '.[png]'")
     click.echo(_as_json(found, asked, unknown) if as_json else text(asked, found, unknown), nl=as_json)
 
 
@@ -91,6 +94,8 @@ def _of_question(
         )
     except ScheduleError as error:
         stop(FAILED, *[f"{name}: waking: {why}" for _, why in error.faults])
+    except TooLarge as error:
+        stop(FAILED, f"{name}: medications hold {error}")
 
 
 def _of_chart(

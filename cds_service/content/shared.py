@@ -152,7 +152,7 @@ class PlanText(Strict):
     assumed: Text
     unreadable: Text
     as_needed: Text
-    not_planned: dict[Literal["two_products", "doses_unknown", "no_times", "fault"], Text]
+    not_planned: dict[Literal["two_products", "doses_unknown", "no_times", "too_large", "fault"], Text]
     head_time: Text
     head_drug: Text
     instruction: Text

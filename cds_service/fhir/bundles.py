@@ -59,7 +59,7 @@ class Unseen(Struct, gc=False):
 
 @dataclass(slots=True)
 class Item:
-    """One resource of an input: its typed view and its bytes (mended where it had to be)."""
+    """One resource of an input: its typed view (mended where it had to be) and its bytes as they came."""
 
     key: str
     kind: str
@@ -118,10 +118,9 @@ class Reader:
         """One value. `wanted` is the resource type of the key ("" for drafts: any). Raises UnsupportedFhirVersion."""
         if len(memoryview(raw)) < 16 and bytes(raw).strip() == b"null":
             return Input(key, "empty")
-        found = self._decode(raw, where)
-        if found is None:
+        view = self._decode(raw, where)
+        if view is None:
             return failed(key, "unreadable")
-        view, raw = found
         if isinstance(view, views.OperationOutcome):
             return failed(key, "the EHR reported an error")
         result = Input(key, "given")
@@ -137,11 +136,11 @@ class Reader:
 
     def more(self, result: Input, raw: bytes, wanted: str, where: str) -> bool:
         """A further page of a searchset. False if it is not one."""
-        found = self._decode(raw, where)
-        if found is None or not isinstance(found[0], views.Bundle):
+        view = self._decode(raw, where)
+        if not isinstance(view, views.Bundle):
             return False
         result.next_url = None
-        self._bundle(result, found[0], wanted, where, False)
+        self._bundle(result, view, wanted, where, False)
         return True
 
     def prove_identity(self) -> None:
@@ -190,12 +189,11 @@ class Reader:
         result.next_url = next((k.url for k in bundle.link or () if k.relation == "next" and k.url), None)
 
     def _entry(self, result: Input, entry: views.Entry, wanted: str, where: str, draft: bool) -> None:
-        found = self._decode(entry.resource, where)
-        if found is None:
+        view = self._decode(entry.resource, where)
+        if view is None:
             result.unreadable += 1
             result.matches += 1
             return
-        view, raw = found
         if isinstance(view, views.OperationOutcome):
             self.repairs["outcome_in_searchset"] += 1
             if any(issue.severity in ("error", "fatal") for issue in view.issue or ()):
@@ -204,17 +202,17 @@ class Reader:
         if isinstance(view, views.Resource):
             if _TYPES[type(view)] == wanted and not (entry.search and entry.search.mode == "include"):
                 result.matches += 1
-            self._add(result, view, raw, entry.fullUrl, where, draft, wanted)
+            self._add(result, view, entry.resource, entry.fullUrl, where, draft, wanted)
 
-    def _decode(self, raw: bytes | Raw, where: str) -> tuple[views.Resource | Unseen, bytes | Raw] | None:
+    def _decode(self, raw: bytes | Raw, where: str) -> views.Resource | Unseen | None:
         try:
-            view = read_resource(raw)
+            view: views.Resource = read_resource(raw)
         except UNREADABLE:
             return self._second_attempt(raw, where)
         self._subject(view.subject, view.contained, where)
-        return view, raw
+        return view
 
-    def _second_attempt(self, raw: bytes | Raw, where: str) -> tuple[views.Resource | Unseen, bytes] | None:
+    def _second_attempt(self, raw: bytes | Raw, where: str) -> views.Resource | Unseen | None:
         resource = _as_dict(raw)
         if resource is None:
             return None
@@ -238,7 +236,7 @@ class Reader:
             self.repairs.update(names)
         for reference in (view.subject, view.patient):
             self._subject(reference, view.contained, where)
-        return view, again
+        return view
 
     def _subject(self, reference: views.Reference | None, contained: list[Raw] | None, where: str) -> None:
         if reference is not None and reference.reference and reference.reference != self._own_reference:

@@ -6,6 +6,7 @@ without resources that turned out to be invalid.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from orjson import Fragment
 
 from cds_service.fhir.building import Building
 from cds_service.fhir.bundles import Input, Item, Reader, failed, settle
@@ -101,8 +103,10 @@ class Chart:
         return found
 
     def resource(self, source: Source) -> dict[str, Any]:
-        """The whole resource, mended. Raises KeyError if there is none."""
-        return _decoded(self._gathered.items[source.type, source.id])
+        """The whole resource, mended; every number is the text that was sent, for `orjson.dumps` to write as it stands:
+        0.10 is no 0.1 in FHIR. Raises KeyError if there is none."""
+        raw = bytes(self._gathered.items[source.type, source.id].raw)
+        return mend(json.loads(raw, parse_float=Fragment, parse_int=Fragment))[0]
 
     def without(self, sources: Iterable[Source]) -> Chart:
         """The same chart with these resources counted as unreadable in their inputs."""
@@ -304,11 +308,6 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},
         repairs=dict(gathered.repairs + building.repairs),
     )
-
-
-def _decoded(item: Item) -> dict[str, Any]:
-    mended, _ = mend(orjson.loads(memoryview(item.raw)))
-    return mended
 
 
 def _plain(reference: str) -> str:

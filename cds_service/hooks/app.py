@@ -47,6 +47,7 @@ from cds_service.trust.tokens import Refused
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
 GATE_SECONDS: Final = 0.25
+LIMITED: Final = ("/cds-services", "/plan")  # what costs more than reading a page
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
 
@@ -89,6 +90,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
         plan_blueprint(
             lambda day: plan_content(current.on(day), content.vocabulary),
             secret,
+            client=lambda: _caller(keeper),
             banner=library.wording.dev_notice if settings.dev else "",
             now=now,
         )
@@ -200,7 +202,7 @@ def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
         g.started = perf_counter()
         if request.environ["PATH_INFO"].startswith("//"):
             raise NotFound  # the framework would take it for the path with one slash
-        if not request.path.startswith("/cds-services"):
+        if not request.path.startswith(LIMITED):
             return None
         if request.method == "OPTIONS":
             return Response(status=204)  # a pre-flight carries no credentials and is never authenticated

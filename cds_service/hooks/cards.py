@@ -68,20 +68,22 @@ def build_cards(
     it as not evaluated.
     """
     while True:
-        writer = Writer(evaluation, chart, display, base_url.rstrip("/"), dev, phrase_in_text, plan_secret)
+        writer = Writer(evaluation, chart, display, base_url.rstrip("/"), dev, phrase_in_text)
         try:
-            return evaluation, _cards(writer, silent, most)
+            return evaluation, _cards(writer, silent, most, plan_secret)
         except _Untold as untold:
             evaluation = evaluation.withdrawn(untold.pages, untold.fault)
 
 
-def _cards(writer: Writer, silent: Callable[[Sequence[Candidate]], set[int]], most: int) -> list[Shown]:
+def _cards(
+    writer: Writer, silent: Callable[[Sequence[Candidate]], set[int]], most: int, plan_secret: str
+) -> list[Shown]:
     groups = _grouped(writer.evaluation)
     if TIMING in groups and not contraindicated(writer.evaluation):
         group = groups[TIMING]
         # Of equally urgent findings the one that no distance mends leads.
         group.outcomes.sort(key=lambda o: (urgency(o)[0], o.rule.loaded.page.avoid is None))
-        planned = attempt(plan_for, group.outcomes, writer.evaluation, writer.display.rulebook)
+        planned = attempt(plan_for, group.outcomes, writer.evaluation, writer.display.rulebook, plan_secret)
         group.planned = "fault" if isinstance(planned, Fault) else planned
     quiet = silent([_told(_candidate, group) for group in groups.values()])
     ordered = [group for index, group in enumerate(groups.values()) if index not in quiet]

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from cds_service import planner
 from cds_service.hooks.errors import Issue, Problem
-from cds_service.planner import Interval, Plan, PlanRequest, Schedule, ScheduleError, picture, plan_day, token
+from cds_service.hooks.request import read_body
+from cds_service.planner import Interval, Plan, PlanRequest, Schedule, ScheduleError, TooLarge, picture, plan_day, token
 from cds_service.planner.api import Find, PlanQuestion, answer_of, request_of, schema
 from cds_service.planner.page import page
 
@@ -60,14 +61,16 @@ def plan_blueprint(
     content: Callable[[date], PlanContent],
     secret: str,
     *,
+    client: Callable[[], str],
     banner: str = "",
     max_age: int = WEEK_SECONDS,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Blueprint:
-    """POST /plan, GET /plan/schema.json, GET /plan/<token>, /plan/<token>.svg and /plan/<token>.png.
+    """POST /plan, GET /plan/schema.json, GET /plan/<token> and /plan/<token>.svg.
 
     `secret` signs the tokens; `max_age` is how long they hold, in seconds. `content` is asked at every call,
-    so that a site's values are in force at once. `banner` is shown on top of the page.
+    so that a site's values are in force at once. `client` names who asks a question, or raises the Problem of
+    refusal; a plan's address is open to everybody who has it. `banner` is shown on top of the page.
     """
     blueprint = Blueprint("plan", __name__, static_folder=STATIC, static_url_path="/plan/static")
 
@@ -84,17 +87,21 @@ def plan_blueprint(
 
     @blueprint.post("/plan")
     def ask() -> Response:
+        client()
         question = _question()
         today = now().date()
         holds = content(today)
         try:
             asked, unknown = request_of(question, holds.intervals, holds.schedule, today, holds.find)
+            text = token.sign(asked, secret)
         except ScheduleError as error:
             raise Problem(
                 400,
                 [Issue(f"The waking hours cannot be used: {why}.", ["waking"]) for _, why in error.faults],
             ) from error
-        link = url_for(".show", text=token.sign(asked, secret))
+        except TooLarge as error:
+            raise Problem.of(400, f"medications hold {error}.", "medications", code="too-costly") from error
+        link = url_for(".show", text=text)
         body = answer_of(plan_day(asked), asked, unknown, link).model_dump(exclude_none=True)
         return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS)
 
@@ -115,21 +122,14 @@ def plan_blueprint(
         headers = {**HEADERS, "Content-Security-Policy": SVG_CSP}
         return Response(picture.svg(*opened(text)), content_type="image/svg+xml; charset=utf-8", headers=headers)
 
-    @blueprint.get("/plan/<text>.png")
-    def painted(text: str) -> Response:
-        return Response(picture.png(*opened(text)), content_type="image/png", headers=HEADERS)
-
     return blueprint
 
 
 def _question() -> PlanQuestion:
-    """The checked body. Raises Problem 400, 413 or 415."""
-    if request.mimetype != "application/json":
-        raise Problem.of(415, "The body must be application/json.")
-    if (request.content_length or 0) > LARGEST_BODY:
-        raise Problem.of(413, "The body is too large.")
+    """The checked body. Raises Problem 400 and 415, and 413 as `read_body`."""
+    request.max_content_length = min(request.max_content_length or LARGEST_BODY, LARGEST_BODY)
     try:
-        return PlanQuestion.model_validate_json(request.get_data())
+        return PlanQuestion.model_validate_json(read_body(request))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         raise Problem(400, [_issue(fault["type"], fault["loc"]) for fault in faults[:20]]) from None

@@ -19,10 +19,12 @@ from cds_service.planner import (
     Plan,
     PlanRequest,
     Schedule,
+    TooLarge,
     drug_times,
     plan_day,
     read_dosages,
     schedule_from,
+    token,
 )
 from cds_service.planner.model import Alternative, same_every_day
 from cds_service.planner.schedule import MEALS
@@ -37,11 +39,12 @@ SENTENCE = re.compile(r"(?<=\.)\s")
 
 @dataclass(frozen=True)
 class DayPlan:
-    """A plan for one magnesium product among the other drugs of this patient."""
+    """A plan for one magnesium product among the other drugs of this patient; `token` opens its page."""
 
     product: Medication
     request: PlanRequest
     plan: Plan
+    token: str
 
     @property
     def avoided(self) -> bool:
@@ -57,7 +60,7 @@ class DayPlan:
         return found
 
 
-NoPlan = Literal["two_products", "doses_unknown", "no_times", "fault"]
+NoPlan = Literal["two_products", "doses_unknown", "no_times", "too_large", "fault"]
 """Why no day was planned."""
 
 
@@ -138,8 +141,10 @@ def plan_content(rulebook: Rulebook, vocabulary: Any) -> PlanContent:
     return PlanContent(intervals, schedule_of(rulebook), find, names)
 
 
-def plan_for(timing: Sequence[Outcome], evaluation: Evaluation, rulebook: Rulebook) -> DayPlan | NoPlan:
-    """The plan behind timing findings, or why there is none to show."""
+def plan_for(
+    timing: Sequence[Outcome], evaluation: Evaluation, rulebook: Rulebook, secret: str = ""
+) -> DayPlan | NoPlan:
+    """The plan behind timing findings, or why there is none to show. `secret` signs its address."""
     products = {
         pair.magnesium.source: pair.magnesium
         for outcome in timing
@@ -167,8 +172,12 @@ def plan_for(timing: Sequence[Outcome], evaluation: Evaluation, rulebook: Rulebo
         drugs += _times(medication, product, rulebook, schedule, today)
     moments = [schedule.moments[code] for dosage in product.dosages for code, _ in dosage.when]
     with_food = any(moment.sign == 1 and (moment.meals or moment.at in MEALS) for moment in moments)
-    request = PlanRequest(schedule, today, len(week[0]), with_food, tuple(drugs), unknown)
-    day = DayPlan(product, request, plan_day(request))
+    try:
+        request = PlanRequest(schedule, today, len(week[0]), with_food, tuple(drugs), unknown)
+        address = token.sign(request, secret)
+    except TooLarge:
+        return "too_large"
+    day = DayPlan(product, request, plan_day(request), address)
     return day if day.avoided or any(drug.windowed for drug in drugs) else "no_times"
 
 

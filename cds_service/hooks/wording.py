@@ -16,7 +16,6 @@ from cds_service.hooks.display import Display, fill, sentence
 from cds_service.hooks.planning import DayPlan, NoPlan
 from cds_service.hooks.planwords import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
 from cds_service.hooks.suggestions import suggestions_for
-from cds_service.planner import token
 from cds_service.rules.evaluate import Evaluation, Outcome
 from cds_service.rules.verdict import LabHit, Reason
 
@@ -68,7 +67,6 @@ class Writer:
     base_url: str
     dev: bool
     phrase_in_text: bool
-    plan_secret: str
     _written: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
 
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
@@ -106,8 +104,8 @@ class Writer:
             first = min(doubtful, key=lambda name: claims[name].verdict != "contradicted")
             label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{first}"
             card["links"].append({"label": label, "url": address, "type": "absolute"})
-        if group.day is not None and not group.day.avoided and self.plan_secret:
-            address = f"{self.base_url}/plan/{token.sign(group.day.request, self.plan_secret)}"
+        if group.day is not None and not group.day.avoided:
+            address = f"{self.base_url}/plan/{group.day.token}"
             label = self.display.library.wording.plan.link_label
             card["links"].append({"label": label, "url": address, "type": "absolute"})
         card["extension"] = {EXTENSION: basis(group.outcomes, self.display.library)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import accumulate
 
 from cds_service.planner.model import (
     DAY,
@@ -15,7 +16,7 @@ from cds_service.planner.model import (
     TimesWeek,
     Week,
 )
-from cds_service.planner.room import Reach, reach_of, room_beside
+from cds_service.planner.room import Room, reach_of, room_beside, rooms_without_each
 from cds_service.planner.solve import solve, solve_days
 
 MOST_MOVES = 2
@@ -32,17 +33,18 @@ def blockers(request: PlanRequest) -> tuple[str, ...]:
         return avoided
     schedule = request.schedule
 
-    def full(drugs: Iterable[tuple[str, Reach]]) -> bool:
-        return not room_beside((reach for _, reach in drugs), schedule).fits(request.doses_per_day)
-
-    kept = [(drug.drug, reach_of(drug)) for drug in request.drugs if drug.windowed]
-    if full(()) or not full(kept):
+    drugs = [drug for drug in request.drugs if drug.windowed]
+    rooms = [room_beside([reach_of(drug)], schedule) for drug in drugs]
+    # before[place]: what the drugs before that place leave; `left`: what the drugs behind it leave that are kept.
+    before = list(accumulate(rooms, Room.beside, initial=(left := room_beside([], schedule))))
+    if not left.fits(request.doses_per_day) or before[-1].fits(request.doses_per_day):
         return ()
-    for one in reversed(tuple(kept)):
-        without = [other for other in kept if other is not one]
-        if full(without):
-            kept = without
-    return tuple(dict.fromkeys(name for name, _ in kept))
+    kept: list[str] = []
+    for place in reversed(range(len(drugs))):
+        if before[place].beside(left).fits(request.doses_per_day):
+            kept.append(drugs[place].drug)
+            left = left.beside(rooms[place])
+    return tuple(dict.fromkeys(reversed(kept)))
 
 
 def alternatives(request: PlanRequest) -> tuple[Alternative, ...]:
@@ -82,11 +84,12 @@ def _moves(request: PlanRequest) -> Iterator[Alternative]:
     far."""
     doses, schedule = request.doses_per_day, request.schedule
     reaches = [reach_of(drug) for drug in request.drugs]
+    beside_others = rooms_without_each(reaches, schedule)
     options: list[tuple[int, int, int]] = []
     for place, drug in enumerate(request.drugs):
         if not drug.windowed or not _movable(drug):
             continue
-        others = room_beside(reaches[:place] + reaches[place + 1 :], schedule)
+        others = beside_others[place]
         if not others.fits(doses):
             continue
         once = all(len(day) <= 1 for day in drug.week)

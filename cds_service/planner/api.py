@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cds_service.planner.model import (
     DAYS,
+    MOST_DRUGS,
     Alternative,
     Dose,
     DrugTimes,
@@ -55,7 +56,7 @@ class PlanQuestion(_Body):
     """The body of POST /plan."""
 
     magnesium: Magnesium = Magnesium()
-    medications: Annotated[list[MedicationTimes], Field(max_length=40)]
+    medications: Annotated[list[MedicationTimes], Field(max_length=MOST_DRUGS)]
     waking: Annotated[
         list[Clock] | None, Field(min_length=2, max_length=2, description="start and end; may cross midnight")
     ] = None
@@ -130,7 +131,7 @@ def request_of(
     """The planner's request and the names that were not recognised.
 
     A medicine with several concepts is planned with every interval among them. Raises ScheduleError where the
-    waking hours leave a night that is too short.
+    waking hours leave a night that is too short, TooLarge where all together are more than one plan may hold.
     """
     if question.waking or question.meals:
         starts, ends = (

@@ -17,6 +17,13 @@ DAY = 1440
 WEEK = 7 * DAY
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """FHIR day codes, in the order of every week in this package."""
+MOST_DRUGS, MOST_DOSES = 40, 500
+"""What one plan may hold: medicines, and doses of all of them in one week. What it costs to plan and draw grows with
+both."""
+
+
+class TooLarge(ValueError):
+    """More than one plan may hold. The message says of what, in our own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ class DrugTimes:
 class PlanRequest:
     """What to plan. `doses_per_day` of magnesium, `with_food` where the product wants it, the other
     medicines, the day's schedule. `unknown` counts medicines that were not recognised. Raises ValueError for
-    fewer than one dose.
+    fewer than one dose, TooLarge for more than MOST_DRUGS or MOST_DOSES.
     """
 
     schedule: Schedule
@@ -115,6 +122,10 @@ class PlanRequest:
     def __post_init__(self) -> None:
         if not 1 <= self.doses_per_day <= max(self.schedule.usual_times):
             raise ValueError(f"{self.doses_per_day} doses of magnesium a day cannot be planned")
+        if len(self.drugs) > MOST_DRUGS:
+            raise TooLarge(f"more than {MOST_DRUGS} medicines")
+        if sum(len(day) for drug in self.drugs for day in drug.week) > MOST_DOSES:
+            raise TooLarge(f"more than {MOST_DOSES} doses in a week")
 
 
 TimesWeek = tuple[tuple[int, ...], ...]

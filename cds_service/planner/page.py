@@ -33,7 +33,7 @@ class Row:
 
 def page(request: PlanRequest, plan: Plan, *, styles: str, picture: str, banner: str = "") -> str:
     """The page as HTML. `styles`: address of the folder with the stylesheets; `picture`: address of this plan
-    without its ending, for links to .svg and .png; `banner`: a line on top, such as the profile's."""
+    without its ending, for the link to .svg; `banner`: a line on top, such as the profile's."""
     return (
         environment()
         .get_template("plan.html")

@@ -97,12 +97,14 @@ class Lane:
 
 @dataclass(slots=True)
 class Panel:
-    """One day, or several that look the same."""
+    """One day, or several that look the same. `night` and `grid` are paths through all its lanes."""
 
     title: str
     weekdays: list[int]
     lanes: list[Lane]
     asleep: list[Span]
+    night: str = ""
+    grid: str = ""
     y: float = 0
     bottom: float = 0
     plan: list[float] = field(default_factory=list)
@@ -112,6 +114,9 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
     """The picture as SVG text. `inline`: for a page that links timeline.css, else the style comes with it."""
     panels = list(_panels(request, plan, layout))
     bar = BAR if len(panels) == 1 else LOW_BAR
+    ticks = [
+        (_x(offset, layout), clock(axis(request) + offset)) for offset in range(0, DAY + 1, layout.tick_hours * 60)
+    ]
     y: float = 8
     for panel in panels:
         panel.y = y
@@ -123,12 +128,12 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
             lane.height = beside + bar if layout.above else max(beside, bar)
             y += lane.height + 8
             lane.marks = _placed(lane, layout, bar)
+        bars = [lane.bar for lane in panel.lanes]
+        panel.night = "".join(f"M{s.x} {at}h{s.width}v{bar}h-{s.width}z" for at in bars for s in panel.asleep)
+        panel.grid = "".join(f"M{x} {at}v{bar}" for x, _ in ticks for at in bars)
         panel.bottom = y
         y += AXIS
     legend = _legend(panels, layout, y + 10)
-    ticks = [
-        (_x(offset, layout), clock(axis(request) + offset)) for offset in range(0, DAY + 1, layout.tick_hours * 60)
-    ]
     return Markup(  # noqa: S704 - the template escapes what it is given
         environment()
         .get_template("timeline.svg")
@@ -146,7 +151,10 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
 
 
 def png(request: PlanRequest, plan: Plan) -> bytes:
-    """The wide picture as PNG, twice its size, on white."""
+    """The wide picture as PNG, twice its size, on white. It takes seconds: never for a caller of the service.
+
+    Raises ImportError where the extra `png` is not installed.
+    """
     import font_lato  # type: ignore[import-untyped]
     import resvg_py
 
@@ -206,7 +214,8 @@ def _panels(request: PlanRequest, plan: Plan, layout: Layout) -> Iterator[Panel]
         first = first or lanes
         if lanes is not first and {lane.name for lane in first} <= {lane.name for lane in lanes}:
             # What looks the same as in the first panel is not drawn again.
-            changed = [lane for lane in lanes if lane.kind == "magnesium" or lane.looks not in [f.looks for f in first]]
+            drawn = [lane.looks for lane in first]
+            changed = [lane for lane in lanes if lane.kind == "magnesium" or lane.looks not in drawn]
             if len(changed) < len(lanes):
                 lanes, title = changed, f"{title}, the rest as above"
         plan_x = [_x(offset, layout) for offset in day_minutes(plan.week, start)]

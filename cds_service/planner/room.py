@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 
 from cds_service.planner.model import DAY, WEEK, DrugTimes, same_every_day
 from cds_service.planner.schedule import Schedule
@@ -89,6 +90,14 @@ def room_beside(reaches: Iterable[Reach], schedule: Schedule) -> Room:
         return Room(kept, kept, (), schedule)
     days = tuple(tuple(free(week, weekday * DAY + starts, length, WEEK)) for weekday in range(7))
     return Room(tuple(free(laid, starts, length, DAY)), kept, days, schedule)
+
+
+def rooms_without_each(reaches: Sequence[Reach], schedule: Schedule) -> list[Room]:
+    """For each drug what all the others leave free."""
+    nothing, rooms = room_beside([], schedule), [room_beside([reach], schedule) for reach in reaches]
+    before = accumulate(rooms[:-1], Room.beside, initial=nothing)
+    behind = [*accumulate(reversed(rooms[1:]), Room.beside, initial=nothing)][::-1]
+    return [one.beside(other) for one, other in zip(before, behind, strict=True)] if rooms else []
 
 
 def overlap(some: Sequence[Segment], others: Sequence[Segment]) -> tuple[Segment, ...]:

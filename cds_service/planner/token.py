@@ -13,7 +13,7 @@ from typing import Any
 
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
-from cds_service.planner.model import DAYS, Dose, DrugTimes, Interval, PlanRequest, Week
+from cds_service.planner.model import DAYS, Dose, DrugTimes, Interval, PlanRequest, TooLarge, Week
 from cds_service.planner.schedule import MEALS, Schedule
 
 SALT = "magnesium-cds plan 1"
@@ -31,7 +31,7 @@ class ExpiredToken(BadToken):
 
 
 def sign(request: PlanRequest, secret: str) -> str:
-    """The token of a request. Its text is at most a few hundred characters for ten drugs."""
+    """The token of a request: a few hundred characters for ten drugs. Raises TooLarge for one that `read` refuses."""
     schedule = request.schedule
     body: dict[str, Any] = {
         "n": request.doses_per_day,
@@ -40,7 +40,12 @@ def sign(request: PlanRequest, secret: str) -> str:
     }
     body |= {"f": 1} if request.with_food else {}
     body |= {"u": request.unknown} if request.unknown else {}
-    return str(_serializer(secret).dumps(body))
+    token = str(_serializer(secret).dumps(body))
+    try:
+        read(token, secret, 1, {}, request.schedule, request.today)
+    except BadToken as error:
+        raise TooLarge("more dose times than an address can hold") from error
+    return token
 
 
 def read(

@@ -195,8 +195,7 @@ def _path_of(token: Unproven, paths: Sequence[str]) -> str:
     named = token.claims.get("aud")
     first = named[0] if isinstance(named, list) and named else named
     path = urlsplit(first).path if isinstance(first, str) else ""
-    found = path[max(0, path.find("/cds-services")) :]
-    return found if found in paths else paths[0]
+    return next((known for known in paths if path.endswith(known)), paths[0])
 
 
 def _times(token: Unproven, now: datetime) -> str:

@@ -2,6 +2,8 @@
 
 1. One order-select call with and without the plan (in this process, over Flask's test client): the ratio is the result.
 2. One plan of ten drugs: one that is possible, one that differs by day, one without a solution and a search for moves.
+3. The most that a question, a chart or an address may hold, beside ten drugs: to answer, to draw, to open. The ratio is
+   the result: it is what one caller can cost more than another.
 
 Each figure is CPU time, the best of `ROUNDS` rounds, so that other work on the machine adds little.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from time import process_time
 from unittest.mock import patch
 
@@ -19,10 +22,12 @@ import orjson
 from cds_service import create_app
 from cds_service.hooks.app import load_content
 from cds_service.logs import configure
-from cds_service.planner import PlanRequest, plan_day
+from cds_service.planner import DAYS, PlanRequest, clock, picture, plan_day, token
+from cds_service.planner.model import DAY, MOST_DRUGS
+from cds_service.planner.page import page
 from cds_service.settings import Settings
 from tests.conftest import NOW
-from tests.planner.regimens import ask, takes
+from tests.planner.regimens import HOURS, ask, takes
 from tests.scenario import Builder, Scenario
 
 ROUNDS, CALLS, PLANS = 7, 30, 100
@@ -49,6 +54,27 @@ REGIMENS: dict[str, PlanRequest] = {
         takes("dolutegravir", "18:00", movable=True), takes("cladribine", "12:00", movable=True), OTHERS[0],
     ),
 }  # fmt: skip
+
+
+def largest() -> PlanRequest:
+    """MOST_DRUGS medicines whose doses, 480 a week, fall at other times on different days: no two panels are alike."""
+    dice = Random(1)
+    drugs = [
+        takes(
+            list(HOURS)[number % len(HOURS)],
+            *(clock(minute) for minute in dice.sample(range(DAY), 3)),
+            days=tuple(dice.sample(DAYS, 4)),
+            movable=True,
+        )
+        for number in range(MOST_DRUGS)
+    ]
+    return ask(*drugs, doses=2)
+
+
+def answered(asked: PlanRequest) -> None:
+    """As POST /plan: planned, and its address signed."""
+    plan_day(asked)
+    token.sign(asked, "secret")
 
 
 def best(work: Callable[[], object], times: int) -> float:
@@ -97,6 +123,16 @@ def main() -> None:
     )
     for name, asked in REGIMENS.items():
         print(f"one plan of ten drugs, {name}: {best(lambda asked=asked: plan_day(asked), PLANS):.2f} ms")
+    usual, most = REGIMENS["by day"], largest()
+    plans = {id(asked): plan_day(asked) for asked in (usual, most)}
+    steps: dict[str, Callable[[PlanRequest], object]] = {
+        "answer": answered,
+        "draw": lambda asked: picture.svg(asked, plans[id(asked)]),
+        "open": lambda asked: page(asked, plan_day(asked), styles="", picture=""),
+    }
+    for name, step in steps.items():
+        little, much = (best(lambda asked=asked, step=step: step(asked), CALLS) for asked in (usual, most))
+        print(f"{name}: {much:.1f} ms for the most that is allowed, {little:.1f} ms for ten: ratio {much / little:.1f}")
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ def content(_today: date) -> PlanContent:
     intervals["raltegravir"] = interval("raltegravir")
 
     def find(name: str) -> list[str]:
-        known = name.strip().lower()
-        return [known] if known in intervals or known == "metformin" else []
+        known = name.strip().lower().split(" and ")
+        return [each for each in known if each in intervals or each == "metformin"]
 
     return PlanContent(intervals, usual_day(), find, {"metformin": "Metformin"})
 
@@ -51,5 +51,5 @@ class Clock:
 def make_app(secret: str = "a secret of the tests", max_age: int = 3600) -> Flask:
     app = Flask("planner-tests")
     install_error_handlers(app)
-    app.register_blueprint(plan_blueprint(content, secret, max_age=max_age, now=Clock()))
+    app.register_blueprint(plan_blueprint(content, secret, client=lambda: "tests", max_age=max_age, now=Clock()))
     return app

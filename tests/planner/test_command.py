@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,9 +13,11 @@ import pytest
 from flask import Flask
 
 from cds_service.hooks.app import Content
+from cds_service.planner import picture
 from tests.conformance.calls import run_cli
 from tests.test_accepting import order
 
+HOURLY = [f"{hour:02d}:00" for hour in range(24)]
 QUESTION = {
     "magnesium": {"dosesPerDay": 1},
     "medications": [
@@ -48,7 +52,18 @@ def test_a_question_is_answered_as_text_and_drawn(tmp_path: Path) -> None:
     assert "  1 not recognised: no such drug" in lines
     assert any(line.startswith("  ciprofloxacin: magnesium at least 2 h after it and 6 h before it") for line in lines)
     assert ElementTree.parse(svg).getroot().get("role") == "img"
-    assert png.read_bytes().startswith(b"\x89PNG")
+    data = png.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n")
+    assert int.from_bytes(data[16:20], "big") == 2 * picture.WIDE.width
+
+
+def test_without_its_extra_a_png_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['resvg_py'] = None; from cds_service.cli import main; main()"
+    png = tmp_path / "day.png"
+    command = [sys.executable, "-c", without, "plan", str(save(tmp_path, QUESTION)), "--png", str(png)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, png.exists()) == (69, "", False)
+    assert "pip install '.[png]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_json_is_that_of_the_api_without_an_address(tmp_path: Path, app: Flask) -> None:
@@ -90,8 +105,9 @@ def test_a_day_without_room_says_what_could_be_done_instead(tmp_path: Path) -> N
         ({"medications": [], "waking": ["06:00", "05:00"]}, "the night is shorter"),
         ({"resourceType": "Bundle", "entry": []}, "0 Patient resources"),
         ([], "not a question"),
+        ({"medications": [{"name": "levothyroxine", "times": HOURLY}] * 3}, "500 doses in a week"),
     ],
-    ids=["unknown member", "night too short", "no patient", "a list"],
+    ids=["unknown member", "night too short", "no patient", "a list", "too many doses"],
 )
 def test_what_cannot_be_planned_is_refused_with_the_reason(document: Any, said: str, tmp_path: Path) -> None:
     done = run_cli("plan", save(tmp_path, document))

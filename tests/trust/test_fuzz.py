@@ -107,7 +107,7 @@ ANSWERS = ("200", "400", "404", "405", "410", "412", "413", "415", "422")
 SERVICES = ("patient-view", "order-select", "order-sign")
 PATHS = (
     "/evidence/{it}", "/evidence/{it}.json", "/claims/{it}", "/fhir/PlanDefinition/{it}", "/fhir/ValueSet/{it}",
-    "/plan/{it}", "/plan/{it}.svg", "/plan/{it}.png",
+    "/plan/{it}", "/plan/{it}.svg",
 )  # fmt: skip
 TEXT = {"type": "string", "minLength": 1, "maxLength": 60}
 
