@@ -1,23 +1,63 @@
-"""The service under gunicorn: gthread workers, each with its own app, warm before it accepts."""
+"""The service under gunicorn: gthread workers, each with its own app, warm before it accepts.
+
+A thread reads the request that it answers, so who sends slowly holds one. The proxy in front (docker/nginx.conf) takes
+each request whole before it passes it on.
+"""
 
 from __future__ import annotations
 
 import gc
+import os
 import resource
+import signal
+import socket
 from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Final
 
+import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from cds_service import create_app
 from cds_service.hooks.app import Content
+from cds_service.hooks.errors import Issue, outcome_response
 from cds_service.logs import configure
-from cds_service.receiving import ReceivingWorker
+from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
 
 _MOST_CONNECTIONS: Final = 4096
 _OWN_FILES: Final = 256
+log = structlog.get_logger("magnesium_cds.serving")
+
+
+class Worker(ThreadWorker):
+    """gthread, but for what it says to a request that it cannot read, and for how it ends."""
+
+    def handle_error(self, req: object | None, client: socket.socket, _: object, exc: BaseException) -> None:
+        """Answers in our words: gunicorn's own answer and log line repeat what was sent."""
+        fault = fault_of(exc)
+        if req is None:
+            log.warning("request not read", kind=fault.kind)
+            status, text = 400, "The request cannot be read."
+        else:
+            log.error("unexpected fault", kind=fault.kind, ref=fault.reference, places=fault.places)
+            status, text = 500, "The request could not be answered."
+        answer = outcome_response(status, [Issue(text)], {"Connection": "close"})
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            *(f"{name}: {value}" for name, value in answer.headers),
+        ]
+        with suppress(OSError):
+            client.sendall("\r\n".join([*lines, "", ""]).encode() + answer.get_data())
+
+    def is_parent_alive(self) -> bool:
+        """Without its master a worker ends at once: nobody could stop it any more."""
+        if not super().is_parent_alive():
+            _leave(self)
+        return True
 
 
 class Server(BaseApplication):
@@ -29,12 +69,11 @@ class Server(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         options: dict[str, Any] = {
-            "bind": f"{host}:{self.settings.port}",
+            "bind": self.settings.bind,
             "workers": self.settings.workers,
             "threads": self.settings.threads,
-            "worker_class": ReceivingWorker,
+            "worker_class": Worker,
             "worker_connections": _connections(),
             "accesslog": None,
             "loglevel": "warning",
@@ -45,6 +84,9 @@ class Server(BaseApplication):
             "limit_request_field_size": 32768,
             "proc_name": "magnesium-cds",
             "post_worker_init": _freeze,
+            "worker_int": _leave,
+            "worker_exit": lambda _, worker: _leave(worker),
+            "forwarded_allow_ips": "",  # gunicorn believes no header on where a call comes from or goes to
             "control_socket_disable": True,
         }
         for name, value in options.items():
@@ -69,6 +111,17 @@ def _freeze(_worker: object) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
+
+
+def _leave(worker: Any) -> None:
+    """The last act of a worker: a thread that waits for a slow caller would else keep the process, and its port."""
+    if worker.pid != os.getpid() or not worker.booted:
+        return  # the master tells of one that has gone, or no thread has been started yet
+    for name in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    if "advisor" in worker.wsgi.extensions:
+        worker.wsgi.extensions["advisor"].store.close()
+    os._exit(0)
 
 
 def serve(settings: Settings, content: Content) -> None:

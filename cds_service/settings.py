@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "MAGNESIUM_CDS_"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+UNIX = "unix:"
 _LISTS = frozenset({"fhir_servers", "origins"})
 
 
@@ -27,7 +29,7 @@ class Settings(BaseModel):
         Literal["dev", "production"],
         Field(description="dev: no token is needed until a client is declared; http and loopback origins"),
     ] = "dev"
-    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    host: Annotated[str, Field(description="address to listen on, or unix: and the path of a socket")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="INFO writes a line for each request")
@@ -63,9 +65,9 @@ class Settings(BaseModel):
     trusted_proxies: Annotated[
         int, Field(ge=0, le=5, description="proxies before the service whose X-Forwarded-For is believed")
     ] = 0
-    receive_seconds: Annotated[
-        float, Field(gt=0, le=60, description="time in which the head of a request, and then its body, must arrive")
-    ] = 10.0
+    trusted_network: Annotated[
+        bool, Field(description="production: nobody but the proxy can reach `host`, though other machines might")
+    ] = False
     fhir_servers: Annotated[
         tuple[str, ...],
         Field(description="FHIR base URLs that may be read (dev; in production each client has its own)"),
@@ -93,9 +95,28 @@ class Settings(BaseModel):
                 raise ValueError(f"{url} is not an http(s) base URL")
         return value.rstrip("/") if isinstance(value, str) else tuple(url.rstrip("/") for url in value or ()) or value
 
+    @field_validator("host")
+    @classmethod
+    def _socket(cls, value: str) -> str:
+        if value.startswith(UNIX) and not value.startswith(f"{UNIX}/"):
+            raise ValueError(f"{value} has no absolute path: {UNIX}/run/magnesium-cds.sock is one")
+        return value
+
     @property
     def dev(self) -> bool:
         return self.profile == "dev"
+
+    @property
+    def at_home(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return self.host in LOOPBACK or self.host.startswith(UNIX)
+
+    @property
+    def bind(self) -> str:
+        """The address to listen on, as servers take it."""
+        if self.host.startswith(UNIX):
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def phrase_in_text(self) -> bool:

@@ -36,6 +36,7 @@ PACKAGES = {
     "buildah": ("buildah", "the test of the container image"),
     "debootstrap": ("debootstrap", "the test of the container image"),
     "initdb": ("postgresql", "tests on PostgreSQL"),
+    "nginx": ("nginx-light", "tests of the proxy in front"),
     "strace": ("strace", "the test of a power cut"),
 }
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -27,7 +29,7 @@ from cds_service.hooks.app import load_content
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub
-from cds_service.settings import Settings
+from cds_service.settings import UNIX, Settings
 from cds_service.trust.clients import Client, clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
 
@@ -39,10 +41,15 @@ READY_SECONDS = 60.0
 def serve(**flags: Any) -> None:
     """Serve CDS Hooks until stopped."""
     settings = settings_of(flags)
-    if settings.data_dir is None:
-        settings = settings.model_copy(update={"data_dir": Path(tempfile.mkdtemp(prefix="magnesium-cds-"))})
-        click.echo(f"No --data-dir: the database is in {settings.data_dir}, which is temporary.", err=True)
-    _check_port(settings)
+    with data_folder(settings.data_dir, "") as folder:
+        if settings.data_dir is None:
+            settings = settings.model_copy(update={"data_dir": folder})
+            click.echo(f"No --data-dir: the database is in {folder}, and goes when the service ends.", err=True)
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
+    _check_address(settings)
     with told_plainly():
         # One process first: faults are told once and plainly, and the database is made before workers share it.
         content = load_content()
@@ -54,23 +61,49 @@ def serve(**flags: Any) -> None:
     for client in declared:
         told = ", ".join(client.audiences) or f"the address called, below {' or '.join(own_bases(settings))}"
         click.echo(f"Client {client.name}: tokens of {client.issuer} for {told}", err=True)
-    click.echo(f"Serving on http://{settings.host}:{settings.port}/cds-services", err=True)
+    where = settings.bind if settings.host.startswith(UNIX) else f"http://{settings.bind}/cds-services"
+    click.echo(f"Serving on {where}", err=True)
     from cds_service.serving import serve as run
 
     run(settings, content)
 
 
-def _check_port(settings: Settings) -> None:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            stop(
-                UNAVAILABLE,
-                f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Try --port 0-65535.",
-            )
+@contextmanager
+def data_folder(given: Path | None, kind: str) -> Iterator[Path]:
+    """The folder given, or a temporary one, which the process that made it takes away at the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it ends as on Ctrl-C
+    if given is not None:
+        yield given
+        return
+    folder, maker = Path(tempfile.mkdtemp(prefix=f"magnesium-cds-{kind}")), os.getpid()
+    try:
+        yield folder
+    finally:
+        if os.getpid() == maker:  # and no worker, which is a copy of this process
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C does not leave half of it
+            shutil.rmtree(folder, ignore_errors=True)
+            signal.signal(signal.SIGINT, before)
+
+
+def _check_address(settings: Settings) -> None:
+    """Exits with the reason where this address cannot be listened on."""
+    path = Path(settings.host.removeprefix(UNIX))
+    try:
+        if settings.host.startswith(UNIX):
+            if path.exists() and not path.is_socket():
+                raise FileExistsError(errno.EEXIST, "there is a file of this name")
+            with socket.socket(socket.AF_UNIX) as probe, suppress(FileNotFoundError, ConnectionRefusedError):
+                probe.connect(str(path))
+                raise OSError(errno.EADDRINUSE, "another program listens there")
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        else:
+            with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((settings.host, settings.port))
+    except OSError as error:
+        place = path if settings.host.startswith(UNIX) else f"{settings.host} port {settings.port}"
+        stop(UNAVAILABLE, f"Cannot listen on {place}: {error.strerror or error}. Try another --host or --port.")
 
 
 def clients_declared(settings: Settings) -> tuple[Client, ...]:
@@ -99,14 +132,13 @@ def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
     environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the child is ended too
     child = subprocess.Popen(command, env=environment)  # noqa: S603
     try:
         _wait_ready(child, base, instance)
         yield child
     finally:
         if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
+            child.send_signal(signal.SIGINT)  # at once; SIGTERM would wait for callers
             try:
                 child.wait(15)
             except subprocess.TimeoutExpired:
@@ -137,29 +169,32 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
     """Start on sample patients, show their cards, and keep serving."""
     port = free_port(host, port)
     base = f"http://{host}:{port}"
-    folder = data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-demo-"))
-    arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
-    arguments += ["--site", str(site)] if site else []
-    settings = settings_of({"data_dir": folder})
+    settings = settings_of({"data_dir": data_dir})
     if clients_declared(settings):
         file = clients_file(settings)
         stop(USAGE, f"{file} declares clients, and the demo calls without a token: take another --data-dir.")
     console = Console(soft_wrap=False, highlight=False)
-    with serving(arguments, base) as child:
-        show_samples(console, base)
-        console.print(f"Discovery   {base}/cds-services")
-        console.print(f"Evidence    {base}/evidence")
-        console.print(f"State       {base}/readyz")
-        console.print("Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)")
-        console.print("            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)")
-        if once:
-            return
-        console.print(f"Serving until Ctrl-C; the database is in {folder}")
-        sys.stdout.flush()
-        try:
-            child.wait()
-        except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
+    with data_folder(data_dir, "demo-") as folder:
+        arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
+        arguments += ["--site", str(site)] if site else []
+        with serving(arguments, base) as child:
+            show_samples(console, base)
+            console.print(f"Discovery   {base}/cds-services")
+            console.print(f"Evidence    {base}/evidence")
+            console.print(f"State       {base}/readyz")
+            console.print(
+                "Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)"
+            )
+            console.print("            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)")
+            if once:
+                return
+            goes = "" if data_dir else ", and goes with it"
+            console.print(f"Serving until Ctrl-C; the database is in {folder}{goes}")
+            sys.stdout.flush()
+            try:
+                child.wait()
+            except KeyboardInterrupt:
+                click.echo("Stopped.", err=True)
 
 
 def show_samples(console: Console, base: str) -> None:
@@ -208,8 +243,8 @@ def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) 
     port = free_port(host, port)
     fhir_port = fhir_port or free_port(host, 8090)
     base = f"http://{host}:{port}"
-    folder = data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-sandbox-"))
-    arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
-    arguments += ["--fhir-server", f"http://{host}:{fhir_port}/fhir"]
-    with serving(arguments, base):
-        run_stub(host, fhir_port, f"{base}/cds-services", echo=click.echo)
+    with data_folder(data_dir, "sandbox-") as folder:
+        arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
+        arguments += ["--fhir-server", f"http://{host}:{fhir_port}/fhir"]
+        with serving(arguments, base):
+            run_stub(host, fhir_port, f"{base}/cds-services", echo=click.echo)

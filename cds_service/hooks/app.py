@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -280,6 +281,10 @@ def _shared_answers(app: Flask, settings: Settings, origins: frozenset[str]) -> 
 
     @app.after_request
     def finish(response: Response) -> Response:
+        # A refusal comes before the body is read. A proxy that still sends it would take our closing for a fault.
+        with suppress(Exception):
+            while request.stream.read(64 * 1024):
+                pass
         origin = request.headers.get("Origin")
         response.headers.add("Vary", "Origin")
         if origin and allowed(origin):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Request, Response
+from werkzeug.exceptions import BadRequest, HTTPException
 
 FHIR_JSON = "application/fhir+json"
 
@@ -64,8 +65,22 @@ def outcome_response(status: int, issues: Sequence[Issue], headers: Mapping[str,
     return response
 
 
+class ReadRequest(Request):
+    """A request whose body may break off, or come in chunks that are none: that is the caller's fault, not ours."""
+
+    def get_data(self, *args: Any, **kwargs: Any) -> Any:
+        """As Flask. Raises BadRequest where the body cannot be read to its end."""
+        try:
+            return super().get_data(*args, **kwargs)
+        except HTTPException:
+            raise
+        except Exception as error:  # each server has exceptions of its own for this
+            raise BadRequest from error
+
+
 def install_error_handlers(app: Flask) -> None:
     """Problems, and the framework's own HTTP errors, become OperationOutcomes."""
+    app.request_class = ReadRequest
 
     @app.errorhandler(Problem)
     def _problem(problem: Problem) -> Response:

@@ -245,6 +245,12 @@ def production_faults(settings: Settings, clients: Iterable[Client]) -> list[str
         found.append("profile production needs public_url: tokens name the address that they are for")
     elif not settings.public_url.startswith("https://"):
         found.append(f"profile production needs an https public_url, and {settings.public_url} is not one")
+    if not settings.at_home and not settings.trusted_network:
+        found.append(
+            f"profile production does not listen on {settings.host}: a proxy in front stops slow and false requests,"
+            " and there they could pass it by. Set host to 127.0.0.1 or unix:/path, or set trusted_network = true where"
+            " the network lets nobody but the proxy in"
+        )
     if settings.fhir_servers:
         found.append("fhir_servers is of profile dev: in production FHIR servers are registered for each client")
     found += [

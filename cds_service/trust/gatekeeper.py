@@ -147,7 +147,7 @@ def own_bases(settings: Settings) -> tuple[str, ...]:
     """The base URLs under which this service is called. Never taken from a request, whose Host anybody can write."""
     if settings.public_url is not None:
         return (settings.public_url,)
-    hosts = _LOOPBACK if settings.host in ("127.0.0.1", "::1", "localhost") else (settings.host,)
+    hosts = _LOOPBACK if settings.at_home else (settings.host,)
     return tuple(f"http://{host}:{settings.port}" for host in hosts)
 
 

@@ -1,7 +1,8 @@
 """What callers notice of others who send slowly or not at all: `python -m tests.benchmarks.slow_senders`.
 
-One worker, called one call at a time, each over a new connection: alone, then beside each kind of slow sender, in
-turn. Quote the ratios to "alone". A call that has no answer after five seconds counts as five seconds and as lost.
+One worker behind the proxy (nginx with docker/nginx.conf), called one call at a time, each over a new connection:
+alone, without the proxy, then beside each kind of slow sender, in turn. Quote the ratios to "alone". A call that has no
+answer after five seconds counts as five seconds and as lost.
 
     idle      connections on which nothing is ever sent
     heads     requests whose heads come one byte a second
@@ -24,7 +25,8 @@ from itertools import cycle
 from pathlib import Path
 
 from tests.benchmarks.bodies import body, fresh
-from tests.benchmarks.servers import HEADERS, Server, load, ours
+from tests.benchmarks.servers import HEADERS, load, ours
+from tests.support.proxy import proxy
 
 PATH = "/cds-services/magnesium-patient-view"
 LONGEST = 5.0
@@ -80,10 +82,10 @@ def slow(port: int, kind: str, count: int) -> Iterator[Callable[[], int]]:
             sock.close()
 
 
-def call(server: Server, request: bytes) -> float:
+def call(port: int, request: bytes) -> float:
     """Milliseconds of one call over a connection of its own."""
     before = time.perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LONGEST)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST)
     try:
         connection.request("POST", PATH, request, HEADERS)
         if connection.getresponse().status != 200:
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=40, help="calls beside each kind in each round")
-    parser.add_argument("--idle", type=int, nargs="*", default=[200, 2000])
+    parser.add_argument("--idle", type=int, nargs="*", default=[500, 2000])
     parser.add_argument("--slow", type=int, default=50)
     chosen = parser.parse_args(arguments)
     made = body("small")
@@ -120,23 +122,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         server.start(fresh(made, 0))
         try:
             alone: list[float] = []
+            direct: list[float] = []
             beside: dict[tuple[str, int], list[float]] = {crowd: [] for crowd in crowds}
             memory: dict[tuple[str, int], float] = {}
             number = 0
-            for _ in range(chosen.rounds):
-                for crowd in crowds:
-                    for _ in range(chosen.requests // len(crowds) + 1):
-                        alone.append(call(server, fresh(made, number := number + 1)))
-                    with slow(server.port, *crowd):
-                        time.sleep(1.0)
-                        for one in range(chosen.requests):
-                            if one and beside[crowd][-1] >= LONGEST * 1000 and one > 3:
-                                break  # it will not get better
-                            beside[crowd].append(call(server, fresh(made, number := number + 1)))
-                        memory[crowd] = server.memory_mb()[0]
+            with proxy(f"127.0.0.1:{server.port}", Path(folder)) as port:
+                for _ in range(chosen.rounds):
+                    for crowd in crowds:
+                        for _ in range(chosen.requests // len(crowds) + 1):
+                            alone.append(call(port, fresh(made, number := number + 1)))
+                            direct.append(call(server.port, fresh(made, number := number + 1)))
+                        with slow(port, *crowd):
+                            time.sleep(1.0)
+                            for one in range(chosen.requests):
+                                if one and beside[crowd][-1] >= LONGEST * 1000 and one > 3:
+                                    break  # it will not get better
+                                beside[crowd].append(call(port, fresh(made, number := number + 1)))
+                            memory[crowd] = server.memory_mb()[0]
             print(f"load {load()}")
             print(f"  {'':<14}{'p50 ms':>9}{'p99':>9}{'x p50':>9}{'x p99':>9}{'lost':>7}{'calls':>7}{'MB':>11}")
             print(row("alone", alone, alone, server.memory_mb()[0]))
+            print(row("without proxy", direct, alone, server.memory_mb()[0]))
             for (kind, count), times in beside.items():
                 print(row(f"{count} {kind}", times, alone, memory[kind, count]))
         finally:

@@ -273,11 +273,17 @@ def test_service_runs_on_a_read_only_file_system_without_privileges(image: Image
         assert running.process.wait(30) == 0, running.log.read_text()[-4000:]
 
 
-def test_compose_file_runs_the_image_with_the_least_it_needs() -> None:
-    service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["magnesium-cds"]
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
+def test_compose_file_runs_the_image_with_the_least_it_needs_behind_the_proxy() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    for one in services.values():
+        assert one["read_only"] is True
+        assert one["cap_drop"] == ["ALL"]
+        assert one["security_opt"] == ["no-new-privileges:true"]
+        assert [mount.split(":")[0] for mount in one["tmpfs"]] == ["/tmp"]
+    service, proxy = services["magnesium-cds"], services["proxy"]
     assert service["volumes"] == ["data:/data"]
-    assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert "ports" not in service, "nobody passes the proxy by"
+    assert service["environment"] == {"MAGNESIUM_CDS_TRUSTED_NETWORK": "true", "MAGNESIUM_CDS_TRUSTED_PROXIES": "1"}
+    assert proxy["volumes"] == ["./nginx.conf:/etc/nginx/nginx.conf:ro"]
+    assert f"server magnesium-cds:{PORT};" in (DOCKER / "nginx.conf").read_text()
+    assert all(port.startswith("127.0.0.1:") for port in proxy["ports"])

@@ -40,6 +40,18 @@ def test_production_does_not_start_half_configured(
         make_app(**(good | settings_))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "cds.example"])
+def test_a35_production_listens_where_no_caller_can_pass_the_proxy_by(
+    make_app: Any, signer: Signer, folder: Any, host: str
+) -> None:
+    good = {"profile": "production", "public_url": BASE, "clients": clients_file(folder, client_entry(signer))}
+    with pytest.raises(SettingsError, match=rf"listen on {host}: a proxy .* Set host .* or set trusted_network = true"):
+        make_app(**good, host=host)
+    for allowed in ({"host": host, "trusted_network": True}, {"host": "unix:/run/cds.sock"}, {"host": "::1"}):
+        assert make_app(**(good | allowed))
+    assert make_app(host=host), "dev is for trials"
+
+
 def test_in_profile_dev_no_token_is_needed_and_without_clients_none_is_looked_at(app: Flask) -> None:
     http = app.test_client()
     assert http.get(DISCOVERY).status_code == 200

@@ -140,7 +140,7 @@ def test_a32_every_fault_is_named_by_its_place_and_no_value_is_echoed(post: Any)
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A running service with one worker."""
-    with running(tmp_path_factory.mktemp("service"), receive_seconds=1.5, threads=8, max_body=300_000) as one:
+    with running(tmp_path_factory.mktemp("service"), threads=8, max_body=300_000) as one:
         yield one
 
 

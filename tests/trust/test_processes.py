@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -15,7 +17,7 @@ import pytest
 import requests
 
 from tests.store.helpers import rows
-from tests.trust.support import DISCOVERY, FEEDBACK, SERVICE, Service, bare_body, running, wait_until
+from tests.trust.support import DISCOVERY, FEEDBACK, HEAD, SERVICE, Service, bare_body, raw, running, status, wait_until
 
 
 def workers(service: Service) -> list[int]:
@@ -95,3 +97,18 @@ def test_f28_f29_f21_workers_die_and_are_replaced_and_what_was_acknowledged_is_t
     kept = Counter(row["card"] for row in rows(tmp_path, "SELECT card FROM feedback"))
     assert all(kept[card] == 1 for card in callers.acknowledged), "each acknowledged one is there, once"
     assert rows(tmp_path, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+
+
+def test_f29_a_request_that_is_arriving_when_the_service_stops_is_answered(tmp_path: Path) -> None:
+    body = json.dumps(bare_body()).encode()
+    with running(tmp_path) as service:
+
+        def stop_between(sock: socket.socket) -> None:
+            time.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            sock.sendall(body[20:])
+
+        said = raw(service, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:20], 10, stop_between)
+        assert status(said) == 200
+        assert service.process.wait(20) == 0
