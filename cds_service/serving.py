@@ -85,7 +85,7 @@ class Server(BaseApplication):
             "proc_name": "magnesium-cds",
             "post_worker_init": _freeze,
             "worker_int": _leave,
-            "worker_exit": lambda _, worker: _leave(worker),
+            "worker_exit": _ended,
             "forwarded_allow_ips": "",  # gunicorn believes no header on where a call comes from or goes to
             "control_socket_disable": True,
         }
@@ -114,14 +114,19 @@ def _freeze(_worker: object) -> None:
 
 
 def _leave(worker: Any) -> None:
-    """The last act of a worker: a thread that waits for a slow caller would else keep the process, and its port."""
-    if worker.pid != os.getpid() or not worker.booted:
-        return  # the master tells of one that has gone, or no thread has been started yet
+    """The last act of a worker. Its threads that wait for a slow caller would else keep the process, and its port; and
+    an exit that is raised is lost where it comes while the collector works."""
     for name in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
-    if "advisor" in worker.wsgi.extensions:
+    if worker.booted and "advisor" in worker.wsgi.extensions:
         worker.wsgi.extensions["advisor"].store.close()
     os._exit(0)
+
+
+def _ended(_master: object, worker: Any) -> None:
+    """Of a worker that did not start the exit code tells why; and the master tells of those that have gone."""
+    if worker.booted and worker.pid == os.getpid():
+        _leave(worker)
 
 
 def serve(settings: Settings, content: Content) -> None:

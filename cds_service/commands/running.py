@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -41,7 +42,7 @@ READY_SECONDS = 60.0
 def serve(**flags: Any) -> None:
     """Serve CDS Hooks until stopped."""
     settings = settings_of(flags)
-    with data_folder(settings.data_dir, "") as folder:
+    with data_folder(settings.data_dir, "") as folder, ended_at_once(folder if settings.data_dir is None else None):
         if settings.data_dir is None:
             settings = settings.model_copy(update={"data_dir": folder})
             click.echo(f"No --data-dir: the database is in {folder}, and goes when the service ends.", err=True)
@@ -83,6 +84,25 @@ def data_folder(given: Path | None, kind: str) -> Iterator[Path]:
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C does not leave half of it
             shutil.rmtree(folder, ignore_errors=True)
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def ended_at_once(folder: Path | None) -> Iterator[None]:
+    """Until gunicorn listens to signals, they end the process and take the folder away.
+
+    Nothing is raised for them, since what is raised while the collector works is lost.
+    """
+
+    def end(number: int, _: object) -> None:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(128 + number)
+
+    names = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) is not signal.SIG_IGN]
+    before = {name: signal.signal(name, end) for name in names}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
 
 
 def _check_address(settings: Settings) -> None:
@@ -132,13 +152,16 @@ def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
     environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
-    child = subprocess.Popen(command, env=environment)  # noqa: S603
+    # Ctrl-C also reaches the child, and Python would tell of it while it starts; below it is asked to end in any case.
+    deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(command, env=environment, preexec_fn=deaf)  # noqa: S603
     try:
         _wait_ready(child, base, instance)
         yield child
     finally:
         if child.poll() is None:
-            child.send_signal(signal.SIGINT)  # at once; SIGTERM would wait for callers
+            child.send_signal(signal.SIGINT)  # gunicorn ends at once
+            child.send_signal(signal.SIGTERM)  # what comes before gunicorn, too
             try:
                 child.wait(15)
             except subprocess.TimeoutExpired:

@@ -132,7 +132,7 @@ def running(folder: Path, port: int | None = None, open_files: int | None = None
     if open_files is not None:
         command = ["sh", "-c", f'ulimit -S -n {open_files}; exec "$@"', "sh", *command]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stderr=output, stdout=output)
+        process = subprocess.Popen(command, env=environment, stderr=output, stdout=output, start_new_session=True)
     service = Service(process, chosen, log)
     try:
         wait_until(lambda: _ready(service), 40, f"the service did not start: {log.read_text()}")

@@ -127,10 +127,8 @@ ALL = LENGTHS | FRAMINGS | CHUNKS
 
 @pytest.mark.parametrize("name", ALL)
 def test_a34_one_request_has_one_answer_and_the_next_caller_gets_its_own(both: Both, name: str) -> None:
-    for said in (
-        raw(both.direct, ALL[name], 5, lambda sock: sock.shutdown(socket.SHUT_WR)),
-        raw(both.proxied, ALL[name], 0.2),
-    ):
+    for service in both[:2]:
+        said = raw(service, ALL[name], 0.2)
         assert len(answers(said)) <= 1, said
         assert not {404, 500} & set(answers(said)), said
     for _ in range(2):  # over the one connection that the proxy keeps
