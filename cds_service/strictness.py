@@ -5,25 +5,38 @@ Bodies may be large, so they are looked at by operations on the whole buffer; no
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 from unicodedata import normalize
 
 import orjson
+from msgspec import DecodeError, Raw
+from msgspec.json import Decoder, encode
 
 DEEPEST: Final = 64
 MOST_PARTS: Final = 200_000  # objects and arrays in one body: each costs time and memory
+MOST_TEXTS: Final = 600_000  # names and texts in one body; a chart of 8 MB has about 500,000
+MOST_ODD_NAMES: Final = 10_000
+LONGEST_ODD_NAME: Final = 256  # bytes
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'"{}[]'))
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _TEXT: Final = re.compile(rb'"[^"]*"')
 _STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")  # as signed numbers: one level down, one level up
 _USUAL: Final = 12
-# Letters of a name that only look like others: what is not ASCII, or is written as an escape.
+# Letters of a name that may only look like others: what is not ASCII, or is written as an escape.
 _ODD: Final = bytes.maketrans(bytes([*range(128, 256), ord("\\")]), b"x" * 129)
 _NOT_ODD: Final = bytes(set(range(128)) - set(b'":\\'))
 _NO_ODD_NAME: Final = re.compile(rb'(?:[^x]*+x[^"]*+"(?!:))*+[^x]*+')
+# The next name with such letters, after all that is none.
+_ODD_NAME: Final = re.compile(
+    rb'(?:[^"]*+"(?:[^"\\\x80-\xff]*+"|(?:[^"\\]++|\\.)*+"(?!\s*+:)))*+[^"]*+("(?:[^"\\]++|\\.)*+")', re.DOTALL
+)
+_PIECE: Final = 131_072  # bytes that are parsed in one go: small pieces take half the time of a large whole
+_SPARSE: Final = 16  # bytes between two commas, on average: where there are less, taking apart costs more than it saves
+_members = Decoder(dict[str, Raw]).decode
+_items = Decoder(list[Raw]).decode
 
 
 class NotStrict(Exception):
@@ -37,23 +50,33 @@ class NotStrict(Exception):
 
 def check(body: bytes) -> None:
     """Raises NotStrict where a body is not JSON, nests deeper than DEEPEST levels, has more objects and arrays than
-    MOST_PARTS, holds a NUL in a text, or has an object with two members of one name: another reader of the same bytes
-    may have taken the other one. Names that differ in case or Unicode form only count as one.
+    MOST_PARTS or more names and texts than MOST_TEXTS, holds a NUL in a text, or has an object with two members of one
+    name: another reader of the same bytes may have taken the other one. Names that differ in case or Unicode form only
+    count as one.
     """
-    if b"\\u0000" in body and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", body):
+    escapes = b"\\" in body
+    if escapes and b"\\u0000" in body and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", body):
         raise NotStrict("A text holds the character NUL.", "value")
-    # Without escaped quotes, every quote begins or ends a text.
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    plain = _without_escapes(body) if escapes else body
+    quotes = plain.count(b'"')
+    if quotes > 2 * MOST_TEXTS:
+        raise NotStrict(f"There are more than {MOST_TEXTS} names and texts.", "too-costly")
     _not_too_deep(plain)
     # In small letters, names that differ in case are one name too, of which a parser keeps one member.
+    small = body.lower().strip()
     try:
-        kept = orjson.dumps(orjson.loads(body.lower()))
-    except ValueError:
+        if _has_odd_name(plain):
+            small = b"".join(_with_plain_names(small))
+        kept = _kept(small) if small.count(b",") * _SPARSE < len(small) else _kept_of_piece(small)
+    except (ValueError, DecodeError):  # msgspec's and orjson's own, and those of Unicode
         raise NotStrict("This is not JSON.", "structure") from None
-    if b"\\" in kept:
-        kept = kept.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if kept.count(b'"') != plain.count(b'"') or (_has_odd_name(plain) and _has_twins(body)):
+    if kept != quotes:
         raise NotStrict("An object has the same member twice.", "structure")
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """Without escaped quotes, every quote begins or ends a text."""
+    return body.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
 def _not_too_deep(plain: bytes) -> None:
@@ -72,17 +95,55 @@ def _not_too_deep(plain: bytes) -> None:
 
 
 def _has_odd_name(plain: bytes) -> bool:
-    if plain.isascii() and b"\\u" not in plain:
+    if plain.isascii() and (b"\\" not in plain or b"\\u" not in plain):
         return False
     return _NO_ODD_NAME.fullmatch(plain.translate(_ODD, _NOT_ODD)) is None
 
 
-def _has_twins(body: bytes) -> bool:
-    found = False
+def _with_plain_names(body: bytes) -> Iterator[bytes]:
+    """The pieces of the body, each odd name in its one form. Raises NotStrict, ValueError."""
+    end = number = 0
+    while found := _ODD_NAME.match(body, end):
+        begin, following = found.span(1)
+        number += 1
+        if number > MOST_ODD_NAMES or following - begin > LONGEST_ODD_NAME:
+            raise NotStrict("There are too many names in unusual letters, or too long ones.", "too-costly")
+        yield body[end:begin]
+        yield orjson.dumps(normalize("NFKC", orjson.loads(body[begin:following])).casefold())
+        end = following
+    yield body[end:]
 
-    def members(pairs: list[tuple[str, Any]]) -> None:
-        nonlocal found
-        found = found or len({normalize("NFKC", name).casefold() for name, _ in pairs}) != len(pairs)
 
-    json.loads(body, object_pairs_hook=members)
-    return found
+def _kept(raw: bytes | Raw) -> int:
+    """How many quotes are left of a JSON value when a parser has kept one member of each name. Raises ValueError,
+    DecodeError.
+    """
+    view = memoryview(raw)
+    if len(view) <= _PIECE or view[0] not in b"{[":
+        return _kept_of_piece(view)
+    if view[0] in b"[":
+        return _kept_of_all(_items(raw))
+    members = _members(raw)
+    return 2 * len(members) + _kept_of_all(members.values())
+
+
+def _kept_of_all(values: Iterable[Raw]) -> int:
+    """The sum of `_kept`; small values are parsed together."""
+    kept = size = 0
+    together: list[Raw] = []
+    for raw in values:
+        length = len(memoryview(raw))
+        if length > _PIECE:
+            kept += _kept(raw)
+            continue
+        together.append(raw)
+        size += length
+        if size > _PIECE:
+            kept += _kept_of_piece(b"[" + b",".join(together) + b"]")
+            together, size = [], 0
+    return kept + _kept_of_piece(b"[" + b",".join(together) + b"]")
+
+
+def _kept_of_piece(piece: bytes | memoryview) -> int:
+    kept = encode(orjson.loads(piece))  # orjson would reserve 256 bytes for each item of a list
+    return (_without_escapes(kept) if b"\\" in kept else kept).count(b'"')

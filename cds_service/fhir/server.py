@@ -1,7 +1,7 @@
-"""Reading from the EHR's FHIR server: one place where a connection is made, with every bound in it.
+"""Reading from the EHR's FHIR server, over the session that is given: the one that `trust` guards.
 
 A read has a deadline that it shares with all other reads of the same request, follows no redirect, stops at a size, and
-stays below its base URL. Nothing is tried twice.
+stays below its base URL.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Literal, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from cds_service.fhir.connection import POOL_SIZE, Read, shared_session
 from cds_service.strictness import NotStrict, check
 
 MAX_PAGES = 10
+_READS_AT_ONCE = 48
 _CHUNK = 64 * 1024
 _NOT_PERMITTED = frozenset({401, 403})
 _NOT_FOUND = frozenset({404, 410})
@@ -51,13 +51,14 @@ class Token:
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
     """Bounded, so that a slow EHR cannot take the threads that answer other requests."""
-    return ThreadPoolExecutor(max_workers=POOL_SIZE, thread_name_prefix="fhir-read")
+    return ThreadPoolExecutor(max_workers=_READS_AT_ONCE, thread_name_prefix="fhir-read")
 
 
 class FhirServer:
     """Reads of one request from one FHIR server. Not kept between requests: it holds the caller's token.
 
-    `base_url`: http(s), already found allowed by the caller. `total_seconds`: for all reads together, counted from
+    `base_url`: http(s), already found allowed by the caller. `session`: ends an answer at the second number of its
+    `timeout`, however slowly it comes. `total_seconds`: for all reads together, counted from
     the first. Raises ValueError if the base URL is not one.
     """
 
@@ -66,7 +67,7 @@ class FhirServer:
         base_url: str,
         token: str | None = None,
         *,
-        session: requests.Session | None = None,
+        session: requests.Session,
         total_seconds: float = 1.5,
         connect_seconds: float = 0.3,
         max_bytes: int = 8 * 1024 * 1024,
@@ -78,13 +79,12 @@ class FhirServer:
             raise ValueError("not a FHIR base URL")
         self.base_url = base_url.rstrip("/")
         self._token = Token(token) if token else None
-        self._session = session or shared_session()
+        self._session = session
         self._seconds = total_seconds
         self._connect_seconds = connect_seconds
         self._max_bytes = max_bytes
         self._deadline: float | None = None
         self._lock = threading.Lock()
-        self._reads: set[Read] = set()
 
     def __repr__(self) -> str:
         return f"FhirServer({self.base_url!r})"
@@ -95,12 +95,7 @@ class FhirServer:
         if url is None:
             raise FetchFailed("refused")
         self.seconds_left()
-        with Read() as read:
-            self._reads.add(read)
-            try:
-                body = self._get(url)
-            finally:
-                self._reads.discard(read)
+        body = self._get(url)
         if body.lstrip()[:1] != b"{":  # no resource: `null` would be none, which only an empty search may say
             raise FetchFailed("unreadable")
         try:
@@ -126,7 +121,7 @@ class FhirServer:
                 return self._body(response)
         except requests.exceptions.ConnectTimeout as error:
             raise FetchFailed("not reachable") from error
-        except requests.exceptions.Timeout as error:
+        except (requests.exceptions.Timeout, ReadTimeoutError, TimeoutError) as error:
             raise FetchFailed("timed out") from error
         except (requests.exceptions.ConnectionError, OSError) as error:
             raise FetchFailed("not reachable") from error
@@ -151,11 +146,6 @@ class FhirServer:
         steps = path.lower().replace("%2e", ".").replace("%2f", "/").split("/")
         return None if ".." in steps or "." in steps else url
 
-    @property
-    def reading(self) -> int:
-        """How many reads are in progress."""
-        return len(self._reads)
-
     def seconds_left(self) -> float:
         """Of the time for all reads. Raises FetchFailed when there is none."""
         with self._lock:
@@ -178,9 +168,6 @@ class FhirServer:
             except FutureTimeout:
                 answers.append(FetchFailed("timed out"))
             future.cancel()
-        if any(not future.done() for future in futures):
-            for read in list(self._reads):
-                read.cut()
         return answers
 
     def _body(self, response: requests.Response) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -211,15 +211,15 @@ def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
             keeper.knock(_address(settings.trusted_proxies))
         except TooMany as refusal:
             raise _too_many(refusal.seconds) from None
-        if not gate.enter():
+        g.leaving = ExitStack()
+        if not g.leaving.enter_context(gate.place()):
             raise Problem.of(503, "Too many calls at the same time. Try again later.", headers={"Retry-After": "1"})
-        g.entered = True
         return None
 
     @app.teardown_request
     def leave(_: BaseException | None) -> None:
-        if g.pop("entered", False):
-            gate.leave()
+        if "leaving" in g:
+            g.pop("leaving").close()
 
 
 def _address(trusted_proxies: int) -> str:

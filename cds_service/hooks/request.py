@@ -18,6 +18,7 @@ from cds_service.strictness import NotStrict, check
 # A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
 # dot is asked for.
 _ID = r"[A-Za-z0-9\-.]{0,63}[A-Za-z0-9\-][A-Za-z0-9\-.]{0,63}"
+_BEARER = r"^[A-Za-z0-9\-._~+/]+=*$"  # a b64token: RFC 6750, section 2.1
 
 
 def _short_id(reference: str) -> str:
@@ -45,7 +46,7 @@ class _Envelope(BaseModel):
 class FhirAuthorization(_Envelope):
     """How to read `fhirServer`. The token is transient: it is never stored, logged or printed."""
 
-    access_token: Annotated[str, Field(min_length=1, max_length=16384, repr=False)]
+    access_token: Annotated[str, StringConstraints(pattern=_BEARER, max_length=16384), Field(repr=False)]
     token_type: Literal["Bearer"]
     expires_in: Annotated[int, Field(gt=0)]
     scope: str

@@ -6,14 +6,16 @@ import heapq
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from itertools import count
 from time import monotonic
 from typing import Any, ClassVar, Final
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 
 from cds_service.trust.addresses import Network, resolve
 
@@ -28,16 +30,13 @@ class Watch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._watched: list[tuple[float, int, _Watched]] = []
+        self._watched: list[tuple[float, int, Watched]] = []
         self._order = count()
         self._thread: threading.Thread | None = None
 
-    def start(self, sock: socket.socket, seconds: float, how: int = socket.SHUT_RDWR) -> Callable[[], bool]:
-        """Shut the socket down after so many seconds, unless the function returned is called before.
-
-        That function may be called again; it says whether the time ran out.
-        """
-        watched = _Watched(os.dup(sock.fileno()), sock.family, how)
+    def start(self, sock: socket.socket, seconds: float) -> Watched:
+        """Shut the socket down after so many seconds, unless what is returned is called before."""
+        watched = Watched(os.dup(sock.fileno()), sock.family)
         with self._changed:
             heapq.heappush(self._watched, (monotonic() + seconds, next(self._order), watched))
             if self._thread is None or not self._thread.is_alive():
@@ -45,7 +44,7 @@ class Watch:
                 self._thread.start()
             elif self._watched[0][2] is watched:
                 self._changed.notify()
-        return watched.end
+        return watched
 
     def _run(self) -> None:
         while True:
@@ -56,32 +55,34 @@ class Watch:
             watched.run_out()
 
 
-class _Watched:
-    """A second descriptor of a socket: it works through TLS, and stays ours when the first is closed and reused."""
+class Watched:
+    """A second descriptor of a socket: it works through TLS, and stays ours when the first is closed and reused.
 
-    def __init__(self, descriptor: int, family: int, how: int) -> None:
+    Called, it ends the watch, as often as one likes, and says whether the time had run out. `ran_out` says so too.
+    """
+
+    def __init__(self, descriptor: int, family: int) -> None:
         self._descriptor = descriptor
         self._family = family
-        self._how = how
         self._lock = threading.Lock()
-        self._ran_out = False
+        self.ran_out = False
 
-    def end(self) -> bool:
+    def __call__(self) -> bool:
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
-            return self._ran_out
+            return self.ran_out
 
     def run_out(self) -> None:
         with self._lock:
             if self._descriptor < 0:
                 return
-            self._ran_out = True
+            self.ran_out = True
             with socket.socket(self._family, socket.SOCK_STREAM, fileno=self._descriptor) as twin:
                 self._descriptor = -1
                 try:
-                    twin.shutdown(self._how)
+                    twin.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     return  # it is closed already
 
@@ -93,6 +94,7 @@ class _Guarded(HTTPConnection):
     """Connects to what `resolve` allows. The host's name stays what it was, for Host, SNI and the certificate."""
 
     networks: ClassVar[Collection[Network]] = ()
+    _end: Watched | None = None
 
     def _new_conn(self) -> socket.socket:
         seconds = self.timeout if isinstance(self.timeout, int | float) else 2.0
@@ -123,27 +125,53 @@ class _Guarded(HTTPConnection):
     def _connected(self, sock: socket.socket, seconds_left: float) -> None:
         """The network has done its part."""
 
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """As urllib3; the time of the answer before is over."""
+        if self._end is not None:
+            self._end()
+        super().request(*args, **kwargs)
+
     def getresponse(self) -> Any:
-        """Status line and headers, in the whole time and not in that time for each byte."""
+        """The answer: its head and all of its body in the whole time, and not in that time for each byte."""
         if self.sock is None or not isinstance(self.timeout, int | float):
             return super().getresponse()
-        end = watch.start(self.sock, self.timeout)
-        try:
+        end = self._end = watch.start(self.sock, self.timeout)
+        with _in_time(end):
             response = super().getresponse()
-        except OSError as error:
-            if end():
-                raise TimeoutError("no answer in time") from error
-            raise
-        finally:
-            end()
-        if end():  # headers that were cut short look like headers that ended
+        if end.ran_out:  # headers that were cut short look like headers that ended
             response.close()
             raise TimeoutError("no answer in time")
+        read, close = response.read1, response.close
+
+        def read1(*args: Any, **kwargs: Any) -> bytes:
+            with _in_time(end):
+                part = read(*args, **kwargs)
+            if not part and end():  # and so does a body without a length
+                raise TimeoutError("no answer in time")
+            return part
+
+        def closed() -> None:
+            end()
+            close()
+
+        response.read1 = read1  # type: ignore[method-assign]
+        response.close = closed  # type: ignore[method-assign]
         return response
 
 
+@contextmanager
+def _in_time(end: Watched) -> Iterator[None]:
+    """Ends the watch where anything fails, and raises TimeoutError where that was because the time had run out."""
+    try:
+        yield
+    except (HTTPError, OSError, HTTPException) as error:
+        if end():
+            raise TimeoutError("no answer in time") from error
+        raise
+
+
 class _GuardedTls(_Guarded, HTTPSConnection):
-    _handshake: Callable[[], bool] | None = None
+    _handshake: Watched | None = None
 
     def _connected(self, sock: socket.socket, seconds_left: float) -> None:
         # The work of the handshake is ours too: it has some time even where this machine was slow to get so far.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from time import monotonic
 from typing import Final
@@ -45,8 +46,18 @@ class Gate:
         self._queue = threading.BoundedSemaphore(waiting) if waiting else None
         self._seconds = seconds
 
-    def enter(self) -> bool:
-        """Whether the call may be worked on; then `leave` must follow."""
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """Whether the call may be worked on, which it then is until the end of the `with`."""
+        if not self._enter():
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._places.release()
+
+    def _enter(self) -> bool:
         if self._places.acquire(blocking=False):
             return True
         if self._queue is None or not self._queue.acquire(blocking=False):
@@ -55,7 +66,3 @@ class Gate:
             return self._places.acquire(timeout=self._seconds)
         finally:
             self._queue.release()
-
-    def leave(self) -> None:
-        """The call has ended."""
-        self._places.release()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
@@ -47,6 +47,13 @@ class Server:
     ca_file: Path | None = None
 
 
+@dataclass(slots=True)
+class _Result:
+    """What a read says of the server: good, bad, or (a fault of ours) nothing."""
+
+    good: bool | None = None
+
+
 class GuardedAdapter(HTTPAdapter):
     """Everything for one server: checked addresses, circuit breaker, one retry, and a bound on open reads.
 
@@ -67,51 +74,59 @@ class GuardedAdapter(HTTPAdapter):
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, stream: bool = True, timeout: Any = None, **_: Any
     ) -> requests.Response:
-        """As HTTPAdapter; the second number of `timeout` is the time for the whole answer up to its body.
+        """As HTTPAdapter; the second number of `timeout` is the time for the whole answer with its body.
 
         What the session says about certificates and proxies is not listened to.
         """
         named, base = urlsplit(request.url or ""), urlsplit(self.server.base_url)
         if (named.scheme, named.netloc) != (base.scheme, base.netloc):
             raise NotAsked("another server", request=request)
+        with ExitStack() as leaving:
+            result = leaving.enter_context(self._place(request))
+            try:
+                response = self._ask(request, stream, timeout)
+            except (requests.RequestException, OSError):
+                result.good = False
+                raise
+            left = leaving.pop_all()
+        # With it, requests would read the whole body of a redirect that it is told not to follow.
+        response.headers.pop("Location", None)
+        close, read = response.close, response.raw.read1
+        ended = False
+
+        def reading(amount: int | None = None) -> bytes:
+            nonlocal ended
+            part: bytes = read(amount)
+            ended = ended or not part
+            return part
+
+        def closed() -> None:
+            # An answer that was left before its end was cut, came too slowly or was too large.
+            result.good = ended if response.status_code == 200 else response.status_code not in _FAILURES
+            with left:
+                close()
+
+        response.raw.read1 = reading  # type: ignore[method-assign]
+        response.close = closed  # type: ignore[method-assign]
+        return response
+
+    @contextmanager
+    def _place(self, request: requests.PreparedRequest) -> Iterator[_Result]:
+        """One of the reads at a time, told to the breaker when it is over. Raises NotAsked."""
         entered = self.breaker.enter()
         if entered is None:
             raise NotAsked("the server was out of order a moment ago", request=request)
         if not self._open.acquire(blocking=False):
             raise NotAsked("too many reads are open", request=request)
-        leave = _Once(partial(self._leave, entered))
+        result = _Result()
         try:
-            response = self._ask(request, stream, timeout)
-        except (requests.RequestException, OSError):
-            leave(False)
-            raise
-        # With it, requests would read the whole body of a redirect that it is told not to follow.
-        response.headers.pop("Location", None)
-        close, read = response.close, response.raw.read1
-        ended = threading.Event()
-
-        def reading(amount: int | None = None) -> bytes:
-            part: bytes = read(amount)
-            if not part:
-                ended.set()
-            return part
-
-        def closed() -> None:
-            # An answer that was left before its end was cut, came too slowly or was too large.
-            good = ended.is_set() if response.status_code == 200 else response.status_code not in _FAILURES
-            close()
-            leave(good)
-
-        response.raw.read1 = reading  # type: ignore[method-assign]
-
-        response.close = closed  # type: ignore[method-assign]
-        return response
-
-    def _leave(self, entered: float, good: bool) -> None:
-        self._open.release()
-        self.breaker.leave(entered, good=good)
-        if not good and self.breaker.open:
-            log.warning("server not asked for a while", server=self.server.base_url)
+            yield result
+        finally:
+            self._open.release()
+            if result.good is not None:
+                self.breaker.leave(entered, good=result.good)
+            if result.good is False and self.breaker.open:
+                log.warning("server not asked for a while", server=self.server.base_url)
 
     def _ask(self, request: requests.PreparedRequest, stream: bool, timeout: Any) -> requests.Response:
         connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
@@ -139,20 +154,6 @@ class GuardedAdapter(HTTPAdapter):
     def _again(self, request: requests.PreparedRequest, until: float, wait: float) -> bool:
         """Only a read, only with half of the time left after the wait, only within the budget."""
         return request.method == "GET" and wait < (until - monotonic()) / 2 and self._budget.spend()
-
-
-class _Once:
-    """Calls a function the first time only, from whichever thread."""
-
-    def __init__(self, call: Callable[[bool], None]) -> None:
-        self._call: Callable[[bool], None] | None = call
-        self._lock = threading.Lock()
-
-    def __call__(self, good: bool) -> None:
-        with self._lock:
-            call, self._call = self._call, None
-        if call is not None:
-            call(good)
 
 
 def _reset(error: BaseException) -> bool:

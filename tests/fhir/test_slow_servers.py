@@ -1,4 +1,4 @@
-"""F1, F2: servers that are slow, silent or gone, on real sockets. The deadline holds and the threads are free again."""
+"""F1, F2: servers that are slow, silent or gone, on real sockets, read as the service reads."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 
-from cds_service.fhir import FhirServer
+from cds_service.fhir import FetchFailed, FhirServer
+from cds_service.sandbox.mock_ehr import MockEhr
+from cds_service.trust.addresses import LOCAL
+from cds_service.trust.outbound import Server, guarded_session
 from tests.fhir.charts import bundle, condition, magnesium, order, patient, read
 from tests.fhir.test_fetching import CONDITIONS, MG, ORDERS, WHO, state
 from tests.support.servers import ManyCallers
 from tests.support.timing import within
+from tests.trust.support import PATIENT, SERVICE, bare_body, reasons
 
 
 @contextmanager
@@ -54,57 +60,88 @@ def silent(connection: socket.socket) -> None:
     connection.recv(1)
 
 
-def drip_body(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n")
-    while True:
-        connection.sendall(b" ")
-        time.sleep(0.05)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def drip_headers(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-    while True:
-        connection.sendall(b"x")
-        time.sleep(0.05)
+def drip(head: bytes, part: bytes) -> Callable[[socket.socket], None]:
+    """Sends `head`, and then `part` again and again, for as long as somebody listens."""
+
+    def handle(connection: socket.socket) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(part)
+            time.sleep(0.05)
+
+    return handle
 
 
-@pytest.mark.parametrize("behave", [silent, drip_body, drip_headers])
-def test_f2_a_slow_server_costs_the_deadline_and_not_more(behave: Callable[[socket.socket], None]) -> None:
-    before = threading.active_count()
-    with listening(behave) as base:
-        ours = FhirServer(base, total_seconds=0.4)
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+SLOW = {
+    "silent": silent,
+    "drips its headers": drip(HEAD + b"X: ", b"x"),
+    "drips its body": drip(HEAD + b"Content-Length: 9999\r\n\r\n", b" "),
+    "drips a body without a length": drip(HEAD + b"\r\n", b" "),
+    "many chunks": drip(CHUNKED, b"1\r\n \r\n"),
+    "drips the size of a chunk": drip(CHUNKED, b"0"),
+    "drips what stands behind the size of a chunk": drip(CHUNKED + b"1;", b"x"),
+    "drips behind the last chunk": drip(CHUNKED + b"1\r\n \r\n0\r\n", b"x"),
+}
+
+
+def guarded(base: str, **how: Any) -> FhirServer:
+    """Read as the service reads."""
+    return FhirServer(base, session=guarded_session([Server(base, LOCAL)]), **how)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_f2_a_slow_server_costs_a_call_the_time_for_all_reads_and_not_more(
+    make_app: Callable[..., Flask], name: str
+) -> None:
+    with listening(SLOW[name]) as base:
+        http = make_app(fhir_servers=(base,), fetch_seconds=0.4).test_client()
         with within(0.8, least=0.3):
-            chart = read(needs=(CONDITIONS, MG, ORDERS), server=ours)
-        assert {state(chart, n.key) for n in (CONDITIONS, MG, ORDERS)} == {("failed", "timed out")}
-        deadline = time.monotonic() + 10
-        while ours.reading and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert ours.reading == 0, "the threads that read are free again"
-    assert threading.active_count() <= before + 60
+            answer = http.post(SERVICE, json=bare_body(fhirServer=base))
+    assert answer.status_code == 200
+    assert "serum magnesium could not be read: timed out" in reasons(dict(answer.json or {}))
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_f2_the_read_itself_ends_then_whatever_the_server_still_sends(name: str) -> None:
+    with listening(SLOW[name]) as base, within(0.8, least=0.3), pytest.raises(FetchFailed, match="timed out"):
+        guarded(base, total_seconds=0.4).get("Condition")  # in this very thread: nobody else's wait ends it
+
+
+def test_an_answer_that_came_in_time_does_not_end_the_next_one_on_its_connection() -> None:
+    with MockEhr() as ehr:
+        ours = guarded(ehr.fhir, total_seconds=1.5)
+        for _ in range(8):
+            assert ours.get(f"Patient/{PATIENT}")
+            time.sleep(0.1)
+        session = guarded_session([Server(ehr.fhir, LOCAL)])
+        FhirServer(ehr.fhir, session=session, total_seconds=0.3).get(f"Patient/{PATIENT}")
+        time.sleep(0.4)  # what watched over the first answer would have ended the connection by now
+        assert FhirServer(ehr.fhir, session=session).get(f"Patient/{PATIENT}")
 
 
 def test_f1_a_server_that_is_not_there_is_not_reachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with within(0.3):
-        chart = read(needs=(CONDITIONS,), server=FhirServer(f"http://127.0.0.1:{port}/fhir"))
+        chart = read(needs=(CONDITIONS,), server=guarded(f"http://127.0.0.1:{port}/fhir"))
     assert state(chart, "conditions") == ("failed", "not reachable")
 
 
 def test_f1_a_connection_that_is_cut_is_not_reachable() -> None:
     with listening(lambda connection: connection.close()) as base:
-        assert state(read(needs=(CONDITIONS,), server=FhirServer(base)), "conditions") == ("failed", "not reachable")
+        assert state(read(needs=(CONDITIONS,), server=guarded(base)), "conditions") == ("failed", "not reachable")
 
 
 def test_compressed_answers_are_not_opened() -> None:
     def bomb(connection: socket.socket) -> None:
-        head = (
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
-        )
-        connection.sendall(head + b"xyz")
+        connection.sendall(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nxyz")
 
     with listening(bomb) as base:
-        assert state(read(needs=(CONDITIONS,), server=FhirServer(base)), "conditions") == ("failed", "unreadable")
+        assert state(read(needs=(CONDITIONS,), server=guarded(base)), "conditions") == ("failed", "unreadable")
 
 
 class _Ehr(BaseHTTPRequestHandler):
@@ -133,7 +170,7 @@ def test_independent_reads_are_made_at_the_same_time() -> None:
     ehr = ManyCallers(("127.0.0.1", 0), _Ehr)
     threading.Thread(target=ehr.serve_forever, daemon=True).start()
     try:
-        ours = FhirServer(f"http://127.0.0.1:{ehr.server_port}/fhir", total_seconds=10)
+        ours = guarded(f"http://127.0.0.1:{ehr.server_port}/fhir", total_seconds=10)
         with within(0.45):  # four reads of 150 ms each take as long as one or two
             chart = read(needs=(WHO, CONDITIONS, MG, ORDERS), server=ours)
     finally:

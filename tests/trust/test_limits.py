@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,23 +165,23 @@ def test_a36_a_bucket_fills_again_and_knows_a_bounded_number_of_names() -> None:
 
 @contextmanager
 def held(gate: Gate, count: int) -> Iterator[None]:
-    assert all(gate.enter() for _ in range(count))
-    yield
-    for _ in range(count):
-        gate.leave()
+    with ExitStack() as places:
+        assert all(places.enter_context(gate.place()) for _ in range(count))
+        yield
 
 
 def test_f34_beyond_those_who_work_and_wait_callers_are_sent_away_at_once() -> None:
     gate = Gate(working=2, waiting=1, seconds=2)
     with held(gate, 2):
-        waiting = threading.Thread(target=gate.enter)
+        waiting = threading.Thread(target=lambda: gate.place().__enter__())
         waiting.start()
         assert gate._queue is not None
         wait_until(lambda: gate._queue._value == 0, 5, "it does not wait")
-        with within(0.5):
-            assert not gate.enter()
+        with within(0.5), gate.place() as free:
+            assert not free
         waiting.join()
-    assert gate.enter()
+    with gate.place() as free:
+        assert free
 
 
 def test_f34_a_burst_is_answered_or_told_to_come_back_and_the_admitted_stay_quick(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import json
 import socket
 import ssl
 import threading
@@ -26,7 +27,7 @@ from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.sandbox.mock_ehr import MockEhr, Signer
 from cds_service.settings import SettingsError
 from cds_service.trust.addresses import LOCAL, AddressRefused, allowed, resolve
-from cds_service.trust.outbound import Server, guarded_session
+from cds_service.trust.outbound import READS_AT_ONCE, Server, guarded_session
 from cds_service.trust.scopes import may_read
 from tests.support.servers import ManyCallers
 from tests.support.timing import within
@@ -398,3 +399,51 @@ def test_what_one_call_was_told_is_not_told_in_the_next(post: Any, ehr: MockEhr)
         post()
     assert not any("Cookie" in headers for headers in sent)
     assert sum("an-access-token" in headers for headers in sent) == len(sent) / 2
+
+
+NO_BEARER = [
+    "",
+    "tok\u20acen",
+    "t\u00f6ken",
+    "two words",
+    "a,b",
+    "=",
+    "a=b",
+    "a\n",
+    "a\r\nX: y",
+    "Bearer x:y",
+    "\ufeffa",
+]
+
+
+@pytest.mark.parametrize("token", NO_BEARER)
+def test_a_token_that_is_none_is_refused_by_its_place_and_costs_the_next_call_nothing(
+    make_app: Make, ehr: MockEhr, token: str
+) -> None:
+    app = make_app(fhir_servers=(ehr.fhir,), threads=8)
+    http = app.test_client()
+    for _ in range(READS_AT_ONCE + 2):
+        body = bare_body(fhirServer=ehr.fhir, fhirAuthorization=AUTHORIZATION | {"access_token": token})
+        answer = http.post(SERVICE, json=body)
+        assert answer.status_code == 400
+        assert [issue["expression"] for issue in answer.json["issue"]] == [["fhirAuthorization.access_token"]]
+        assert not token.strip("=\n") or json.dumps(token)[1:-1] not in answer.text
+    assert ehr.calls == []
+    good = http.post(SERVICE, json=bare_body(fhirServer=ehr.fhir, fhirAuthorization=AUTHORIZATION))
+    assert inputs(dict(good.json or {}))["serum_magnesium"] == "fetched"
+
+
+@pytest.mark.parametrize("token", ["x", "mF_9.B5f-4.1JqM", "a~b+c/d==", "e30.e30.c2ln"])
+def test_a_bearer_token_of_every_form_is_taken(post: Any, ehr: MockEhr, token: str) -> None:
+    assert inputs(post(fhirAuthorization=AUTHORIZATION | {"access_token": token}))["serum_magnesium"] == "fetched"
+
+
+def test_a_read_that_fails_before_it_is_sent_gives_its_place_back_and_is_no_failure_of_the_server(
+    ehr: MockEhr,
+) -> None:
+    session = guarded_session([Server(ehr.fhir, LOCAL)])
+    for _ in range(READS_AT_ONCE + 2):
+        with pytest.raises(FetchFailed, match="unreadable"):
+            FhirServer(ehr.fhir, "tok\u20acen", session=session).get(f"Patient/{PATIENT}")
+    assert ehr.calls == []
+    assert FhirServer(ehr.fhir, "token", session=session).get(f"Patient/{PATIENT}")

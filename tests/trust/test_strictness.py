@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 from unicodedata import normalize
+from unittest.mock import patch
 
 import pytest
 from flask import Flask
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from cds_service import strictness
 from cds_service.strictness import DEEPEST, NotStrict, check
-from tests.trust.support import FEEDBACK, MARK, SERVICE, bare_body, body_for, context, inputs, states
+from tests.trust.support import FEEDBACK, MARK, PATIENT, SERVICE, bare_body, body_for, context, inputs, states
 
 
 def twice(body: str, member: str, other: str) -> bytes:
@@ -62,10 +64,16 @@ IN_RESOURCES = {
 }
 
 
+@pytest.mark.parametrize("others", [0, 3000], ids=["small", "large"])
 @pytest.mark.parametrize("name", IN_RESOURCES)
-def test_a27_a_member_that_is_there_twice_in_a_resource_is_refused(app: Flask, post: Any, name: str) -> None:
+def test_a27_a_member_that_is_there_twice_in_a_resource_is_refused(
+    app: Flask, post: Any, name: str, others: int
+) -> None:
     body = body_for(app)
-    body["prefetch"]["serum_magnesium"]["link"] = [{"relation": "self", "url": "https://ehr.example/é\\"}]
+    results = body["prefetch"]["serum_magnesium"]
+    results["link"] = [{"relation": "self", "url": "https://ehr.example/é\\"}]
+    other = {"resourceType": "Observation", "status": "final", "subject": {"reference": f"Patient/{PATIENT}"}}
+    results["entry"] += [{"resource": {"id": f"o{number}"} | other} for number in range(others)]
     text = json.dumps(body, ensure_ascii=False)
     assert post(text.encode()).status_code == 200
     answer = post(twice(text, *IN_RESOURCES[name]))
@@ -159,17 +167,22 @@ def one_name_each(value: Any) -> bool:
 
 
 @settings(max_examples=300, deadline=None, database=None)
-@given(value=NESTED, around=st.integers(0, 70), plain=st.booleans(), space=st.sampled_from([None, 1]))
-def test_a27_a29_depth_and_members_are_counted_exactly(value: Any, around: int, plain: bool, space: int | None) -> None:
+@given(value=NESTED, around=st.integers(0, 70), plain=st.booleans(), space=st.sampled_from([None, 1]),
+       piece=st.sampled_from([8, 30, strictness._PIECE]))  # fmt: skip
+def test_a27_a29_depth_and_members_are_counted_exactly(
+    value: Any, around: int, plain: bool, space: int | None, piece: int
+) -> None:
     whole: Any = value
     for _ in range(around):
         whole = [whole, "]"]
     raw = json.dumps(whole, ensure_ascii=plain, indent=space).encode()
-    if levels(whole) <= DEEPEST and one_name_each(value):
-        check(raw)
-    else:
-        with pytest.raises(NotStrict):
+    # A body of this size is taken apart as a large one is.
+    with patch.multiple(strictness, _PIECE=piece, _SPARSE=strictness._SPARSE if piece > 30 else 0):
+        if levels(whole) <= DEEPEST and one_name_each(value):
             check(raw)
+        else:
+            with pytest.raises(NotStrict):
+                check(raw)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +196,12 @@ def test_a27_a29_depth_and_members_are_counted_exactly(value: Any, around: int, 
         ({"extension": {str(n): 0 for n in range(100_000)}}, 200),
         ({"prefetch": {"serum_magnesium": {"resourceType": "Bundle", "entry": [{"resource": {"id": "1"}}] * 100_000}}},
          400),
+        ({"prefetch": {f"n{number}": 0 for number in range(700_000)}}, 400),
+        ({"extension": {f"\u00e9{number}": 0 for number in range(20_000)}}, 400),
+        ({"extension": {"\ufdfa" * 1_000_000: 0}}, 400),
     ],
     ids=["long list", "lists", "objects", "long text", "brackets", "larger", "many prefetch keys", "many texts",
-         "many members", "many entries"],
+         "many members", "many entries", "700,000 names", "many odd names", "a long odd name"],
 )  # fmt: skip
 def test_a29_what_is_long_is_read_or_refused_and_not_slow(post: Any, change: dict[str, Any], status_: int) -> None:
     raw = json.dumps(bare_body() | change, separators=(",", ":")).encode()
