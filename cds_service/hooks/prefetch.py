@@ -4,79 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cds_service.content.checks import thresholds_named
 from cds_service.content.library import Library
-from cds_service.content.pages import (
-    ConditionTest,
-    DailyMagnesiumTest,
-    IntakeTest,
-    KidneyTest,
-    LabTest,
-    MagnesiumProductsTest,
-    MedicationTest,
-    NoRecentLabTest,
-    Page,
-    PregnancyTest,
-    ReasonTest,
-)
-from cds_service.fhir import ENDED, Need
+from cds_service.content.pages import Page
+from cds_service.fhir import Need
+from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
 
 LOINC = "http://loinc.org"
 BY_PATIENT = "patient={{context.patientId}}"
-ENCOUNTER = "encounter"
-INTAKE, SCREENER = "intake", "screener"
-PATIENT, CONDITIONS, MEDICATIONS, STATEMENTS = "patient", "conditions", "medications", "medication_statements"
 # The newest results are enough; a longer history is asked of nobody.
 NEWEST = "_sort=-date&_count=20"
 
 
 def inputs_read(page: Page, library: Library) -> set[str]:
     """The input keys that a page reads. Age and sex (patient) are read for every call: identity rests on them."""
-    keys = {PATIENT}
-    if page.separate or page.avoid or page.applies_to.unless_medication:
-        keys |= {MEDICATIONS, STATEMENTS}
-    if page.applies_to.not_pregnant:
-        keys |= pregnancy_inputs(library)
-    if page.applies_to.recent_result:
-        keys |= _input(library, page.applies_to.recent_result.lab)
-    if page.applies_to.unless_condition:
-        keys |= {CONDITIONS}
-    for test in (*page.when.all, *page.when.any, *page.when.none) if page.when else ():
-        match test:
-            case LabTest():
-                keys |= _input(library, test.lab) | {ENCOUNTER}
-                keys |= {MEDICATIONS, STATEMENTS} if test.persists and test.persists.despite else set()
-            case NoRecentLabTest():
-                keys |= _input(library, test.no_recent_lab)
-            case KidneyTest():
-                keys |= _input(library, "egfr") | _input(library, "creatinine")
-            case ConditionTest():
-                keys |= {CONDITIONS}
-            case MedicationTest() if test.status == "ended":
-                keys |= {ENDED}
-            case MedicationTest() if test.taken_for:
-                keys |= {MEDICATIONS, STATEMENTS, ENDED}
-            case MedicationTest() | DailyMagnesiumTest() | MagnesiumProductsTest():
-                keys |= {MEDICATIONS, STATEMENTS}
-            case ReasonTest():
-                keys |= {CONDITIONS}
-            case IntakeTest():
-                keys |= {INTAKE, SCREENER} | pregnancy_inputs(library)
-            case PregnancyTest():
-                keys |= pregnancy_inputs(library)
-            case _:
-                pass
-    return keys
-
-
-def pregnancy_inputs(library: Library) -> set[str]:
-    """Pregnancy is read from observations and from the problem list."""
-    return {CONDITIONS} | {page.input for page in library.terminology.values() if page.input == "pregnancy"}
-
-
-def _input(library: Library, lab: str) -> set[str]:
-    key = library.terminology[lab].input
-    return {key} if key else set()
+    keys = {PATIENT}.union(*(part.reads for _, part in page.parts()))
+    labs = (library.terminology[item.name] for item in page.named() if item.as_.what == "lab")
+    return keys | {lab.input for lab in labs if lab.input}
 
 
 def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
@@ -114,10 +57,9 @@ def days_read(key: str, library: Library) -> int:
     longest = 0
     for loaded in library.pages.values():
         if key in inputs_read(loaded.page, library):
-            for path, name in thresholds_named(loaded.page):
-                threshold = {**library.shared_thresholds, **loaded.page.thresholds}[name]
-                if path[-1] == "within":
-                    longest = max(longest, int(max((*threshold.values.values(), *(threshold.site_may_set or ())))))
+            thresholds = {**library.shared_thresholds, **loaded.page.thresholds}
+            for threshold in (thresholds[item.name] for item in loaded.page.named() if item.as_.looks_back):
+                longest = max(longest, int(max((*threshold.values.values(), *(threshold.site_may_set or ())))))
     return longest or 365
 
 
