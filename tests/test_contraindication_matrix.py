@@ -46,7 +46,7 @@ IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the pages"
 def touches_magnesium(page: Page) -> bool:
     """Whether the page is about a magnesium product, or offers to change its order."""
     parts = [*page.needed, *(page.when.any if page.when else ())]
-    drugs = {item.name for part in parts for item in named(part) if item.as_.what == "drug"}
+    drugs = {item.name for part in parts for item in named(part) if item.mark.what == "drug"}
     return any(drug.startswith("magnesium") for drug in drugs) or any("magnesium" in part.offers for part in parts)
 
 

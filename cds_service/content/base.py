@@ -43,10 +43,10 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One name in a part of a page: the keys that lead to it from there, what its type says of it, and the name."""
+    """A name that stands in a page: the keys that lead to it, what its field's type says of it, and the name itself."""
 
     at: KeyPath
-    as_: Names
+    mark: Names
     name: str
 
 
@@ -65,17 +65,18 @@ class Part(Strict):
     What it reads and needs is told by the types of its fields; what these cannot tell, a part declares.
     """
 
-    # Concepts that every part of this kind is about, without a field for them.
+    # What every part of this kind names, without a field for it, and the input keys that it reads besides.
     also_names: ClassVar[tuple[tuple[Names, str], ...]] = ()
     also_reads: ClassVar[frozenset[str]] = frozenset()
+    # Placeholders of the wording that every part of this kind fills when it is true.
     fills: ClassVar[frozenset[str]] = frozenset()
-    # A card says so where a pregnancy, which would have changed it, could not be read.
+    # Whether a card says so where a pregnancy, which would have changed it, could not be read.
     pregnancy_matters: ClassVar[bool] = False
 
     @property
     def reads(self) -> frozenset[str]:
         """Input keys that it reads, besides those of the labs that it names."""
-        return self.also_reads.union(*(item.as_.reads for item in named(self)))
+        return self.also_reads.union(*(item.mark.reads for item in named(self)))
 
     @property
     def offers(self) -> frozenset[str]:
@@ -91,7 +92,7 @@ class Part(Strict):
 def named(value: Strict, at: KeyPath = ()) -> Iterator[Named]:
     """Every name in a model and in the models below it, as the types of their fields tell. `at` leads to the model."""
     if isinstance(value, Part):
-        yield from (Named(at, what, name) for what, name in value.also_names)
+        yield from (Named(at, mark, name) for mark, name in value.also_names)
     for field, hint in _hints(type(value)).items():
         yield from _named(getattr(value, field), hint, (*at, field))
 
@@ -101,11 +102,11 @@ def _named(value: Any, hint: Any, at: KeyPath) -> Iterator[Named]:
     if isinstance(value, Strict):
         yield from named(value, at)
     elif origin is Annotated:
-        what = next((item for item in inner if isinstance(item, Names)), None)
-        if what is None:
+        mark = next((item for item in inner if isinstance(item, Names)), None)
+        if mark is None:
             yield from _named(value, inner[0], at)
-        elif value not in what.besides:
-            yield Named(at, what, value)
+        elif value not in mark.besides:
+            yield Named(at, mark, value)
     elif origin in (Union, UnionType):
         for option in inner if value is not None else ():
             if option is not NoneType:

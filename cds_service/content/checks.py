@@ -66,7 +66,7 @@ class _PageCheck:
 
     def _thresholds(self) -> Iterator[Fault]:
         own, shared = self.page.thresholds, self.library.shared_thresholds
-        used = {item.name for item in self.page.named() if item.as_.what == "threshold"}
+        used = {item.name for item in self.page.named() if item.mark.what == "threshold"}
         for name, threshold in own.items():
             if name in shared:
                 yield self.document.fault(("thresholds", name), "is also a shared threshold; give it another name")
@@ -78,16 +78,16 @@ class _PageCheck:
         """Whatever the page's tests and other blocks name, by the types of their fields."""
         for at, part in self.page.parts():
             names = list(named(part, at))
-            lab = next((item.name for item in names if item.as_.what == "lab"), "")
+            lab = next((item.name for item in names if item.mark.what == "lab"), "")
             for item in names:
-                match item.as_.what:
+                match item.mark.what:
                     case "threshold":
                         yield from self._threshold(item, lab)
                     case "form":
                         forms = self.library.dose_forms
                         yield from self._unknown(item.at, item.name, forms, "form in terminology/dose_forms.csv named")
                     case _:
-                        pages, kinds = self.library.terminology, item.as_.kinds
+                        pages, kinds = self.library.terminology, item.mark.kinds
                         fitting = {name for name, page in pages.items() if page.kind in kinds}
                         yield from self._unknown(item.at, item.name, fitting, f"{kinds[0]} in terminology/ named")
 
@@ -95,7 +95,7 @@ class _PageCheck:
         """It exists, and has the unit in which it is compared; `lab` is the first that the same test names."""
         known = {**self.library.shared_thresholds, **self.page.thresholds}
         yield from self._unknown(item.at, item.name, known, "threshold named")
-        unit = item.as_.unit
+        unit = item.mark.unit
         if unit == UNIT_OF_THE_LAB:
             unit = self.library.unit(lab) if lab in self.library.terminology else ""
         if unit and item.name in known and known[item.name].unit != unit:

@@ -75,6 +75,6 @@ def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
                 )  # fmt: skip
         rules[loaded.id] = Rule(loaded.id, loaded, limits, site.visibility(loaded.id))
         names = (item for part in loaded.page.needed for item in named(part))
-        if reasons := frozenset(item.name for item in names if item.as_.what == "reason"):
+        if reasons := frozenset(item.name for item in names if item.mark.what == "reason"):
             reason_groups[loaded.id] = reasons
     return Rulebook(library, site, day, rules, site.digest, frozenset(site.not_available), reason_groups)

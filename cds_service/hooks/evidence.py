@@ -91,7 +91,7 @@ def in_force(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, str]:
 
 def used_shared(loaded: LoadedPage) -> set[str]:
     """Names of the thresholds that the page's trigger uses."""
-    return {item.name for item in loaded.page.named() if item.as_.what == "threshold"}
+    return {item.name for item in loaded.page.named() if item.mark.what == "threshold"}
 
 
 def page_response(template: str, **values: Any) -> Response:

@@ -92,9 +92,9 @@ def _words(test: Test, label: dict[str, str], library: Library) -> str:
         case AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
         case PregnancyTest():
-            return "recorded pregnancy"
+            return "recorded pregnancy" if test.pregnant else "pregnancy recorded as absent"
         case LactationTest():
-            return "recorded lactation"
+            return "recorded lactation" if test.lactating else "lactation recorded as absent"
         case KidneyTest():
             if test.kidney.unknown:
                 return f"no eGFR, reported or computed, within {label[test.within]}"

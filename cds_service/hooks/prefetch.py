@@ -18,7 +18,7 @@ NEWEST = "_sort=-date&_count=20"
 def inputs_read(page: Page, library: Library) -> set[str]:
     """The input keys that a page reads. Age and sex (patient) are read for every call: identity rests on them."""
     keys = {PATIENT}.union(*(part.reads for _, part in page.parts()))
-    labs = (library.terminology[item.name] for item in page.named() if item.as_.what == "lab")
+    labs = (library.terminology[item.name] for item in page.named() if item.mark.what == "lab")
     return keys | {lab.input for lab in labs if lab.input}
 
 
@@ -58,7 +58,7 @@ def days_read(key: str, library: Library) -> int:
     for loaded in library.pages.values():
         if key in inputs_read(loaded.page, library):
             thresholds = {**library.shared_thresholds, **loaded.page.thresholds}
-            for threshold in (thresholds[item.name] for item in loaded.page.named() if item.as_.looks_back):
+            for threshold in (thresholds[item.name] for item in loaded.page.named() if item.mark.looks_back):
                 longest = max(longest, int(max((*threshold.values.values(), *(threshold.site_may_set or ())))))
     return longest or 365
 

@@ -68,7 +68,7 @@ def _prepare(rule: Rule) -> Prepared:
     asked = [one for part in page.needed if (one := part.asks_for)]
     either = [one for test in (when.any if when else ()) if (one := test.asks_for)]
     statuses = {one.status for one in (*asked, *either) if one.status}
-    back = (item.name for part in page.needed for item in named(part) if item.as_.looks_back)
+    back = (item.name for part in page.needed for item in named(part) if item.mark.looks_back)
     return Prepared(
         rule,
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
