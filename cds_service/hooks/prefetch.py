@@ -13,6 +13,7 @@ LOINC = "http://loinc.org"
 BY_PATIENT = "patient={{context.patientId}}"
 # The newest results are enough; a longer history is asked of nobody.
 NEWEST = "_sort=-date&_count=20"
+A_YEAR = 365
 
 
 def inputs_read(page: Page, library: Library) -> set[str]:
@@ -45,22 +46,24 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
     for page in library.terminology.values():
         if page.input and page.loinc:
             codes.setdefault(page.input, []).extend(f"{LOINC}|{item.code}" for item in page.loinc)
+    days = days_read(library) if windows else {}
     for key, listed in sorted(codes.items()):
-        since = f"&date=ge{{{{today() - {days_read(key, library)} days}}}}" if windows else ""
+        since = f"&date=ge{{{{today() - {days.get(key, A_YEAR)} days}}}}" if windows else ""
         template = f"Observation?{BY_PATIENT}&code={','.join(dict.fromkeys(listed))}{since}&{NEWEST}"
         needs[key] = Need(key, "Observation", template)
     return needs
 
 
-def days_read(key: str, library: Library) -> int:
-    """How far back any page, under any value that a site may set, reads an input. A year where none says so."""
-    longest = 0
+def days_read(library: Library) -> dict[str, int]:
+    """How far back any page, under any value that a site may set, reads each input, where one says so."""
+    longest: dict[str, int] = {}
     for loaded in library.pages.values():
-        if key in inputs_read(loaded.page, library):
-            thresholds = {**library.shared_thresholds, **loaded.page.thresholds}
-            for threshold in (thresholds[item.name] for item in loaded.page.named() if item.mark.looks_back):
-                longest = max(longest, int(max((*threshold.values.values(), *(threshold.site_may_set or ())))))
-    return longest or 365
+        thresholds = {**library.shared_thresholds, **loaded.page.thresholds}
+        named = (thresholds[item.name] for item in loaded.page.named() if item.mark.looks_back)
+        days = [int(max((*one.values.values(), *(one.site_may_set or ())))) for one in named]
+        for key in inputs_read(loaded.page, library) if days else ():
+            longest[key] = max(longest.get(key, 0), *days)
+    return longest
 
 
 def needs_of(
