@@ -13,6 +13,13 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Literal
 
+# What is read of a patient: the keys of `PatientFacts.inputs` that are no laboratory's. A prefetch has the same keys.
+PATIENT, CONDITIONS, PREGNANCY, ENCOUNTER = "patient", "conditions", "pregnancy", "encounter"
+MEDICATIONS, STATEMENTS = "medications", "medication_statements"
+ENDED = "ended_medications"
+"""Orders that are over."""
+INTAKE, SCREENER = "intake", "screener"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Source:

@@ -77,6 +77,7 @@ scenarios:
 """
 
 STEM = "example_above_range"
+TEST = "{lab: serum_magnesium, above: example_limit, within: oldest_magnesium}"
 
 
 @pytest.fixture
@@ -197,6 +198,14 @@ def test_the_same_faults_are_lines_for_people(cards: Path) -> None:
         ("certainty: very_low", "certainty: certain", "evidence.certainty"),
         ("lab: serum_magnesium, above", "lab: serum_magnesia, above", "when.all.0.lab"),
         ("({serum_magnesium.age})", "({serum_magnesium.mood})", "card.summary"),
+        ("unit: mmol/L", "unit: mg/dL", "when.all.0.above"),
+        (TEST, "{age: {at_least: oldest_magnesium}}", "when.all.0.age.at_least"),
+        (TEST, "{kidney: {below: older_age}, within: oldest_kidney}", "when.all.0.kidney.below"),
+        (TEST, "{kidney: {unknown: true, below: kidney_severe}, within: oldest_kidney}", "when.all.0.kidney"),
+        (TEST, "{pregnant: true, lactating: true}", "when.all.0.lactating"),
+        (TEST, "{condition: [long_qt, long_qtt]}", "when.all.0.condition.1"),
+        (TEST, "{magnesium_products: {}}", "when.all.0.magnesium_products"),
+        (TEST, "{smoker: true}", "when.all.0"),
     ],
 )
 def test_a_page_with_one_fault_is_refused_where_it_is(cards: Path, old: str, new: str, key: str) -> None:

@@ -9,7 +9,7 @@ import yaml
 from flask.testing import FlaskClient
 
 from cds_service.content.library import default_root
-from cds_service.content.pages import ReasonTest
+from cds_service.content.test_words import ReasonTest
 from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW

@@ -14,7 +14,8 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 
-from cds_service.content.pages import DailyMagnesiumTest, MagnesiumProductsTest, MedicationTest, Page, ReasonTest
+from cds_service.content.base import named
+from cds_service.content.pages import Page
 from cds_service.hooks.app import Content
 from tests.conftest import NOW, shipped
 from tests.scenario import Builder, LabLine, Scenario
@@ -44,14 +45,9 @@ IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the pages"
 
 def touches_magnesium(page: Page) -> bool:
     """Whether the page is about a magnesium product, or offers to change its order."""
-    if page.separate or page.avoid:
-        return True
-    for test in (*page.when.all, *page.when.any) if page.when else ():
-        if isinstance(test, DailyMagnesiumTest | MagnesiumProductsTest | ReasonTest):
-            return True
-        if isinstance(test, MedicationTest) and any(drug.startswith("magnesium") for drug in test.medication):
-            return True
-    return False
+    parts = [*page.needed, *(page.when.any if page.when else ())]
+    drugs = {item.name for part in parts for item in named(part) if item.mark.what == "drug"}
+    return any(drug.startswith("magnesium") for drug in drugs) or any("magnesium" in part.offers for part in parts)
 
 
 def kinds(page: Page) -> set[str]:

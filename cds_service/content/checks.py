@@ -6,20 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from cds_service.content.base import UNIT_OF_THE_LAB, Named, named
 from cds_service.content.names import nearest
-from cds_service.content.pages import (
-    AgeTest,
-    ConditionTest,
-    DailyMagnesiumTest,
-    IntakeTest,
-    KidneyTest,
-    LabTest,
-    MagnesiumProductsTest,
-    MedicationTest,
-    NoRecentLabTest,
-    Page,
-    ReasonTest,
-)
+from cds_service.content.pages import Page
 from cds_service.content.placeholders import offered, placeholders_in
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 
@@ -45,88 +34,6 @@ def check_library(library: Library, documents: Mapping[str, Document]) -> list[F
     return faults
 
 
-def thresholds_named(page: Page) -> Iterator[tuple[KeyPath, str]]:
-    """Every threshold name that the page's trigger uses, with its place."""
-    if page.separate:
-        yield ("separate", "drug_then_magnesium"), page.separate.drug_then_magnesium
-        yield ("separate", "magnesium_then_drug"), page.separate.magnesium_then_drug
-    for key in ("age_at_least", "age_below"):
-        if name := getattr(page.applies_to, key):
-            yield ("applies_to", key), name
-    if page.applies_to.recent_result:
-        yield ("applies_to", "recent_result", "within"), page.applies_to.recent_result.within
-    for part in ("all", "any", "none") if page.when else ():
-        for index, test in enumerate(getattr(page.when, part)):
-            at: KeyPath = ("when", part, index)
-            match test:
-                case LabTest():
-                    for word in ("below", "at_most", "above", "at_least"):
-                        if name := getattr(test, word):
-                            yield (*at, word), name
-                    yield (*at, "within"), test.within
-                    if test.persists:
-                        yield (*at, "persists", "apart"), test.persists.apart
-                case NoRecentLabTest() | IntakeTest():
-                    yield (*at, "within"), test.within
-                case KidneyTest():
-                    for word, value in test.kidney.items():
-                        if isinstance(value, str):
-                            yield (*at, "kidney", word), value
-                    yield (*at, "within"), test.within
-                case AgeTest():
-                    for word, value in test.age.items():
-                        yield (*at, "age", word), value
-                case MedicationTest():
-                    for word in ("ended_within", "taken_for"):
-                        if name := getattr(test, word):
-                            yield (*at, word), name
-                case MagnesiumProductsTest():
-                    yield (*at, "magnesium_products", "at_least"), test.magnesium_products["at_least"]
-                case DailyMagnesiumTest():
-                    for word, value in test.daily_magnesium.items():
-                        if value != "upper_level_for_age":
-                            yield (*at, "daily_magnesium", word), value
-                case _:
-                    pass
-
-
-def concepts_named(page: Page) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
-    """Every concept that the page names, with its place and the kinds that fit there."""
-    drugs = ("drug", "drug_class")
-    for block in ("separate", "avoid"):
-        if value := getattr(page, block):
-            yield (block, "drug"), value.drug, drugs
-            for name in value.magnesium:
-                yield (block, "magnesium"), name, drugs
-    if page.applies_to.recent_result:
-        yield ("applies_to", "recent_result", "lab"), page.applies_to.recent_result.lab, ("lab",)
-    for name in page.applies_to.unless_medication:
-        yield ("applies_to", "unless_medication"), name, drugs
-    for name in page.applies_to.unless_condition:
-        yield ("applies_to", "unless_condition"), name, ("condition",)
-    for part in ("all", "any", "none") if page.when else ():
-        for index, test in enumerate(getattr(page.when, part)):
-            at: KeyPath = ("when", part, index)
-            match test:
-                case LabTest():
-                    yield (*at, "lab"), test.lab, ("lab",)
-                    for item in test.persists.despite if test.persists else ():
-                        yield (*at, "persists", "despite"), item, drugs
-                case NoRecentLabTest():
-                    yield (*at, "no_recent_lab"), test.no_recent_lab, ("lab",)
-                case ConditionTest():
-                    for item in test.condition:
-                        yield (*at, "condition"), item, ("condition",)
-                case ReasonTest():
-                    for item in test.reason:
-                        yield (*at, "reason"), item, ("condition",)
-                case MedicationTest():
-                    for item in test.medication:
-                        yield (*at, "medication"), item, drugs
-                case _:
-                    pass
-
-
 class _PageCheck:
     def __init__(self, library: Library, loaded: LoadedPage, document: Document) -> None:
         self.library, self.page, self.document = library, loaded.page, document
@@ -134,7 +41,7 @@ class _PageCheck:
     def faults(self) -> Iterator[Fault]:
         yield from self._names()
         yield from self._thresholds()
-        yield from self._concepts()
+        yield from self._named()
         yield from self._references()
         yield from self._wording()
 
@@ -159,10 +66,7 @@ class _PageCheck:
 
     def _thresholds(self) -> Iterator[Fault]:
         own, shared = self.page.thresholds, self.library.shared_thresholds
-        used = set()
-        for path, name in thresholds_named(self.page):
-            used.add(name)
-            yield from self._unknown(path, name, {**shared, **own}, "threshold named")
+        used = {item.name for item in self.page.named() if item.mark.what == "threshold"}
         for name, threshold in own.items():
             if name in shared:
                 yield self.document.fault(("thresholds", name), "is also a shared threshold; give it another name")
@@ -170,13 +74,33 @@ class _PageCheck:
                 yield self.document.fault(("thresholds", name), "is not used")
             yield from self._reference(("thresholds", name, "reference"), threshold.reference)
 
-    def _concepts(self) -> Iterator[Fault]:
-        for index, form in enumerate(self.page.separate.unless_form if self.page.separate else ()):
-            at: KeyPath = ("separate", "unless_form", index)
-            yield from self._unknown(at, form, self.library.dose_forms, "form in terminology/dose_forms.csv named")
-        for path, name, kinds in concepts_named(self.page):
-            fitting = {key for key, page in self.library.terminology.items() if page.kind in kinds}
-            yield from self._unknown(path, name, fitting, f"{kinds[0]} in terminology/ named")
+    def _named(self) -> Iterator[Fault]:
+        """Whatever the page's tests and other blocks name, by the types of their fields."""
+        for at, part in self.page.parts():
+            names = list(named(part, at))
+            lab = next((item.name for item in names if item.mark.what == "lab"), "")
+            for item in names:
+                match item.mark.what:
+                    case "threshold":
+                        yield from self._threshold(item, lab)
+                    case "form":
+                        forms = self.library.dose_forms
+                        yield from self._unknown(item.at, item.name, forms, "form in terminology/dose_forms.csv named")
+                    case _:
+                        pages, kinds = self.library.terminology, item.mark.kinds
+                        fitting = {name for name, page in pages.items() if page.kind in kinds}
+                        yield from self._unknown(item.at, item.name, fitting, f"{kinds[0]} in terminology/ named")
+
+    def _threshold(self, item: Named, lab: str) -> Iterator[Fault]:
+        """It exists, and has the unit in which it is compared; `lab` is the first that the same test names."""
+        known = {**self.library.shared_thresholds, **self.page.thresholds}
+        yield from self._unknown(item.at, item.name, known, "threshold named")
+        unit = item.mark.unit
+        if unit == UNIT_OF_THE_LAB:
+            unit = self.library.unit(lab) if lab in self.library.terminology else ""
+        if unit and item.name in known and known[item.name].unit != unit:
+            message = f"the unit of {item.name} is {known[item.name].unit}; it has to be {unit} here"
+            yield self.document.fault(item.at, message)
 
     def _references(self) -> Iterator[Fault]:
         for index, name in enumerate(self.page.evidence.references):

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.pages import Certainty, Name, Strict, Text
+from cds_service.content.base import Name, Strict, Text
+from cds_service.content.pages import Certainty
 
 Topic = Literal[
     "physiology",

@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cds_service.content.base import Name
 from cds_service.content.checks import check_library
 from cds_service.content.claims import Claim, Coverage
-from cds_service.content.pages import KEY_ORDER, Name, Page, Threshold
+from cds_service.content.pages import KEY_ORDER, Page, Threshold
 from cds_service.content.screener import Screener
 from cds_service.content.shared import (
     DietaryReference,
@@ -241,7 +242,7 @@ def faults_of(error: ValidationError, document: Document) -> list[Fault]:
         path: KeyPath = ()
         for part in item["loc"]:
             here = (*path, str(part) if not isinstance(part, int) else part)
-            if here in document.lines or item["type"] in ("missing", "extra_forbidden"):
+            if here in document.lines or (part == item["loc"][-1] and item["type"] in ("missing", "extra_forbidden")):
                 path = here
         message = item["msg"].removeprefix("Value error, ")
         faults.append(document.fault(path, message[0].lower() + message[1:]))

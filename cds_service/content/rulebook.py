@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
+from cds_service.content.base import named
 from cds_service.content.library import Library, LoadedPage
 from cds_service.content.site import SiteValues
 
@@ -73,8 +74,7 @@ def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
                     site=own is not None and own != default, default=default,
                 )  # fmt: skip
         rules[loaded.id] = Rule(loaded.id, loaded, limits, site.visibility(loaded.id))
-        if loaded.page.when:
-            for test in loaded.page.when.all:
-                if reason := getattr(test, "reason", None):
-                    reason_groups[loaded.id] = frozenset(reason)
+        names = (item for part in loaded.page.needed for item in named(part))
+        if reasons := frozenset(item.name for item in names if item.mark.what == "reason"):
+            reason_groups[loaded.id] = reasons
     return Rulebook(library, site, day, rules, site.digest, frozenset(site.not_available), reason_groups)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cds_service.content.pages import Name, Strict, Text
+from cds_service.content.base import Name, Strict, Text
 
 
 class FrequencyAnswer(Strict):

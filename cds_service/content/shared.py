@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cds_service.content.pages import Certainty, Name, Strict, Text, Threshold
+from cds_service.content.base import Name, Strict, Text
+from cds_service.content.pages import Certainty, Threshold
 
 Region = Literal["us", "eu"]
 """Whose dietary reference values: the United States', or those of the European Union's authority."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from cds_service.content.base import Name, Strict, Text
 from cds_service.content.names import nearest
-from cds_service.content.pages import Name, Strict, Text
 from cds_service.content.shared import Region
 from cds_service.content.yamlfile import ContentError, Document, Fault, parse
 

@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from cds_service.content.pages import Name, Strict, Text
+from cds_service.content.base import Name, Strict, Text
+
+MAGNESIUM = "magnesium"
+"""The concept of all magnesium products."""
 
 
 class Checked(Strict):

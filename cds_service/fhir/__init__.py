@@ -1,7 +1,6 @@
 """FHIR in: prefetch and fetched answers become PatientFacts. The only room that knows FHIR's shapes."""
 
 from cds_service.fhir.chart import DRAFTS, Chart, Need, read_chart
-from cds_service.fhir.medications import ENDED
 from cds_service.fhir.problems import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion
 from cds_service.fhir.server import FetchFailed, FhirServer
 from cds_service.fhir.units import UnitProblem, convert_unit
@@ -10,7 +9,6 @@ from cds_service.fhir.vocabulary import Vocabulary
 
 __all__ = [
     "DRAFTS",
-    "ENDED",
     "Chart",
     "FetchFailed",
     "FhirServer",

@@ -25,10 +25,8 @@ from cds_service.fhir.views import (
     MedicationView,
     Reference,
 )
-from cds_service.patient import Dosage, Medication
+from cds_service.patient import ENDED, Dosage, Medication
 
-ENDED = "ended_medications"
-"""The input that holds orders which are over."""
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
 _ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})

@@ -90,10 +90,8 @@ def in_force(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, str]:
 
 
 def used_shared(loaded: LoadedPage) -> set[str]:
-    """Names of the shared thresholds that the page's trigger uses."""
-    from cds_service.content.checks import thresholds_named
-
-    return {name for _, name in thresholds_named(loaded.page)}
+    """Names of the thresholds that the page's trigger uses."""
+    return {item.name for item in loaded.page.named() if item.mark.what == "threshold"}
 
 
 def page_response(template: str, **values: Any) -> Response:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 from cds_service.content.library import Library
-from cds_service.content.pages import (
+from cds_service.content.pages import Page
+from cds_service.content.test_words import (
+    UPPER_LEVEL,
     AgeTest,
     ConditionTest,
     DailyMagnesiumTest,
     IntakeTest,
     KidneyTest,
     LabTest,
+    LactationTest,
     MagnesiumProductsTest,
     MedicationTest,
     NoRecentLabTest,
-    Page,
     PregnancyTest,
     ReasonTest,
+    Test,
+    limits_of,
 )
 
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
@@ -56,13 +61,13 @@ def in_words(page: Page, library: Library, limits: Mapping[str, str]) -> list[tu
     return parts
 
 
-def _words(test: object, label: dict[str, str], library: Library) -> str:
+def _words(test: Test, label: dict[str, str], library: Library) -> str:
     def titles(names: list[str]) -> str:
         return " or ".join(library.title(name) for name in names)
 
     match test:
         case LabTest():
-            limits = [f"{words} {label[name]}" for word, words in COMPARISONS.items() if (name := getattr(test, word))]
+            limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test).items()]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
             first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
             oldest = label[test.within]
@@ -87,17 +92,17 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
         case AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
         case PregnancyTest():
-            return "recorded pregnancy" if test.pregnant is not None else "recorded lactation"
+            return "recorded pregnancy" if test.pregnant else "pregnancy recorded as absent"
+        case LactationTest():
+            return "recorded lactation" if test.lactating else "lactation recorded as absent"
         case KidneyTest():
-            if test.kidney.get("unknown"):
+            if test.kidney.unknown:
                 return f"no eGFR, reported or computed, within {label[test.within]}"
-            limits = [
-                f"{COMPARISONS[word]} {label[str(name)]}" for word, name in test.kidney.items() if word != "unknown"
-            ]
+            limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test.kidney).items()]
             return f"eGFR (reported, or computed by CKD-EPI 2021) {' and '.join(limits)}, within {label[test.within]}"
         case DailyMagnesiumTest():
             ((word, name),) = test.daily_magnesium.items()
-            limit = "the upper level for the age" if name == "upper_level_for_age" else label[name]
+            limit = "the upper level for the age" if name == UPPER_LEVEL else label[name]
             day = f"elemental magnesium a day from all oral products above {limit}"
             if word == "above":
                 return day
@@ -111,4 +116,5 @@ def _words(test: object, label: dict[str, str], library: Library) -> str:
             return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
         case ReasonTest():
             return f"magnesium is being ordered for: {titles(test.reason)}"
-    raise TypeError(f"no words for {type(test).__name__}")
+        case _:
+            assert_never(test)

@@ -87,7 +87,7 @@ def _intervals(rulebook: _ById) -> dict[str, list[tuple[Interval, Separate | Avo
     """By drug concept: the intervals of the pages in force, each with the block that says what it holds for."""
     found: dict[str, list[tuple[Interval, Separate | Avoid]]] = {}
     for rule in rulebook.value.rules.values():
-        block = rule.loaded.page.separate or rule.loaded.page.avoid
+        block = rule.loaded.page.timing
         interval = interval_of(rule, rulebook.value)
         if block is not None and interval is not None and rule.visibility != "hidden":
             found.setdefault(block.drug, []).append((interval, block))
@@ -102,7 +102,7 @@ def schedule_of(rulebook: Rulebook) -> Schedule:
 def interval_of(rule: Rule, rulebook: Rulebook) -> Interval | None:
     """The interval of a timing page, in minutes; None for a page of another kind."""
     page, library = rule.loaded.page, rulebook.library
-    block = page.separate or page.avoid
+    block = page.timing
     if block is None:
         return None
     source = library.references[page.evidence.references[0]]

@@ -4,79 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cds_service.content.checks import thresholds_named
 from cds_service.content.library import Library
-from cds_service.content.pages import (
-    ConditionTest,
-    DailyMagnesiumTest,
-    IntakeTest,
-    KidneyTest,
-    LabTest,
-    MagnesiumProductsTest,
-    MedicationTest,
-    NoRecentLabTest,
-    Page,
-    PregnancyTest,
-    ReasonTest,
-)
-from cds_service.fhir import ENDED, Need
+from cds_service.content.pages import Page
+from cds_service.fhir import Need
+from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
 
 LOINC = "http://loinc.org"
 BY_PATIENT = "patient={{context.patientId}}"
-ENCOUNTER = "encounter"
-INTAKE, SCREENER = "intake", "screener"
-PATIENT, CONDITIONS, MEDICATIONS, STATEMENTS = "patient", "conditions", "medications", "medication_statements"
 # The newest results are enough; a longer history is asked of nobody.
 NEWEST = "_sort=-date&_count=20"
+A_YEAR = 365
 
 
 def inputs_read(page: Page, library: Library) -> set[str]:
     """The input keys that a page reads. Age and sex (patient) are read for every call: identity rests on them."""
-    keys = {PATIENT}
-    if page.separate or page.avoid or page.applies_to.unless_medication:
-        keys |= {MEDICATIONS, STATEMENTS}
-    if page.applies_to.not_pregnant:
-        keys |= pregnancy_inputs(library)
-    if page.applies_to.recent_result:
-        keys |= _input(library, page.applies_to.recent_result.lab)
-    if page.applies_to.unless_condition:
-        keys |= {CONDITIONS}
-    for test in (*page.when.all, *page.when.any, *page.when.none) if page.when else ():
-        match test:
-            case LabTest():
-                keys |= _input(library, test.lab) | {ENCOUNTER}
-                keys |= {MEDICATIONS, STATEMENTS} if test.persists and test.persists.despite else set()
-            case NoRecentLabTest():
-                keys |= _input(library, test.no_recent_lab)
-            case KidneyTest():
-                keys |= _input(library, "egfr") | _input(library, "creatinine")
-            case ConditionTest():
-                keys |= {CONDITIONS}
-            case MedicationTest() if test.status == "ended":
-                keys |= {ENDED}
-            case MedicationTest() if test.taken_for:
-                keys |= {MEDICATIONS, STATEMENTS, ENDED}
-            case MedicationTest() | DailyMagnesiumTest() | MagnesiumProductsTest():
-                keys |= {MEDICATIONS, STATEMENTS}
-            case ReasonTest():
-                keys |= {CONDITIONS}
-            case IntakeTest():
-                keys |= {INTAKE, SCREENER} | pregnancy_inputs(library)
-            case PregnancyTest():
-                keys |= pregnancy_inputs(library)
-            case _:
-                pass
-    return keys
-
-
-def pregnancy_inputs(library: Library) -> set[str]:
-    """Pregnancy is read from observations and from the problem list."""
-    return {CONDITIONS} | {page.input for page in library.terminology.values() if page.input == "pregnancy"}
-
-
-def _input(library: Library, lab: str) -> set[str]:
-    key = library.terminology[lab].input
-    return {key} if key else set()
+    keys = {PATIENT}.union(*(part.reads for _, part in page.parts()))
+    labs = (library.terminology[item.name] for item in page.named() if item.mark.what == "lab")
+    return keys | {lab.input for lab in labs if lab.input}
 
 
 def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
@@ -102,23 +46,24 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
     for page in library.terminology.values():
         if page.input and page.loinc:
             codes.setdefault(page.input, []).extend(f"{LOINC}|{item.code}" for item in page.loinc)
+    days = days_read(library) if windows else {}
     for key, listed in sorted(codes.items()):
-        since = f"&date=ge{{{{today() - {days_read(key, library)} days}}}}" if windows else ""
+        since = f"&date=ge{{{{today() - {days.get(key, A_YEAR)} days}}}}" if windows else ""
         template = f"Observation?{BY_PATIENT}&code={','.join(dict.fromkeys(listed))}{since}&{NEWEST}"
         needs[key] = Need(key, "Observation", template)
     return needs
 
 
-def days_read(key: str, library: Library) -> int:
-    """How far back any page, under any value that a site may set, reads an input. A year where none says so."""
-    longest = 0
+def days_read(library: Library) -> dict[str, int]:
+    """How far back any page, under any value that a site may set, reads each input, where one says so."""
+    longest: dict[str, int] = {}
     for loaded in library.pages.values():
-        if key in inputs_read(loaded.page, library):
-            for path, name in thresholds_named(loaded.page):
-                threshold = {**library.shared_thresholds, **loaded.page.thresholds}[name]
-                if path[-1] == "within":
-                    longest = max(longest, int(max((*threshold.values.values(), *(threshold.site_may_set or ())))))
-    return longest or 365
+        thresholds = {**library.shared_thresholds, **loaded.page.thresholds}
+        named = (thresholds[item.name] for item in loaded.page.named() if item.mark.looks_back)
+        days = [int(max((*one.values.values(), *(one.site_may_set or ())))) for one in named]
+        for key in inputs_read(loaded.page, library) if days else ():
+            longest[key] = max(longest.get(key, 0), *days)
+    return longest
 
 
 def needs_of(

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from cds_service.content.shared import KeepApart, LabOrder
+from cds_service.content.terminology import MAGNESIUM
 from cds_service.fhir import Chart
 from cds_service.hooks.display import Display, fill, joined
 from cds_service.hooks.planning import DayPlan
@@ -16,7 +17,6 @@ from cds_service.hooks.retiming import with_times
 from cds_service.patient import Medication, Source
 from cds_service.planner.model import TimesWeek
 from cds_service.planner.words import day_words
-from cds_service.rules.amounts import MAGNESIUM
 from cds_service.rules.evaluate import Outcome
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"

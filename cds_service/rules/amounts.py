@@ -7,9 +7,9 @@ from decimal import Decimal
 from functools import reduce
 
 from cds_service.content.rulebook import Rulebook
+from cds_service.content.terminology import MAGNESIUM
 from cds_service.patient import Component, Dosage, Medication, Quantity
 
-MAGNESIUM = "magnesium"
 SERUM_MAGNESIUM = "serum_magnesium"
 DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
                "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip

@@ -9,14 +9,24 @@ from functools import cached_property
 
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance
-from cds_service.patient import Lab, Medication, PatientFacts, Person
-from cds_service.rules.amounts import MAGNESIUM, Reading, reading_a_day
+from cds_service.content.terminology import MAGNESIUM
+from cds_service.patient import (
+    ENDED,
+    INTAKE,
+    MEDICATIONS,
+    PATIENT,
+    SCREENER,
+    STATEMENTS,
+    Lab,
+    Medication,
+    PatientFacts,
+    Person,
+)
+from cds_service.rules.amounts import Reading, reading_a_day
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
 
-PATIENT, CONDITIONS = "patient", "conditions"
-INTAKE_KEYS = ("intake", "screener")
-MEDICATION_KEYS = ("medications", "medication_statements")
-ENDED = "ended_medications"
+INTAKE_KEYS = (INTAKE, SCREENER)
+MEDICATION_KEYS = (MEDICATIONS, STATEMENTS)
 DRAFT_ORDERS = "draft_orders"
 
 # Routes by which a product does not reach the gut or the blood in amounts that a page is about.

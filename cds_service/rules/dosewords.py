@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from cds_service.content.pages import DailyMagnesiumTest, MagnesiumProductsTest
 from cds_service.content.rulebook import Limit
+from cds_service.content.test_words import UPPER_LEVEL, DailyMagnesiumTest, MagnesiumProductsTest
 from cds_service.patient import Medication
 from cds_service.rules.context import DRAFT_ORDERS, Context, medication_notes
 from cds_service.rules.verdict import FALSE, DailyMagnesium, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
-UPPER_LEVEL = "upper_level_for_age"
 
 
 def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) -> Verdict:

@@ -6,9 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cds_service.content.pages import IntakeTest, MedicationTest, Page
 from cds_service.content.rulebook import Rule, Rulebook
-from cds_service.patient import Medication, PatientFacts
+from cds_service.patient import ENCOUNTER, PATIENT, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.labs import usable
@@ -99,7 +98,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
             if page.when.none:
                 parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in page.when.none))
         verdict = all_of(parts)
-        if verdict.truth and context.drafts_expected and not _concerns_a_draft(page, verdict):
+        if verdict.truth and context.drafts_expected and ready.about_the_order and not _drafted(verdict):
             return Outcome(rule, "quiet")
     if verdict.truth is None:
         # The search was complete and nothing of the kind is documented: the page has no subject.
@@ -107,31 +106,25 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
-    return Outcome(rule, "fired", _pregnancy_gap(page, context) + _encounter_gap(rule, context), verdict)
+    return Outcome(rule, "fired", _pregnancy_gap(ready, context) + _encounter_gap(ready, context), verdict)
 
 
-def _pregnancy_gap(page: Page, context: Context) -> tuple[Reason, ...]:
+def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
     """What a fired card says where pregnancy would have changed it, could be, and was not readable."""
     person, row = context.facts.person, context.allowance
-    by_intake = page.when is not None and any(isinstance(test, IntakeTest) for test in page.when.all)
     could_be = person.sex != "male" and person.pregnant is None and (row is None or row.pregnancy is not None)
-    gap = context.input_gap("pregnancy") if could_be and (page.applies_to.not_pregnant or by_intake) else None
+    gap = context.input_gap(PREGNANCY) if could_be and ready.pregnancy_matters else None
     return (gap,) if gap else ()
 
 
-def _encounter_gap(rule: Rule, context: Context) -> tuple[Reason, ...]:
+def _encounter_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
     """What a fired card says where results age faster in hospital and the encounter named was not readable."""
-    tests = rule.loaded.page.when.all if rule.loaded.page.when else []
-    ages = any(f"{getattr(test, 'within', None)}_inpatient" in rule.limits for test in tests)
-    gap = context.input_gap("encounter") if ages and context.encounter_named else None
+    gap = context.input_gap(ENCOUNTER) if ready.ages_in_hospital and context.encounter_named else None
     return (gap,) if gap else ()
 
 
-def _concerns_a_draft(page: Page, verdict: Verdict) -> bool:
-    """On order hooks a page that names drugs in any status is about the order: one of them has to be drafted."""
-    tests = [test for test in (*page.when.all, *page.when.any) if isinstance(test, MedicationTest)] if page.when else []
-    if not tests or any(test.status != "any" for test in tests):
-        return True
+def _drafted(verdict: Verdict) -> bool:
+    """Whether a drug that the tests found is being ordered."""
     found = [item.fact for item in verdict.bindings.get("matched", ())]
     found += [item for item in (verdict.bindings.get("magnesium"),) if item is not None]
     return any(isinstance(item, Medication) and item.status == "draft" for item in found)
@@ -147,7 +140,7 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
     if at_least is not None or below is not None:
         years = person.age_years
         if years is None:
-            gap = context.input_gap("patient")
+            gap = context.input_gap(PATIENT)
             return Outcome(rule, "not_evaluated", (gap or Reason("age_unknown"),))
         if (at_least is not None and years < at_least) or (below is not None and years >= below):
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 
-from cds_service.content.pages import LabTest, NoRecentLabTest, Persists
 from cds_service.content.rulebook import Limit
+from cds_service.content.test_words import Comparison, LabTest, NoRecentLabTest, Persists, limits_of
 from cds_service.patient import Lab, Medication
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import FALSE, LabHit, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
-COMPARISONS = ("below", "at_most", "above", "at_least")
 CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"}
 FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
 
@@ -51,19 +50,17 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
         return unknown(found)
     if found.value is None:
         return unknown(Reason("unusable_result", test.lab))
-    verdicts = [
-        _judged(test, comparison, found, context, limits) for comparison in COMPARISONS if getattr(test, comparison)
-    ]
+    verdicts = [_judged(test, comparison, found, context, limits) for comparison in limits_of(test)]
     verdict = next((v for v in verdicts if v.truth is not True), verdicts[0])
     if verdict.truth and test.persists:
         return _persisting(test, test.persists, verdict, context, limits)
     return verdict
 
 
-def _judged(test: LabTest, comparison: str, found: Lab, context: Context, limits: Limits) -> Verdict:
+def _judged(test: LabTest, comparison: Comparison, found: Lab, context: Context, limits: Limits) -> Verdict:
     """One result against one limit of the test; unknown where a bound or the specimen leaves it open."""
     page = context.rulebook.library.terminology[test.lab]
-    own_limit = limits[getattr(test, comparison)]
+    own_limit = limits[limits_of(test)[comparison]]
     limit, origin, used = _limit_for(test, comparison, found, own_limit)
     if found.interpretation == CRITICAL_FLAG.get(comparison) and (test.laboratory_first or test.critical_flag):
         truth: bool | None = True
@@ -129,8 +126,8 @@ def _earlier(
     for item in found[1:]:
         if item.time is None or item.time < oldest:
             continue
-        named = [name for name in COMPARISONS if getattr(test, name)] if item.value is not None else []
-        truths = [_judged(test, name, item, context, limits).truth for name in named]
+        words = limits_of(test) if item.value is not None else ()
+        truths = [_judged(test, word, item, context, limits).truth for word in words]
         if False in truths:
             return None, None
         if None in truths or not truths:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
 
-from cds_service.content.pages import ConditionTest, MedicationTest, RecentResult
+from cds_service.content.base import Asked, named
+from cds_service.content.pages import RecentResult
 from cds_service.content.rulebook import Limit, Rule, Rulebook
-from cds_service.rules.context import CONDITIONS, Context
+from cds_service.patient import CONDITIONS
+from cds_service.rules.context import Context
 
 _KEPT = 8
-Status = Literal["active", "draft", "any"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A rule with its sets and ages looked up. `drugs` and `conditions` hold one set for each thing that has to be
-    there; a page about timing needs its drug.
+    """A rule with its sets and ages looked up. `asked` has to be there, all of it.
+
+    `about_the_order`: on order hooks one of the drugs that the page names has to be drafted. `ages_in_hospital`: its
+    results are read for less long there. `pregnancy_matters`: a card says so where pregnancy could not be read.
     """
 
     rule: Rule
@@ -30,16 +32,18 @@ class Prepared:
     not_pregnant: bool
     unless_medication: frozenset[str]
     unless_condition: frozenset[str]
-    drugs: tuple[tuple[frozenset[str], Status], ...]
-    conditions: tuple[frozenset[str], ...]
+    asked: tuple[Asked, ...]
+    about_the_order: bool
+    ages_in_hospital: bool
+    pregnancy_matters: bool
 
     def cannot_fire(self, context: Context) -> bool:
         """Whether something that this page needs is certainly not there."""
-        for drugs, status in self.drugs:
-            if drugs.isdisjoint(context.drugs) and not context.medication_gaps(status):
-                return True
-        for concepts in self.conditions:
-            if concepts.isdisjoint(context.concepts) and not context.input_gap(CONDITIONS):
+        for asked in self.asked:
+            if asked.status is None:
+                if asked.names.isdisjoint(context.concepts) and not context.input_gap(CONDITIONS):
+                    return True
+            elif asked.names.isdisjoint(context.drugs) and not context.medication_gaps(asked.status):
                 return True
         return False
 
@@ -60,15 +64,11 @@ def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
 
 def _prepare(rule: Rule) -> Prepared:
     page, limits = rule.loaded.page, rule.limits
-    scope, tests = page.applies_to, page.when.all if page.when else []
-    timing = page.separate or page.avoid
-    drugs: list[tuple[frozenset[str], Status]] = [
-        (frozenset(test.medication), test.status)
-        for test in tests
-        if isinstance(test, MedicationTest) and test.status != "ended"
-    ]
-    if timing is not None:
-        drugs.append((frozenset({timing.drug}), "any"))
+    scope, when = page.applies_to, page.when
+    asked = [one for part in page.needed if (one := part.asks_for)]
+    either = [one for test in (when.any if when else ()) if (one := test.asks_for)]
+    statuses = {one.status for one in (*asked, *either) if one.status}
+    back = (item.name for part in page.needed for item in named(part) if item.mark.looks_back)
     return Prepared(
         rule,
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
@@ -77,8 +77,11 @@ def _prepare(rule: Rule) -> Prepared:
         scope.not_pregnant,
         frozenset(scope.unless_medication),
         frozenset(scope.unless_condition),
-        tuple(drugs),
-        tuple(frozenset(test.condition) for test in tests if isinstance(test, ConditionTest)),
+        # What is over is not among the drugs of the chart.
+        tuple(one for one in asked if one.status != "ended"),
+        statuses == {"any"},
+        any(f"{name}_inpatient" in limits for name in back),
+        scope.not_pregnant or any(part.pregnancy_matters for part in page.needed),
     )
 
 

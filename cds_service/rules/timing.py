@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from cds_service.content.pages import Avoid, Page, Separate
 from cds_service.content.rulebook import Limit
+from cds_service.content.terminology import MAGNESIUM
 from cds_service.patient import Medication
-from cds_service.rules.amounts import MAGNESIUM
 from cds_service.rules.context import Context, medication_notes
 from cds_service.rules.verdict import FALSE, Pair, Verdict, unknown
 
@@ -21,7 +21,7 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
     Quiet where the orders already keep them apart: by fixed times that satisfy both intervals, or by our own
     instruction in the order.
     """
-    block = page.separate or page.avoid
+    block = page.timing
     if block is None:
         raise TypeError("a timing page has a separate or an avoid block")
     drugs = [item for item in context.medications(frozenset({block.drug}), "any", "oral") if form_fits(item, block)]

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, assert_never
 
-from cds_service.content.pages import (
+from cds_service.content.rulebook import Limit
+from cds_service.content.terminology import MAGNESIUM
+from cds_service.content.test_words import (
     AgeTest,
     ConditionTest,
     DailyMagnesiumTest,
     IntakeTest,
     KidneyTest,
     LabTest,
+    LactationTest,
     MagnesiumProductsTest,
     MedicationTest,
     NoRecentLabTest,
     PregnancyTest,
     ReasonTest,
+    Test,
+    limits_of,
 )
-from cds_service.content.rulebook import Limit
-from cds_service.patient import Lab, Medication
-from cds_service.rules.amounts import MAGNESIUM
-from cds_service.rules.context import CONDITIONS, INTAKE_KEYS, Context, medication_notes
+from cds_service.patient import CONDITIONS, Lab, Medication, Source
+from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.dosewords import daily_magnesium, magnesium_products
 from cds_service.rules.labs import Limits, compare, lab, no_recent_lab
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
-def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
+def try_test(test: Test, context: Context, limits: Limits, page: str) -> Verdict:
     """One test of one page for one patient."""
     match test:
         case LabTest():
@@ -42,7 +45,11 @@ def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
         case AgeTest():
             return age(test, context, limits)
         case PregnancyTest():
-            return pregnancy(test, context)
+            person = context.facts.person
+            return recorded(person.pregnant, person.pregnant_source, test.pregnant, context)
+        case LactationTest():
+            person = context.facts.person
+            return recorded(person.lactating, person.lactating_source, test.lactating, context)
         case KidneyTest():
             return kidney(test, context, limits)
         case DailyMagnesiumTest():
@@ -53,7 +60,8 @@ def try_test(test: Any, context: Context, limits: Limits, page: str) -> Verdict:
             return intake(test, context, limits)
         case ReasonTest():
             return reason(test, context, page)
-    raise TypeError(f"no such test: {type(test).__name__}")
+        case _:
+            assert_never(test)
 
 
 def condition(test: ConditionTest, context: Context) -> Verdict:
@@ -156,15 +164,11 @@ def age(test: AgeTest, context: Context, limits: Limits) -> Verdict:
     return Verdict(truth, bindings={"age": years}, limits=tuple(limits[name] for name in test.age.values()))
 
 
-def pregnancy(test: PregnancyTest, context: Context) -> Verdict:
+def recorded(found: bool | None, source: Source | None, wanted: bool, context: Context) -> Verdict:
     """Recorded pregnancy or lactation. Not recorded is unknown only where it could be."""
-    person = context.facts.person
-    recorded = person.pregnant if test.pregnant is not None else person.lactating
-    wanted = test.pregnant if test.pregnant is not None else test.lactating
-    source = person.pregnant_source if test.pregnant is not None else person.lactating_source
-    if recorded is None:
-        return Verdict(not wanted) if person.sex == "male" else unknown(Reason("pregnancy_unknown"))
-    return Verdict(recorded == wanted, sources=(source,) if source else ())
+    if found is None:
+        return Verdict(not wanted) if context.facts.person.sex == "male" else unknown(Reason("pregnancy_unknown"))
+    return Verdict(found == wanted, sources=(source,) if source else ())
 
 
 def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
@@ -176,7 +180,7 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
         and found.lab.time is not None
         and context.facts.now - found.lab.time > timedelta(days=float(within.value))
     )
-    if test.kidney.get("unknown"):
+    if test.kidney.unknown:
         if isinstance(found, Reason):
             return Verdict(True, bindings={"missing.egfr": found}, limits=(within,))
         bindings: dict[str, Any] = {"kidney": found}
@@ -186,7 +190,7 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
     if too_old:
         days = (context.facts.now - found.lab.time).days if found.lab.time else None
         return unknown(Reason("result_too_old", "egfr", days=days, time=found.lab.time))
-    used = {word: limits[str(name)] for word, name in test.kidney.items()}
+    used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
     outcomes = {word: compare(_as_lab(found), word, limit.value, 0) for word, limit in used.items()}
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
         # "<20" is below 30 for certain: the milder page speaks, and the graver one says that the bound does not decide.

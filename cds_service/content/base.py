@@ -1,0 +1,125 @@
+"""What every content model rests on: strict, frozen, and with field types that say what a field names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cds_service.content.yamlfile import KeyPath
+
+Text = Annotated[str, Field(min_length=3)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+# The unit of a limit that a laboratory value is held against: that of the first lab which its test names.
+UNIT_OF_THE_LAB = "the lab"
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Stands in a field's type, `Annotated[Name, Names(...)]`, and says what the field names.
+
+    A concept: `kinds` of terminology pages fit, and because of it the input keys `reads` are read (of a lab: its own).
+    A threshold: its UCUM `unit`; results are read as far back as one that `looks_back`; a name of `besides` is none.
+    """
+
+    what: Literal["threshold", "lab", "drug", "condition", "reason", "form"]
+    kinds: tuple[str, ...] = ()
+    reads: frozenset[str] = frozenset()
+    unit: str = ""
+    looks_back: bool = False
+    besides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name that stands in a page: the keys that lead to it, what its field's type says of it, and the name itself."""
+
+    at: KeyPath
+    mark: Names
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a chart must hold for a part to be true: any of these drugs with this status, or any of these conditions,
+    which have no status."""
+
+    names: frozenset[str]
+    status: Literal["active", "draft", "any", "ended"] | None
+
+
+class Part(Strict):
+    """A test or another block of a page that decides when it fires.
+
+    What it reads and needs is told by the types of its fields; what these cannot tell, a part declares.
+    """
+
+    # What every part of this kind names, without a field for it, and the input keys that it reads besides.
+    also_names: ClassVar[tuple[tuple[Names, str], ...]] = ()
+    also_reads: ClassVar[frozenset[str]] = frozenset()
+    # Placeholders of the wording that every part of this kind fills when it is true.
+    fills: ClassVar[frozenset[str]] = frozenset()
+    # Whether a card says so where a pregnancy, which would have changed it, could not be read.
+    pregnancy_matters: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Input keys that it reads, besides those of the labs that it names."""
+        return self.also_reads.union(*(item.mark.reads for item in named(self)))
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Placeholders of the wording that are filled whenever it is true."""
+        return self.fills
+
+    @property
+    def asks_for(self) -> Asked | None:
+        """What is looked for on the chart before anything else; None where that does not decide."""
+        return None
+
+
+def named(value: Strict, at: KeyPath = ()) -> Iterator[Named]:
+    """Every name in a model and in the models below it, as the types of their fields tell. `at` leads to the model."""
+    if isinstance(value, Part):
+        yield from (Named(at, mark, name) for mark, name in value.also_names)
+    for field, hint in _hints(type(value)).items():
+        yield from _named(getattr(value, field), hint, (*at, field))
+
+
+def _named(value: Any, hint: Any, at: KeyPath) -> Iterator[Named]:
+    origin, inner = get_origin(hint), get_args(hint)
+    if isinstance(value, Strict):
+        yield from named(value, at)
+    elif origin is Annotated:
+        mark = next((item for item in inner if isinstance(item, Names)), None)
+        if mark is None:
+            yield from _named(value, inner[0], at)
+        elif value not in mark.besides:
+            yield Named(at, mark, value)
+    elif origin in (Union, UnionType):
+        for option in inner if value is not None else ():
+            if option is not NoneType:
+                yield from _named(value, option, at)
+    elif origin is list:
+        for index, item in enumerate(value):
+            yield from _named(item, inner[0], (*at, index))
+    elif origin is dict:
+        for key, item in value.items():
+            yield from _named(item, inner[1], (*at, key))
+
+
+@cache
+def _hints(model: type[Strict]) -> Mapping[str, Any]:
+    hints = get_type_hints(model, include_extras=True)
+    return {field: hints[field] for field in model.model_fields}

@@ -1,0 +1,278 @@
+"""The test words: each word of `when` is one model, whose field types say what its fields name.
+
+A new word is a model here and its line in `_Words`, a case where words are tried (`rules/words.py`) and one where they
+are said (`hooks/logic.py`). What a page reads, needs and may say follows from the types.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
+from cds_service.content.terminology import MAGNESIUM
+from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, INTAKE, MEDICATIONS, PREGNANCY, SCREENER, STATEMENTS
+
+LAB = Names("lab", kinds=("lab",))
+DRUG = Names("drug", kinds=("drug", "drug_class"), reads=frozenset({MEDICATIONS, STATEMENTS}))
+UPPER_LEVEL = "upper_level_for_age"
+# Pregnancy and lactation are read from observations and from the problem list.
+PREGNANCY_INPUTS = frozenset({CONDITIONS, PREGNANCY})
+
+LabName = Annotated[Name, LAB]
+DrugName = Annotated[Name, DRUG]
+ConditionName = Annotated[Name, Names("condition", kinds=("condition",), reads=frozenset({CONDITIONS}))]
+ReasonName = Annotated[Name, Names("reason", kinds=("condition",), reads=frozenset({CONDITIONS}))]
+FormName = Annotated[str, Names("form")]
+# Names of thresholds, by what they count.
+Days = Annotated[Name, Names("threshold", unit="d")]
+DaysBack = Annotated[Name, Names("threshold", unit="d", looks_back=True)]
+Hours = Annotated[Name, Names("threshold", unit="h")]
+Years = Annotated[Name, Names("threshold", unit="a")]
+Count = Annotated[Name, Names("threshold", unit="1")]
+LabLimit = Annotated[Name, Names("threshold", unit=UNIT_OF_THE_LAB)]
+DailyAmount = Annotated[Name, Names("threshold", unit="mg/d", besides=(UPPER_LEVEL,))]
+
+Comparison = Literal["below", "at_most", "above", "at_least"]
+
+
+def limits_of(test: Strict) -> dict[Comparison, str]:
+    """The thresholds of a test by the comparison in which they stand, in the order of `Comparison`."""
+    return {word: name for word in get_args(Comparison) if (name := getattr(test, word, None))}
+
+
+class Persists(Strict):
+    """Beyond the limit at least the threshold `apart` before the newest result too, with no result within the limit in
+    between; or beyond it although one of the drugs of `despite` had then been on the list for that long."""
+
+    apart: Days
+    despite: list[DrugName] = []
+
+
+class LabTest(Part):
+    """The newest usable result of `lab` against a limit, no older than the threshold `within`.
+
+    With `laboratory_first` the reporting laboratory's own range, then its flag, decide; the page's limit only where
+    the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit. With
+    `persists` one result is not enough.
+    """
+
+    also_reads: ClassVar = frozenset({ENCOUNTER})
+
+    lab: LabName
+    below: LabLimit | None = None
+    at_most: LabLimit | None = None
+    above: LabLimit | None = None
+    at_least: LabLimit | None = None
+    laboratory_first: bool = False
+    critical_flag: bool = False
+    within: DaysBack
+    persists: Persists | None = None
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> LabTest:
+        if not limits_of(self):
+            raise ValueError("needs one of below, at_most, above, at_least")
+        if self.laboratory_first and not (self.below or self.above):
+            raise ValueError("laboratory_first goes with below or above")
+        return self
+
+    @property
+    def offers(self) -> frozenset[str]:
+        parts = ("value", "age", "date", "limit", *(("persists",) if self.persists else ()))
+        return frozenset(f"{self.lab}.{part}" for part in parts)
+
+
+class NoRecentLabTest(Part):
+    """No usable result of `no_recent_lab` within the threshold `within` (days); an unusable recent one is unknown."""
+
+    no_recent_lab: LabName
+    within: DaysBack
+
+
+class ConditionTest(Part):
+    """An active condition of any of these concepts is on the problem list."""
+
+    fills: ClassVar = frozenset({"matched"})
+
+    condition: Annotated[list[ConditionName], Field(min_length=1)]
+
+    @property
+    def asks_for(self) -> Asked:
+        return Asked(frozenset(self.condition), None)
+
+
+class MedicationTest(Part):
+    """A drug of any of these concepts, active or in the draft orders, by a route.
+
+    `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
+    known to have been taken for less than that threshold does not count; courses closer together than that are one.
+    """
+
+    medication: Annotated[list[DrugName], Field(min_length=1)]
+    status: Literal["active", "draft", "any", "ended"] = "any"
+    route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
+    ended_within: Days | None = None
+    taken_for: Days | None = None
+
+    @model_validator(mode="after")
+    def _fitting_times(self) -> MedicationTest:
+        if (self.status == "ended") != (self.ended_within is not None):
+            raise ValueError("ended_within goes with status: ended, and that with it")
+        if self.taken_for and self.status != "active":
+            raise ValueError("taken_for goes with status: active")
+        return self
+
+    @property
+    def reads(self) -> frozenset[str]:
+        if self.status == "ended":
+            return frozenset({ENDED})
+        return super().reads | ({ENDED} if self.taken_for else frozenset())
+
+    @property
+    def offers(self) -> frozenset[str]:
+        if self.status == "ended":
+            return frozenset({"matched", "ended"})
+        named_magnesium = {name.startswith(MAGNESIUM) for name in self.medication}
+        # Of magnesium beside other drugs either may be the one that is found.
+        return frozenset({"magnesium" if True in named_magnesium else "matched"} if len(named_magnesium) == 1 else ())
+
+    @property
+    def asks_for(self) -> Asked:
+        return Asked(frozenset(self.medication), self.status)
+
+
+class AgeTest(Part):
+    """Age in years against a threshold."""
+
+    age: Annotated[dict[Literal["at_least", "below"], Years], Field(min_length=1)]
+
+
+class PregnancyTest(Part):
+    """Pregnancy is recorded, or recorded as absent."""
+
+    also_reads: ClassVar = PREGNANCY_INPUTS
+
+    pregnant: bool
+
+
+class LactationTest(Part):
+    """Lactation is recorded, or recorded as absent."""
+
+    also_reads: ClassVar = PREGNANCY_INPUTS
+
+    lactating: bool
+
+
+class KidneyLimits(Strict):
+    """eGFR `below` or `at_least` a threshold, or both for a band; or `unknown`."""
+
+    below: LabLimit | None = None
+    at_least: LabLimit | None = None
+    unknown: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _limits_or_unknown(self) -> KidneyLimits:
+        if bool(limits_of(self)) == bool(self.unknown):
+            raise ValueError("needs below or at_least, or unknown alone")
+        return self
+
+
+class KidneyTest(Part):
+    """Kidney function (eGFR reported, or computed from creatinine) below or at least a threshold; `unknown: true` where
+    no eGFR within `within` days is to be had. A bound ("<20") that is surely `below` meets both of a band."""
+
+    also_names: ClassVar = ((LAB, "egfr"), (LAB, "creatinine"))
+
+    kidney: KidneyLimits
+    within: DaysBack
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return frozenset() if self.kidney.unknown else frozenset({"kidney.value", "kidney.age", "kidney.date"})
+
+
+class DailyMagnesiumTest(Part):
+    """Elemental magnesium a day from all oral products, chart and drafts, against a threshold.
+
+    `above` it; or `read_two_ways`: above it by one reading alone of a drafted order whose amount may be a salt's weight
+    or magnesium itself, or whatever the sum where an order calls elemental what is the salt's weight in its product.
+    """
+
+    also_names: ClassVar = ((DRUG, MAGNESIUM),)
+
+    daily_magnesium: Annotated[dict[Literal["above", "read_two_ways"], DailyAmount], Field(min_length=1, max_length=1)]
+
+    @property
+    def offers(self) -> frozenset[str]:
+        if "above" in self.daily_magnesium:
+            return frozenset({"daily_magnesium.value", "daily_magnesium.limit"})
+        parts = ("as_salt", "as_element", "limit")
+        return frozenset({"doubtful", "salt", *(f"daily_magnesium.{part}" for part in parts)})
+
+
+class MagnesiumProductsTest(Part):
+    """Different oral magnesium products, chart and drafts together, at least so many."""
+
+    also_names: ClassVar = ((DRUG, MAGNESIUM),)
+    fills: ClassVar = frozenset({"products"})
+
+    magnesium_products: Annotated[dict[Literal["at_least"], Count], Field(min_length=1)]
+
+
+class IntakeTest(Part):
+    """Newest documented dietary intake below the recommended allowance for age, sex, pregnancy and lactation."""
+
+    also_reads: ClassVar = frozenset({INTAKE, SCREENER}) | PREGNANCY_INPUTS
+    fills: ClassVar = frozenset({"intake.value", "intake.age", "allowance", "allowance.name", "gap", "foods"})
+    pregnancy_matters: ClassVar = True
+
+    intake: Literal["below_allowance"]
+    within: DaysBack
+
+
+class ReasonTest(Part):
+    """Magnesium is drafted for any of these conditions: its reasonCode, or the only one of `reason` on the list."""
+
+    fills: ClassVar = frozenset({"reason", "magnesium"})
+
+    reason: Annotated[list[ReasonName], Field(min_length=1)]
+
+
+_Words = (
+    Annotated[LabTest, Tag("LabTest")]
+    | Annotated[NoRecentLabTest, Tag("NoRecentLabTest")]
+    | Annotated[ConditionTest, Tag("ConditionTest")]
+    | Annotated[MedicationTest, Tag("MedicationTest")]
+    | Annotated[AgeTest, Tag("AgeTest")]
+    | Annotated[PregnancyTest, Tag("PregnancyTest")]
+    | Annotated[LactationTest, Tag("LactationTest")]
+    | Annotated[KidneyTest, Tag("KidneyTest")]
+    | Annotated[DailyMagnesiumTest, Tag("DailyMagnesiumTest")]
+    | Annotated[MagnesiumProductsTest, Tag("MagnesiumProductsTest")]
+    | Annotated[IntakeTest, Tag("IntakeTest")]
+    | Annotated[ReasonTest, Tag("ReasonTest")]
+)
+# A word is the first field of its model.
+TEST_WORDS: dict[str, type[Part]] = {
+    next(iter(model.model_fields)): model for model, _ in map(get_args, get_args(_Words))
+}
+
+
+def _model_of(value: Any) -> str:
+    """The test word chooses the model, so that a fault names that word's keys and no other."""
+    if isinstance(value, Part):
+        return type(value).__name__
+    words = TEST_WORDS.items() if isinstance(value, dict) else ()
+    return next((model.__name__ for word, model in words if word in value), "")
+
+
+Test = Annotated[
+    _Words,
+    Discriminator(
+        _model_of,
+        custom_error_type="no_test_word",
+        custom_error_message="begins with no test word; known: " + ", ".join(TEST_WORDS),
+    ),
+]

@@ -1,0 +1,110 @@
+"""The test words as somebody who writes a page meets them: what a test reads, and what its card may say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from pydantic import TypeAdapter
+
+from cds_service.content.base import Names, Strict
+from cds_service.content.pages import AppliesTo, Avoid, Page, Separate
+from cds_service.content.placeholders import offered
+from cds_service.content.test_words import TEST_WORDS
+from cds_service.content.yamlfile import parse
+from cds_service.hooks.prefetch import inputs_read
+from tests.conftest import shipped
+from tests.test_add_a_page import PAGE, TEST
+
+PREGNANCY = {"conditions", "pregnancy"}
+DRUGS = {"medications", "medication_statements"}
+KIDNEY = {"kidney.value", "kidney.age", "kidney.date"}
+
+
+def page(test: str) -> Page:
+    """A page whose only test this is."""
+    return TypeAdapter(Page).validate_python(parse(PAGE.replace(TEST, test), "example.yaml").data)
+
+
+@pytest.mark.parametrize(
+    ("test", "reads", "says"),
+    [
+        (
+            "{lab: potassium, below: lower, within: oldest}",
+            {"electrolytes", "encounter"},
+            {"potassium.value", "potassium.age", "potassium.date", "potassium.limit"},
+        ),
+        (
+            "{lab: potassium, below: lower, within: oldest, persists: {apart: days, despite: [potassium_chloride]}}",
+            {"electrolytes", "encounter"} | DRUGS,
+            {"potassium.value", "potassium.age", "potassium.date", "potassium.limit", "potassium.persists"},
+        ),
+        ("{no_recent_lab: qtc, within: oldest}", {"ecg"}, set()),
+        ("{condition: [long_qt]}", {"conditions"}, {"matched"}),
+        ("{medication: [digoxin]}", DRUGS, {"matched"}),
+        ("{medication: [magnesium], route: oral}", DRUGS, {"magnesium"}),
+        ("{medication: [magnesium, digoxin]}", DRUGS, set()),
+        ("{medication: [cisplatin], status: ended, ended_within: days}", {"ended_medications"}, {"matched", "ended"}),
+        (
+            "{medication: [digoxin], status: active, taken_for: days}",
+            DRUGS | {"ended_medications"},
+            {"matched"},
+        ),
+        ("{age: {below: adult_age}}", set(), set()),
+        ("{pregnant: true}", PREGNANCY, set()),
+        ("{lactating: true}", PREGNANCY, set()),
+        ("{kidney: {below: severe}, within: oldest}", {"kidney"}, KIDNEY),
+        ("{kidney: {unknown: true}, within: oldest}", {"kidney"}, set()),
+        (
+            "{daily_magnesium: {above: upper_level_for_age}}",
+            DRUGS,
+            {"daily_magnesium.value", "daily_magnesium.limit"},
+        ),
+        (
+            "{daily_magnesium: {read_two_ways: dose}}",
+            DRUGS,
+            {"doubtful", "salt", "daily_magnesium.as_salt", "daily_magnesium.as_element", "daily_magnesium.limit"},
+        ),
+        ("{magnesium_products: {at_least: two}}", DRUGS, {"products"}),
+        (
+            "{intake: below_allowance, within: oldest}",
+            {"intake", "screener"} | PREGNANCY,
+            {"intake.value", "intake.age", "allowance", "allowance.name", "gap", "foods"},
+        ),
+        ("{reason: [migraine]}", {"conditions"}, {"reason", "magnesium"}),
+    ],
+)
+def test_what_a_test_reads_and_what_its_card_may_say(test: str, reads: set[str], says: set[str]) -> None:
+    assert inputs_read(page(test), shipped().library) == {"patient"} | reads
+    assert offered(page(test), frozenset()) == says
+
+
+def test_of_alternatives_a_card_may_only_say_what_each_of_them_fills() -> None:
+    text = PAGE.replace("  all:", "  any:").replace(TEST, "{condition: [long_qt]}\n    - {medication: [digoxin]}")
+    either = TypeAdapter(Page).validate_python(parse(text, "example.yaml").data)
+    assert offered(either, frozenset()) == {"matched"}
+    assert (
+        offered(
+            page("{age: {below: adult_age}}\n  any:\n    - {condition: [long_qt]}\n    - {pregnant: true}"), frozenset()
+        )
+        == set()
+    )
+
+
+def unmarked(hint: Any) -> Iterator[str]:
+    """The texts in a field's type that do not say what they name."""
+    inner = get_args(hint)
+    if any(isinstance(item, Names) for item in inner):
+        return
+    if hint is str:
+        yield "text"
+    if isinstance(hint, type) and issubclass(hint, Strict):
+        inner = tuple(get_type_hints(hint, include_extras=True)[field] for field in hint.model_fields)
+    for item in inner:
+        yield from unmarked(item)
+
+
+@pytest.mark.parametrize("model", [*TEST_WORDS.values(), AppliesTo, Separate, Avoid], ids=lambda model: model.__name__)
+def test_every_name_in_a_test_says_what_it_names(model: type[Strict]) -> None:
+    assert list(unmarked(model)) == []
