@@ -26,7 +26,6 @@ _SINGLE = frozenset(
     }
 )  # fmt: skip
 _ORDER = "MedicationRequest"
-_MEDICATION = ("medicationCodeableConcept", "medicationReference", "medication")
 _DEEPEST = 24
 
 
@@ -41,11 +40,6 @@ def mend(resource: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         mended["dosage"] = [mended["dosage"]]
         names.append("dosage_as_object")
     return mended, names
-
-
-def lacks_medication(resource: dict[str, Any]) -> bool:
-    """An order that names no drug at all, as a client sends while the form is still empty."""
-    return resource.get("resourceType") == _ORDER and not any(resource.get(key) for key in _MEDICATION)
 
 
 def _walk(value: dict[str, Any], names: list[str], depth: int) -> dict[str, Any]:
