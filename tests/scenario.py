@@ -2,7 +2,7 @@
 
 A scenario names concepts of `cards/terminology/`; their codes are written into real FHIR R4 resources. Keys:
 name, kind, hook, sex, age, pregnant, conditions, drugs, drafts, selected, labs, intake, raw, without, failed, site,
-expect. `given` in a file holds what all its scenarios share.
+expect. `given` in a file holds what all its scenarios share; its `expect` is what every card says that the page leads.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cds_service.content.library import Library
 from cds_service.hooks.app import Content
 from cds_service.sandbox.sample import moment
 
@@ -88,18 +89,43 @@ class LabLine(_Strict):
     text: str | None = None
 
 
+class Evidence(_Strict):
+    """What a card says of its evidence."""
+
+    certainty: Literal["high", "moderate", "low", "very_low"]
+    strength: Literal["strong", "conditional"]
+    direction: Literal["for", "against"]
+
+
 class Expect(_Strict):
-    """Of the page that the file is named after; `others` of other pages."""
+    """Of the page that the file is named after; `others` of other pages.
+
+    `shown` says where a page that fired is told: it `leads` its card, stands `beneath` the page `under` on that one's
+    card, is `named` in a line because there are too many cards, or is `silent`. All words are those of the card that
+    tells it. `options` and `reasons` (codes) are whole lists, in order.
+    """
 
     outcome: Literal["fired", "quiet", "not_evaluated", "not_applicable"]
     reason: str | None = None
+    shown: Literal["leads", "beneath", "named", "silent"] = "leads"
+    under: str | None = None
     indicator: str | None = None
     summary: list[str] | str = []
     detail: list[str] | str = []
     absent: list[str] | str = []
+    evidence: Evidence | None = None
+    options: list[str] | None = None
     suggestions: list[str] | None = None
+    reasons: list[str] | None = None
     others: dict[str, str] = {}
     cards: int | None = None
+
+    def missing(self, *, first: bool) -> list[str]:
+        """What a page that fired has to say of its card, and does not. The first scenario of a file says all of it."""
+        needed = {"leads": ["indicator", "summary"], "beneath": ["indicator", "under"]}.get(self.shown, [])
+        lacking = [name for name in needed if not getattr(self, name)]
+        whole = ["evidence", "options", "suggestions", "reasons"] if first else []
+        return lacking + [name for name in whole if getattr(self, name) is None]
 
 
 class Scenario(_Strict):
@@ -136,18 +162,87 @@ class Scenario(_Strict):
 
 
 class ScenarioFile(_Strict):
-    """`not_here` names kinds that make no sense for the page, each with the reason."""
+    """`not_here` names kinds that make no sense for the page, each with the reason.
+
+    `fires_for` guards lists. Under `drugs`, `drafts` or `conditions` it holds every concept that makes the page fire
+    when it stands first in that list of the first scenario; under `reason`, as the reason of its first draft. A class
+    stands for each of its members. All other concepts of the kind together do not make it fire: see `variants`.
+    """
 
     given: dict[str, Any] = {}
     not_here: dict[str, Annotated[str, Field(min_length=10)]] = {}
+    fires_for: dict[Literal["drugs", "drafts", "conditions", "reason"], Annotated[list[str], Field(min_length=1)]] = {}
     scenarios: Annotated[list[Scenario], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _says_what_cards_say(self) -> ScenarioFile:
+        if self.scenarios[0].expect.outcome != "fired" or self.scenarios[0].expect.shown != "leads":
+            raise ValueError("in the first scenario the page fires and leads its card")
+        for index, case in enumerate(self.scenarios):
+            missing = case.expect.missing(first=index == 0) if case.expect.outcome == "fired" else []
+            if missing:
+                raise ValueError(f"{case.name}: expect lacks {', '.join(missing)}")
+        return self
 
 
 def read_file(data: dict[str, Any]) -> ScenarioFile:
-    """The file with `given` filled into every scenario."""
-    given = data.get("given", {})
+    """The file with `given` filled into every scenario, and its `expect` into those in which the page leads a card."""
+    given = dict(data.get("given", {}))
+    said = given.pop("expect", {})
     filled = [{**given, **item} for item in data.get("scenarios", [])]
+    for item in filled:
+        if item["expect"].get("outcome") == "fired" and item["expect"].get("shown", "leads") == "leads":
+            item["expect"] = {**said, **item["expect"]}
     return ScenarioFile.model_validate({**data, "scenarios": filled})
+
+
+def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
+    """The first scenario once for each concept of `fires_for`, and once with all others of its kind, which are quiet.
+
+    Others of magnesium salts are the other salts; others of drugs leave magnesium out.
+    """
+    first, made = file.scenarios[0], []
+    for place, named in file.fires_for.items():
+        kind = "condition" if place in ("conditions", "reason") else "drug"
+        known = [name for name, concept in library.terminology.items() if concept.kind == kind]
+        wanted = [name for name in known if _broader(name, library) & set(named)]
+        made += [_with(first, place, [name], f"{name} first in {place}", True) for name in wanted]
+        salts = all(name.startswith("magnesium_") for name in named)
+        others = [name for name in known if name not in wanted and name.startswith("magnesium_") == salts]
+        others = [name for name in others if name != "magnesium" and (salts or _codes(name, library))]
+        if others and place != "reason":
+            made.append(_with(first, place, others, f"all others in {place}", False))
+    return made
+
+
+def _broader(name: str, library: Library) -> set[str]:
+    """The concept and all that it belongs to."""
+    above = {*library.terminology[name].member_of}
+    above |= {other for other, page in library.terminology.items() if name in page.members}
+    return {name}.union(*(_broader(other, library) for other in above))
+
+
+def _codes(name: str, library: Library) -> bool:
+    """Whether the concept has codes of its own, and not only those of its members."""
+    page = library.terminology[name]
+    return bool(page.rxnorm_ingredients or page.snomed or page.icd10cm)
+
+
+def _with(first: Scenario, place: str, concepts: list[str], name: str, fires: bool) -> Scenario:
+    """The first scenario with these concepts in place of the one that stands first."""
+    change: dict[str, Any] = {"name": name, "expect": Expect(outcome="fired" if fires else "quiet")}
+    if place == "reason":
+        line = first.drafts[0]
+        drafts = [line.model_copy(update={"reason": concepts[0]}), *first.drafts[1:]]
+        return first.model_copy(update=change | {"drafts": drafts})
+    kept = getattr(first, place)[0]
+    if place == "conditions":
+        lines: list[Any] = list(concepts)
+    else:
+        blank = {"text": None, "rxnorm": None, "atc": None}
+        line = DrugLine(drug=kept) if isinstance(kept, str) else kept
+        lines = [line.model_copy(update={**blank, "drug": concept}) for concept in concepts]
+    return first.model_copy(update=change | {place: [*lines, *getattr(first, place)[1:]]})
 
 
 def _concept(system: str, code: str | None, text: str) -> Resource:
