@@ -189,10 +189,11 @@ class Service:
         library = shipped().library
         pages = {**library.pages, rule: replace(library.pages[rule], page=page)}
         self.current.library = replace(library, pages=pages)
+        self._no_site = SiteValues()  # a new one, as the service keeps its rules as long as the site values
 
     def ask(self, rule: str, case: Scenario) -> dict[str, Any]:
         """The answer to a scenario's call."""
-        values = SiteValues()
+        values = self._no_site
         if case.site:
             text = yaml.safe_dump({"site": "Test hospital", **case.site})
             values = read_site(text, "site.yaml", self.current.library, frozenset(all_needs(self.current.library)))

@@ -129,7 +129,12 @@ class Expect(_Strict):
 
 
 class Scenario(_Strict):
-    """One patient and what the page says of them."""
+    """One patient and what the page says of them.
+
+    `fires_for` guards lists. Under `drugs`, `drafts` or `conditions` it holds every concept that makes the page fire
+    when it stands first in that list; under `reason`, as the reason of the first draft. A class stands for each of its
+    members. All other concepts of the kind together do not make it fire: see `variants`.
+    """
 
     name: Annotated[str, Field(min_length=10)]
     kind: Literal[
@@ -158,20 +163,19 @@ class Scenario(_Strict):
     without: list[str] = []
     failed: list[str] = []
     site: dict[str, Any] | None = None
+    fires_for: dict[Literal["drugs", "drafts", "conditions", "reason"], Annotated[list[str], Field(min_length=1)]] = {}
     expect: Expect
 
 
 class ScenarioFile(_Strict):
     """`not_here` names kinds that make no sense for the page, each with the reason.
 
-    `fires_for` guards lists. Under `drugs`, `drafts` or `conditions` it holds every concept that makes the page fire
-    when it stands first in that list of the first scenario; under `reason`, as the reason of its first draft. A class
-    stands for each of its members. All other concepts of the kind together do not make it fire: see `variants`.
+    `in_pregnancy` is the outcome for the first scenario's patient, were she pregnant.
     """
 
     given: dict[str, Any] = {}
     not_here: dict[str, Annotated[str, Field(min_length=10)]] = {}
-    fires_for: dict[Literal["drugs", "drafts", "conditions", "reason"], Annotated[list[str], Field(min_length=1)]] = {}
+    in_pregnancy: Literal["fired", "not_applicable"] = "fired"
     scenarios: Annotated[list[Scenario], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -197,21 +201,26 @@ def read_file(data: dict[str, Any]) -> ScenarioFile:
 
 
 def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
-    """The first scenario once for each concept of `fires_for`, and once with all others of its kind, which are quiet.
+    """What the file says without writing it out: its first scenario in pregnancy; each scenario that has `fires_for`,
+    once for each concept there, and once with all others of the kind, which are quiet.
 
     Others of magnesium salts are the other salts; others of drugs leave magnesium out.
     """
-    first, made = file.scenarios[0], []
-    for place, named in file.fires_for.items():
+    first = file.scenarios[0]
+    expect = Expect(outcome=file.in_pregnancy)
+    change = {"name": "the first one in pregnancy", "sex": "female", "pregnant": True, "expect": expect}
+    made = [first.model_copy(update=change)]
+    for case, (place, named) in ((case, item) for case in file.scenarios for item in case.fires_for.items()):
         kind = "condition" if place in ("conditions", "reason") else "drug"
-        known = [name for name, concept in library.terminology.items() if concept.kind == kind]
-        wanted = [name for name in known if _broader(name, library) & set(named)]
-        made += [_with(first, place, [name], f"{name} first in {place}", True) for name in wanted]
+        known = {name for name, concept in library.terminology.items() if concept.kind == kind} - {"pregnancy"}
+        wanted = {name for name in known if _broader(name, library) & set(named)}
+        made += [_with(case, place, [name], f"{name} first in {place}: {case.name}") for name in sorted(wanted)]
         salts = all(name.startswith("magnesium_") for name in named)
-        others = [name for name in known if name not in wanted and name.startswith("magnesium_") == salts]
-        others = [name for name in others if name != "magnesium" and (salts or _codes(name, library))]
-        if others and place != "reason":
-            made.append(_with(first, place, others, f"all others in {place}", False))
+        others = {name for name in known - wanted if name.startswith("magnesium_") == salts and name != "magnesium"}
+        taken = set().union(*(_codes(name, library) for name in wanted))
+        coded = sorted(name for name in others if (codes := _codes(name, library)) and not codes & taken)
+        if coded:
+            made.append(_with(case, place, coded, f"all others in {place}: {case.name}", "quiet"))
     return made
 
 
@@ -222,27 +231,25 @@ def _broader(name: str, library: Library) -> set[str]:
     return {name}.union(*(_broader(other, library) for other in above))
 
 
-def _codes(name: str, library: Library) -> bool:
-    """Whether the concept has codes of its own, and not only those of its members."""
+def _codes(name: str, library: Library) -> set[str]:
+    """The concept's own codes, without those of its members. Two conditions may share one."""
     page = library.terminology[name]
-    return bool(page.rxnorm_ingredients or page.snomed or page.icd10cm)
+    return {*page.rxnorm_ingredients, *page.snomed, *page.icd10cm}
 
 
-def _with(first: Scenario, place: str, concepts: list[str], name: str, fires: bool) -> Scenario:
-    """The first scenario with these concepts in place of the one that stands first."""
-    change: dict[str, Any] = {"name": name, "expect": Expect(outcome="fired" if fires else "quiet")}
+def _with(case: Scenario, place: str, concepts: list[str], name: str, outcome: str = "fired") -> Scenario:
+    """The scenario with these concepts in place of the one that stands first in a list."""
+    change: dict[str, Any] = {"name": name, "expect": Expect.model_validate({"outcome": outcome})}
+    kept, *rest = getattr(case, "drafts" if place == "reason" else place)
+    line = DrugLine(drug=kept) if isinstance(kept, str) else kept
     if place == "reason":
-        line = first.drafts[0]
-        drafts = [line.model_copy(update={"reason": concepts[0]}), *first.drafts[1:]]
-        return first.model_copy(update=change | {"drafts": drafts})
-    kept = getattr(first, place)[0]
-    if place == "conditions":
-        lines: list[Any] = list(concepts)
-    else:
+        # A draft with each of the reasons: an order may have only one here.
+        return case.model_copy(update=change | {"drafts": [line.model_copy(update={"reason": c}) for c in concepts]})
+    lines: list[Any] = concepts
+    if place != "conditions":
         blank = {"text": None, "rxnorm": None, "atc": None}
-        line = DrugLine(drug=kept) if isinstance(kept, str) else kept
         lines = [line.model_copy(update={**blank, "drug": concept}) for concept in concepts]
-    return first.model_copy(update=change | {place: [*lines, *getattr(first, place)[1:]]})
+    return case.model_copy(update=change | {place: [*lines, *rest]})
 
 
 def _concept(system: str, code: str | None, text: str) -> Resource:
