@@ -102,7 +102,8 @@ class Expect(_Strict):
 
     `shown` says where a page that fired is told: it `leads` its card, stands `beneath` the page `under` on that one's
     card, is `named` in a line because there are too many cards, or is `silent`. All words are those of the card that
-    tells it. `options` and `reasons` (codes) are whole lists, in order.
+    tells it. `options` and `reasons` (codes) are whole lists, in order. With `offers_magnesium: false` no card of the
+    answer changes an order or plans times for magnesium.
     """
 
     outcome: Literal["fired", "quiet", "not_evaluated", "not_applicable"]
@@ -117,6 +118,7 @@ class Expect(_Strict):
     options: list[str] | None = None
     suggestions: list[str] | None = None
     reasons: list[str] | None = None
+    offers_magnesium: bool = True
     others: dict[str, str] = {}
     cards: int | None = None
 
@@ -210,7 +212,7 @@ def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
     expect = Expect(outcome=file.in_pregnancy)
     change = {"name": "the first one in pregnancy", "sex": "female", "pregnant": True, "expect": expect}
     made = [first.model_copy(update=change)]
-    for case, (place, named) in ((case, item) for case in file.scenarios for item in case.fires_for.items()):
+    for case, place, named in ((one, *item) for one in file.scenarios for item in one.fires_for.items()):
         kind = "condition" if place in ("conditions", "reason") else "drug"
         known = {name for name, concept in library.terminology.items() if concept.kind == kind} - {"pregnancy"}
         wanted = {name for name in known if _broader(name, library) & set(named)}

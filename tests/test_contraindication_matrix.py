@@ -49,7 +49,7 @@ AGAINST_MAGNESIUM = {
     "high_magnesium_with_pre_eclampsia": "the level is above the range of the infusion",
     "high_serum_magnesium": "the level is high already",
     "intravenous_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a myasthenic crisis",
-    "low_magnesium_with_low_kidney_function": "the level is low, but kidneys that clear slowly turn a dose into too much",
+    "low_magnesium_with_low_kidney_function": "the level is low, but kidneys that clear slowly make a dose too much",
     "low_magnesium_with_replacement_risk": "the level is low, but a problem on record makes replacing it risky",
     "magnesium_in_use_with_low_kidney_function": "kidneys that clear slowly let the magnesium in use build up",
     "magnesium_in_use_with_severe_kidney_disease": "severe kidney disease lets the magnesium in use build up",
@@ -168,6 +168,15 @@ def actions(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_these_pages_and_no_others_speak_against_magnesium() -> None:
     assert {name for name, page in PAGES.items() if page.card.contraindicates_magnesium} == set(AGAINST_MAGNESIUM)
+
+
+@pytest.mark.parametrize("page", FORBIDDING)
+def test_each_of_them_has_a_patient_with_a_drug_to_keep_apart_who_is_offered_no_magnesium(page: str) -> None:
+    assert any(
+        case.expect.outcome == "fired" and not case.expect.offers_magnesium and timing & case.expect.others.items()
+        for case in FILES[page].scenarios
+        for timing in [{(name, "fired") for name, item in PAGES.items() if item.separate}]
+    )
 
 
 @pytest.mark.parametrize(("forbidding", "kind"), PAIRS, ids=lambda value: str(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import yaml
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import ValidationError
 
 from cds_service.content.site import read_site
 from cds_service.hooks.app import Content
@@ -51,7 +52,8 @@ def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str,
         f"/cds-services/magnesium-{scenario.hook}", data=orjson.dumps(body), content_type="application/json"
     )
     assert response.status_code == 200, response.json
-    return response.json
+    answer: dict[str, Any] = orjson.loads(response.data)
+    return answer
 
 
 @pytest.fixture(scope="session")
@@ -105,17 +107,29 @@ def check(page: str, case: Scenario, answer: dict[str, Any]) -> None:
         assert outcome_of(other, answer)["outcome"] == kind, other
     if expect.cards is not None:
         assert len(answer["cards"]) == expect.cards
+    if not expect.offers_magnesium:
+        assert list(offers(answer)) == []
     leads = [card for card in answer["cards"] if leader(card) == page]
     beneath = [card for card in answer["cards"] if page in pages_of(card)[1:]]
-    named = [card for card in answer["cards"][-1:] if f"{title(page)}" in card["detail"]]
     where = "silent" if expect.outcome != "fired" else expect.shown
-    assert [bool(leads), bool(beneath)] == [where == "leads", where == "beneath"], [pages_of(c) for c in answer["cards"]]
+    assert [bool(leads), bool(beneath)] == [where == "leads", where == "beneath"], [
+        pages_of(c) for c in answer["cards"]
+    ]
     if where in ("leads", "beneath"):
         (card,) = leads or beneath
         assert where == "leads" or leader(card) == expect.under
         check_card(card, expect)
     elif expect.outcome == "fired":
-        assert bool(named) == (where == "named")
+        last = answer["cards"][-1]["detail"] if answer["cards"] else ""
+        assert (title(page) in last) == (where == "named")
+
+
+def offers(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What proposes to give magnesium: any action but a laboratory order, and a link to a planned day."""
+    for card in answer["cards"]:
+        actions = [action for suggestion in card.get("suggestions", []) for action in suggestion["actions"]]
+        yield from (item for item in actions if item["resource"]["resourceType"] != "ServiceRequest")
+        yield from (link for link in card.get("links", []) if "/plan/" in link["url"])
 
 
 def check_card(card: dict[str, Any], expect: Expect) -> None:
@@ -176,3 +190,51 @@ def test_every_page_has_a_scenario_of_every_kind_or_says_why_not(page: str) -> N
 
 def test_every_scenario_file_belongs_to_a_page(content: Content) -> None:
     assert set(FILES) <= set(content.library.pages)
+
+
+WHOLE: dict[str, Any] = {
+    "name": "a patient whose card is told whole",
+    "kind": "fires",
+    "expect": {
+        "outcome": "fired",
+        "indicator": "info",
+        "summary": "keep apart",
+        "evidence": {"certainty": "low", "strength": "conditional", "direction": "for"},
+        "options": ["Another drug."],
+        "suggestions": [],
+        "reasons": ["not-taken"],
+    },
+}
+LATER = {
+    **WHOLE,
+    "name": "a later patient",
+    "expect": {"outcome": "fired", "indicator": "info", "summary": "keep apart"},
+}
+
+
+@pytest.mark.parametrize("part", ["indicator", "summary", "evidence", "options", "suggestions", "reasons"])
+def test_a_file_whose_first_scenario_leaves_out_what_its_card_says_is_refused(part: str) -> None:
+    read_file({"scenarios": [WHOLE]})
+    said = {name: value for name, value in WHOLE["expect"].items() if name != part}
+    with pytest.raises(ValidationError, match=f"a patient whose card is told whole: expect lacks {part}"):
+        read_file({"scenarios": [{**WHOLE, "expect": said}]})
+
+
+@pytest.mark.parametrize(
+    ("expect", "lacking"),
+    [
+        ({"outcome": "fired"}, "indicator, summary"),
+        ({"outcome": "fired", "summary": "keep apart"}, "indicator"),
+        ({"outcome": "fired", "shown": "beneath"}, "indicator, under"),
+    ],
+)
+def test_a_scenario_that_fires_and_says_nothing_of_its_card_is_refused(expect: dict[str, Any], lacking: str) -> None:
+    read_file({"scenarios": [WHOLE, LATER]})
+    with pytest.raises(ValidationError, match=f"a later patient: expect lacks {lacking}"):
+        read_file({"scenarios": [WHOLE, {**LATER, "expect": expect}]})
+
+
+@pytest.mark.parametrize("expect", [{"outcome": "quiet"}, {"outcome": "fired", "shown": "silent"}])
+def test_a_file_whose_first_scenario_leads_no_card_is_refused(expect: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="in the first scenario the page fires and leads its card"):
+        read_file({"scenarios": [{**WHOLE, "expect": expect}]})
