@@ -206,7 +206,7 @@ def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
     """What the file says without writing it out: its first scenario in pregnancy; each scenario that has `fires_for`,
     once for each concept there, and once with all others of the kind, which are quiet.
 
-    Others of magnesium salts are the other salts; others of drugs leave magnesium out.
+    Others of a list without magnesium salts leave magnesium out.
     """
     first = file.scenarios[0]
     expect = Expect(outcome=file.in_pregnancy)
@@ -218,7 +218,9 @@ def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
         wanted = {name for name in known if _broader(name, library) & set(named)}
         made += [_with(case, place, [name], f"{name} first in {place}: {case.name}") for name in sorted(wanted)]
         salts = all(name.startswith("magnesium_") for name in named)
-        others = {name for name in known - wanted if name.startswith("magnesium_") == salts and name != "magnesium"}
+        others = {
+            name for name in known - wanted if name != "magnesium" and (salts or not name.startswith("magnesium_"))
+        }
         taken = set().union(*(_codes(name, library) for name in wanted))
         coded = sorted(name for name in others if (codes := _codes(name, library)) and not codes & taken)
         if coded:
