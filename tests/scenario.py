@@ -2,7 +2,7 @@
 
 A scenario names concepts of `cards/terminology/`; their codes are written into real FHIR R4 resources. Keys:
 name, kind, hook, sex, age, pregnant, conditions, drugs, drafts, selected, labs, intake, raw, without, failed, site,
-expect. `given` in a file holds what all its scenarios share.
+expect. `given` in a file holds what all its scenarios share; its `expect` is what every card says that the page leads.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cds_service.content.library import Library
 from cds_service.hooks.app import Content
 from cds_service.sandbox.sample import moment
 
@@ -88,22 +89,54 @@ class LabLine(_Strict):
     text: str | None = None
 
 
+class Evidence(_Strict):
+    """What a card says of its evidence."""
+
+    certainty: Literal["high", "moderate", "low", "very_low"]
+    strength: Literal["strong", "conditional"]
+    direction: Literal["for", "against"]
+
+
 class Expect(_Strict):
-    """Of the page that the file is named after; `others` of other pages."""
+    """Of the page that the file is named after; `others` of other pages.
+
+    `shown` says where a page that fired is told: it `leads` its card, stands `beneath` the page `under` on that one's
+    card, is `named` in a line because there are too many cards, or is `silent`. All words are those of the card that
+    tells it. `options` and `reasons` (codes) are whole lists, in order. With `offers_magnesium: false` no card of the
+    answer changes an order or plans times for magnesium.
+    """
 
     outcome: Literal["fired", "quiet", "not_evaluated", "not_applicable"]
     reason: str | None = None
+    shown: Literal["leads", "beneath", "named", "silent"] = "leads"
+    under: str | None = None
     indicator: str | None = None
     summary: list[str] | str = []
     detail: list[str] | str = []
     absent: list[str] | str = []
+    evidence: Evidence | None = None
+    options: list[str] | None = None
     suggestions: list[str] | None = None
+    reasons: list[str] | None = None
+    offers_magnesium: bool = True
     others: dict[str, str] = {}
     cards: int | None = None
 
+    def missing(self, *, first: bool) -> list[str]:
+        """What a page that fired has to say of its card, and does not. The first scenario of a file says all of it."""
+        needed = {"leads": ["indicator", "summary"], "beneath": ["indicator", "under"]}.get(self.shown, [])
+        lacking = [name for name in needed if not getattr(self, name)]
+        whole = ["evidence", "options", "suggestions", "reasons"] if first else []
+        return lacking + [name for name in whole if getattr(self, name) is None]
+
 
 class Scenario(_Strict):
-    """One patient and what the page says of them."""
+    """One patient and what the page says of them.
+
+    `fires_for` guards lists. Under `drugs`, `drafts` or `conditions` it holds every concept that makes the page fire
+    when it stands first in that list; under `reason`, as the reason of the first draft. A class stands for each of its
+    members. All other concepts of the kind together do not make it fire: see `variants`.
+    """
 
     name: Annotated[str, Field(min_length=10)]
     kind: Literal[
@@ -132,22 +165,95 @@ class Scenario(_Strict):
     without: list[str] = []
     failed: list[str] = []
     site: dict[str, Any] | None = None
+    fires_for: dict[Literal["drugs", "drafts", "conditions", "reason"], Annotated[list[str], Field(min_length=1)]] = {}
     expect: Expect
 
 
 class ScenarioFile(_Strict):
-    """`not_here` names kinds that make no sense for the page, each with the reason."""
+    """`not_here` names kinds that make no sense for the page, each with the reason.
+
+    `in_pregnancy` is the outcome for the first scenario's patient, were she pregnant.
+    """
 
     given: dict[str, Any] = {}
     not_here: dict[str, Annotated[str, Field(min_length=10)]] = {}
+    in_pregnancy: Literal["fired", "not_applicable"] = "fired"
     scenarios: Annotated[list[Scenario], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _says_what_cards_say(self) -> ScenarioFile:
+        if self.scenarios[0].expect.outcome != "fired" or self.scenarios[0].expect.shown != "leads":
+            raise ValueError("in the first scenario the page fires and leads its card")
+        for index, case in enumerate(self.scenarios):
+            missing = case.expect.missing(first=index == 0) if case.expect.outcome == "fired" else []
+            if missing:
+                raise ValueError(f"{case.name}: expect lacks {', '.join(missing)}")
+        return self
 
 
 def read_file(data: dict[str, Any]) -> ScenarioFile:
-    """The file with `given` filled into every scenario."""
-    given = data.get("given", {})
+    """The file with `given` filled into every scenario, and its `expect` into those in which the page leads a card."""
+    given = dict(data.get("given", {}))
+    said = given.pop("expect", {})
     filled = [{**given, **item} for item in data.get("scenarios", [])]
+    for item in filled:
+        if item["expect"].get("outcome") == "fired" and item["expect"].get("shown", "leads") == "leads":
+            item["expect"] = {**said, **item["expect"]}
     return ScenarioFile.model_validate({**data, "scenarios": filled})
+
+
+def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
+    """What the file says without writing it out: its first scenario in pregnancy; each scenario that has `fires_for`,
+    once for each concept there, and once with all others of the kind, which are quiet.
+
+    Others of a list without magnesium salts leave magnesium out.
+    """
+    first = file.scenarios[0]
+    expect = Expect(outcome=file.in_pregnancy)
+    change = {"name": "the first one in pregnancy", "sex": "female", "pregnant": True, "expect": expect}
+    made = [first.model_copy(update=change)]
+    for case, place, named in ((one, *item) for one in file.scenarios for item in one.fires_for.items()):
+        kind = "condition" if place in ("conditions", "reason") else "drug"
+        known = {name for name, concept in library.terminology.items() if concept.kind == kind} - {"pregnancy"}
+        wanted = {name for name in known if _broader(name, library) & set(named)}
+        made += [_with(case, place, [name], f"{name} first in {place}: {case.name}") for name in sorted(wanted)]
+        salts = all(name.startswith("magnesium_") for name in named)
+        others = {
+            name for name in known - wanted if name != "magnesium" and (salts or not name.startswith("magnesium_"))
+        }
+        taken = set().union(*(_codes(name, library) for name in wanted))
+        coded = sorted(name for name in others if (codes := _codes(name, library)) and not codes & taken)
+        if coded:
+            made.append(_with(case, place, coded, f"all others in {place}: {case.name}", "quiet"))
+    return made
+
+
+def _broader(name: str, library: Library) -> set[str]:
+    """The concept and all that it belongs to."""
+    above = {*library.terminology[name].member_of}
+    above |= {other for other, page in library.terminology.items() if name in page.members}
+    return {name}.union(*(_broader(other, library) for other in above))
+
+
+def _codes(name: str, library: Library) -> set[str]:
+    """The concept's own codes, without those of its members. Two conditions may share one."""
+    page = library.terminology[name]
+    return {*page.rxnorm_ingredients, *page.snomed, *page.icd10cm}
+
+
+def _with(case: Scenario, place: str, concepts: list[str], name: str, outcome: str = "fired") -> Scenario:
+    """The scenario with these concepts in place of the one that stands first in a list."""
+    change: dict[str, Any] = {"name": name, "expect": Expect.model_validate({"outcome": outcome})}
+    kept, *rest = getattr(case, "drafts" if place == "reason" else place)
+    line = DrugLine(drug=kept) if isinstance(kept, str) else kept
+    if place == "reason":
+        # A draft with each of the reasons: an order may have only one here.
+        return case.model_copy(update=change | {"drafts": [line.model_copy(update={"reason": c}) for c in concepts]})
+    lines: list[Any] = concepts
+    if place != "conditions":
+        blank = {"text": None, "rxnorm": None, "atc": None}
+        lines = [line.model_copy(update={**blank, "drug": concept}) for concept in concepts]
+    return case.model_copy(update=change | {place: [*lines, *rest]})
 
 
 def _concept(system: str, code: str | None, text: str) -> Resource:

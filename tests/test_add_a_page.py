@@ -19,6 +19,7 @@ from cds_service.settings import Settings
 from tests.conformance.calls import Body, invoke, own, services
 from tests.conftest import NOW
 from tests.scenario import Builder, Scenario, read_file
+from tests.test_scenarios import check
 
 PAGE = """\
 title: Magnesium above the range while taking an antacid
@@ -69,7 +70,15 @@ scenarios:
   - name: a woman with 1.04 mmol/L where the laboratory gives no range
     kind: fires
     labs: [{lab: serum_magnesium, value: 1.04, unit: mmol/L, taken: 2 days ago}]
-    expect: {outcome: fired, indicator: info, summary: "1.04 mmol/L", detail: "Serum magnesium was"}
+    expect:
+      outcome: fired
+      indicator: info
+      summary: [1.04 mmol/L, "evidence: very low"]
+      detail: Serum magnesium was
+      evidence: {certainty: very_low, strength: conditional, direction: for}
+      options: [Asking about antacids.]
+      suggestions: []
+      reasons: [will-monitor, cds-not-applicable]
   - name: exactly at the limit of 1.00 mmol/L
     kind: at_the_limit
     labs: [{lab: serum_magnesium, value: 1.00, unit: mmol/L}]
@@ -122,6 +131,7 @@ def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, ser
     kinds = [{item["page"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] for found in (fires, limit)]
     assert kinds == [case.expect.outcome for case in scenarios] == ["fired", "quiet"]
     card = next(card for card in fires["cards"] if own(card)["page"] == STEM)
+    check(STEM, scenarios[0], fires)
     assert card["summary"] == "Magnesium 1.04 mmol/L (2 d ago), above 1.00 mmol/L (evidence: very low)"
     assert card["links"][0]["url"].endswith(f"/evidence/{STEM}")
     page = app.test_client().get(f"/evidence/{STEM}")

@@ -43,6 +43,32 @@ IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the pages" for pai
 IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the pages"}
 
 
+# The pages that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
+AGAINST_MAGNESIUM = {
+    "calcitriol_dialysis_avoid": "on dialysis magnesium cannot leave, and texts of calcitriol warn of it",
+    "high_magnesium_not_repeated": "the last level was high and nobody has looked since",
+    "high_magnesium_with_pre_eclampsia": "the level is above the range of the infusion",
+    "high_serum_magnesium": "the level is high already",
+    "intravenous_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a myasthenic crisis",
+    "low_magnesium_with_low_kidney_function": "the level is low, but kidneys that clear slowly make a dose too much",
+    "low_magnesium_with_replacement_risk": "the level is low, but a problem on record makes replacing it risky",
+    "magnesium_in_use_with_low_kidney_function": "kidneys that clear slowly let the magnesium in use build up",
+    "magnesium_in_use_with_severe_kidney_disease": "severe kidney disease lets the magnesium in use build up",
+    "magnesium_ordered_above_infusion_range": "the level is above the range of the infusion",
+    "magnesium_ordered_after_high_magnesium": "the last level was high and nobody has looked since",
+    "magnesium_ordered_with_high_magnesium": "the level is high already",
+    "magnesium_ordered_with_severely_high_magnesium": "the level is severely high already",
+    "magnesium_with_bowel_obstruction": "labels forbid magnesium by mouth where the bowel is obstructed",
+    "magnesium_with_dialysis": "without kidneys magnesium builds up",
+    "magnesium_with_heart_block": "magnesium slows conduction in a heart that conducts badly",
+    "magnesium_with_kidney_failure": "without kidneys magnesium builds up",
+    "magnesium_with_low_kidney_function": "kidneys that clear slowly let magnesium build up",
+    "magnesium_with_stage_4_kidney_disease": "stage 4 on record is severe kidney disease",
+    "oral_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a crisis; by mouth harm is inferred",
+    "severely_high_serum_magnesium": "the level is severely high already",
+}
+
+
 def touches_magnesium(page: Page) -> bool:
     """Whether the page is about a magnesium product, or offers to change its order."""
     parts = [*page.needed, *(page.when.any if page.when else ())]
@@ -54,7 +80,7 @@ def kinds(page: Page) -> set[str]:
     return {CHART if service.endswith("patient-view") else ORDER for service in page.services}
 
 
-FORBIDDING = sorted(name for name, page in PAGES.items() if page.card.contraindicates_magnesium)
+FORBIDDING = sorted(AGAINST_MAGNESIUM)
 TOUCHING = sorted(name for name, page in PAGES.items() if touches_magnesium(page))
 PAIRS = {
     (forbidding, kind): [name for name in TOUCHING if name != forbidding and kind in kinds(PAGES[name])]
@@ -134,6 +160,19 @@ def actions(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for suggestion in card.get("suggestions", []):
             yield from suggestion["actions"]
     yield from answer.get("systemActions", [])
+
+
+def test_these_pages_and_no_others_speak_against_magnesium() -> None:
+    assert {name for name, page in PAGES.items() if page.card.contraindicates_magnesium} == set(AGAINST_MAGNESIUM)
+
+
+@pytest.mark.parametrize("page", FORBIDDING)
+def test_each_of_them_has_a_patient_with_a_drug_to_keep_apart_who_is_offered_no_magnesium(page: str) -> None:
+    assert any(
+        case.expect.outcome == "fired" and not case.expect.offers_magnesium and timing & case.expect.others.items()
+        for case in FILES[page].scenarios
+        for timing in [{(name, "fired") for name, item in PAGES.items() if item.separate}]
+    )
 
 
 @pytest.mark.parametrize(("forbidding", "kind"), PAIRS, ids=lambda value: str(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import pytest
 import yaml
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import ValidationError
 
 from cds_service.content.site import read_site
 from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW, shipped
-from tests.scenario import KINDS, Builder, Scenario, ScenarioFile, read_file
+from tests.scenario import KINDS, Builder, Expect, Scenario, ScenarioFile, read_file, variants
 
 FOLDER = Path(__file__).parent / "scenarios"
 EXTENSION = "org.magnesium-cds"
@@ -34,6 +35,14 @@ def files() -> dict[str, ScenarioFile]:
 
 FILES = files()
 CASES = [pytest.param(page, case, id=f"{page}: {case.name}") for page, file in FILES.items() for case in file.scenarios]
+VARIANTS = [
+    pytest.param(page, case, id=f"{page}: {case.name}")
+    for page, file in FILES.items()
+    for case in variants(file, shipped().library)
+]
+# FHIR's words for ours, and ours in the card's line of evidence.
+STRENGTH_CODES = {"strong": "strong", "conditional": "weak"}
+DIRECTION_WORDS = {"for": "for these options", "against": "against magnesium here"}
 
 
 def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str, Any]:
@@ -43,7 +52,8 @@ def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str,
         f"/cds-services/magnesium-{scenario.hook}", data=orjson.dumps(body), content_type="application/json"
     )
     assert response.status_code == 200, response.json
-    return response.json
+    answer: dict[str, Any] = orjson.loads(response.data)
+    return answer
 
 
 @pytest.fixture(scope="session")
@@ -73,50 +83,97 @@ def test_the_page_says_what_the_scenario_expects(
     content: Content,
     site_client: Callable[[dict[str, Any]], FlaskClient],
 ) -> None:
-    answer = post(site_client(case.site) if case.site else client, content, case)
-    outcomes = {item["page"]: item for item in answer["extension"][EXTENSION]["outcomes"]}
-    expect = case.expect
-    assert page in outcomes, f"{page} is not a page of {case.hook}"
-    assert outcomes[page]["outcome"] == expect.outcome, outcomes[page]
+    check(page, case, post(site_client(case.site) if case.site else client, content, case))
+
+
+@pytest.mark.parametrize(("page", "case"), VARIANTS)
+def test_the_page_fires_for_each_concept_of_its_lists_and_for_no_other(
+    page: str, case: Scenario, client: FlaskClient, content: Content
+) -> None:
+    assert outcome_of(page, post(client, content, case))["outcome"] == case.expect.outcome
+
+
+def outcome_of(page: str, answer: dict[str, Any]) -> dict[str, Any]:
+    return next(item for item in answer["extension"][EXTENSION]["outcomes"] if item["page"] == page)
+
+
+def check(page: str, case: Scenario, answer: dict[str, Any]) -> None:
+    """What the scenario says of the answer."""
+    expect, found = case.expect, outcome_of(page, answer)
+    assert found["outcome"] == expect.outcome, found
     if expect.reason:
-        assert expect.reason in outcomes[page].get("reason", "")
+        assert expect.reason in found.get("reason", "")
     for other, kind in expect.others.items():
-        assert outcomes[other]["outcome"] == kind, outcomes[other]
+        assert outcome_of(other, answer)["outcome"] == kind, other
     if expect.cards is not None:
         assert len(answer["cards"]) == expect.cards
-    cards = [card for card in answer["cards"] if page in pages_of(card)]
-    if expect.outcome != "fired":
-        assert not cards
-        return
-    if not case.site or case.site.get("pages", {}).get(page, {}).get("show") is None:
-        shown_or_named = cards or [c for c in answer["cards"] if title(content, page) in c.get("detail", "")]
-        assert shown_or_named, "fired, and neither shown nor named"
-    for card in cards:
+    if not expect.offers_magnesium:
+        assert list(offers(answer)) == []
+    leads = [card for card in answer["cards"] if leader(card) == page]
+    beneath = [card for card in answer["cards"] if page in pages_of(card)[1:]]
+    where = "silent" if expect.outcome != "fired" else expect.shown
+    assert [bool(leads), bool(beneath)] == [where == "leads", where == "beneath"], [
+        pages_of(c) for c in answer["cards"]
+    ]
+    if where in ("leads", "beneath"):
+        (card,) = leads or beneath
+        assert where == "leads" or leader(card) == expect.under
         check_card(card, expect)
+    elif expect.outcome == "fired":
+        last = answer["cards"][-1]["detail"] if answer["cards"] else ""
+        assert (title(page) in last) == (where == "named")
 
 
-def check_card(card: dict[str, Any], expect: Any) -> None:
-    """What the scenario says of the card's words."""
-    whole = card["summary"] + "\n" + card["detail"]
+def offers(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What proposes to give magnesium: any action but a laboratory order, and a link to a planned day."""
+    for card in answer["cards"]:
+        actions = [action for suggestion in card.get("suggestions", []) for action in suggestion["actions"]]
+        yield from (item for item in actions if item["resource"]["resourceType"] != "ServiceRequest")
+        yield from (link for link in card.get("links", []) if "/plan/" in link["url"])
+
+
+def check_card(card: dict[str, Any], expect: Expect) -> None:
+    """What the scenario says of the card that tells the finding."""
+    detail = card["detail"]
     for text in [expect.summary] if isinstance(expect.summary, str) else expect.summary:
-        assert text in whole if text not in card["summary"] else True, card["summary"]
+        assert text in card["summary"], card["summary"]
     for text in [expect.detail] if isinstance(expect.detail, str) else expect.detail:
-        assert text in card["detail"], card["detail"]
+        assert text in detail, detail
     for text in [expect.absent] if isinstance(expect.absent, str) else expect.absent:
-        assert text not in whole, whole
+        assert text not in f"{card['summary']}\n{detail}"
     if expect.indicator:
         assert card["indicator"] == expect.indicator
+    if expect.evidence:
+        said = expect.evidence
+        coded = card["extension"][EXTENSION]["evidence"]
+        assert coded["certainty"]["code"] == said.certainty.replace("_", "-")
+        assert coded["strength"]["code"] == STRENGTH_CODES[said.strength]
+        assert coded["direction"] == said.direction
+        certainty = said.certainty.replace("_", " ")
+        line = f"{certainty.capitalize()} certainty, {said.strength} recommendation {DIRECTION_WORDS[said.direction]}."
+        assert f"**Evidence:** {line}" in detail, detail
+        assert card["summary"].endswith(f"(evidence: {certainty})")
+    if expect.options is not None:
+        block = detail.partition("**Consider:**\n")[2].partition("\n\n")[0]
+        assert block.splitlines() == [f"- {option}" for option in expect.options]
     if expect.suggestions is not None:
         assert [item["label"] for item in card.get("suggestions", [])] == expect.suggestions
+    if expect.reasons is not None:
+        assert [item["code"] for item in card.get("overrideReasons", [])] == expect.reasons
+
+
+def leader(card: dict[str, Any]) -> str:
+    """The page whose card it is."""
+    return str(card["extension"][EXTENSION]["page"])
 
 
 def pages_of(card: dict[str, Any]) -> list[str]:
     own = card["extension"][EXTENSION]
-    return [own["page"], *(item["page"] for item in own.get("alsoFired", []))]
+    return [leader(card), *(item["page"] for item in own.get("alsoFired", []))]
 
 
-def title(content: Content, page: str) -> str:
-    return content.library.pages[page].page.title
+def title(page: str) -> str:
+    return shipped().library.pages[page].page.title
 
 
 PAGES = sorted(name for name, loaded in shipped().library.pages.items() if loaded.page.status == "active")
@@ -133,3 +190,51 @@ def test_every_page_has_a_scenario_of_every_kind_or_says_why_not(page: str) -> N
 
 def test_every_scenario_file_belongs_to_a_page(content: Content) -> None:
     assert set(FILES) <= set(content.library.pages)
+
+
+WHOLE: dict[str, Any] = {
+    "name": "a patient whose card is told whole",
+    "kind": "fires",
+    "expect": {
+        "outcome": "fired",
+        "indicator": "info",
+        "summary": "keep apart",
+        "evidence": {"certainty": "low", "strength": "conditional", "direction": "for"},
+        "options": ["Another drug."],
+        "suggestions": [],
+        "reasons": ["not-taken"],
+    },
+}
+LATER = {
+    **WHOLE,
+    "name": "a later patient",
+    "expect": {"outcome": "fired", "indicator": "info", "summary": "keep apart"},
+}
+
+
+@pytest.mark.parametrize("part", ["indicator", "summary", "evidence", "options", "suggestions", "reasons"])
+def test_a_file_whose_first_scenario_leaves_out_what_its_card_says_is_refused(part: str) -> None:
+    read_file({"scenarios": [WHOLE]})
+    said = {name: value for name, value in WHOLE["expect"].items() if name != part}
+    with pytest.raises(ValidationError, match=f"a patient whose card is told whole: expect lacks {part}"):
+        read_file({"scenarios": [{**WHOLE, "expect": said}]})
+
+
+@pytest.mark.parametrize(
+    ("expect", "lacking"),
+    [
+        ({"outcome": "fired"}, "indicator, summary"),
+        ({"outcome": "fired", "summary": "keep apart"}, "indicator"),
+        ({"outcome": "fired", "shown": "beneath"}, "indicator, under"),
+    ],
+)
+def test_a_scenario_that_fires_and_says_nothing_of_its_card_is_refused(expect: dict[str, Any], lacking: str) -> None:
+    read_file({"scenarios": [WHOLE, LATER]})
+    with pytest.raises(ValidationError, match=f"a later patient: expect lacks {lacking}"):
+        read_file({"scenarios": [WHOLE, {**LATER, "expect": expect}]})
+
+
+@pytest.mark.parametrize("expect", [{"outcome": "quiet"}, {"outcome": "fired", "shown": "silent"}])
+def test_a_file_whose_first_scenario_leads_no_card_is_refused(expect: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="in the first scenario the page fires and leads its card"):
+        read_file({"scenarios": [{**WHOLE, "expect": expect}]})
