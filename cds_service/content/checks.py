@@ -146,6 +146,10 @@ class _PageCheck:
         library, card = self.library, self.page.card
         for index, name in enumerate(self.page.services):
             yield from self._unknown(("services", index), name, library.services, "service in services.yaml named")
+        ordering = {name for name, service in library.services.items() if service.hook != "patient-view"}
+        if card.contraindicates_magnesium and ordering - {*self.page.services} not in (ordering, set()):
+            message = "a page that speaks against magnesium when it is ordered belongs to every order service"
+            yield self.document.fault(("services",), f"{message}: {', '.join(sorted(ordering))}")
         for index, name in enumerate(card.suggest):
             yield from self._unknown(("card", "suggest", index), name, library.suggestions, "suggestion named")
         for index, name in enumerate(card.override_reasons):

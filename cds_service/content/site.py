@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from cds_service.content.checks import concepts_named
 from cds_service.content.names import nearest
 from cds_service.content.pages import Name, Strict, Text
 from cds_service.content.shared import Region
@@ -31,7 +32,8 @@ class SiteThreshold(Strict):
 
 
 class SitePage(Strict):
-    """What this site makes of one page. `silent`: evaluated, counted, not shown. `hidden`: not tried."""
+    """What this site makes of one page. `silent`: evaluated, counted, not shown. `hidden`: not tried, which a page that
+    speaks against magnesium cannot be: without its finding, other pages would go on to suggest magnesium."""
 
     show: Literal["shown", "silent", "hidden"] | None = None
     thresholds: dict[Name, SiteThreshold] = {}
@@ -46,7 +48,8 @@ class SiteUnit(Strict):
 
 
 class SiteInput(Strict):
-    """An input that this EHR has not got at all, such as medication statements."""
+    """An input that this EHR has not got at all, such as medication statements. Not the problem list: pages that speak
+    against magnesium would find nothing in it."""
 
     available: Literal[False]
     reason: Text
@@ -176,7 +179,10 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
             known = [*library.pages, SHARED]
             faults.append(document.fault(("pages", page_id), f"no page {page_id}{nearest(page_id, known)}"))
             continue
-        if mine.show in ("silent", "hidden") and not mine.reason:
+        if mine.show == "hidden" and page_id in against_magnesium(library):
+            message = f"{page_id} speaks against magnesium and is always evaluated: write silent, its card is not shown"
+            faults.append(document.fault(("pages", page_id, "show"), message))
+        elif mine.show in ("silent", "hidden") and not mine.reason:
             faults.append(document.fault(("pages", page_id, "show"), f"{mine.show} needs a reason"))
         for name, own in mine.thresholds.items():
             path = ("pages", page_id, "thresholds", name)
@@ -205,7 +211,26 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
         if key not in input_keys or key == "patient":
             message = f"no input that can be left out is named {key}{nearest(key, input_keys - {'patient'})}"
             faults.append(document.fault(("inputs", key), message))
+        elif key == "conditions" and (resting := against_magnesium_by_problem(library)):
+            message = f"{', '.join(resting)} speak against magnesium by a problem on record: that is never left out"
+            faults.append(document.fault(("inputs", key), message))
     return faults
+
+
+def against_magnesium(library: Library) -> list[str]:
+    """The ids of the pages that speak against magnesium: no site can do without them."""
+    return sorted(name for name, loaded in library.pages.items() if loaded.page.card.contraindicates_magnesium)
+
+
+def against_magnesium_by_problem(library: Library) -> list[str]:
+    """Those of them that fire by a problem on record. An input that a site leaves out counts as read and empty."""
+    return [
+        name
+        for name in against_magnesium(library)
+        if any(
+            path[0] == "when" and kinds == ("condition",) for path, _, kinds in concepts_named(library.pages[name].page)
+        )
+    ]
 
 
 def units_of(library: Library) -> dict[str, list[str]]:
