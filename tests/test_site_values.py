@@ -192,7 +192,8 @@ LOW_KIDNEY = ("magnesium_with_low_kidney_function", "magnesium_in_use_with_low_k
 def with_an_egfr_of_18(client: FlaskClient, content: Content) -> Body:
     """The answer when magnesium is signed beside levothyroxine for a woman of 58 with an eGFR of 18."""
     case = Scenario(
-        name="magnesium is signed at an eGFR of 18", kind="fires", hook="order-sign", sex="female", age=58, drugs=["levothyroxine"],
+        name="magnesium is signed at an eGFR of 18", kind="fires", hook="order-sign", sex="female", age=58,
+        drugs=["levothyroxine"],
         drafts=["magnesium_oxide"], labs=[{"lab": "egfr", "value": 18, "unit": "mL/min/{1.73_m2}"}],
         expect={"outcome": "fired"},
     )  # fmt: skip

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "settings": {"content"},
     "strengths": {"patient"},
     "drugnames": {"patient", "strengths"},
-    "fhir": {"patient", "drugnames", "strengths", "strictness"},
+    "fhir": {"content", "patient", "drugnames", "strengths", "strictness"},
     "content": {"patient", "drugnames", "strengths"},
     "rules": {"content", "patient"},
     "planner": {"content", "patient"},

@@ -175,9 +175,10 @@ class _PageCheck:
             yield from self._reference(("thresholds", name, "reference"), threshold.reference)
 
     def _concepts(self) -> Iterator[Fault]:
+        forms = {row.form for row in self.library.dose_forms if row.form}
         for index, form in enumerate(self.page.separate.unless_form if self.page.separate else ()):
             at: KeyPath = ("separate", "unless_form", index)
-            yield from self._unknown(at, form, self.library.dose_forms, "form in terminology/dose_forms.csv named")
+            yield from self._unknown(at, form, forms, "form in terminology/dose_forms.csv named")
         for path, name, kinds in concepts_named(self.page):
             fitting = {key for key, page in self.library.terminology.items() if page.kind in kinds}
             yield from self._unknown(path, name, fitting, f"{kinds[0]} in terminology/ named")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from cds_service.content.library import Library
 
 SHARED = "shared"
-CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
 
 
 class SiteThreshold(Strict):
@@ -205,8 +203,13 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
         if message:
             faults.append(document.fault(("units", lab, *(["unit"] if lab in labs else [])), message))
     for key, item in parsed.schedule.items():
-        for message in schedule_faults(key, item.value, library.schedule):
+        usual = library.schedule.thresholds
+        message = usual[key].fault_of(item.value) if key in usual else f"the schedule has no {key}{nearest(key, usual)}"
+        if message:
             faults.append(document.fault(("schedule", key, "value"), message))
+    if not any(fault.key.startswith("schedule.") for fault in faults):
+        for key, message in library.schedule.misfits({key: item.value for key, item in parsed.schedule.items()}):
+            faults.append(document.fault(("schedule", key), message))
     for key in parsed.inputs:
         if key not in input_keys or key == "patient":
             message = f"no input that can be left out is named {key}{nearest(key, input_keys - {'patient'})}"
@@ -243,24 +246,6 @@ def unit_fault(lab: str, unit: str, labs: Mapping[str, list[str]]) -> str:
     if lab not in labs:
         return f"no lab with a choice of units {lab}{nearest(lab, labs)}"
     return "" if unit in labs[lab] else f"{unit} is not one of {', '.join(labs[lab])}"
-
-
-def schedule_faults(key: str, value: str | int | list[str], table: Mapping[str, Any]) -> list[str]:
-    """What is wrong with one value of the schedule: its name, its kind, its range."""
-    known = table["thresholds"]
-    if key not in known:
-        return [f"the schedule has no {key}{nearest(key, known)}"]
-    unit, (low, high) = known[key]["unit"], known[key]["site_may_set"]
-    if unit in ("time of day", "times of day"):
-        listed = value if isinstance(value, list) else [value]
-        if (unit == "times of day") != isinstance(value, list) or not all(CLOCK.match(str(one)) for one in listed):
-            return ['a time is written as "07:30"' + (" in a list" if unit == "times of day" else "")]
-        outside = [str(one) for one in listed if not low <= str(one) <= high]
-    else:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return [f"is not a whole number of {unit}"]
-        outside = [] if low <= value <= high else [str(value)]
-    return [f"{', '.join(outside)} is outside the allowed range {low} to {high}"] if outside else []
 
 
 def site_schema() -> dict[str, Any]:
