@@ -53,8 +53,8 @@ def parse_rows(text: str, file: str, model: Any) -> Document:
         data = TypeAdapter(list[model]).validate_python(rows)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False):
-            index, *column = item["loc"]
-            faults.append(Fault(file, lines[index,], ".".join(map(str, column)), item["msg"]))
+            index, column = item["loc"][:2]
+            faults.append(Fault(file, lines[int(index),], columns[int(column)], item["msg"]))
         data = []
     if faults:
         raise ContentError(faults)

@@ -22,6 +22,12 @@ NEEDED = frozenset({
     *(f"doses_a_day_{count}" for count in DOSES_A_DAY),
 })  # fmt: skip
 
+# Concepts that are asked for by name, whatever the pages say.
+READ_BY_NAME = (
+    "chronic_kidney_disease", "creatinine", "dialysis", "dietary_magnesium_intake", "egfr", "lactation",
+    "lactation_status", "magnesium", "pregnancy", "pregnancy_status", "serum_magnesium",
+)  # fmt: skip
+
 
 def table_faults(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     """Every fault across the rows of these tables, and between them and other files."""
@@ -30,6 +36,9 @@ def table_faults(library: Library, documents: Mapping[str, Document]) -> Iterato
     yield from _instructions(library, documents["tables/sig_phrases.yaml"])
     yield from _schedule(library, documents["tables/schedule.yaml"])
     yield from _drugs(library, documents)
+    for concept in READ_BY_NAME:
+        if concept not in library.terminology:
+            yield Fault(f"terminology/{concept}.yaml", 0, "", "is missing: it is read by its name")
 
 
 def _twice(document: Document, placed: Iterable[tuple[KeyPath, Any]]) -> Iterator[Fault]:
@@ -112,10 +121,10 @@ def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Faul
         held = product.drugs.split()
         for name in held:
             if name not in drugs:
-                yield products.fault((index, "drugs"), f"no drug in terminology/ named {name}{nearest(name, drugs)}")
+                yield _row(products, index, "drugs", f"no drug in terminology/ named {name}{nearest(name, drugs)}")
         for name in (part.partition("=")[0] for part in product.components.split(";") if part):
             if name not in held:
-                yield products.fault((index, "components"), f"{name} is not one of the drugs of this product")
+                yield _row(products, index, "components", f"{name} is not one of the drugs of this product")
     for file, key, texts in (
         ("rxnorm_products", "brand", (row.brand for row in library.products)),
         ("dose_forms", "phrase", (row.phrase for row in library.dose_forms)),
@@ -123,7 +132,7 @@ def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Faul
     ):
         for index, text in enumerate(texts):
             if text and not tokens(text):
-                yield documents[f"terminology/{file}.csv"].fault((index, key), f"{text!r} has no word to match")
+                yield _row(documents[f"terminology/{file}.csv"], index, key, f"{text!r} has no word to match")
     for concept, page in library.terminology.items():
         document = documents[f"terminology/{concept}.yaml"]
         for key, names in (("names", page.names), ("brands", page.brands), ("not", page.not_)):
@@ -131,6 +140,10 @@ def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Faul
                 if page.kind in ("drug", "drug_class") and not tokens(text):
                     yield document.fault((key, index), f"{text!r} has no word to match")
     yield from _rings(library, documents)
+
+
+def _row(document: Document, index: int, column: str, message: str) -> Fault:
+    return Fault(document.file, document.lines[index,], column, message)
 
 
 def _rings(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
