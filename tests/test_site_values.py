@@ -236,6 +236,14 @@ def test_a_page_against_magnesium_is_never_hidden_nor_left_without_the_problem_l
     assert problems["key"] == "inputs.conditions" and "magnesium_with_dialysis" in problems["message"]
 
 
+def test_times_of_day_that_do_not_fit_together_are_a_fault_of_the_file(tmp_path: Path) -> None:
+    schedule = {"waking_ends": {"value": "23:59", "reason": "Late ward"}}
+    schedule |= {"magnesium_spacing": {"value": 480, "reason": "Own policy"}}
+    done = invoke("site", "validate", write(tmp_path / "site.yaml", site_of(schedule=schedule)))
+    assert done.returncode == 78
+    assert "schedule.waking_ends: the night is shorter" in done.stderr and "site.yaml:3" in done.stderr
+
+
 def test_a_silent_page_that_lacks_data_makes_no_card(with_site: Callable[..., FlaskClient], content: Content) -> None:
     names = [name for name, loaded in content.library.pages.items() if loaded.page.status == "active"]
     client = with_site(pages={name: {"show": "silent", "reason": "Trial period"} for name in names})
