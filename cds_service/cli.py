@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from cds_service import __version__
-from cds_service.commands import clients, content, mock_ehr, planning, running, trying
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
+COMMANDS = {
+    "demo": "running",
+    "serve": "running",
+    "sandbox": "running",
+    "mock-ehr": "mock_ehr",
+    "evaluate": "trying",
+    "plan": "planning",
+    "clients": "clients",
+    "check": "content",
+    "catalogue": "content",
+    "site": "content",
+}
+"""The file of `commands/` in which each command stands."""
 
 
-@click.group(epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Imports a command when it is called, so that none waits for what only another one needs."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"cds_service.commands.{COMMANDS[name]}")
+        found: click.Command = getattr(module, name.replace("-", "_"))
+        return found
+
+
+@click.group(cls=Commands, epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="magnesium-cds")
 def main() -> None:
     """Magnesium CDS: advisory cards on magnesium for clinicians, over CDS Hooks."""
-
-
-main.add_command(running.demo)
-main.add_command(running.serve)
-main.add_command(running.sandbox)
-main.add_command(mock_ehr.mock_ehr)
-main.add_command(trying.evaluate)
-main.add_command(planning.plan)
-main.add_command(clients.clients)
-main.add_command(content.check)
-main.add_command(content.catalogue)
-main.add_command(content.site)

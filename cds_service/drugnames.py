@@ -7,12 +7,13 @@ over at most `LONGEST` characters: no backtracking, so a hostile name costs no m
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import NamedTuple, cast, get_args
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
 
 from cds_service.patient import Component, Quantity, Route
 from cds_service.strengths import ELEMENT, TOKEN, Line, fold, tokens
@@ -22,16 +23,16 @@ OTHER = ""
 
 _BETWEEN = frozenset({"as", "from"})
 _FAR = 8  # tokens after an ingredient in which its strength is looked for
-_ROUTES = frozenset(get_args(Route))
+_STRENGTH = r"[a-z][a-z0-9_]*=[0-9]+(\.[0-9]+)? [^;/ ]+(/([0-9]+(\.[0-9]+)? )?[^;/ ]+)?"
 
 
 class Form(NamedTuple):
     """One row of the dose form table: a phrase, the form it names, its route, and how firmly it says so (0 to 3)."""
 
-    phrase: str
+    phrase: Annotated[str, Field(min_length=1)]
     form: str
     route: Route
-    rank: int
+    rank: Annotated[int, Field(ge=0, le=3)]
 
 
 class Phrase(NamedTuple):
@@ -55,17 +56,27 @@ class Reading:
     route: Route = "unknown"
 
 
+def _yes(cell: Any) -> Any:
+    return {"1": True, "": False}.get(cell, cell) if isinstance(cell, str) else cell
+
+
 class Product(NamedTuple):
     """One row of the product table. `components` is the packed text `drug=value unit/per_value per;...`."""
 
-    rxcui: str
-    tty: str
-    drugs: str
-    other: bool
-    route: str
+    rxcui: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+    tty: Annotated[str, Field(pattern=r"^[A-Z]*$")]
+    drugs: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*( [a-z][a-z0-9_]*)*$")]
+    other: Annotated[bool, BeforeValidator(_yes), Field(strict=True)]
+    route: Route | Literal[""]
     form: str
-    components: str
+    components: Annotated[str, Field(pattern=rf"^({_STRENGTH}(;{_STRENGTH})*)?$")]
     brand: str
+
+
+class OtherIngredient(NamedTuple):
+    """One row of the table of ingredients and brands that no page describes."""
+
+    name: Annotated[str, Field(min_length=1)]
 
 
 def pack(components: Iterable[Component]) -> str:
@@ -77,14 +88,6 @@ def pack(components: Iterable[Component]) -> str:
         per = "" if c.per == "unit" else f"/{'' if c.per_value == 1 else f'{c.per_value} '}{c.per}"
         cells.append(f"{c.drug}={c.strength.value} {c.strength.unit}{per}")
     return ";".join(cells)
-
-
-def product_rows(lines: Iterable[str]) -> list[Product]:
-    """Rows of the product table (CSV with a header; lines that begin with # are comments)."""
-    reader = csv.reader(line for line in lines if not line.startswith("#"))
-    if tuple(next(reader, ())) != Product._fields:
-        raise ValueError(f"the product table must have the columns {', '.join(Product._fields)}")
-    return [Product(a, b, c, d == "1", e, f, g, h) for a, b, c, d, e, f, g, h in reader]
 
 
 @lru_cache(maxsize=8192)
@@ -119,16 +122,6 @@ def _lengths(phrases: Iterable[_Words]) -> dict[str, tuple[int, ...]]:
     for words in phrases:
         found.setdefault(words[0], set()).add(len(words))
     return {word: tuple(sorted(sizes, reverse=True)) for word, sizes in found.items()}
-
-
-def form_rows(rows: Iterable[Mapping[str, str]]) -> list[Form]:
-    """Rows of the dose form table (phrase, form, route, rank). Raises ValueError on an unknown route or rank."""
-    found = []
-    for row in rows:
-        if row["route"] not in _ROUTES:
-            raise ValueError(f"dose form {row['phrase']!r}: no route is called {row['route']!r}")
-        found.append(Form(row["phrase"], row["form"], cast(Route, row["route"]), int(row["rank"])))
-    return found
 
 
 class NameReader:

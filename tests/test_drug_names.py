@@ -366,7 +366,7 @@ def shared() -> Path:
 
 
 def test_the_product_table_is_what_the_source_gives():
-    for name, text in build(shared(), TERMINOLOGY).items():
+    for name, text in build(shared(), default_root()).items():
         assert (TERMINOLOGY / name).read_text(encoding="utf-8") == text, f"{name}: run cds_service.content.rxnorm"
 
 

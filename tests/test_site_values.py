@@ -19,6 +19,8 @@ from cds_service.hooks.app import Content
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from tests.conformance.calls import Body, Running, answered, invoke, outcome, own, run_cli, sample_call, serving, until
+from tests.conftest import NOW
+from tests.scenario import Builder, Scenario
 
 LIMIT = """\
 site: Test hospital
@@ -29,6 +31,7 @@ pages:
         value: {value}
         reason: Our laboratory's own interval
 """
+HIDDEN = "  magnesium_with_dialysis: {show: hidden, reason: The ward has its own pathway}\n"
 
 
 def write(file: Path, text: str) -> Path:
@@ -116,6 +119,7 @@ def test_a_broken_file_leaves_the_last_good_values_in_force_and_says_so(service:
         (LIMIT.format(value="0.20"), "0.60 to 0.85"),
         ("site: [", "not YAML"),
         ("", "site.yaml"),
+        (LIMIT.format(value="0.80") + HIDDEN, "write silent"),
     ):
         write(file, broken)
         until(lambda words=words: words in str(ready(service)["site"]["faults"]), 5)  # type: ignore[misc]
@@ -139,10 +143,11 @@ def test_a_file_that_is_gone_leaves_the_last_good_values_in_force(service: Runni
 
 
 def test_a_service_does_not_start_on_a_site_file_that_cannot_be_used(tmp_path: Path) -> None:
-    wrong = write(tmp_path / "site.yaml", LIMIT.format(value="0.20"))
+    wrong = write(tmp_path / "site.yaml", LIMIT.format(value="0.20") + HIDDEN)
     done = run_cli("serve", "--port", "0", "--data-dir", tmp_path / "data", "--site", wrong)
     assert done.returncode == 78
     assert "site.yaml:6" in done.stderr and "0.60 to 0.85" in done.stderr
+    assert "site.yaml:8" in done.stderr and "write silent" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -179,6 +184,64 @@ def test_a_hidden_page_is_not_tried(with_site: Callable[..., FlaskClient]) -> No
     answer = answered(client, sample_call(client, "levothyroxine", "order-select"))
     assert "levothyroxine_timing" not in [item["page"] for item in own(answer)["outcomes"]]
     assert not [card for card in answer["cards"] if "levothyroxine" in card["summary"]]
+
+
+LOW_KIDNEY = ("magnesium_with_low_kidney_function", "magnesium_in_use_with_low_kidney_function")
+
+
+def with_an_egfr_of_18(client: FlaskClient, content: Content) -> Body:
+    """The answer when magnesium is signed beside levothyroxine for a woman of 58 with an eGFR of 18."""
+    case = Scenario(
+        name="magnesium is signed at an eGFR of 18", kind="fires", hook="order-sign", sex="female", age=58,
+        drugs=["levothyroxine"],
+        drafts=["magnesium_oxide"], labs=[{"lab": "egfr", "value": 18, "unit": "mL/min/{1.73_m2}"}],
+        expect={"outcome": "fired"},
+    )  # fmt: skip
+    service = next(item for item in client.get("/cds-services").json["services"] if item["hook"] == case.hook)
+    request = Builder(content, NOW).request(case, service["prefetch"])
+    response = client.post(f"/cds-services/{service['id']}", json=request)
+    assert response.status_code == 200, response.text
+    return dict(response.json)
+
+
+def test_a_silent_page_against_magnesium_still_keeps_magnesium_from_being_suggested(
+    with_site: Callable[..., FlaskClient], content: Content
+) -> None:
+    shown = with_an_egfr_of_18(with_site(), content)
+    assert any("eGFR 18" in card["summary"] for card in shown["cards"])
+    pages = {name: {"show": "silent", "reason": "The ward has its own pathway"} for name in LOW_KIDNEY}
+    quiet = with_an_egfr_of_18(with_site(pages=pages), content)
+    assert outcome(quiet, LOW_KIDNEY[0])["outcome"] == "fired"
+    assert outcome(quiet, "levothyroxine_timing")["outcome"] == "fired"
+    assert quiet["cards"] and not any("eGFR 18" in card["summary"] for card in quiet["cards"])
+    actions = [action for card in quiet["cards"] for item in card.get("suggestions", []) for action in item["actions"]]
+    assert not [action for action in actions if action["type"] == "update"]
+
+
+def test_a_page_against_magnesium_is_never_hidden_nor_left_without_the_problem_list(
+    tmp_path: Path, content: Content
+) -> None:
+    against = sorted(name for name, page in content.library.pages.items() if page.page.card.contraindicates_magnesium)
+    pages = {name: {"show": "hidden", "reason": "The ward has its own pathway"} for name in against}
+    inputs = {"conditions": {"available": False, "reason": "Problems are kept on paper"}}
+    file = write(tmp_path / "site.yaml", site_of(pages=pages, inputs=inputs))
+    lines = file.read_text().splitlines()
+    done = invoke("site", "validate", "--json", file)
+    assert done.returncode == 78
+    *told, problems = json.loads(done.stdout)["faults"]
+    assert [fault["key"] for fault in told] == [f"pages.{name}.show" for name in against]
+    for fault, name in zip(told, against, strict=True):
+        assert name in fault["message"] and "write silent" in fault["message"]
+        assert lines[fault["line"] - 1].strip() == "show: hidden" and lines[fault["line"] - 2].strip() == f"{name}:"
+    assert problems["key"] == "inputs.conditions" and "magnesium_with_dialysis" in problems["message"]
+
+
+def test_times_of_day_that_do_not_fit_together_are_a_fault_of_the_file(tmp_path: Path) -> None:
+    schedule = {"waking_ends": {"value": "23:59", "reason": "Late ward"}}
+    schedule |= {"magnesium_spacing": {"value": 480, "reason": "Own policy"}}
+    done = invoke("site", "validate", write(tmp_path / "site.yaml", site_of(schedule=schedule)))
+    assert done.returncode == 78
+    assert "schedule.waking_ends: the night is shorter" in done.stderr and "site.yaml:3" in done.stderr
 
 
 def test_a_silent_page_that_lacks_data_makes_no_card(with_site: Callable[..., FlaskClient], content: Content) -> None:

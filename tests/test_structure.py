@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "settings": {"content"},
     "strengths": {"patient"},
     "drugnames": {"patient", "strengths"},
-    "fhir": {"patient", "drugnames", "strengths", "strictness"},
+    "fhir": {"content", "patient", "drugnames", "strengths", "strictness"},
     "content": {"patient", "drugnames", "strengths"},
     "rules": {"content", "patient"},
     "planner": {"content", "patient"},
@@ -109,6 +109,14 @@ def broken_imports(files: Iterator[Path]) -> list[str]:
 
 def test_imports_go_one_way() -> None:
     assert broken_imports(python_files()) == []
+
+
+def test_only_the_library_reads_the_content_that_ships() -> None:
+    """With `--content` nothing else may still read the package's own cards."""
+    naming = {
+        path.relative_to(PACKAGE).as_posix() for path in python_files() if "cds_service.cards" in path.read_text()
+    }
+    assert naming == {"content/library.py"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import click
 
 from cds_service.content.yamlfile import ContentError
 from cds_service.settings import Settings, SettingsError, load_settings
-from cds_service.store import StoreError
 
 FAILED, USAGE, UNAVAILABLE, CANNOT_CREATE, CONFIGURATION = 1, 2, 69, 73, 78
 
@@ -22,6 +21,13 @@ def stop(code: int, *lines: str) -> NoReturn:
     for line in lines:
         click.echo(line, err=True)
     sys.exit(code)
+
+
+def _store_error() -> type[Exception]:
+    """Imported where something went wrong, not before: most commands need no database."""
+    from cds_service.store import StoreError
+
+    return StoreError
 
 
 @contextmanager
@@ -34,7 +40,7 @@ def told_plainly() -> Iterator[None]:
         stop(CONFIGURATION, *map(str, error.faults), f"{count} fault{'' if count == 1 else 's'}")
     except SettingsError as error:
         stop(CONFIGURATION, str(error))
-    except StoreError as error:
+    except _store_error() as error:
         stop(CANNOT_CREATE, str(error))
 
 

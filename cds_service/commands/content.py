@@ -14,7 +14,7 @@ from cds_service.content.catalogue import catalogue_text
 from cds_service.content.library import Library, default_root, load_library
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError, Fault
-from cds_service.hooks.app import load_content
+from cds_service.fhir import Vocabulary
 from cds_service.hooks.prefetch import all_needs
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -27,7 +27,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def check(content: Path | None, as_json: bool) -> None:
     """Load all content and report every fault at once. Exit 78 on faults."""
     try:
-        library, _ = load_content(content)
+        library = load_library(content)
+        Vocabulary(library)
     except ContentError as error:
         if as_json:
             faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]

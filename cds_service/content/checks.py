@@ -53,6 +53,10 @@ class _PageCheck:
         library, card = self.library, self.page.card
         for index, name in enumerate(self.page.services):
             yield from self._unknown(("services", index), name, library.services, "service in services.yaml named")
+        ordering = {name for name, service in library.services.items() if service.hook != "patient-view"}
+        if card.contraindicates_magnesium and ordering - {*self.page.services} not in (ordering, set()):
+            message = "a page that speaks against magnesium when it is ordered belongs to every order service"
+            yield self.document.fault(("services",), f"{message}: {', '.join(sorted(ordering))}")
         for index, name in enumerate(card.suggest):
             yield from self._unknown(("card", "suggest", index), name, library.suggestions, "suggestion named")
         for index, name in enumerate(card.override_reasons):
@@ -84,7 +88,7 @@ class _PageCheck:
                     case "threshold":
                         yield from self._threshold(item, lab)
                     case "form":
-                        forms = self.library.dose_forms
+                        forms = {row.form for row in self.library.dose_forms if row.form}
                         yield from self._unknown(item.at, item.name, forms, "form in terminology/dose_forms.csv named")
                     case _:
                         pages, kinds = self.library.terminology, item.mark.kinds

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from cds_service.content.base import Name
 from cds_service.content.checks import check_library
 from cds_service.content.claims import Claim, Coverage
+from cds_service.content.csvfile import parse_rows
 from cds_service.content.pages import KEY_ORDER, Page, Threshold
 from cds_service.content.screener import Screener
 from cds_service.content.shared import (
@@ -32,10 +32,26 @@ from cds_service.content.shared import (
     Suggestion,
     Wording,
 )
+from cds_service.content.table_checks import table_faults
+from cds_service.content.tables import (
+    PatientStates,
+    RouteRow,
+    RouteRows,
+    ScheduleTable,
+    SigPhrases,
+    SpecimenComments,
+    UnitRow,
+    UnitRows,
+)
 from cds_service.content.terminology import TerminologyPage
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
+from cds_service.drugnames import Form, OtherIngredient, Product
+from cds_service.patient import Route
 
 PAGE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
+NOT_CONCEPTS = frozenset({"units", "routes"})
+"""Files of `terminology/` that are tables."""
+NOT_CONTENT = frozenset({"README.md", "__init__.py"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class LoadedPage:
 
 @dataclass(frozen=True)
 class Library:
-    """All content, typed. `digest` names exactly this content."""
+    """All content, typed: every file below the folder. `digest` names exactly these bytes."""
 
     pages: Mapping[str, LoadedPage]
     terminology: Mapping[str, TerminologyPage]
@@ -69,12 +85,19 @@ class Library:
     foods: Mapping[str, Food]
     salts: Mapping[str, Salt]
     screener: Screener
-    schedule: Mapping[str, Any]
+    schedule: ScheduleTable
     egfr: EgfrEquation
     shared_thresholds: Mapping[str, Threshold]
     inpatient_classes: frozenset[str]
+    units: Mapping[str, UnitRow]
+    routes: Mapping[Route, RouteRow]
+    sig_phrases: SigPhrases
+    specimen_comments: SpecimenComments
+    patient_states: PatientStates
+    dose_forms: Sequence[Form]
+    products: Sequence[Product]
+    other_ingredients: Sequence[OtherIngredient]
     digest: str
-    root: Path
 
     @cached_property
     def drug_titles(self) -> Mapping[str, str]:
@@ -85,12 +108,6 @@ class Library:
             for concept, page in self.terminology.items()
             if page.kind == "drug" and concept not in broader
         }
-
-    @cached_property
-    def dose_forms(self) -> frozenset[str]:
-        """What we call the dose forms."""
-        with (self.root / "terminology" / "dose_forms.csv").open(encoding="utf-8", newline="") as lines:
-            return frozenset(row["form"] for row in csv.DictReader(lines) if row["form"])
 
     def title(self, concept: str) -> str:
         """What we call a concept on a card."""
@@ -108,10 +125,12 @@ def default_root() -> Path:
 
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
-    reader = _Reader(root or default_root())
+    reader = Reader(root or default_root())
     pages = reader.pages()
     no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
     shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
+    units = reader.one("terminology/units.yaml", UnitRows)
+    routes = reader.one("terminology/routes.yaml", RouteRows)
     library = Library(
         pages=pages,
         terminology=reader.folder("terminology", TerminologyPage),
@@ -128,50 +147,78 @@ def load_library(root: Path | None = None) -> Library:
         foods=reader.table("tables/foods.yaml", Food),
         salts=reader.table("tables/salts.yaml", Salt),
         screener=reader.one("tables/intake_screener.yaml", Screener),
-        schedule=reader.one("tables/schedule.yaml", dict[str, Any], {}),
+        schedule=reader.one("tables/schedule.yaml", ScheduleTable),
         egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
         shared_thresholds=shared.thresholds,
         inpatient_classes=frozenset(shared.inpatient_classes),
+        units=units.units if units else {},
+        routes=routes.routes if routes else {},
+        sig_phrases=reader.one("tables/sig_phrases.yaml", SigPhrases),
+        specimen_comments=reader.one("tables/specimen_comments.yaml", SpecimenComments),
+        patient_states=reader.one("tables/patient_states.yaml", PatientStates),
+        dose_forms=reader.rows("terminology/dose_forms.csv", Form),
+        products=reader.rows("terminology/rxnorm_products.csv", Product),
+        other_ingredients=reader.rows("terminology/other_ingredients.csv", OtherIngredient),
         digest=reader.digest(),
-        root=reader.root,
     )
+    reader.nothing_left()
     if not reader.faults:
-        reader.faults += check_library(library, reader.documents)
+        reader.faults += [*check_library(library, reader.documents), *table_faults(library, reader.documents)]
     if reader.faults:
         raise ContentError(reader.faults)
     return library
 
 
-class _Reader:
+class Reader:
     """Reads files below a root, and gathers faults instead of stopping at the first."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults: list[Fault] = []
         self.documents: dict[str, Document] = {}
+        self._read: set[str] = set()
         self._hash = hashlib.sha256()
 
     def digest(self) -> str:
         return self._hash.hexdigest()[:12]
 
-    def document(self, file: str) -> Document | None:
-        path = self.root / file
+    def document(self, file: str, parser: Callable[[str, str], Document] = parse) -> Document | None:
+        self._read.add(file)
         try:
-            text = path.read_text(encoding="utf-8")
+            data = (self.root / file).read_bytes()
+            text = data.decode()
         except FileNotFoundError:
             self.faults.append(Fault(file, 0, "", "is missing"))
+            return None
+        except OSError:
+            self.faults.append(Fault(file, 0, "", "cannot be read"))
             return None
         except UnicodeDecodeError:
             self.faults.append(Fault(file, 0, "", "is not UTF-8 text"))
             return None
-        self._hash.update(file.encode() + b"\0" + text.encode() + b"\0")
+        self._hash.update(f"{file}\0{len(data)}\0".encode() + data)
+        if not text.endswith("\n"):
+            self.faults.append(Fault(file, text.count("\n") + 1, "", "ends within a line: it is not whole"))
         try:
-            document = parse(text, file)
+            document = parser(text, file)
         except ContentError as error:
             self.faults += error.faults
             return None
         self.documents[file] = document
         return document
+
+    def nothing_left(self) -> None:
+        """A file that nobody read is a fault: it looks like content and has no say."""
+        for path in sorted(self.root.rglob("*")):
+            file = path.relative_to(self.root).as_posix()
+            known = file in self._read or file in NOT_CONTENT or "__pycache__" in path.parts
+            if not known and not path.is_dir():
+                self.faults.append(Fault(file, 0, "", "is read by nothing: no content has this name"))
+
+    def rows(self, file: str, model: Any) -> list[Any]:
+        """The rows of a CSV table."""
+        document = self.document(file, lambda text, name: parse_rows(text, name, model))
+        return document.data if document else []
 
     def one(self, file: str, model: Any, default: Any = None) -> Any:
         document = self.document(file)
@@ -230,9 +277,6 @@ class _Reader:
         except ValidationError as error:
             self.faults += faults_of(error, document)
             return default
-
-
-NOT_CONCEPTS = frozenset({"units", "routes"})
 
 
 def faults_of(error: ValidationError, document: Document) -> list[Fault]:

@@ -1,6 +1,7 @@
 """Build the RxNorm product table and the list of other ingredients.
 
-`python -m cds_service.content.rxnorm SOURCE_FOLDER [--to FOLDER]`. The source folder holds an extract of RxNorm
+`python -m cds_service.content.rxnorm SOURCE_FOLDER [CONTENT_FOLDER]`. Without the second, the content that ships is
+read and written to. The source folder holds an extract of RxNorm
 Prescribable Content (`rxnorm_prescribable_*.json.gz`: `ing` {rxcui: [name, tty, unii]} and `prod` {rxcui: {name, tty,
 ings}}) and `rxnorm_products.csv` (rxcui, name, ingredient_rxcui, ingredient, tty, source) with products from other
 public sources. The result depends on these files and the pages of `cards/terminology/` only.
@@ -17,19 +18,20 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from io import StringIO
 from pathlib import Path
-from typing import cast
+from typing import Literal
 
-import yaml
-
-from cds_service.drugnames import OTHER, NameReader, Phrase, Product, form_rows, pack
+from cds_service.content.library import Reader, default_root
+from cds_service.content.terminology import TerminologyPage
+from cds_service.content.yamlfile import ContentError
+from cds_service.drugnames import OTHER, Form, NameReader, Phrase, Product, pack
+from cds_service.patient import Route
 from cds_service.strengths import tokens
 
 PRODUCTS = "rxnorm_products.csv"
 OTHERS = "other_ingredients.csv"
+FORMS = "dose_forms.csv"
 _EXTRACT = "rxnorm_prescribable_*.json.gz"
 _SHORTEST = 6
 """A name without a word this long (water, iron, talc) is too common to say that a text names another drug."""
@@ -65,27 +67,13 @@ def read_source(folder: Path) -> Source:
     return source
 
 
-Page = Mapping[str, object]
+Pages = Mapping[str, TerminologyPage]
+"""The pages of kind drug, by id."""
 
 
-def drug_pages(folder: Traversable) -> dict[str, Page]:
-    """The pages of kind drug, by id."""
-    found: dict[str, Page] = {}
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".yaml"):
-            page = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-            if isinstance(page, dict) and page.get("kind") == "drug":
-                found[file.name.removesuffix(".yaml")] = page
-    return found
-
-
-def _list(page: Page, key: str) -> list[str]:
-    return [str(v) for v in cast("Iterable[object]", page.get(key) or ())]
-
-
-def other_ingredients(source: Source, pages: Mapping[str, Page]) -> list[str]:
+def other_ingredients(source: Source, pages: Pages) -> list[str]:
     """Names of ingredients that no page describes, sorted."""
-    ours = {tokens(n) for p in pages.values() for key in ("names", "brands", "not") for n in _list(p, key)}
+    ours = {tokens(name) for page in pages.values() for name in (*page.names, *page.brands, *page.not_)}
     found = set()
     for name, tty in source.ingredients.values():
         words = tokens(name)
@@ -94,13 +82,13 @@ def other_ingredients(source: Source, pages: Mapping[str, Page]) -> list[str]:
     return sorted(found)
 
 
-def other_brands(source: Source, pages: Mapping[str, Page], rows: Sequence[Product]) -> list[str]:
+def other_brands(source: Source, pages: Pages, rows: Sequence[Product]) -> list[str]:
     """Brand names that hold a name of ours but nothing of it ("Maalox Max Quick Dissolve" is calcium), sorted.
 
     `pages` are those whose ingredient the extract has: of the others it cannot tell.
     """
     ours: dict[str, list[tuple[str, ...]]] = {}
-    names = [n for page in pages.values() for key in ("names", "brands") for n in _list(page, key)]
+    names = [name for page in pages.values() for name in (*page.names, *page.brands)]
     for words in map(tokens, [*names, *(row.brand for row in rows if row.brand)]):
         ours.setdefault(words[0], []).append(words)
     held = {row.rxcui for row in rows}
@@ -118,23 +106,23 @@ def other_brands(source: Source, pages: Mapping[str, Page], rows: Sequence[Produ
 class Builder:
     """Makes rows of the product table from one source and the pages."""
 
-    def __init__(self, source: Source, pages: Mapping[str, Page], forms: Iterable[Mapping[str, str]]) -> None:
+    def __init__(self, source: Source, pages: Pages, forms: Iterable[Form]) -> None:
         self.source = source
         self.code_of: dict[str, str] = {}
-        broader = {name: frozenset(_list(page, "member_of")) for name, page in pages.items()}
+        broader = {name: frozenset(page.member_of) for name, page in pages.items()}
         phrases: list[Phrase] = []
         missing: set[str] = set()
         for name, page in pages.items():
-            codes = _list(page, "rxnorm_ingredients")
+            codes = page.rxnorm_ingredients
             for code in codes:
                 self.code_of[code] = name
             if not any(code in source.ingredients for code in codes):
                 missing.add(name)
-            phrases += [Phrase(n, frozenset({name})) for n in _list(page, "names")]
-            phrases += [Phrase(n, frozenset()) for n in _list(page, "not")]
+            phrases += [Phrase(n, frozenset({name})) for n in page.names]
+            phrases += [Phrase(n, frozenset()) for n in page.not_]
         phrases += [Phrase(n, frozenset({OTHER})) for n in other_ingredients(source, pages)]
         self.missing = frozenset(missing)
-        self.reader = NameReader(phrases, form_rows(forms), broader)
+        self.reader = NameReader(phrases, forms, broader)
         self.by_name = {n.lower(): c for c, (n, tty) in source.ingredients.items() if tty in ("IN", "PIN")}
 
     def rows(self) -> Iterator[Product]:
@@ -171,7 +159,8 @@ class Builder:
         other = other or (by_name and read.others)
         if not drugs:
             return
-        cell, route, form, brand = "", "", "", ""
+        cell, form, brand = "", "", ""
+        route: Route | Literal[""] = ""
         if tty == "BN":
             brand = name.partition(" Reformulated ")[0]
         elif tty != "MIN":
@@ -180,12 +169,12 @@ class Builder:
         made[code] = Product(code, tty, " ".join(sorted(drugs)), other, route, form, cell, brand)
 
 
-def product_table(source: Source, rows: Iterable[Product]) -> str:
+def product_table(source: Source, rows: Sequence[Product]) -> str:
     """The text of the product table."""
     out = StringIO()
     out.write(f"# RxNorm products that hold an ingredient of a page here. Source: {source.label}, U.S. National\n")
     out.write("# Library of Medicine, and products listed in public value sets.\n")
-    out.write("# Written by cds_service.content.rxnorm. Do not edit.\n")
+    out.write(f"# Written by cds_service.content.rxnorm. Do not edit.\n# {len(rows)} rows.\n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(Product._fields)
     for row in rows:
@@ -193,24 +182,28 @@ def product_table(source: Source, rows: Iterable[Product]) -> str:
     return out.getvalue()
 
 
-def other_table(source: Source, names: Iterable[str]) -> str:
+def other_table(source: Source, names: Sequence[str]) -> str:
     """The text of the list of other ingredients and brands."""
     out = StringIO()
     out.write("# Ingredients that no page describes, and brands that only sound like one that a page does: they show\n")
     out.write(f"# that a text names another drug. Source: {source.label}.\n")
-    out.write("# Written by cds_service.content.rxnorm. Do not edit.\n")
+    out.write(f"# Written by cds_service.content.rxnorm. Do not edit.\n# {len(names)} rows.\n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["name"])
     writer.writerows([name] for name in names)
     return out.getvalue()
 
 
-def build(folder: Path, terminology: Traversable) -> dict[str, str]:
-    """File name -> text, from a source folder and the folder of terminology pages."""
+def build(folder: Path, root: Path) -> dict[str, str]:
+    """File name -> text, from a source folder and a folder of content. Raises ContentError, FileNotFoundError."""
     source = read_source(folder)
-    pages = drug_pages(terminology)
-    with (terminology / "dose_forms.csv").open(encoding="utf-8") as lines:
-        builder = Builder(source, pages, csv.DictReader(lines))
+    reader = Reader(root)
+    concepts = reader.folder("terminology", TerminologyPage)
+    forms = reader.rows(f"terminology/{FORMS}", Form)
+    if reader.faults:
+        raise ContentError(reader.faults)
+    pages = {name: page for name, page in concepts.items() if page.kind == "drug"}
+    builder = Builder(source, pages, forms)
     rows = list(builder.rows())
     seen = {name: page for name, page in pages.items() if name not in builder.missing}
     others = sorted({*other_ingredients(source, pages), *other_brands(source, seen, rows)})
@@ -218,23 +211,25 @@ def build(folder: Path, terminology: Traversable) -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 64 on wrong use, 66 where the source folder cannot be read."""
-    terminology = files("cds_service.cards") / "terminology"
+    """Exit code 64 on wrong use, 66 where the source folder cannot be read, 78 where the content cannot be used."""
     match arguments:
         case [folder]:
-            target = Path(str(terminology))
-        case [folder, "--to", to]:
-            target = Path(to)
+            root = default_root()
+        case [folder, content]:
+            root = Path(content)
         case _:
-            sys.stderr.write("usage: python -m cds_service.content.rxnorm SOURCE_FOLDER [--to FOLDER]\n")
+            sys.stderr.write("usage: python -m cds_service.content.rxnorm SOURCE_FOLDER [CONTENT_FOLDER]\n")
             return 64
     try:
-        tables = build(Path(folder), terminology)
+        tables = build(Path(folder), root)
     except FileNotFoundError as missing:
         sys.stderr.write(f"{missing}\n")
         return 66
+    except ContentError as error:
+        sys.stderr.write(f"{error}\n")
+        return 78
     for name, text in tables.items():
-        (target / name).write_text(text, encoding="utf-8")
+        (root / "terminology" / name).write_text(text, encoding="utf-8")
         sys.stderr.write(f"{name}: {text.count(chr(10))} lines, {len(text.encode())} bytes\n")
     return 0
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from cds_service.content.base import Name, Strict, Text
+from cds_service.content.shared import Food
 
 
 class FrequencyAnswer(Strict):
@@ -34,6 +37,26 @@ class Screener(Strict):
     answer_system: str
     answers: dict[Name, FrequencyAnswer]
     items: dict[Name, ScreenerItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """Magnesium in mg a day that each answer to each question stands for, as (low, high)."""
+
+    canonical: str
+    answer_system: str
+    amounts: Mapping[str, Mapping[str, tuple[Decimal, Decimal]]]
+
+
+def scoring(screener: Screener, foods: Mapping[str, Food]) -> Scoring:
+    """What the answers mean: servings a day times the least and the most that the foods asked about give."""
+    amounts = {}
+    for link, item in screener.items.items():
+        given = [foods[name].magnesium for name in item.foods]
+        amounts[link] = {
+            code: (answer.low * min(given), answer.high * max(given)) for code, answer in screener.answers.items()
+        }
+    return Scoring(screener.canonical, screener.answer_system, amounts)
 
 
 def questionnaire(screener: Screener) -> dict[str, Any]:

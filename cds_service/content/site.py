@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from cds_service.content.base import Name, Strict, Text
+from cds_service.content.base import Name, Strict, Text, named
 from cds_service.content.names import nearest
 from cds_service.content.shared import Region
 from cds_service.content.yamlfile import ContentError, Document, Fault, parse
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from cds_service.content.library import Library
 
 SHARED = "shared"
-CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
 
 
 class SiteThreshold(Strict):
@@ -31,7 +29,8 @@ class SiteThreshold(Strict):
 
 
 class SitePage(Strict):
-    """What this site makes of one page. `silent`: evaluated, counted, not shown. `hidden`: not tried."""
+    """What this site makes of one page. `silent`: evaluated, counted, not shown. `hidden`: not tried, which a page that
+    speaks against magnesium cannot be: without its finding, other pages would go on to suggest magnesium."""
 
     show: Literal["shown", "silent", "hidden"] | None = None
     thresholds: dict[Name, SiteThreshold] = {}
@@ -46,7 +45,8 @@ class SiteUnit(Strict):
 
 
 class SiteInput(Strict):
-    """An input that this EHR has not got at all, such as medication statements."""
+    """An input that this EHR has not got at all, such as medication statements. Not the problem list: pages that speak
+    against magnesium would find nothing in it."""
 
     available: Literal[False]
     reason: Text
@@ -176,7 +176,10 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
             known = [*library.pages, SHARED]
             faults.append(document.fault(("pages", page_id), f"no page {page_id}{nearest(page_id, known)}"))
             continue
-        if mine.show in ("silent", "hidden") and not mine.reason:
+        if mine.show == "hidden" and page_id in against_magnesium(library):
+            message = f"{page_id} speaks against magnesium and is always evaluated: write silent, its card is not shown"
+            faults.append(document.fault(("pages", page_id, "show"), message))
+        elif mine.show in ("silent", "hidden") and not mine.reason:
             faults.append(document.fault(("pages", page_id, "show"), f"{mine.show} needs a reason"))
         for name, own in mine.thresholds.items():
             path = ("pages", page_id, "thresholds", name)
@@ -199,13 +202,39 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
         if message:
             faults.append(document.fault(("units", lab, *(["unit"] if lab in labs else [])), message))
     for key, item in parsed.schedule.items():
-        for message in schedule_faults(key, item.value, library.schedule):
+        usual = library.schedule.thresholds
+        message = usual[key].fault_of(item.value) if key in usual else f"the schedule has no {key}{nearest(key, usual)}"
+        if message:
             faults.append(document.fault(("schedule", key, "value"), message))
+    if not any(fault.key.startswith("schedule.") for fault in faults):
+        for key, message in library.schedule.misfits({key: item.value for key, item in parsed.schedule.items()}):
+            faults.append(document.fault(("schedule", key), message))
     for key in parsed.inputs:
         if key not in input_keys or key == "patient":
             message = f"no input that can be left out is named {key}{nearest(key, input_keys - {'patient'})}"
             faults.append(document.fault(("inputs", key), message))
+        elif key == "conditions" and (resting := against_magnesium_by_problem(library)):
+            message = f"{', '.join(resting)} speak against magnesium by a problem on record: that is never left out"
+            faults.append(document.fault(("inputs", key), message))
     return faults
+
+
+def against_magnesium(library: Library) -> list[str]:
+    """The ids of the pages that speak against magnesium: no site can do without them."""
+    return sorted(name for name, loaded in library.pages.items() if loaded.page.card.contraindicates_magnesium)
+
+
+def against_magnesium_by_problem(library: Library) -> list[str]:
+    """Those of them that fire by a problem on record. An input that a site leaves out counts as read and empty."""
+    return [
+        name
+        for name in against_magnesium(library)
+        if any(
+            at[0] == "when" and item.mark.kinds == ("condition",)
+            for at, part in library.pages[name].page.parts()
+            for item in named(part, at)
+        )
+    ]
 
 
 def units_of(library: Library) -> dict[str, list[str]]:
@@ -218,24 +247,6 @@ def unit_fault(lab: str, unit: str, labs: Mapping[str, list[str]]) -> str:
     if lab not in labs:
         return f"no lab with a choice of units {lab}{nearest(lab, labs)}"
     return "" if unit in labs[lab] else f"{unit} is not one of {', '.join(labs[lab])}"
-
-
-def schedule_faults(key: str, value: str | int | list[str], table: Mapping[str, Any]) -> list[str]:
-    """What is wrong with one value of the schedule: its name, its kind, its range."""
-    known = table["thresholds"]
-    if key not in known:
-        return [f"the schedule has no {key}{nearest(key, known)}"]
-    unit, (low, high) = known[key]["unit"], known[key]["site_may_set"]
-    if unit in ("time of day", "times of day"):
-        listed = value if isinstance(value, list) else [value]
-        if (unit == "times of day") != isinstance(value, list) or not all(CLOCK.match(str(one)) for one in listed):
-            return ['a time is written as "07:30"' + (" in a list" if unit == "times of day" else "")]
-        outside = [str(one) for one in listed if not low <= str(one) <= high]
-    else:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return [f"is not a whole number of {unit}"]
-        outside = [] if low <= value <= high else [str(value)]
-    return [f"{', '.join(outside)} is outside the allowed range {low} to {high}"] if outside else []
 
 
 def site_schema() -> dict[str, Any]:

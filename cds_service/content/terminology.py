@@ -41,6 +41,13 @@ def _grams_per_mole(value: Any) -> Any:
     return value.removesuffix(" g/mol") if isinstance(value, str) and value.endswith(" g/mol") else value
 
 
+class CodedAnswer(Strict):
+    """A coded answer to an observation."""
+
+    system: Text
+    code: Text
+
+
 class TerminologyPage(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
@@ -74,8 +81,8 @@ class TerminologyPage(Strict):
     trouble_words: dict[Name, list[str]] = {}
     trouble_effect: dict[Name, Literal["falsely_high", "falsely_low"]] = {}
     order: LabOrderCode | None = None
-    values: Any = None
+    values: dict[Literal["yes", "no", "unknown"], list[CodedAnswer]] | None = None
     never_used_as: str | None = None
     note: Text | None = None
-    not_confirmed: Any = None
+    not_confirmed: list[Name] = []
     checked: Checked

@@ -3,7 +3,8 @@
 from cds_service.fhir.chart import DRAFTS, Chart, Need, read_chart
 from cds_service.fhir.problems import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion
 from cds_service.fhir.server import FetchFailed, FhirServer
-from cds_service.fhir.units import UnitProblem, convert_unit
+from cds_service.fhir.sigs import Sigs
+from cds_service.fhir.units import UnitProblem, UnitTable
 from cds_service.fhir.validation import warm
 from cds_service.fhir.vocabulary import Vocabulary
 
@@ -14,11 +15,12 @@ __all__ = [
     "FhirServer",
     "IdentityMismatch",
     "Need",
+    "Sigs",
     "UnitProblem",
+    "UnitTable",
     "UnreadableInput",
     "UnsupportedFhirVersion",
     "Vocabulary",
-    "convert_unit",
     "read_chart",
     "warm",
 ]

@@ -79,6 +79,11 @@ class Chart:
         return self._gathered.patient_id
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """What the chart was read with."""
+        return self._gathered.vocabulary
+
+    @property
     def drafted_codes(self) -> frozenset[tuple[str, str]]:
         """(system, code) of the tests and services among the drafts."""
         return self._gathered.drafted_codes

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from importlib.resources import files
 
-import yaml
+from cds_service.content.tables import SpecimenComments
 
 _WORD = re.compile(r"\w++")
 _HERE = "\x00"  # stands for a word with the mark in it; no text holds it
 
 
-def troubles_in(comments: Iterable[str], words: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+def troubles_in(
+    comments: Iterable[str], words: Mapping[str, tuple[str, ...]], denials: re.Pattern[str]
+) -> frozenset[str]:
     """Which kinds of trouble the comments tell of. `words`: kind -> parts of words, from the test's page."""
     text = "\n".join(comments).casefold()
-    return frozenset(kind for kind, marks in words.items() if any(_tells(mark.casefold(), text) for mark in marks))
+    return frozenset(
+        kind for kind, marks in words.items() if any(_tells(mark.casefold(), text, denials) for mark in marks)
+    )
 
 
-def _tells(mark: str, text: str) -> bool:
+def _tells(mark: str, text: str, denials: re.Pattern[str]) -> bool:
     """Whether the mark stands anywhere in the text without being denied there."""
     if mark not in text:
         return False
     marked = _WORD.sub(lambda word: _HERE if mark in word[0] else word[0], text.replace(_HERE, " "))
     # A mark that is no part of one word is never denied.
-    return _HERE not in marked or _HERE in _denials().sub("", marked)
+    return _HERE not in marked or _HERE in denials.sub("", marked)
 
 
-@lru_cache(maxsize=1)
-def _denials() -> re.Pattern[str]:
+def denials_of(table: SpecimenComments) -> re.Pattern[str]:
     """A marked word as a comment denies it, before or after. Whatever the text, nothing is tried twice (A37)."""
-    page = yaml.safe_load(files("cds_service.cards").joinpath("tables", "specimen_comments.yaml").read_text("utf-8"))
     before, between, tail, after = (
-        "|".join(r"[ ]++".join(map(re.escape, phrase.split())) for phrase in sorted(page[key], key=len, reverse=True))
-        for key in ("before", "between", "tail", "after")
+        "|".join(r"[ ]++".join(map(re.escape, phrase.split())) for phrase in sorted(phrases, key=len, reverse=True))
+        for phrases in (table.before, table.between, table.tail, table.after)
     )
     return re.compile(
         rf"\b(?:{before})(?:[ -]++(?:{between}))*+[ -]++{_HERE}"

@@ -12,9 +12,9 @@ from decimal import Decimal
 from msgspec import Raw
 
 from cds_service.fhir.dates import plus, read_day
-from cds_service.fhir.sigs import coded_timing, read_sig
-from cds_service.fhir.units import UnitProblem, number, unit_table, whole
+from cds_service.fhir.units import UnitProblem, UnitTable, number, whole
 from cds_service.fhir.views import DosageView, QuantityView, Repeat, TimingView
+from cds_service.fhir.vocabulary import Vocabulary
 from cds_service.patient import Dosage, Quantity
 from cds_service.strengths import elemental_amount
 
@@ -42,13 +42,15 @@ class _Bounds:
     end: date | None = None
 
 
-def read_dosages(instructions: Sequence[DosageView], authored: date | None) -> tuple[Dosage, ...]:
+def read_dosages(
+    instructions: Sequence[DosageView], authored: date | None, vocabulary: Vocabulary
+) -> tuple[Dosage, ...]:
     """Every instruction, in the order sent. A duration without a start counts from `authored`."""
-    return tuple(_read(instruction, authored) for instruction in instructions)
+    return tuple(_read(instruction, authored, vocabulary) for instruction in instructions)
 
 
-def _read(view: DosageView, authored: date | None) -> Dosage:
-    amount, amount_high = _amounts(view)
+def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> Dosage:
+    amount, amount_high = _amounts(view, vocabulary.units)
     text = view.text or view.patientInstruction or ""
     base = Dosage(
         sequence=whole(view.sequence),
@@ -61,35 +63,35 @@ def _read(view: DosageView, authored: date | None) -> Dosage:
     )
     timing = view.timing
     if timing is None or not (timing.repeat or timing.code or timing.event):
-        return _from_text(base)
+        return _from_text(base, vocabulary)
     try:
-        return _from_timing(base, timing, authored)
+        return _from_timing(base, timing, authored, vocabulary)
     except _Unreadable as problem:
         return replace(base, problem=str(problem))
 
 
-def _from_timing(base: Dosage, timing: TimingView, authored: date | None) -> Dosage:
+def _from_timing(base: Dosage, timing: TimingView, authored: date | None, vocabulary: Vocabulary) -> Dosage:
     repeat = timing.repeat or Repeat()
     dosage = _at_events(base, timing.event) if timing.event else base
     dosage = _repeated(dosage, repeat)
-    code = next((c for c in _codes(timing) if coded_timing(c)), None)
+    code = next((c for c in _codes(timing) if vocabulary.sigs.coded(c)), None)
     if code is not None:
         dosage = replace(dosage, code=code)
         if not _says_when(dosage):
             # A code is a complete statement of the timing, bounds apart (FHIR R4, Timing.code).
-            dosage = replace(dosage, **coded_timing(code))
+            dosage = replace(dosage, **vocabulary.sigs.coded(code))
     if not _says_when(dosage):
-        written = read_sig(timing.code.text) if timing.code and timing.code.text else None
+        written = vocabulary.sigs.read(timing.code.text) if timing.code and timing.code.text else None
         if written is None:
             if timing.code is not None:
                 raise _Unreadable("timing code not known")
             if not base.as_needed and not bytes(repeat.count):
-                dosage = replace(_from_text(dosage), start=dosage.start, end=dosage.end)
+                dosage = replace(_from_text(dosage, vocabulary), start=dosage.start, end=dosage.end)
         else:
             dosage = replace(dosage, **{k: v for k, v in written.items() if k != "amount"})
-    bounds = _bounds(repeat, authored)
+    bounds = _bounds(repeat, authored, vocabulary.units)
     dosage = replace(dosage, start=bounds.start or dosage.start, end=bounds.end or dosage.end)
-    return _counted(dosage, repeat, authored)
+    return _counted(dosage, repeat, authored, vocabulary.units)
 
 
 def _repeated(base: Dosage, repeat: Repeat) -> Dosage:
@@ -126,10 +128,10 @@ def _says_when(dosage: Dosage) -> bool:
     return bool(dosage.times or dosage.when or dosage.frequency or dosage.period or dosage.days)
 
 
-def _from_text(base: Dosage) -> Dosage:
+def _from_text(base: Dosage, vocabulary: Vocabulary) -> Dosage:
     if not base.text:
         return base if base.as_needed else replace(base, problem="no timing given")
-    written = read_sig(base.text)
+    written = vocabulary.sigs.read(base.text)
     if written is None:
         return replace(base, problem="not readable")
     if base.amount is not None:
@@ -149,13 +151,13 @@ def _at_events(base: Dosage, events: Sequence[str | None]) -> Dosage:
     return replace(base, times=tuple(times), start=min(known), end=max(known))
 
 
-def _bounds(repeat: Repeat, authored: date | None) -> _Bounds:
+def _bounds(repeat: Repeat, authored: date | None, units: UnitTable) -> _Bounds:
     if repeat.boundsPeriod is not None:
         return _Bounds(read_day(repeat.boundsPeriod.start), read_day(repeat.boundsPeriod.end))
     duration = repeat.boundsDuration or (repeat.boundsRange.high if repeat.boundsRange else None)
     if duration is None:
         return _Bounds()
-    days = _in_days(duration)
+    days = _in_days(duration, units)
     if days is None:
         raise _Unreadable("duration not readable")
     # "for 7 days" from the 1st ends on the 7th.
@@ -163,7 +165,7 @@ def _bounds(repeat: Repeat, authored: date | None) -> _Bounds:
     return _Bounds(authored, end)
 
 
-def _counted(dosage: Dosage, repeat: Repeat, authored: date | None) -> Dosage:
+def _counted(dosage: Dosage, repeat: Repeat, authored: date | None, units: UnitTable) -> Dosage:
     """A stated number of doses ends on the day of the last one."""
     count = whole(repeat.countMax) or whole(repeat.count)
     start = dosage.start or authored
@@ -173,7 +175,7 @@ def _counted(dosage: Dosage, repeat: Repeat, authored: date | None) -> Dosage:
     if a_day:
         days = Decimal(count) / a_day
     elif dosage.frequency and dosage.period and dosage.period_unit:
-        unit = unit_table().units[dosage.period_unit]
+        unit = units.units[dosage.period_unit]
         days = Decimal(count) / dosage.frequency * dosage.period * unit.factor / 86400
     else:
         days = Decimal(1) if count == 1 else Decimal(0)
@@ -182,24 +184,24 @@ def _counted(dosage: Dosage, repeat: Repeat, authored: date | None) -> Dosage:
     return replace(dosage, start=start, end=plus(start, timedelta(days=math.ceil(days) - 1)))
 
 
-def _in_days(duration: QuantityView) -> float | None:
-    amount, unit = number(duration.value), unit_table().find(duration.code or duration.unit)
+def _in_days(duration: QuantityView, units: UnitTable) -> float | None:
+    amount, unit = number(duration.value), units.find(duration.code or duration.unit)
     if amount is None or unit is None or unit.kind != "time" or not 0 < amount < 10**9:
         return None
     days = amount * unit.factor / 86400
     return float(days) if days < 10**6 else None
 
 
-def _amounts(view: DosageView) -> tuple[Quantity | None, Quantity | None]:
+def _amounts(view: DosageView, units: UnitTable) -> tuple[Quantity | None, Quantity | None]:
     for dose in view.doseAndRate or ():
         if dose.doseQuantity is not None:
-            return _amount(dose.doseQuantity), None
+            return _amount(dose.doseQuantity, units), None
         if dose.doseRange is not None:
-            return _amount(dose.doseRange.low), _amount(dose.doseRange.high)
+            return _amount(dose.doseRange.low, units), _amount(dose.doseRange.high, units)
     return None, None
 
 
-def _amount(quantity: QuantityView | None) -> Quantity | None:
+def _amount(quantity: QuantityView | None, units: UnitTable) -> Quantity | None:
     """A dose; its unit is empty where none was given, and an unknown unit makes it unusable."""
     value = number(quantity.value) if quantity is not None else None
     if quantity is None or value is None or value < 0:
@@ -207,7 +209,7 @@ def _amount(quantity: QuantityView | None) -> Quantity | None:
     if not quantity.code and not quantity.unit:
         return Quantity(value, "")
     try:
-        return Quantity(value, unit_table().of(quantity).code)
+        return Quantity(value, units.of(quantity).code)
     except UnitProblem:
         return None
 

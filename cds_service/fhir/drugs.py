@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol
 
 from cds_service.drugnames import OTHER, Form, NameReader, Phrase, Product, Reading, unpack
 from cds_service.patient import Component, Quantity, Route
@@ -207,7 +207,7 @@ class DrugIndex:
         route: Route = "unknown"
         components: tuple[Component, ...] = ()
         if product:
-            form, route = product.form or None, cast(Route, product.route or "unknown")
+            form, route = product.form or None, product.route or "unknown"
             components = unpack(product.components, product.drugs)
         by_code = any(c.strength for c in components)
         if not by_code:

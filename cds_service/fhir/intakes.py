@@ -37,7 +37,7 @@ def _counts(building: Building, item: Item, view: Observation) -> bool:
 
 
 def _intake(building: Building, item: Item, view: Observation, concept: LabConcept) -> Intake:
-    read = read_value(view, view, concept, building.now)
+    read = read_value(view, view, concept, building.now, building.vocabulary.units)
     problem = read.problem or ("only a limit is given" if read.comparator else "")
     return Intake(
         source=item.source,

@@ -14,7 +14,7 @@ from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import Item, when_taken
 from cds_service.fhir.comments import troubles_in
 from cds_service.fhir.dates import Moment, read_moment
-from cds_service.fhir.units import EXACT, Unit, UnitProblem, convert, number, unit_table
+from cds_service.fhir.units import EXACT, Unit, UnitProblem, UnitTable, convert, number
 from cds_service.fhir.views import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
 from cds_service.fhir.vocabulary import LabConcept
 from cds_service.patient import Interpretation, Lab, Quantity
@@ -121,19 +121,23 @@ def _concept(building: Building, code: Concept | None, item: Item | None = None)
 
 
 def read_value(
-    view: Observation, part: Observation | ObservationComponent, concept: LabConcept, now: datetime
+    view: Observation,
+    part: Observation | ObservationComponent,
+    concept: LabConcept,
+    now: datetime,
+    units: UnitTable,
 ) -> ReadValue:
     """Time and value of a result or of one of its components, in the unit of the concept."""
     moment = read_moment(when_taken(view), now.tzinfo)
     read = ReadValue(moment, _time_problem(moment, now))
     try:
-        unit, amount = _amount(concept, part)
+        unit, amount = _amount(concept, part, units)
         read.reported = Quantity(amount, unit.code)
-        value = _canonical(amount, unit, concept)
+        value = _canonical(amount, unit, concept, units)
         half = Decimal((0, (5,), int(amount.as_tuple().exponent) - 1))
-        read.rounding = abs(_canonical(half, unit, concept))
+        read.rounding = abs(_canonical(half, unit, concept, units))
         _check_plausible(value, concept, part)
-        read.low, read.high = _own_range(part.referenceRange or (), unit, concept)
+        read.low, read.high = _own_range(part.referenceRange or (), unit, concept, units)
     except UnitProblem as error:
         read.problem = read.problem or str(error)
     if not read.problem:
@@ -145,7 +149,7 @@ def read_value(
 def _result(
     building: Building, item: Item, view: Observation, concept: LabConcept, part: Observation | ObservationComponent
 ) -> _Result:
-    read = read_value(view, part, concept, building.now)
+    read = read_value(view, part, concept, building.now, building.vocabulary.units)
     issued = read_moment(view.issued, building.now.tzinfo)
     return _Result(
         Lab(
@@ -181,7 +185,7 @@ def _time_problem(moment: Moment | None, now: datetime) -> str:
     return ""
 
 
-def _amount(concept: LabConcept, part: Observation | ObservationComponent) -> tuple[Unit, Decimal]:
+def _amount(concept: LabConcept, part: Observation | ObservationComponent, units: UnitTable) -> tuple[Unit, Decimal]:
     """The unit and the number as reported. Raises UnitProblem."""
     if concept.property == _TORN:
         raise UnitProblem("codes of two different tests")
@@ -198,15 +202,15 @@ def _amount(concept: LabConcept, part: Observation | ObservationComponent) -> tu
         raise UnitProblem("no value" if bytes(quantity.value) in (b"", b"null") else "value not readable")
     if quantity.comparator is not None and quantity.comparator not in _COMPARATORS:
         raise UnitProblem("comparator not known")
-    unit = unit_table().of(quantity)
+    unit = units.of(quantity)
     measured = {"mass": ("mass",), "substance": ("substance", "charge")}.get(concept.property)
     if measured is not None and unit.kind not in measured:
         raise UnitProblem("unit does not fit the code of the test")
     return unit, amount
 
 
-def _canonical(amount: Decimal, unit: Unit, concept: LabConcept) -> Decimal:
-    target = unit_table().find(concept.unit)
+def _canonical(amount: Decimal, unit: Unit, concept: LabConcept, units: UnitTable) -> Decimal:
+    target = units.find(concept.unit)
     if target is None:
         raise UnitProblem("unit not known")
     return convert(amount, unit, target, molar_mass=concept.molar_mass, valence=concept.valence)
@@ -223,7 +227,7 @@ def _check_plausible(value: Decimal, concept: LabConcept, part: Observation | Ob
 
 
 def _own_range(
-    ranges: Sequence[ReferenceRange], unit: Unit, concept: LabConcept
+    ranges: Sequence[ReferenceRange], unit: Unit, concept: LabConcept, units: UnitTable
 ) -> tuple[Decimal | None, Decimal | None]:
     """The laboratory's own normal range. Ranges for some other group of people, and therapeutic ones, are not it."""
     if not ranges:
@@ -232,7 +236,7 @@ def _own_range(
     if len(normal) != 1:
         return None, None
     try:
-        low, high = (_limit(q, unit, concept) for q in (normal[0].low, normal[0].high))
+        low, high = (_limit(q, unit, concept, units) for q in (normal[0].low, normal[0].high))
     except UnitProblem:
         return None, None
     return (None, None) if low is not None and high is not None and low > high else (low, high)
@@ -243,15 +247,15 @@ def _is_normal(meaning: Concept | None) -> bool:
     return meaning is None or any(c.code == "normal" and c.system in (_RANGE_TYPES, None) for c in codings)
 
 
-def _limit(quantity: QuantityView | None, unit: Unit, concept: LabConcept) -> Decimal | None:
+def _limit(quantity: QuantityView | None, unit: Unit, concept: LabConcept, units: UnitTable) -> Decimal | None:
     if quantity is None:
         return None
     amount = number(quantity.value)
     if amount is None or quantity.comparator:
         raise UnitProblem("value not readable")
     # A range is given in the unit of its result where it names none.
-    own = unit_table().of(quantity) if quantity.unit or quantity.code else unit
-    return _canonical(amount, own, concept)
+    own = units.of(quantity) if quantity.unit or quantity.code else unit
+    return _canonical(amount, own, concept, units)
 
 
 def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None:
@@ -277,7 +281,7 @@ def _trouble(
     for each in (*(part.interpretation or ()), *((part.dataAbsentReason,) if part.dataAbsentReason else ())):
         said += [each.text] if each.text else []
         said += [coding.display for coding in each.coding or () if coding.display]
-    return troubles_in(said, words)
+    return troubles_in(said, words, building.vocabulary.denials)
 
 
 def _ordered(results: list[_Result]) -> tuple[Lab, ...]:

@@ -53,7 +53,7 @@ def read_ended(building: Building) -> tuple[Medication, ...]:
         if item.draft or view.status not in _ORDER_ENDED or not has_subject(view) or _not_to_be_done(view):
             continue
         instructions = view.dosageInstruction or ()
-        dosages = read_dosages(instructions, read_day(view.authoredOn))
+        dosages = read_dosages(instructions, read_day(view.authoredOn), building.vocabulary)
         medication = _medication(building, item, view, instructions, dosages, "ended")
         if medication is None:
             building.unreadable[ENDED] += 1  # whichever input it came in: the others are about what is in force
@@ -107,7 +107,7 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
             building.lost(item)
             return None
     day = read_day(authored)
-    dosages = read_dosages(instructions, day) if instructions else ()
+    dosages = read_dosages(instructions, day, building.vocabulary) if instructions else ()
     if not item.draft and _ended(building, view, dosages):
         return None
     medication = _medication(building, item, view, instructions or (), dosages, "draft" if item.draft else "active")
@@ -148,7 +148,7 @@ def _medication(
         identified_by=identity.identified_by,
         conflict=identity.conflict,
         others=identity.others,
-        route=route_of(instructions, identity.route),
+        route=route_of(instructions, identity.route, building.vocabulary.routes),
         form=identity.form or (building.vocabulary.drug([], form).form if form else None),
         components=identity.components,
         product_coded=identity.product_coded,

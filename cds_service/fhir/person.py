@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from functools import lru_cache
-from importlib.resources import files
 from typing import Literal, cast
 
 import orjson
-import yaml
 
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import when_taken
@@ -77,16 +74,10 @@ def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) 
             newest = (moment.at, answer, item.source)
         elif moment.at == newest[0] and answer != newest[1]:
             newest = (moment.at, None, item.source)
-    if newest is not None and newest[0] >= building.now - _holds(concept):
+    if newest is not None and newest[0] >= building.now - building.vocabulary.holds[concept]:
         return newest[1], newest[2] if newest[1] is not None else None
     condition = next((c for c in conditions if concept in c.concepts and not c.provisional), None)
     return (True, condition.source) if condition else (None, None)
-
-
-@lru_cache(maxsize=4)
-def _holds(concept: str) -> timedelta:
-    page = yaml.safe_load(files("cds_service.cards").joinpath("tables", "patient_states.yaml").read_text("utf-8"))
-    return timedelta(days=int(page[concept]["answer_holds_days"]))
 
 
 def _answer(building: Building, view: Observation, concept: str) -> bool | None:

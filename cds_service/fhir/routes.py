@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib.resources import files
-from typing import cast, get_args
 
-import yaml
-
+from cds_service.content.tables import RouteRow
 from cds_service.fhir.views import Concept, DosageView
 from cds_service.patient import Route
 
@@ -16,31 +12,26 @@ from cds_service.patient import Route
 _FIRST = ("oral", "enteral")
 
 
-@lru_cache(maxsize=1)
-def route_table() -> Mapping[tuple[str, str], Route]:
-    """(code system, code) to route; names stand under the system "" in lower case. Raises ValueError if malformed."""
-    page = yaml.safe_load(files("cds_service.cards").joinpath("terminology", "routes.yaml").read_text("utf-8"))
+RouteTable = Mapping[tuple[str, str], Route]
+"""(code system, code) to route; names stand under the system "" in lower case."""
+
+
+def route_table(rows: Mapping[Route, RouteRow]) -> RouteTable:
+    """The table of the rows of `terminology/routes.yaml`."""
     table: dict[tuple[str, str], Route] = {}
-    for route, row in page["routes"].items():
-        if route not in get_args(Route):
-            raise ValueError(f"routes: {route!r} is not a route")
-        names = {"": [name.casefold() for name in row.get("names", [])]}
-        for system, codes in {**row.get("codes", {}), **names}.items():
-            for code in codes:
-                if (system, code) in table:
-                    raise ValueError(f"routes: {code!r} is named twice")
-                table[system, code] = cast(Route, route)
+    for route, row in rows.items():
+        table |= {("", name.casefold()): route for name in row.names}
+        table |= {(system, code): route for system, codes in row.codes.items() for code in codes}
     return table
 
 
-def route_of(instructions: Sequence[DosageView], product: Route) -> Route:
+def route_of(instructions: Sequence[DosageView], product: Route, table: RouteTable) -> Route:
     """The route of an order: what its instructions say, else that of the product."""
-    found = [r for i in instructions if i.route is not None and (r := _read(i.route)) is not None]
+    found = [r for i in instructions if i.route is not None and (r := _read(i.route, table)) is not None]
     return next((r for r in found if r in _FIRST), found[0] if found else product)
 
 
-def _read(concept: Concept) -> Route | None:
-    table = route_table()
+def _read(concept: Concept, table: RouteTable) -> Route | None:
     for coding in concept.coding or ():
         route = table.get((coding.system or "", coding.code or "")) if coding.code and coding.system else None
         if route is not None:

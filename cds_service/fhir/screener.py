@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from importlib.resources import files
 
 import orjson
-import yaml
 from msgspec import Raw
 
+from cds_service.content.screener import Scoring
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.dates import read_moment
 from cds_service.fhir.views import QuestionnaireResponse
@@ -20,43 +16,18 @@ from cds_service.patient import Intake
 USED = ("completed", "amended")
 
 
-@dataclass(frozen=True, slots=True)
-class Scoring:
-    """Magnesium in mg a day that each answer to each question stands for, as (low, high)."""
-
-    canonical: str
-    answer_system: str
-    amounts: Mapping[str, Mapping[str, tuple[Decimal, Decimal]]]
-
-
-@lru_cache(maxsize=1)
-def scoring() -> Scoring:
-    """The scoring as shipped."""
-    folder = files("cds_service.cards").joinpath("tables")
-    table = yaml.safe_load(folder.joinpath("intake_screener.yaml").read_text("utf-8"))
-    foods = yaml.safe_load(folder.joinpath("foods.yaml").read_text("utf-8"))
-    amounts = {}
-    for link, item in table["items"].items():
-        given = [Decimal(str(foods[name]["magnesium"])) for name in item["foods"]]
-        amounts[link] = {
-            code: (Decimal(str(answer["low"])) * min(given), Decimal(str(answer["high"])) * max(given))
-            for code, answer in table["answers"].items()
-        }
-    return Scoring(table["canonical"], table["answer_system"], amounts)
-
-
 def read_screeners(building: Building) -> list[Intake]:
     """One Intake for each finished answer sheet of our screener; one with gaps has a problem."""
-    found = []
+    found, scoring = [], building.vocabulary.scoring
     for item, view in building.of(QuestionnaireResponse):
         asked = (view.questionnaire or "").partition("|")[0]
-        if asked != scoring().canonical or view.status not in USED:
+        if asked != scoring.canonical or view.status not in USED:
             continue
         moment = read_moment(view.authored, building.now.tzinfo)
         if not has_subject(view):
             building.lost(item)
             continue
-        low, high, problem = _total(view.item)
+        low, high, problem = _total(view.item, scoring)
         if moment is None and not problem:
             problem = "time missing"
         found.append(
@@ -72,14 +43,18 @@ def read_screeners(building: Building) -> list[Intake]:
     return found
 
 
-def _total(raw: Raw) -> tuple[Decimal, Decimal, str]:
+def _total(raw: Raw, scoring: Scoring) -> tuple[Decimal, Decimal, str]:
     answers: dict[str, str] = {}
     items = orjson.loads(bytes(raw)) if bytes(raw) else None
     for item in items if isinstance(items, list) else ():
-        if isinstance(item, dict) and isinstance(item.get("linkId"), str) and (code := _code(item.get("answer"))):
+        if (
+            isinstance(item, dict)
+            and isinstance(item.get("linkId"), str)
+            and (code := _code(item.get("answer"), scoring))
+        ):
             answers[item["linkId"]] = code
     low = high = Decimal(0)
-    for link, amounts in scoring().amounts.items():
+    for link, amounts in scoring.amounts.items():
         if answers.get(link) not in amounts:
             return low, high, "a question is not answered"
         least, most = amounts[answers[link]]
@@ -87,10 +62,10 @@ def _total(raw: Raw) -> tuple[Decimal, Decimal, str]:
     return low, high, ""
 
 
-def _code(answer: object) -> str | None:
+def _code(answer: object, scoring: Scoring) -> str | None:
     first = answer[0] if isinstance(answer, list) and answer else None
     coding = first.get("valueCoding") if isinstance(first, dict) else None
-    if not isinstance(coding, dict) or coding.get("system") != scoring().answer_system:
+    if not isinstance(coding, dict) or coding.get("system") != scoring.answer_system:
         return None
     code = coding.get("code")
     return code if isinstance(code, str) else None

@@ -6,73 +6,93 @@ The whole text must be made of listed phrases, with one timing in it; anything e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-import yaml
-
-from cds_service.fhir.units import unit_table
+from cds_service.content.tables import Frequency, SigPhrases, instruction_words
+from cds_service.fhir.units import UnitTable
 from cds_service.patient import Quantity
 
 _LONGEST_TEXT = 200
-_WORD = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:/[0-9]+)?|[^\W\d_]+|[()]", re.UNICODE)
 _NUMBER = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,3})?", re.ASCII)
+_Words = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Phrases:
-    timings: Mapping[tuple[str, ...], Mapping[str, Any]]
-    moments: Mapping[tuple[str, ...], str]
-    as_needed: frozenset[tuple[str, ...]]
-    ignored: frozenset[tuple[str, ...]]
-    after_amount: frozenset[tuple[str, ...]]
-    numbers: Mapping[str, Decimal]
-    codes: Mapping[str, Mapping[str, Any]]
-    longest: int
+class Sigs:
+    """The phrases of the list, ready for reading. Read-only, so threads may share it."""
 
+    def __init__(self, table: SigPhrases, units: UnitTable) -> None:
+        self._units = units
+        self._timings = {instruction_words(text): _fields(row) for row in table.timings for text in row.phrases}
+        self._moments = {instruction_words(text): code for code, texts in table.moments.items() for text in texts}
+        self._after_amount = frozenset(map(instruction_words, table.after_amount))
+        self._numbers = table.numbers
+        self._codes = {code: _fields(row) for code, row in table.codes.items()}
+        self._kinds: dict[_Words, str] = dict.fromkeys(self._timings, "timing") | dict.fromkeys(self._moments, "moment")
+        self._kinds |= dict.fromkeys(map(instruction_words, table.as_needed), "as_needed")
+        self._kinds |= dict.fromkeys(map(instruction_words, table.ignored), "ignored")
+        self._longest = max(map(len, self._kinds))
 
-def coded_timing(code: str) -> dict[str, Any]:
-    """Dosage fields of a timing code such as BID; empty if it is not listed."""
-    return dict(_phrases().codes.get(code.upper(), {}))
+    def coded(self, code: str) -> dict[str, Any]:
+        """Dosage fields of a timing code such as BID; empty if it is not listed."""
+        return dict(self._codes.get(code.upper(), {}))
 
-
-def read_sig(text: str) -> dict[str, Any] | None:
-    """Dosage fields of a written instruction; None unless every word of it is understood."""
-    if len(text) > _LONGEST_TEXT:
-        return None
-    words = _WORD.findall(text.casefold())
-    if not words or re.sub(r"[\s.,;:()-]", "", text.casefold()) != re.sub(r"[()]", "", "".join(words)).replace(".", ""):
-        return None
-    return _parse(words, _phrases())
-
-
-def _parse(words: Sequence[str], phrases: _Phrases) -> dict[str, Any] | None:
-    timing: dict[str, Any] | None = None
-    moments: list[str] = []
-    amount: Quantity | None = None
-    as_needed = False
-    at = 0
-    while at < len(words):
-        dose = _dose(words, at, phrases) if amount is None and timing is None and not moments else None
-        if dose is not None:
-            amount, at = dose
-            continue
-        size, kind = _match(words, at, phrases)
-        chunk = tuple(words[at : at + size])
-        if kind == "timing" and timing is None:
-            timing = dict(phrases.timings[chunk])
-        elif kind == "moment":
-            moments.append(phrases.moments[chunk])
-        elif kind == "as_needed":
-            as_needed = True
-        elif kind != "ignored":
+    def read(self, text: str) -> dict[str, Any] | None:
+        """Dosage fields of a written instruction; None unless every word of it is understood."""
+        if len(text) > _LONGEST_TEXT:
             return None
-        at += size
-    return _together(timing, moments, amount, as_needed)
+        words, folded = instruction_words(text), text.casefold()
+        if not words or re.sub(r"[\s.,;:()-]", "", folded) != re.sub(r"[()]", "", "".join(words)).replace(".", ""):
+            return None
+        return self._parse(words)
+
+    def _parse(self, words: _Words) -> dict[str, Any] | None:
+        timing: dict[str, Any] | None = None
+        moments: list[str] = []
+        amount: Quantity | None = None
+        as_needed = False
+        at = 0
+        while at < len(words):
+            dose = self._dose(words, at) if amount is None and timing is None and not moments else None
+            if dose is not None:
+                amount, at = dose
+                continue
+            size, kind = self._match(words, at)
+            chunk = words[at : at + size]
+            if kind == "timing" and timing is None:
+                timing = dict(self._timings[chunk])
+            elif kind == "moment":
+                moments.append(self._moments[chunk])
+            elif kind == "as_needed":
+                as_needed = True
+            elif kind != "ignored":
+                return None
+            at += size
+        return _together(timing, moments, amount, as_needed)
+
+    def _dose(self, words: _Words, at: int) -> tuple[Quantity, int] | None:
+        value = self._number(words[at])
+        if value is None or at + 1 >= len(words):
+            return None
+        unit = self._units.find(words[at + 1])
+        if unit is None or unit.kind not in ("mass", "volume", "count", "substance", "charge") or unit.per:
+            return None
+        end = at + 2
+        named = [size for size in range(self._longest, 0, -1) if words[end : end + size] in self._after_amount]
+        return Quantity(value, unit.code), end + (named[0] if named else 0)
+
+    def _number(self, word: str) -> Decimal | None:
+        if word in self._numbers:
+            return self._numbers[word]
+        return Decimal(word) if _NUMBER.fullmatch(word) else None
+
+    def _match(self, words: _Words, at: int) -> tuple[int, str]:
+        """How many words the longest phrase here has, and its kind."""
+        for size in range(min(self._longest, len(words) - at), 0, -1):
+            kind = self._kinds.get(words[at : at + size])
+            if kind is not None:
+                return size, kind
+        return 1, "unknown"
 
 
 def _together(
@@ -94,73 +114,6 @@ def _together(
     return found
 
 
-def _dose(words: Sequence[str], at: int, phrases: _Phrases) -> tuple[Quantity, int] | None:
-    value = _number(words[at], phrases)
-    if value is None or at + 1 >= len(words):
-        return None
-    unit = unit_table().find(words[at + 1])
-    if unit is None or unit.kind not in ("mass", "volume", "count", "substance", "charge") or unit.per:
-        return None
-    end = at + 2
-    named = [size for size in range(phrases.longest, 0, -1) if tuple(words[end : end + size]) in phrases.after_amount]
-    return Quantity(value, unit.code), end + (named[0] if named else 0)
-
-
-def _number(word: str, phrases: _Phrases) -> Decimal | None:
-    if word in phrases.numbers:
-        return phrases.numbers[word]
-    return Decimal(word) if _NUMBER.fullmatch(word) else None
-
-
-def _match(words: Sequence[str], at: int, phrases: _Phrases) -> tuple[int, str]:
-    for size in range(min(phrases.longest, len(words) - at), 0, -1):
-        chunk = tuple(words[at : at + size])
-        for kind, known in (
-            ("timing", phrases.timings),
-            ("moment", phrases.moments),
-            ("as_needed", phrases.as_needed),
-            ("ignored", phrases.ignored),
-        ):
-            if chunk in known:
-                return size, kind
-    return 1, "unknown"
-
-
-@lru_cache(maxsize=1)
-def _phrases() -> _Phrases:
-    page = yaml.safe_load(files("cds_service.cards").joinpath("tables", "sig_phrases.yaml").read_text("utf-8"))
-    timings = {_words(text): _fields(row) for row in page["timings"] for text in row["phrases"]}
-    moments = {_words(text): code for code, texts in page["moments"].items() for text in texts}
-    as_needed = frozenset(_words(text) for text in page["as_needed"])
-    ignored = frozenset(_words(text) for text in page["ignored"])
-    after_amount = frozenset(_words(text) for text in page["after_amount"])
-    everything = [*timings, *moments, *as_needed, *ignored]
-    if len(set(everything)) != len(everything):
-        raise ValueError("sig_phrases: a phrase is named twice")
-    return _Phrases(
-        timings,
-        moments,
-        as_needed,
-        ignored,
-        after_amount,
-        {word: Decimal(str(value)) for word, value in page["numbers"].items()},
-        {code: _fields(row) for code, row in page["codes"].items()},
-        max(len(words) for words in everything),
-    )
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(str(text).casefold()))
-
-
-def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    if "frequency" in row:
-        fields["frequency"] = int(row["frequency"])
-    if "period" in row:
-        fields["period"], fields["period_unit"] = Decimal(str(row["period"])), str(row["unit"])
-    if "when" in row:
-        fields["when"] = tuple((str(code), 0) for code in row["when"])
-    if "days" in row:
-        fields["days"] = tuple(str(day) for day in row["days"])
-    return fields
+def _fields(row: Frequency) -> dict[str, Any]:
+    fields: dict[str, Any] = {"frequency": row.frequency, "period": row.period, "period_unit": row.unit}
+    return fields | ({"when": tuple((code, 0) for code in row.when)} if row.when else {})

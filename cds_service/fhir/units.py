@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException
 from functools import lru_cache
-from importlib.resources import files
 
-import yaml
 from msgspec import Raw
 
+from cds_service.content.tables import UnitRow
 from cds_service.fhir.views import NOTHING, QuantityView
 
 UCUM = "http://unitsofmeasure.org"
@@ -72,29 +71,20 @@ class UnitTable:
             raise UnitProblem("unit not known" if quantity.unit or quantity.code else "unit missing")
         return found
 
+    def convert(
+        self, value: Decimal, unit: str, target: str, *, molar_mass: Decimal | None = None, valence: int | None = None
+    ) -> Decimal:
+        """`convert` by codes or other spellings of units. Raises UnitProblem."""
+        from_unit, to_unit = self.find(unit), self.find(target)
+        if from_unit is None or to_unit is None:
+            raise UnitProblem("unit not known")
+        return convert(value, from_unit, to_unit, molar_mass=molar_mass, valence=valence)
 
-@lru_cache(maxsize=1)
-def unit_table() -> UnitTable:
-    """The table as shipped."""
-    text = files("cds_service.cards").joinpath("terminology", "units.yaml").read_text("utf-8")
-    return read_table(yaml.safe_load(text))
 
-
-def read_table(page: Mapping[str, Mapping[str, Mapping[str, object]]]) -> UnitTable:
-    """The table from the page's `units`. Raises ValueError where two entries claim one spelling."""
-    units: dict[str, Unit] = {}
-    aliases: dict[str, Unit] = {}
-    for code, row in page["units"].items():
-        unit = Unit(code, str(row["kind"]), Decimal(str(row["factor"])), str(row.get("per", "")))
-        units[code] = unit
-        also = row.get("also", [])
-        for alias in also if isinstance(also, list) else ():
-            if alias in aliases:
-                raise ValueError(f"units: {alias!r} is named twice")
-            aliases[alias] = unit
-    if twice := sorted(units.keys() & aliases.keys()):
-        raise ValueError(f"units: {twice[0]!r} is both a code and another spelling")
-    return UnitTable(units, aliases)
+def unit_table(rows: Mapping[str, UnitRow]) -> UnitTable:
+    """The table of the rows of `terminology/units.yaml`."""
+    units = {code: Unit(code, row.kind, row.factor, row.per) for code, row in rows.items()}
+    return UnitTable(units, {text: units[code] for code, row in rows.items() for text in row.also})
 
 
 def convert(
@@ -132,17 +122,6 @@ def _per_mmol(kind: str, molar_mass: Decimal | None, valence: int | None) -> Dec
     if kind == "charge" and valence:
         return Decimal(valence)
     raise UnitProblem("unit does not fit this test")
-
-
-def convert_unit(
-    value: Decimal, unit: str, target: str, *, molar_mass: Decimal | None = None, valence: int | None = None
-) -> Decimal:
-    """`convert` by unit codes or other spellings of the table. Raises UnitProblem."""
-    table = unit_table()
-    from_unit, to_unit = table.find(unit), table.find(target)
-    if from_unit is None or to_unit is None:
-        raise UnitProblem("unit not known")
-    return convert(value, from_unit, to_unit, molar_mass=molar_mass, valence=valence)
 
 
 def number(raw: Raw) -> Decimal | None:

@@ -18,9 +18,6 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from cds_service.fhir.routes import route_table
-from cds_service.fhir.units import unit_table
-
 _CACHE_SIZE = 8192
 _MOST_ELEMENTS = 16384
 _ELEMENT = re.compile(r"[A-Za-z_][A-Za-z0-9]{0,40}", re.ASCII)
@@ -96,11 +93,9 @@ def validate(resource: dict[str, Any], digest: bytes, r5: bool) -> str:
 
 
 def warm() -> None:
-    """Loads the models and tables before the first request needs them: fhir.resources loads an element's model when it
+    """Loads the models before the first request needs them: fhir.resources loads an element's model when it
     meets the first one.
     """
-    unit_table()
-    route_table()
     for kind in _TYPES:
         _check({"resourceType": kind, **_USUAL, **_USUAL_OF.get(kind, {})}, r5=False)
 

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from csv import DictReader
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import cast
 
-from cds_service.drugnames import Form, Product, form_rows, product_rows
+from cds_service.content.library import Library
+from cds_service.content.screener import scoring
+from cds_service.fhir.comments import denials_of
 from cds_service.fhir.drugs import Coding, DrugIdentity, DrugIndex
+from cds_service.fhir.routes import route_table
+from cds_service.fhir.sigs import Sigs
+from cds_service.fhir.units import unit_table
 
-__all__ = [
-    "SYSTEMS", "Concept", "LabConcept", "Vocabulary", "broader", "concept", "dose_forms",
-    "other_names", "product_rows", "system_name",
-]  # fmt: skip
+__all__ = ["SYSTEMS", "Concept", "LabConcept", "Vocabulary", "broader", "concept", "system_name"]
 
 SYSTEMS = {
     "http://www.nlm.nih.gov/research/umls/rxnorm": "rxnorm",
@@ -141,16 +143,6 @@ _LISTS = (
 )  # fmt: skip
 
 
-def dose_forms(lines: Iterable[str]) -> list[Form]:
-    """Rows of the dose form table. Raises ValueError on an unknown route."""
-    return form_rows(DictReader(lines))
-
-
-def other_names(lines: Iterable[str]) -> list[str]:
-    """Names of ingredients that no page describes (CSV with one column, `name`)."""
-    return [row["name"] for row in DictReader(line for line in lines if not line.startswith("#"))]
-
-
 def broader(concepts: Iterable[Concept]) -> dict[str, frozenset[str]]:
     """Every concept above each one (`member_of` up, `members` down), without itself. ValueError on a ring."""
     direct: dict[str, set[str]] = {}
@@ -174,19 +166,29 @@ def broader(concepts: Iterable[Concept]) -> dict[str, frozenset[str]]:
 
 
 class Vocabulary:
-    """The index. Built once per load of content; read-only afterwards, so threads may share it."""
+    """The index of all content by which a chart is read; `fhir` reads no file. Built once per load of content;
+    read-only afterwards, so threads may share it.
 
-    def __init__(
-        self,
-        concepts: Iterable[Concept],
-        products: Iterable[Product] = (),
-        forms: Iterable[Form] = (),
-        others: Iterable[str] = (),
-        keep_apart_prefix: str = "",
-        times_prefix: str = "",
-    ) -> None:
-        concepts = list(concepts)
-        self._keep_apart_prefix = keep_apart_prefix
+    `holds`: how long an answer about pregnancy or lactation counts. `denials`: specimen trouble as a comment denies it.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self.units = unit_table(library.units)
+        self.routes = route_table(library.routes)
+        self.sigs = Sigs(library.sig_phrases, self.units)
+        self.denials = denials_of(library.specimen_comments)
+        self.scoring = scoring(library.screener, library.foods)
+        states = library.patient_states
+        self.holds = {
+            "pregnancy": timedelta(days=states.pregnancy.answer_holds_days),
+            "lactation": timedelta(days=states.lactation.answer_holds_days),
+        }
+        concepts = [
+            concept(name, page.model_dump(by_alias=True, exclude_none=True))
+            for name, page in library.terminology.items()
+        ]
+        self._keep_apart_prefix = library.wording.keep_apart_phrase.partition("{")[0]
+        times_prefix = library.wording.plan.times_phrase.partition("{")[0]
         self._times = re.compile(re.escape(times_prefix) + _CLOCKS) if times_prefix else None
         self._titles = {c.title.lower(): c.id for c in concepts if c.kind in ("drug", "drug_class")}
         self.concepts: dict[str, Concept] = {c.id: c for c in concepts}
@@ -203,7 +205,13 @@ class Vocabulary:
                 self._condition(c)
             elif c.kind in ("lab", "observation"):
                 self._measured(c)
-        self._drugs = DrugIndex(self.concepts.values(), self.broader, products, forms, others)
+        self._drugs = DrugIndex(
+            self.concepts.values(),
+            self.broader,
+            library.products,
+            library.dose_forms,
+            [row.name for row in library.other_ingredients],
+        )
 
     def _condition(self, c: Concept) -> None:
         mine = frozenset({c.id}) | self.broader.get(c.id, frozenset())

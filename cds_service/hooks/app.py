@@ -33,7 +33,6 @@ from cds_service.hooks.prefetch import all_needs
 from cds_service.hooks.request import HookRequest
 from cds_service.hooks.screen import unit_faults
 from cds_service.hooks.service import Advisor, base_url, service_blueprint
-from cds_service.hooks.vocabulary import make_vocabulary
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
@@ -63,7 +62,7 @@ class Content(NamedTuple):
 def load_content(root: Path | None = None) -> Content:
     """All content below `root` (default: as shipped), checked. Raises ContentError."""
     library = load_library(root)
-    return Content(library, make_vocabulary(library))
+    return Content(library, Vocabulary(library))
 
 
 def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content) -> None:

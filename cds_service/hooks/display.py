@@ -11,7 +11,7 @@ from typing import Any
 from cds_service.content.library import Library
 from cds_service.content.placeholders import PLACEHOLDER
 from cds_service.content.rulebook import Limit, Rule, Rulebook
-from cds_service.fhir import convert_unit
+from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner import hours
 from cds_service.rules.context import Context
@@ -34,10 +34,12 @@ def joined(names: Iterable[str], last: str = " and ") -> str:
 
 @dataclass(frozen=True)
 class Display:
-    """Wording of one call: its library, its rulebook (site units), its context and the units of the caller's screen."""
+    """Wording of one call: its library, its rulebook (site units), its context, the table of units and the units of the
+    caller's screen."""
 
     rulebook: Rulebook
     context: Context
+    table: UnitTable
     units: Mapping[str, str] = field(default_factory=dict)
     _placeholders: dict[tuple[str, int], tuple[Verdict, dict[str, str]]] = field(default_factory=dict, repr=False)
     _reasons: dict[Reason, str] = field(default_factory=dict, repr=False)
@@ -69,7 +71,7 @@ class Display:
 
     def _in_unit(self, concept: str, value: Decimal, unit: str) -> Decimal:
         page = self.library.terminology[concept]
-        return convert_unit(value, page.unit or "", unit, molar_mass=page.molar_mass, valence=page.valence)
+        return self.table.convert(value, page.unit or "", unit, molar_mass=page.molar_mass, valence=page.valence)
 
     def _chosen_unit(self, concept: str) -> str | None:
         return self.units.get(concept) or self.rulebook.site.unit(concept)

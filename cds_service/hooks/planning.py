@@ -79,7 +79,8 @@ class _ById:
 
 @lru_cache(maxsize=8)
 def _schedule(rulebook: _ById) -> Schedule:
-    return schedule_from(rulebook.value.library.schedule, rulebook.value.day, rulebook.value.site.schedule)
+    table = rulebook.value.library.schedule.model_dump(exclude_unset=True)
+    return schedule_from(table, rulebook.value.day, rulebook.value.site.schedule)
 
 
 @lru_cache(maxsize=8)

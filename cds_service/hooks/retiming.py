@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cds_service.fhir.sigs import read_sig
+from cds_service.fhir import Sigs
 from cds_service.planner import DAYS, clock
 from cds_service.planner.model import TimesWeek
 
@@ -14,7 +14,7 @@ REPLACED = {"frequency", "period", "periodUnit", "when", "offset", "dayOfWeek", 
 RANGES = {"frequencyMax", "periodMax", "count", "countMax"}
 
 
-def with_times(resource: dict[str, Any], week: TimesWeek) -> tuple[dict[str, Any], list[list[int]]] | None:
+def with_times(resource: dict[str, Any], week: TimesWeek, sigs: Sigs) -> tuple[dict[str, Any], list[list[int]]] | None:
     """The draft with these times, and the weekdays (0 Monday) of each of its dosage instructions.
 
     One instruction for each set of days that has the same times. None where that cannot be done faithfully: several
@@ -31,7 +31,7 @@ def with_times(resource: dict[str, Any], week: TimesWeek) -> tuple[dict[str, Any
     code = timing.get("code")
     written = {name: old.pop(name, None) for name in ("text", "patientInstruction")}
     for text in (*written.values(), (code or {}).get("text")):
-        if text and not _replaceable(text, "doseAndRate" in old):
+        if text and not _replaceable(text, "doseAndRate" in old, sigs):
             return None
     sets: dict[tuple[int, ...], list[int]] = {}
     for weekday, minutes in enumerate(week):
@@ -46,20 +46,20 @@ def with_times(resource: dict[str, Any], week: TimesWeek) -> tuple[dict[str, Any
         if len(days) < len(DAYS):
             new["dayOfWeek"] = [DAYS[weekday] for weekday in days]
         new["timeOfDay"] = [f"{clock(minute)}:00" for minute in minutes]
-        kept = {name: text for name, text in written.items() if text and _still_true(text, len(minutes))}
+        kept = {name: text for name, text in written.items() if text and _still_true(text, len(minutes), sigs)}
         made.append({**old, **kept, "timing": {"repeat": new}})
     return {**resource, "dosageInstruction": made}, list(sets.values())
 
 
-def _still_true(text: Any, doses: int) -> bool:
+def _still_true(text: Any, doses: int, sigs: Sigs) -> bool:
     """Whether the words hold beside the new times: as many doses a day, and no time of day of their own."""
-    read = read_sig(text) if isinstance(text, str) else None
+    read = sigs.read(text) if isinstance(text, str) else None
     if read is None or read.get("when") or read.get("times") or read.get("code") or read.get("days"):
         return False
     return (read.get("frequency"), read.get("period"), read.get("period_unit")) == (doses, 1, "d")
 
 
-def _replaceable(text: Any, amount_known: bool) -> bool:
+def _replaceable(text: Any, amount_known: bool, sigs: Sigs) -> bool:
     """Whether the words say nothing but a timing, and an amount that stands in the order too."""
-    read = read_sig(text) if isinstance(text, str) else None
+    read = sigs.read(text) if isinstance(text, str) else None
     return read is not None and ("amount" not in read or amount_known)

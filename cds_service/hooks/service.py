@@ -251,7 +251,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
             chart, rulebook, service_id, asked.envelope.context.encounterId is not None
         )
         screen: Profile = g.caller.profile if "caller" in g else Profile()
-        display = Display(rulebook, evaluation.context, screen.units)
+        display = Display(rulebook, evaluation.context, advisor.vocabulary.units, screen.units)
         evaluation = _worded(evaluation, display)
         _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)
         settings = advisor.settings

@@ -112,7 +112,7 @@ class _Update:
         resource = self.chart.resource(draft.source)
         steady = ""
         if week is not None:
-            timed = with_times(resource, week)
+            timed = with_times(resource, week, self.chart.vocabulary.sigs)
             if timed is None:
                 return None
             resource, days = timed

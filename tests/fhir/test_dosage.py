@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.fhir.sigs import read_sig
 from cds_service.patient import Dosage, Quantity
+from tests.conftest import shipped
 from tests.fhir.charts import UCUM, bundle, order, read
 
 DAILY = {"frequency": 1, "period": 1, "periodUnit": "d"}
@@ -280,5 +280,5 @@ def test_an_order_without_instructions_has_no_dosage() -> None:
 
 @given(st.text(max_size=250))
 def test_no_text_breaks_the_reader(text: str) -> None:
-    found = read_sig(text)
+    found = shipped().vocabulary.sigs.read(text)
     assert found is None or found.get("period")

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.fhir.units import UnitProblem, convert, convert_unit, read_table, unit_table
+from cds_service.fhir.units import UnitProblem, convert
 from tests.conftest import shipped
 
 MOLAR_MASS, VALENCE = Decimal("24.305"), 2
-TABLE = unit_table()
+TABLE = shipped().vocabulary.units
 CONCENTRATIONS = [code for code, unit in TABLE.units.items() if unit.per == "L" and unit.kind != "volume"]
 
 
 def to(value: str, unit: str, target: str) -> Decimal:
-    return convert_unit(Decimal(value), unit, target, molar_mass=MOLAR_MASS, valence=VALENCE)
+    return TABLE.convert(Decimal(value), unit, target, molar_mass=MOLAR_MASS, valence=VALENCE)
 
 
 def test_one_millimole_of_magnesium_in_all_its_units() -> None:
@@ -31,8 +31,8 @@ def test_one_millimole_of_magnesium_in_all_its_units() -> None:
     target=st.sampled_from(CONCENTRATIONS),
 )
 def test_there_and_back_is_the_same_to_nine_places(value: Decimal, unit: str, target: str) -> None:
-    there = convert_unit(value, unit, target, molar_mass=MOLAR_MASS, valence=VALENCE)
-    back = convert_unit(there, target, unit, molar_mass=MOLAR_MASS, valence=VALENCE)
+    there = TABLE.convert(value, unit, target, molar_mass=MOLAR_MASS, valence=VALENCE)
+    back = TABLE.convert(there, target, unit, molar_mass=MOLAR_MASS, valence=VALENCE)
     assert abs(back - value) <= Decimal("1e-9") * value
 
 
@@ -46,9 +46,9 @@ def test_what_does_not_compare_is_not_converted(unit: str, target: str) -> None:
 
 def test_mass_becomes_substance_only_with_a_molar_mass() -> None:
     with pytest.raises(UnitProblem):
-        convert_unit(Decimal(1), "mg/dL", "mmol/L")
+        TABLE.convert(Decimal(1), "mg/dL", "mmol/L")
     with pytest.raises(UnitProblem):
-        convert_unit(Decimal(1), "meq/L", "mmol/L")
+        TABLE.convert(Decimal(1), "meq/L", "mmol/L")
 
 
 def test_an_absurd_number_is_a_problem_and_not_a_crash() -> None:
@@ -75,11 +75,3 @@ def test_every_test_of_ours_is_measured_in_a_unit_of_the_table() -> None:
     units = {c.id: c.unit for c in shipped().vocabulary.concepts.values() if c.kind == "lab" and c.unit}
     assert units
     assert {name for name, unit in units.items() if TABLE.find(unit) is None} == set()
-
-
-def test_a_spelling_may_not_mean_two_units() -> None:
-    rows = {"a": {"kind": "mass", "factor": "1", "also": ["x"]}, "b": {"kind": "mass", "factor": "2", "also": ["x"]}}
-    with pytest.raises(ValueError, match="named twice"):
-        read_table({"units": rows})
-    with pytest.raises(ValueError, match="both a code"):
-        read_table({"units": {"x": {"kind": "mass", "factor": "1"}, "a": rows["a"]}})

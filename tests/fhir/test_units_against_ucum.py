@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ucumvert import InvalidUcumError, PintUcumRegistry
 
-from cds_service.fhir.units import UnitProblem, convert_unit, unit_table
+from cds_service.fhir.units import UnitProblem
+from tests.conftest import shipped
 
-TABLE = unit_table()
+TABLE = shipped().vocabulary.units
 MOLAR_MASS, VALENCE = Decimal("24.305"), 2
 COUNTED = sorted(code for code, unit in TABLE.units.items() if unit.kind == "count")
 MEASURED = [code for code, unit in TABLE.units.items() if unit.kind != "count"]
@@ -63,9 +64,9 @@ def test_units_convert_where_their_dimensions_are_one_and_nowhere_else(ucum: Any
         kinds = {TABLE.units[unit].kind, TABLE.units[target].kind}
         if expected is None or kinds in APART:
             with pytest.raises(UnitProblem):
-                convert_unit(Decimal(1), unit, target)
+                TABLE.convert(Decimal(1), unit, target)
         else:
-            assert float(convert_unit(Decimal(1), unit, target)) == pytest.approx(expected, rel=1e-9), (unit, target)
+            assert float(TABLE.convert(Decimal(1), unit, target)) == pytest.approx(expected, rel=1e-9), (unit, target)
 
 
 @given(
@@ -80,7 +81,7 @@ def test_any_concentration_of_magnesium_is_what_pint_makes_of_it(
     moles = float(value) * ucum(unit) / mole[TABLE.units[unit].kind]
     expected = in_terms_of(moles * mole[TABLE.units[target].kind], ucum(target))
     assert expected is not None
-    found = convert_unit(value, unit, target, molar_mass=MOLAR_MASS, valence=VALENCE)
+    found = TABLE.convert(value, unit, target, molar_mass=MOLAR_MASS, valence=VALENCE)
     assert float(found) == pytest.approx(expected, rel=1e-9)
 
 

@@ -8,9 +8,9 @@ from datetime import date, time
 
 import pytest
 
-from cds_service.fhir.sigs import read_sig
 from cds_service.patient import Dosage
 from cds_service.planner import DAYS, Interval, Plan, clock, drug_times, minute_of
+from tests.conftest import shipped
 from tests.planner.regimens import TODAY, at, interval, plan, takes, usual_day
 
 LEVOTHYROXINE = takes("levothyroxine", "07:00")
@@ -244,7 +244,7 @@ def test_own_meal_times_of_a_night_shift_are_kept() -> None:
 
 
 def test_a_written_instruction_is_planned_around_and_its_times_are_named_as_assumed() -> None:
-    written = Dosage(**read_sig("Take 1 tablet by mouth twice daily"))
+    written = Dosage(**shipped().vocabulary.sigs.read("Take 1 tablet by mouth twice daily"))
     drug = drug_times("ciprofloxacin", "Ciprofloxacin", (written,), interval("ciprofloxacin"), usual_day(), TODAY)
     result = plan(drug)
     assert at(result.times) == ["12:30"]  # free: 10:00 to 14:00, 22:00 to 22:30

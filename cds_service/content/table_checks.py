@@ -1,0 +1,164 @@
+"""Checks across the rows of the tables by which a chart is read, and between them and other files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+from cds_service.content.names import nearest
+from cds_service.content.tables import DOSES_A_DAY, PeriodUnit, instruction_words
+from cds_service.content.yamlfile import Document, Fault, KeyPath
+from cds_service.patient import Route
+from cds_service.strengths import tokens
+
+if TYPE_CHECKING:
+    from cds_service.content.library import Library
+
+# Of the usual day, what the planner cannot do without.
+NEEDED = frozenset({
+    "waking_starts", "waking_ends", "breakfast", "lunch", "dinner", "bedtime", "before_meal", "after_meal",
+    "meal_length", "every_12_hours_from", "every_hours_from", "magnesium_spacing", "room", "grid", "longest_move",
+    "short_course",
+    *(f"doses_a_day_{count}" for count in DOSES_A_DAY),
+})  # fmt: skip
+
+# Concepts that are asked for by name, whatever the pages say.
+READ_BY_NAME = (
+    "chronic_kidney_disease", "creatinine", "dialysis", "dietary_magnesium_intake", "egfr", "lactation",
+    "lactation_status", "magnesium", "pregnancy", "pregnancy_status", "serum_magnesium",
+)  # fmt: skip
+
+
+def table_faults(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """Every fault across the rows of these tables, and between them and other files."""
+    yield from _spellings(library, documents)
+    yield from _units_used(library, documents)
+    yield from _instructions(library, documents["tables/sig_phrases.yaml"])
+    yield from _schedule(library, documents["tables/schedule.yaml"])
+    yield from _drugs(library, documents)
+    for concept in READ_BY_NAME:
+        if concept not in library.terminology:
+            yield Fault(f"terminology/{concept}.yaml", 0, "", "is missing: it is read by its name")
+
+
+def _twice(document: Document, placed: Iterable[tuple[KeyPath, Any]]) -> Iterator[Fault]:
+    seen = set()
+    for path, item in placed:
+        if item in seen:
+            yield document.fault(path, "stands twice")
+        seen.add(item)
+
+
+def _spellings(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """No spelling may mean two units, no code or name two routes; every route has a row."""
+    units: list[tuple[KeyPath, Any]] = [(("units", code), code) for code in library.units]
+    for code, unit in library.units.items():
+        units += [(("units", code, "also", index), text) for index, text in enumerate(unit.also)]
+    yield from _twice(documents["terminology/units.yaml"], units)
+    routes: list[tuple[KeyPath, Any]] = []
+    for name, route in library.routes.items():
+        for system, codes in route.codes.items():
+            routes += [(("routes", name, "codes", system, i), (system, code)) for i, code in enumerate(codes)]
+        routes += [(("routes", name, "names", i), ("", text.casefold())) for i, text in enumerate(route.names)]
+    document = documents["terminology/routes.yaml"]
+    yield from _twice(document, routes)
+    for name in sorted({*get_args(Route)} - {"unknown"} - library.routes.keys()):
+        yield document.fault(("routes",), f"no row for the route {name}")
+
+
+def _units_used(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """Every unit that a page of a test, or a period of time, is written in is one of the table."""
+    for unit in sorted({*get_args(PeriodUnit)} - library.units.keys()):
+        yield documents["terminology/units.yaml"].fault(("units",), f"no row for the unit {unit}")
+    for concept, page in library.terminology.items():
+        named: list[tuple[KeyPath, str]] = [(("unit",), page.unit)] if page.unit else []
+        named += [(("site_units", index), unit) for index, unit in enumerate(page.site_units)]
+        for path, unit in named:
+            if unit not in library.units:
+                message = f"no unit {unit}{nearest(unit, library.units)} in terminology/units.yaml"
+                yield documents[f"terminology/{concept}.yaml"].fault(path, message)
+
+
+def _instructions(library: Library, document: Document) -> Iterator[Fault]:
+    """No phrase of an instruction may have two meanings, none may have no word."""
+    placed = [(path, instruction_words(text)) for path, text in library.sig_phrases.placed()]
+    placed += [
+        (("after_amount", i), instruction_words(text)) for i, text in enumerate(library.sig_phrases.after_amount)
+    ]
+    for path, words in placed:
+        if not words:
+            yield document.fault(path, "has no word")
+    yield from _twice(document, [(path, words) for path, words in placed if path[0] != "after_amount"])
+
+
+def _schedule(library: Library, document: Document) -> Iterator[Fault]:
+    table = library.schedule
+    missing = sorted(NEEDED - table.thresholds.keys())
+    for name in missing:
+        yield document.fault(("thresholds",), f"no value named {name}")
+    for name, message in () if missing else table.misfits():
+        yield document.fault(("thresholds", name), message)
+    if "HS" not in table.moments:
+        yield document.fault(("moments",), "no moment named HS")
+    for code, moment in table.moments.items():
+        for key in ("at", "usual"):
+            name = getattr(moment, key)
+            if name is not None and (name not in table.thresholds or table.thresholds[name].unit == "times of day"):
+                yield document.fault(
+                    ("moments", code, key), f"no time of the day {name}{nearest(name, table.thresholds)}"
+                )
+    for code, timing in table.codes.items():
+        if timing.moment is not None and timing.moment not in table.moments:
+            hint = nearest(timing.moment, table.moments)
+            yield document.fault(("codes", code, "moment"), f"no moment {timing.moment}{hint}")
+
+
+def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """Products hold drugs that have a page; every name has a word to match; no concept is a member of itself."""
+    drugs = {name for name, page in library.terminology.items() if page.kind == "drug"}
+    products = documents["terminology/rxnorm_products.csv"]
+    for index, product in enumerate(library.products):
+        held = product.drugs.split()
+        for name in held:
+            if name not in drugs:
+                yield _row(products, index, "drugs", f"no drug in terminology/ named {name}{nearest(name, drugs)}")
+        for name in (part.partition("=")[0] for part in product.components.split(";") if part):
+            if name not in held:
+                yield _row(products, index, "components", f"{name} is not one of the drugs of this product")
+    for file, key, texts in (
+        ("rxnorm_products", "brand", (row.brand for row in library.products)),
+        ("dose_forms", "phrase", (row.phrase for row in library.dose_forms)),
+        ("other_ingredients", "name", (row.name for row in library.other_ingredients)),
+    ):
+        for index, text in enumerate(texts):
+            if text and not tokens(text):
+                yield _row(documents[f"terminology/{file}.csv"], index, key, f"{text!r} has no word to match")
+    for concept, page in library.terminology.items():
+        document = documents[f"terminology/{concept}.yaml"]
+        for key, names in (("names", page.names), ("brands", page.brands), ("not", page.not_)):
+            for index, text in enumerate(names):
+                if page.kind in ("drug", "drug_class") and not tokens(text):
+                    yield document.fault((key, index), f"{text!r} has no word to match")
+    yield from _rings(library, documents)
+
+
+def _row(document: Document, index: int, column: str, message: str) -> Fault:
+    return Fault(document.file, document.lines[index,], column, message)
+
+
+def _rings(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """A concept above itself, by `member_of` and `members`."""
+    above = {name: {*page.member_of} for name, page in library.terminology.items()}
+    for name, page in library.terminology.items():
+        for member in page.members:
+            above.get(member, set()).add(name)
+    for name in above:
+        seen: set[str] = set()
+        waiting = [*above[name]]
+        while waiting:
+            one = waiting.pop()
+            if one not in seen:
+                seen.add(one)
+                waiting += above.get(one, ())
+        if name in seen:
+            yield documents[f"terminology/{name}.yaml"].fault((), f"{name} is a member of itself")

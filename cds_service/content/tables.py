@@ -1,0 +1,234 @@
+"""The typed form of the tables by which a chart is read: units, routes, written instructions, comments, passing states,
+the usual day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from cds_service.content.base import Name, Strict, Text
+from cds_service.content.yamlfile import KeyPath
+from cds_service.patient import Route
+
+Words = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+Some = Annotated[list[Words], Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+DAY = 1440  # minutes
+DOSES_A_DAY = range(1, 7)
+PeriodUnit = Literal["s", "min", "h", "d", "wk", "mo", "a"]
+CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
+_INSTRUCTION_WORD = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:/[0-9]+)?|[^\W\d_]+|[()]")
+
+
+def instruction_words(text: str) -> tuple[str, ...]:
+    """The words of a written dosage instruction; upper and lower case, commas and stops do not count."""
+    return tuple(_INSTRUCTION_WORD.findall(text.casefold()))
+
+
+def _exact(value: Any) -> Any:
+    """A factor stands in quotes, so that no reader of YAML rounds it."""
+    return Decimal(value) if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value
+
+
+class UnitRow(Strict):
+    """One UCUM code. `factor` times a number in it is the base unit of its `kind`, `per` that. `also`: spellings."""
+
+    kind: Name
+    factor: Annotated[Decimal, BeforeValidator(_exact), Field(gt=0)]
+    per: Literal["", "L", "d"] = ""
+    also: list[Words] = []
+
+
+class UnitRows(Strict):
+    """`terminology/units.yaml`, by UCUM code."""
+
+    title: Text
+    units: dict[Words, UnitRow]
+
+
+class RouteRow(Strict):
+    """How a route of administration is written: codes by their system, and whole texts."""
+
+    codes: dict[str, Some] = {}
+    names: list[Words] = []
+
+
+class RouteRows(Strict):
+    """`terminology/routes.yaml`."""
+
+    title: Text
+    routes: dict[Route, RouteRow]
+
+
+class Frequency(Strict):
+    """So many doses in a period; `when` are FHIR event codes, `days` days of the week."""
+
+    frequency: Count
+    period: Annotated[Decimal, Field(gt=0)]
+    unit: PeriodUnit
+    when: list[str] = []
+
+
+class SpokenFrequency(Frequency):
+    """A frequency with all the phrases that mean it."""
+
+    phrases: Some
+
+
+class SigPhrases(Strict):
+    """`tables/sig_phrases.yaml`: the phrases of written instructions, and timing codes."""
+
+    title: Text
+    numbers: dict[Words, Annotated[Decimal, Field(gt=0)]]
+    timings: list[SpokenFrequency]
+    moments: dict[str, Some]
+    as_needed: Some
+    ignored: Some
+    after_amount: Some
+    codes: dict[str, Frequency]
+
+    def placed(self) -> Iterator[tuple[KeyPath, str]]:
+        """Every phrase that has a meaning in an instruction, with its place."""
+        for row, timing in enumerate(self.timings):
+            yield from ((("timings", row, "phrases", index), text) for index, text in enumerate(timing.phrases))
+        for code, texts in self.moments.items():
+            yield from ((("moments", code, index), text) for index, text in enumerate(texts))
+        for key in ("as_needed", "ignored"):
+            yield from (((key, index), text) for index, text in enumerate(getattr(self, key)))
+
+
+class SpecimenComments(Strict):
+    """`tables/specimen_comments.yaml`: how a comment denies specimen trouble."""
+
+    title: Text
+    before: Some
+    between: Some
+    tail: Some
+    after: Some
+
+
+class AnswerHolds(Strict):
+    """For how many days an answer counts."""
+
+    answer_holds_days: Count
+
+
+class PatientStates(Strict):
+    """`tables/patient_states.yaml`."""
+
+    title: Text
+    pregnancy: AnswerHolds
+    lactation: AnswerHolds
+
+
+class ScheduleThreshold(Strict):
+    """A value of the usual day: a clock time, several, or a whole number of minutes or days; `values` are dated."""
+
+    label: Text
+    unit: Literal["time of day", "times of day", "min", "d"]
+    values: Annotated[dict[date, int | str | list[str]], Field(min_length=1)]
+    site_may_set: tuple[int, int] | tuple[str, str]
+    basis: Text
+
+    @model_validator(mode="after")
+    def _fitting(self) -> ScheduleThreshold:
+        for edge in self.site_may_set:
+            if isinstance(edge, int) != (self.unit in ("min", "d")) or (
+                isinstance(edge, str) and not CLOCK.match(edge)
+            ):
+                raise ValueError(f"site_may_set: {edge} is no {self.unit.replace('times', 'time')}")
+        for value in self.values.values():
+            if fault := self.fault_of(value):
+                raise ValueError(f"values: {fault}")
+        return self
+
+    def at(self, day: date) -> Any:
+        """The value in force on `day`; the earliest one where all lie in the future."""
+        return self.values[max((since for since in self.values if since <= day), default=min(self.values))]
+
+    def fault_of(self, value: int | str | list[str]) -> str:
+        """What is wrong with a value of this: its kind or its range; "" for nothing."""
+        low, high = self.site_may_set
+        if self.unit in ("time of day", "times of day"):
+            listed: list[Any] = value if isinstance(value, list) else [value]
+            several = self.unit == "times of day"
+            if several != isinstance(value, list) or not all(CLOCK.match(str(one)) for one in listed):
+                return 'a time is written as "07:30"' + (" in a list" if several else "")
+        elif isinstance(value, bool) or not isinstance(value, int):
+            return f"is not a whole number of {self.unit}"
+        else:
+            listed = [value]
+        outside = [str(one) for one in listed if not low <= one <= high]
+        return f"{', '.join(outside)} is outside the allowed range {low} to {high}" if outside else ""
+
+
+class Moment(Strict):
+    """A FHIR event code: at a time of the day, or with, before or after every meal."""
+
+    words: Text
+    at: Name | None = None
+    meals: Literal["with", "before", "after"] | None = None
+    side: Literal["before", "after"] | None = None
+    usual: Name | None = None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Moment:
+        if (self.at is None) == (self.meals is None):
+            raise ValueError("needs one of at, meals")
+        if self.usual is not None and self.side is None:
+            raise ValueError("usual goes with side")
+        return self
+
+
+class TimingCode(Strict):
+    """A timing code: so many doses a day (every so many days), every so many hours, or at one moment."""
+
+    words: Text
+    doses_a_day: Count | None = None
+    every_days: Count | None = None
+    every_hours: Count | None = None
+    moment: str | None = None
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> TimingCode:
+        if [self.doses_a_day, self.every_hours, self.moment].count(None) != 2:
+            raise ValueError("needs one of doses_a_day, every_hours, moment")
+        return self
+
+
+class ScheduleTable(Strict):
+    """`tables/schedule.yaml`: the usual day. The planner reads it as plain data and says what does not fit together."""
+
+    title: Text
+    why: Text
+    known_limits: Text
+    thresholds: dict[Name, ScheduleThreshold]
+    moments: dict[str, Moment]
+    meals_by_count: dict[Count, list[Literal["breakfast", "lunch", "dinner"]]]
+    codes: dict[str, TimingCode]
+
+    def misfits(self, own: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
+        """What does not fit together on some day, with the values `own` of a site: name and fault, each once."""
+        days = sorted({day for row in self.thresholds.values() for day in row.values})
+        found: dict[tuple[str, str], None] = {}
+        for day in days:
+            at = {name: row.at(day) for name, row in self.thresholds.items()} | dict(own or {})
+            for count in DOSES_A_DAY:
+                if len(set(at[f"doses_a_day_{count}"])) != count:
+                    found[f"doses_a_day_{count}", f"needs {count} different times"] = None
+            if at["grid"] < 1 or 60 % at["grid"]:
+                found["grid", "does not divide an hour"] = None
+            awake = (_minute(at["waking_ends"]) - _minute(at["waking_starts"])) % DAY
+            if not 0 < awake <= DAY - at["magnesium_spacing"]:
+                found["waking_ends", "the night is shorter than the least time between two doses of magnesium"] = None
+        yield from found
+
+
+def _minute(clock: str) -> int:
+    return int(clock[:2]) * 60 + int(clock[3:])
