@@ -53,6 +53,10 @@ class Worker(ThreadWorker):
         with suppress(OSError):
             client.sendall("\r\n".join([*lines, "", ""]).encode() + answer.get_data())
 
+    def handle_quit(self, *_: object) -> None:
+        """At once: gunicorn takes a lock here, and waits for ever where the signal came while a call was handed on."""
+        _leave(self)
+
     def is_parent_alive(self) -> bool:
         """Without its master a worker ends at once: nobody could stop it any more."""
         if not super().is_parent_alive():
@@ -84,7 +88,7 @@ class Server(BaseApplication):
             "limit_request_field_size": 32768,
             "proc_name": "magnesium-cds",
             "post_worker_init": _freeze,
-            "worker_int": _leave,
+            "post_fork": _can_be_ended,
             "worker_exit": _ended,
             "forwarded_allow_ips": "",  # gunicorn believes no header on where a call comes from or goes to
             "control_socket_disable": True,
@@ -111,6 +115,12 @@ def _freeze(_worker: object) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
+
+
+def _can_be_ended(_master: object, _worker: object) -> None:
+    """Until a worker has its own handlers it has copies of its master's, which only note what came."""
+    for name in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(name, lambda *_: os._exit(0))
 
 
 def _leave(worker: Any) -> None:
