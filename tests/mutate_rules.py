@@ -32,9 +32,10 @@ from cds_service.content.yamlfile import ContentError
 from cds_service.hooks.prefetch import all_needs
 from cds_service.settings import Settings
 from tests.conftest import NOW, shipped
-from tests.scenario import Builder, Scenario, variants
+from tests.scenario import Builder, Scenario
 from tests.test_contraindication_matrix import AGAINST_MAGNESIUM
 from tests.test_scenarios import FILES, TEMPLATES, check, outcome_of
+from tests.variants import variants
 
 # Mutants that answer as the rule does, for every patient: (rule, kind, change) -> why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {

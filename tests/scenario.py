@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cds_service.content.library import Library
 from cds_service.hooks.app import Content
 from cds_service.sandbox.sample import moment
 
@@ -135,7 +134,7 @@ class Scenario(_Strict):
 
     `fires_for` guards lists. Under `drugs`, `drafts` or `conditions` it holds every concept that makes the page fire
     when it stands first in that list; under `reason`, as the reason of the first draft. A class stands for each of its
-    members. All other concepts of the kind together do not make it fire: see `variants`.
+    members. All other concepts of the kind together do not make it fire: see tests/variants.py.
     """
 
     name: Annotated[str, Field(min_length=10)]
@@ -200,60 +199,6 @@ def read_file(data: dict[str, Any]) -> ScenarioFile:
         if item["expect"].get("outcome") == "fired" and item["expect"].get("shown", "leads") == "leads":
             item["expect"] = {**said, **item["expect"]}
     return ScenarioFile.model_validate({**data, "scenarios": filled})
-
-
-def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
-    """What the file says without writing it out: its first scenario in pregnancy; each scenario that has `fires_for`,
-    once for each concept there, and once with all others of the kind, which are quiet.
-
-    Others of a list without magnesium salts leave magnesium out.
-    """
-    first = file.scenarios[0]
-    expect = Expect(outcome=file.in_pregnancy)
-    change = {"name": "the first one in pregnancy", "sex": "female", "pregnant": True, "expect": expect}
-    made = [first.model_copy(update=change)]
-    for case, place, named in ((one, *item) for one in file.scenarios for item in one.fires_for.items()):
-        kind = "condition" if place in ("conditions", "reason") else "drug"
-        known = {name for name, concept in library.terminology.items() if concept.kind == kind} - {"pregnancy"}
-        wanted = {name for name in known if _broader(name, library) & set(named)}
-        made += [_with(case, place, [name], f"{name} first in {place}: {case.name}") for name in sorted(wanted)]
-        salts = all(name.startswith("magnesium_") for name in named)
-        others = {
-            name for name in known - wanted if name != "magnesium" and (salts or not name.startswith("magnesium_"))
-        }
-        taken = set().union(*(_codes(name, library) for name in wanted))
-        coded = sorted(name for name in others if (codes := _codes(name, library)) and not codes & taken)
-        if coded:
-            made.append(_with(case, place, coded, f"all others in {place}: {case.name}", "quiet"))
-    return made
-
-
-def _broader(name: str, library: Library) -> set[str]:
-    """The concept and all that it belongs to."""
-    above = {*library.terminology[name].member_of}
-    above |= {other for other, page in library.terminology.items() if name in page.members}
-    return {name}.union(*(_broader(other, library) for other in above))
-
-
-def _codes(name: str, library: Library) -> set[str]:
-    """The concept's own codes, without those of its members. Two conditions may share one."""
-    page = library.terminology[name]
-    return {*page.rxnorm_ingredients, *page.snomed, *page.icd10cm}
-
-
-def _with(case: Scenario, place: str, concepts: list[str], name: str, outcome: str = "fired") -> Scenario:
-    """The scenario with these concepts in place of the one that stands first in a list."""
-    change: dict[str, Any] = {"name": name, "expect": Expect.model_validate({"outcome": outcome})}
-    kept, *rest = getattr(case, "drafts" if place == "reason" else place)
-    line = DrugLine(drug=kept) if isinstance(kept, str) else kept
-    if place == "reason":
-        # A draft with each of the reasons: an order may have only one here.
-        return case.model_copy(update=change | {"drafts": [line.model_copy(update={"reason": c}) for c in concepts]})
-    lines: list[Any] = concepts
-    if place != "conditions":
-        blank = {"text": None, "rxnorm": None, "atc": None}
-        lines = [line.model_copy(update={**blank, "drug": concept}) for concept in concepts]
-    return case.model_copy(update=change | {place: [*lines, *rest]})
 
 
 def _concept(system: str, code: str | None, text: str) -> Resource:

@@ -17,7 +17,8 @@ from cds_service.content.site import read_site
 from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW, shipped
-from tests.scenario import KINDS, Builder, Expect, Scenario, ScenarioFile, read_file, variants
+from tests.scenario import KINDS, Builder, Expect, Scenario, ScenarioFile, read_file
+from tests.variants import variants
 
 FOLDER = Path(__file__).parent / "scenarios"
 EXTENSION = "org.magnesium-cds"
