@@ -29,6 +29,7 @@ from tests.conformance.calls import (
 )
 from tests.conftest import NOW
 from tests.scenario import Builder
+from tests.support.some import some
 from tests.test_scenarios import FILES
 from tests.test_text_of_the_ehr import RENDERERS, inert
 
@@ -204,10 +205,10 @@ def test_actions_carry_valid_r4_resources_and_none_deletes(cards: list[tuple[str
 
 
 def test_an_updated_order_has_a_drug_with_code_or_text(cards: list[tuple[str, Body]]) -> None:
-    for name, card in cards:
-        for action in (a for s in card.get("suggestions", []) for a in s["actions"]):
-            if action["type"] == "update" and "medicationCodeableConcept" in action["resource"]:
-                assert action["resource"]["medicationCodeableConcept"].get("text"), name
+    done = [(name, a) for name, card in cards for s in card.get("suggestions", []) for a in s["actions"]]
+    updated = [(name, a["resource"]) for name, a in done if a["type"] == "update"]
+    for name, resource in some(one for one in updated if "medicationCodeableConcept" in one[1]):
+        assert resource["medicationCodeableConcept"].get("text"), name
 
 
 def test_no_answer_has_system_actions(answers: list[tuple[str, Body]]) -> None:
@@ -216,22 +217,25 @@ def test_no_answer_has_system_actions(answers: list[tuple[str, Body]]) -> None:
 
 def test_at_most_three_cards_the_most_urgent_first(answers: list[tuple[str, Body]]) -> None:
     order = ["critical", "warning", "info"]
-    for name, answer in answers:
+    for name, answer in some(answers):
         ranks = [order.index(card["indicator"]) for card in answer["cards"]]
         assert ranks == sorted(ranks) and len(ranks) <= 3, name
 
 
 def test_every_page_that_fired_is_on_a_card_or_named(answers: list[tuple[str, Body]], content: Content) -> None:
-    for name, answer in answers:
-        told = {page for card in answer["cards"] for page in pages_of(card)}
-        named = " ".join(card["detail"] for card in answer["cards"])
-        for item in own(answer)["outcomes"]:
-            if item["outcome"] == "fired":
-                loaded = content.library.pages[item["page"]].page
-                same = [p for p in told if p in content.library.pages]
-                problems = {content.library.pages[page].page.card.problem for page in same}
-                shown = item["page"] in told or loaded.title in named or loaded.card.problem in problems
-                assert shown or "Further findings" in named, (name, item["page"])
+    fired = [
+        (name, answer["cards"], item["page"])
+        for name, answer in answers
+        for item in own(answer)["outcomes"]
+        if item["outcome"] == "fired"
+    ]
+    for name, cards, fired_page in some(fired):
+        told = {page for card in cards for page in pages_of(card)}
+        named = " ".join(card["detail"] for card in cards)
+        loaded = content.library.pages[fired_page].page
+        problems = {content.library.pages[page].page.card.problem for page in told if page in content.library.pages}
+        shown = fired_page in told or loaded.title in named or loaded.card.problem in problems
+        assert shown or "Further findings" in named, (name, fired_page)
 
 
 def pages_of(card: Body) -> list[str]:
@@ -239,10 +243,9 @@ def pages_of(card: Body) -> list[str]:
 
 
 def test_no_answer_is_empty_unless_every_page_was_evaluated(answers: list[tuple[str, Body]]) -> None:
-    for name, answer in answers:
-        if not answer["cards"]:
-            kinds = {item["outcome"] for item in own(answer)["outcomes"]}
-            assert kinds <= {"quiet", "not_applicable"}, name
+    for name, answer in some(one for one in answers if not one[1]["cards"]):
+        kinds = {item["outcome"] for item in own(answer)["outcomes"]}
+        assert kinds <= {"quiet", "not_applicable"}, name
 
 
 def test_a_card_on_what_was_not_checked_gives_no_all_clear(open_cards: list[tuple[str, Body]]) -> None:
@@ -258,12 +261,11 @@ def test_a_card_on_what_was_not_checked_gives_no_all_clear(open_cards: list[tupl
 def test_rendered_details_hold_only_paragraphs_emphasis_and_lists(
     renderer: str, answers: list[tuple[str, Body]], content: Content
 ) -> None:
-    for detail in {card["detail"] for _, answer in answers for card in answer["cards"]}:
+    for detail in some({card["detail"] for _, answer in answers for card in answer["cards"]}):
         assert inert(RENDERERS[renderer](detail), content), detail
 
 
 def test_summaries_and_labels_are_plain_text_of_printable_characters(answers: list[tuple[str, Body]]) -> None:
-    for name, answer in answers:
-        for card in answer["cards"]:
-            for text in [card["summary"], *(s["label"] for s in card.get("suggestions", []))]:
-                assert text.isprintable() and not re.search(r"<(?! \d)|>(?! \d)|[`|\\\[\]]|\*\*", text), (name, text)
+    for name, card in some((name, card) for name, answer in answers for card in answer["cards"]):
+        for text in [card["summary"], *(s["label"] for s in card.get("suggestions", []))]:
+            assert text.isprintable() and not re.search(r"<(?! \d)|>(?! \d)|[`|\\\[\]]|\*\*", text), (name, text)

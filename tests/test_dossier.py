@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cds_service.hooks.app import Content
+from tests.support.some import some
 from tests.test_coverage import dossier
 
 AGES = {
@@ -78,7 +79,7 @@ def test_average_requirements_are_those_of_the_dossier_where_it_read_them(
     content: Content, evidence: dict[str, Any]
 ) -> None:
     rows = {row.age_from: row for row in content.library.intakes.average_requirement["us"]}
-    for row in evidence["diet"]["ear_mg_per_day"]:
+    for row in some(evidence["diet"]["ear_mg_per_day"]):
         ours = rows[Decimal(AGES[row["age"]])]
         assert (ours.male, ours.female) == (row["male"], row["female"])
         assert ours.pregnancy is None, "the dossier has it from memory"
@@ -103,12 +104,11 @@ def test_salts_hold_the_elemental_fraction_of_the_form_that_is_meant(content: Co
 def test_a_claim_has_the_certainty_of_the_dossier_and_shows_no_statement_without_a_source(
     content: Content, evidence: dict[str, Any]
 ) -> None:
-    for item in evidence["seed_claims"]:
+    for item in some(evidence["seed_claims"]):
         claim = content.library.claims[item["id"]]
         assert claim.certainty == item["certainty"].replace(" ", "_"), item["id"]
         statuses = {content.library.references[key].status for key in claim.references}
-        if claim.shown:
-            assert statuses & {"verified", "arithmetic", "not_found"}, item["id"]
+        assert not claim.shown or statuses & {"verified", "arithmetic", "not_found"}, item["id"]
 
 
 def test_no_source_counts_as_checked_that_the_dossier_did_not_read(content: Content) -> None:

@@ -11,6 +11,7 @@ import yaml
 from cds_service.content.pages import Page, Separate
 from cds_service.hooks.app import Content
 from tests.conftest import NOW
+from tests.support.some import some
 from tests.test_coverage import dossier
 
 # Words by which a summary says that its hours are not the drug's own.
@@ -37,7 +38,7 @@ def test_a_summary_with_one_number_of_hours_names_the_longer_wait(content: Conte
 
 
 def test_hours_that_are_not_the_drugs_own_are_named_so_in_the_summary(content: Content) -> None:
-    for name, page, separate in timing_pages(content):
+    for name, page, separate in some(timing_pages(content)):
         text = content.library.wording.separate[separate.interval]
         summaries = [page.card.summary] if page.card.summary else [text.summary, text.summary_same]
         for summary in summaries:
@@ -57,7 +58,7 @@ def test_a_direction_that_was_not_read_for_the_drug_is_named_so_on_the_card(cont
 
 
 def test_the_source_of_every_hour_is_among_the_sources_of_its_page(content: Content) -> None:
-    for name, page, _ in timing_pages(content):
+    for name, page, _ in some(timing_pages(content)):
         assert {limit.reference for limit in page.thresholds.values()} <= set(page.evidence.references), name
 
 
@@ -70,7 +71,7 @@ def rows_with_pages(content: Content) -> Iterator[tuple[dict[str, Any], str, Pag
 
 
 def test_hours_and_directions_are_those_of_the_dossier(content: Content) -> None:
-    for row, name, page, separate in rows_with_pages(content):
+    for row, name, page, separate in some(rows_with_pages(content)):
         careful = row.get("conservative_hours", {})
         for way in ("drug_then_magnesium", "magnesium_then_drug"):
             hours = page.thresholds[getattr(separate, way)].at(NOW.date())
@@ -79,18 +80,18 @@ def test_hours_and_directions_are_those_of_the_dossier(content: Content) -> None
 
 
 def test_a_direction_without_a_source_in_the_dossier_is_labelled_as_the_general_rule(content: Content) -> None:
-    for row, name, page, _ in rows_with_pages(content):
-        if row["interval_basis"] == "drug_specific_one_direction":
-            labels = [limit.label for limit in page.thresholds.values()]
-            assert sum("(general rule)" in label for label in labels) == 1, name
+    one_way = [one for one in rows_with_pages(content) if one[0]["interval_basis"] == "drug_specific_one_direction"]
+    for _, name, page, _ in some(one_way):
+        labels = [limit.label for limit in page.thresholds.values()]
+        assert sum("(general rule)" in label for label in labels) == 1, name
 
 
 def test_pages_about_stomach_acid_name_the_salts_and_the_others_hold_for_all(content: Content) -> None:
-    for row, name, _, separate in rows_with_pages(content):
+    for row, name, _, separate in some(rows_with_pages(content)):
         assert ("all oral" in row["magnesium_forms"]) == (not separate.magnesium), name
 
 
 def test_limits_say_that_an_unnamed_salt_counts_where_the_page_holds_for_some_salts_only(content: Content) -> None:
-    for name, page, separate in timing_pages(content):
+    for name, page, separate in some(timing_pages(content)):
         said = "whose salt is not named" in " ".join(page.known_limits.split())
         assert said == bool(separate.magnesium), name

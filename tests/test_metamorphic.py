@@ -22,6 +22,7 @@ from cds_service.hooks.app import Content
 from cds_service.hooks.prefetch import inputs_read
 from tests.conftest import NOW, shipped
 from tests.scenario import LOINC, PATIENT, RXNORM, SNOMED, UCUM, Builder, Scenario
+from tests.support.some import some
 from tests.test_scenarios import EXTENSION, FILES
 
 Request = dict[str, Any]
@@ -128,22 +129,17 @@ def removals(page: str) -> Iterator[tuple[Scenario, str]]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_an_input_left_out_hides_nothing(caller: Caller, page: str) -> None:
-    for case, key in removals(page):
-        request = caller.request(case)
-        if request["prefetch"].pop(key, None) is None:
-            continue
-        answer = caller.post(request)
-        if answer is None:
-            continue
-        after = outcomes(answer)
+    calls = [(case, key, caller.request(case)) for case, key in removals(page)]
+    hidden = []
+    for case, key, request in some(one for one in calls if one[2]["prefetch"].pop(one[1], None) is not None):
+        after = caller.post(request)  # none where the call was refused, which hides nothing
         for other, (before, reason) in outcomes(caller.unchanged(page, case)).items():
-            told = f"{case.name}, without {key}: {other} was {before} ({reason}), now {after[other]}"
-            if before == "not_evaluated":
-                assert after[other][0] != "quiet", told
-            if before == "fired" and key not in READ[other]:
-                assert after[other][0] == "fired", told
-            if before == "quiet" and key not in READ[other]:
-                assert after[other][0] == "quiet", told
+            now = outcomes(after)[other][0] if after is not None else "refused"
+            lost = before == "not_evaluated" and now == "quiet"
+            changed = before in ("fired", "quiet") and key not in READ[other] and now not in (before, "refused")
+            if lost or changed:
+                hidden.append(f"{case.name}, without {key}: {other} was {before} ({reason}), now {now}")
+    assert hidden == []
 
 
 # Another unit
@@ -173,21 +169,18 @@ def convert(resource: Request, lab: str, source: str, target: str) -> None:
 def conversions(page: str) -> Iterator[tuple[Scenario, str, str]]:
     for case in CASES[page]:
         for lab, units in UNITS.items():
-            if any(line.lab == lab for line in case.labs):
-                for unit in units:
-                    if chosen(CONVERTED, page, case.name, lab, unit):
-                        yield case, lab, unit
+            written = {line.unit for line in case.labs if line.lab == lab and line.value is not None} & set(units)
+            for unit in units:
+                if written - {unit} and chosen(CONVERTED, page, case.name, lab, unit):
+                    yield case, lab, unit
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if list(conversions(page))])
 def test_another_unit_with_the_value_converted_changes_no_outcome(caller: Caller, page: str) -> None:
-    for case, lab, target in conversions(page):
+    for case, lab, target in some(conversions(page)):
         request = caller.request(case)
-        found = [(resource, unit) for resource, unit in measured(request, lab) if unit != target]
-        for resource, unit in found:
+        for resource, unit in some((resource, unit) for resource, unit in measured(request, lab) if unit != target):
             convert(resource, lab, unit, target)
-        if not found:
-            continue
         answer = caller.post(request)
         assert answer is not None
         assert kinds(answer) == kinds(caller.unchanged(page, case)), f"{case.name}, {lab} in {target}"
@@ -207,9 +200,9 @@ def sampled(page: str, one_in: int, what: str) -> Iterator[Scenario]:
             yield case
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if list(sampled(page, REORDERED, "order"))])
 def test_the_order_of_resources_changes_nothing(caller: Caller, page: str) -> None:
-    for case in sampled(page, REORDERED, "order"):
+    for case in some(sampled(page, REORDERED, "order")):
         request = caller.request(case)
         for bundle in bundles(request):
             bundle["entry"].reverse()
@@ -247,9 +240,9 @@ def unrelated(kind: str) -> Request | None:
     return None
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if list(sampled(page, JOINED, "unrelated"))])
 def test_resources_about_something_else_change_nothing(caller: Caller, page: str) -> None:
-    for case in sampled(page, JOINED, "unrelated"):
+    for case in some(sampled(page, JOINED, "unrelated")):
         request = caller.request(case)
         for key, template in caller.services[case.hook]["prefetch"].items():
             body = request["prefetch"].get(key, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,12 +14,14 @@ import requests
 import yaml
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import Connection
 
 from cds_service.hooks.app import Content
-from cds_service.store import Store
+from cds_service.store import FeedbackResult, Store, statements
 from cds_service.store import store as stores
 from cds_service.store.writer import Job
 from tests.conftest import NOW
+from tests.store.conftest import postgres  # noqa: F401 - a fixture
 from tests.store.helpers import locked, rows
 from tests.store.test_trouble import eventually
 from tests.test_repetition import ask
@@ -93,6 +96,45 @@ def test_f17_records_that_find_no_room_are_counted_where_operators_look(
         assert dropped > 0
     assert eventually(lambda: store_of(app).counters().shown_written == 12 - dropped)
     assert client.get("/readyz").json["cards_not_recorded"] == dropped
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_feedback_goes_before_the_cards_that_wait_but_not_before_its_own(
+    make_app: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """The database is busy until no more cards find room; then a clinician dismisses one of those that wait."""
+    monkeypatch.setattr(stores, "_QUEUE", 60)
+    url = request.getfixturevalue("postgres")() if kind == "postgresql" else None
+    app = make_app(data_dir=tmp_path, database=url)
+    store, client, gate = store_of(app), app.test_client(), threading.Event()
+    found: list[tuple[int, str]] = []  # how many cards were on record when feedback was written, and what it met
+    write = statements.write_feedback
+
+    def observed(connection: Connection, *given: Any, **settings: Any) -> FeedbackResult:
+        result = write(connection, *given, **settings)
+        cards = connection.exec_driver_sql("SELECT count(*) FROM shown_cards").scalar_one()
+        found.append((cards, connection.exec_driver_sql("SELECT card_match FROM feedback").scalar_one()))
+        return result
+
+    monkeypatch.setattr(statements, "write_feedback", observed)
+    store._writer.submit(Job(lambda _: gate.wait(60), time.monotonic() + 60))
+    assert eventually(lambda: store._writer.busy_for() > 0)
+    others = [client.post(SERVICE, json=bare_body()) for _ in range(30)]
+    card = shown(app)
+    while not store.counters().shown_dropped:
+        others.append(client.post(SERVICE, json=bare_body()))
+    statuses: list[int] = []
+    sender = threading.Thread(
+        target=lambda: statuses.append(app.test_client().post(FEEDBACK, json=dismissed(card)).status_code)
+    )
+    sender.start()
+    assert eventually(lambda: store._writer._first)
+    gate.set()
+    sender.join()
+    assert statuses == [200]
+    assert found == [(1, "matched")]
+    assert eventually(lambda: store.counters().shown_written == len(others))  # one dropped, and the one dismissed
+    assert client.get("/readyz").json["cards_not_recorded"] == store.counters().shown_dropped == 1
 
 
 def test_what_one_worker_said_at_order_select_another_does_not_repeat_at_order_sign(

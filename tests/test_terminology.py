@@ -10,6 +10,7 @@ import yaml
 from cds_service.content.library import default_root
 from cds_service.content.terminology import TerminologyPage
 from cds_service.fhir.vocabulary import SYSTEMS, Concept, broader, concept, system_name
+from tests.support.some import some
 
 FOLDER = default_root() / "terminology"
 TABLES = {"units", "routes"}
@@ -76,15 +77,15 @@ def test_no_page_lists_a_code_that_is_known_to_mean_something_else():
         assert not WRONG_SNOMED & set(page.get("snomed", [])), name
 
 
-@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if "snomed" in p])
+@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if p.get("snomed")])
 def test_snomed_codes_have_a_valid_check_digit(name):
-    for code in PAGES[name]["snomed"]:
+    for code in some(PAGES[name]["snomed"]):
         assert _verhoeff(code) == 0, f"{code} is mistyped"
 
 
-@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if "loinc" in p])
+@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if p.get("loinc")])
 def test_loinc_codes_have_a_valid_check_digit(name):
-    for row in PAGES[name]["loinc"]:
+    for row in some(PAGES[name]["loinc"]):
         number, check = row["code"].split("-")
         assert _luhn(number) == int(check), f"{row['code']} is mistyped"
 

@@ -23,6 +23,7 @@ _WAL_SAFE_FROM: Final = (
     3,
 )  # before it, two connections in WAL mode may corrupt the file (a bug in SQLite)
 _NEEDS: Final = (3, 35, 0)  # RETURNING
+_BEGIN_WAIT: Final = 0.03  # SQLite sleeps ever longer between two looks at a lock: short attempts look more often
 
 
 def journal_mode(sqlite_version: tuple[int, int, int]) -> str:
@@ -111,7 +112,10 @@ def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -
         max_overflow=0,
         pool_timeout=wait,
     )
-    start = "BEGIN IMMEDIATE" if write else "BEGIN"
+    starts = ["BEGIN"]
+    if write:
+        short, usual = (f"PRAGMA busy_timeout={round(seconds * 1000)}" for seconds in (_BEGIN_WAIT, wait))
+        starts = [short, "BEGIN IMMEDIATE", usual]
 
     @event.listens_for(engine, "connect")
     def _remember_file(_connection: Any, record: Any) -> None:
@@ -123,7 +127,8 @@ def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -
         if identity is None or identity != connection.info["file"]:
             connection.invalidate()
             raise unavailable("gone")
-        connection.exec_driver_sql(start)
+        for start in starts:
+            connection.exec_driver_sql(start)
 
     return engine
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from cds_service.store.errors import StoreError
 from cds_service.store.records import digest
+from cds_service.store.schema import sync_folder
 
 _NAME: Final = re.compile(r"hash-key-(\d{4})")
 _MIN_CHARS: Final = 32
@@ -48,14 +49,29 @@ class HashKey:
         return f"{self.fingerprint}.{self._hex('finding', parts)}"
 
 
-def load_or_create(folder: Path) -> HashKey:
+def key_names(folder: Path) -> list[str]:
+    """The files of keys in `folder`, the one in use last. StoreError when it cannot be read."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name))
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be read: {error.strerror}.") from error
+
+
+def load_or_create(folder: Path, used: bool) -> HashKey:
     """The key in use in `folder`, made when there is none. Call it under the start lock.
 
-    StoreError when the file cannot be read or written or holds no key.
+    `used`: the database holds cards, so that there was a key before. StoreError when that is gone, or when the file
+    cannot be read or written or holds no key.
     """
+    names = key_names(folder)
+    path = folder / (names[-1] if names else "hash-key-0001")
+    if used and not names:
+        raise StoreError(
+            f"The hash key is gone: there is none in {folder}, and the database holds cards. Without it, what was "
+            "accepted or dismissed silences nothing any more and links to plans end. Put back a copy of the key; or, "
+            f"to go on with a new one, write at least {_MIN_CHARS} random characters to {path}."
+        )
     try:
-        names = sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name))
-        path = folder / (names[-1] if names else "hash-key-0001")
         if not names:
             _create(path)
         mode = path.stat().st_mode
@@ -80,8 +96,4 @@ def _create(path: Path) -> None:
     finally:
         os.close(descriptor)
     draft.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

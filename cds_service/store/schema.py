@@ -11,19 +11,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy import URL, Connection, create_engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from cds_service.store.engine import START_LOCK, connect_sqlite, journal_mode
 from cds_service.store.errors import StoreError, classify
-from cds_service.store.tables import VERSION_TABLE
+from cds_service.store.tables import VERSION_TABLE, shown_cards
 
 START_WAIT: Final = 30.0
 _alembic_lock = threading.Lock()  # Alembic's `context` is one for the whole process
@@ -49,6 +49,13 @@ def prepare_folder(folder: Path) -> list[str]:
     return [f"The data folder {folder} is open to other accounts; its files are not."]
 
 
+class Prepared(NamedTuple):
+    """What was found. `new`: there were no tables. `used`: it holds cards, which were hashed with some key."""
+
+    new: bool
+    used: bool
+
+
 @contextmanager
 def start_lock(folder: Path) -> Iterator[None]:
     """Hold the folder for this process. StoreError after `START_WAIT` seconds."""
@@ -71,26 +78,59 @@ def start_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def prepare_sqlite(path: Path) -> str:
-    """Make, check and upgrade the file; returns the journal mode in force. Call it under `start_lock`."""
-    mode = journal_mode(sqlite3.sqlite_version_info)
+def prepare_sqlite(path: Path) -> Prepared:
+    """Make, check and upgrade the file. Call it under `start_lock`.
+
+    A new one is made under another name and renamed when it is whole: a start that is killed leaves nothing at `path`.
+    An empty file there is therefore never a beginning, but all that is left of a database.
+    """
+    new = not path.exists()
+    target = path.with_name(path.name + ".new") if new else path
     try:
-        # Made by us and not by SQLite, so that it is private from its first moment; its journal takes the
-        # same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if new:
+            target.unlink(missing_ok=True)
+            _remove_journal(target)
+            # Made by us and not by SQLite, so that it is private from its first moment; its journal takes the
+            # same mode.
+            os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        elif path.stat().st_size == 0:
+            raise StoreError(
+                f"The database {path} is empty (0 bytes): what it held is lost. "
+                "Put back a copy, or remove the file to begin with a new one."
+            )
+        elif path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             path.chmod(0o600)
+        prepared = _check_and_upgrade(target)
+        if new:
+            _remove_journal(target)
+            target.rename(path)
+            sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"The database {path} cannot be written: {error.strerror}.") from error
-    try:
-        return _check_and_upgrade(path, mode)
     except sqlite3.Error as error:
         raise StoreError(f"The database {path} cannot be opened: {_sqlite_reason(error)}") from error
     except SQLAlchemyError as error:
         raise StoreError(f"The database {path} cannot be opened: {classify(error).text}") from error
+    return prepared
 
 
-def _check_and_upgrade(path: Path, mode: str) -> str:
+def _remove_journal(path: Path) -> None:
+    """Of a file that is closed, or was never finished."""
+    for suffix in ("-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """See on disk that a file in it was made or renamed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_and_upgrade(path: Path) -> Prepared:
+    mode = journal_mode(sqlite3.sqlite_version_info)
     raw = connect_sqlite(path, wait=START_WAIT)
     try:
         problems = [row[0] for row in raw.execute("PRAGMA quick_check(5)")]
@@ -108,9 +148,9 @@ def _check_and_upgrade(path: Path, mode: str) -> str:
         ours = f"{others} AND name = '{VERSION_TABLE}'"
         if connection.exec_driver_sql(others).scalar() and not connection.exec_driver_sql(ours).scalar():
             raise StoreError(f"The database {path} belongs to another program.")
-        upgrade(connection)
+        prepared = upgrade(connection)
         connection.commit()
-    return in_force
+    return prepared
 
 
 def _sqlite_reason(error: sqlite3.Error) -> str:
@@ -119,7 +159,7 @@ def _sqlite_reason(error: sqlite3.Error) -> str:
     return f"{error.sqlite_errorname}."
 
 
-def prepare_postgres(url: URL) -> None:
+def prepare_postgres(url: URL) -> Prepared:
     """Upgrade the database under a lock of its own, so that services that start at once take turns."""
     try:
         engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})
@@ -129,14 +169,15 @@ def prepare_postgres(url: URL) -> None:
         with engine.connect() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = {round(START_WAIT * 1000)}"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({START_LOCK})"))
-            upgrade(connection)
+            prepared = upgrade(connection)
             connection.commit()
     except SQLAlchemyError as error:
         where = f"{url.host or 'the local socket'}, database {url.database}"
         raise StoreError(f"PostgreSQL at {where} cannot be used: {classify(error).text}") from error
+    return prepared
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection) -> Prepared:
     """Bring the tables up to date in the transaction of `connection`. StoreError when they are newer than
     this code.
     """
@@ -155,3 +196,4 @@ def upgrade(connection: Connection) -> None:
     if at != scripts.get_current_head():
         with _alembic_lock:
             command.upgrade(config, "head")
+    return Prepared(at is None, connection.execute(select(shown_cards.c.card).limit(1)).first() is not None)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cds_service.store import statements
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
-from cds_service.store.keys import HashKey, load_or_create
+from cds_service.store.keys import HashKey, key_names, load_or_create
 from cds_service.store.records import (
     FOR_EVER,
     FeedbackItem,
@@ -31,6 +31,7 @@ from cds_service.store.records import (
     Retention,
     ShownCard,
     StoreCounters,
+    canonical_id,
 )
 from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 from cds_service.store.tables import shown_cards
@@ -42,7 +43,7 @@ log = structlog.get_logger("magnesium_cds.store")
 
 _LOCK_WAIT: Final = 1.0  # one attempt at another process's lock; the job's own time says how many attempts
 _KEEP_SHOWN: Final = 30.0  # a card's record that meets a lock is tried for so long
-_QUEUE: Final = 2000
+_QUEUE: Final = 2000  # calls whose cards wait to be recorded; those beyond are dropped. And as many of feedback
 _READERS: Final = 4
 _MAX_READS_WAITING: Final = 32
 _PURGE_ROWS: Final = 500  # of each table in one transaction: a hook that waits behind it hardly notices
@@ -110,20 +111,26 @@ class Store(TokenMemory):
         notes: list[str] = []
         for needed in sorted({place for place in (folder, file.parent if file else None) if place is not None}):
             notes += prepare_folder(needed)
-        if folder is not None and key is None:
-            with start_lock(folder):
-                key = load_or_create(folder)
-        if key is None:
-            raise StoreError("There is no hash key.")
+        had_key = key is None and folder is not None and bool(key_names(folder))
         if file is not None:
             with start_lock(file.parent):
-                prepare_sqlite(file)
+                found = prepare_sqlite(file)
             reader = sqlite_engine(file, wait=shown_wait, write=False, pool_size=_READERS)
             writer = sqlite_engine(file, wait=_LOCK_WAIT, write=True)
         elif server is not None:
-            prepare_postgres(server)
+            found = prepare_postgres(server)
             reader = postgres_engine(server, wait=shown_wait, write=False, pool_size=_READERS)
             writer = postgres_engine(server, wait=_LOCK_WAIT, write=True)
+        # The key comes last: a start that was killed in between left a database without cards, and begins again.
+        if folder is not None and key is None:
+            with start_lock(folder):
+                key = load_or_create(folder, found.used)
+        if key is None:
+            raise StoreError("There is no hash key.")
+        if found.new and had_key:
+            notes.append("There was a hash key but no database: a new, empty one was made.")
+        for note in notes:
+            log.warning(note)
         return cls(
             reader=reader,
             writer=writer,
@@ -156,14 +163,18 @@ class Store(TokenMemory):
         if not cards:
             return
 
-        def work(connection: Connection) -> None:
-            self._count("shown_written", statements.write_shown(connection, cards))
-
         def lost() -> None:
             self._count("shown_dropped", len(cards))
             log.error("record of cards dropped", cards=len(cards))
 
-        job = Job(work, time.monotonic() + _KEEP_SHOWN, lost)
+        job = Job(
+            lambda connection: statements.write_shown(connection, cards),
+            time.monotonic() + _KEEP_SHOWN,
+            lost,
+            on_written=lambda added: self._count("shown_written", added),
+            later=True,
+            cards=[canonical_id(card.card) for card in cards],
+        )
         try:
             self._writer.submit(job)
         except StoreUnavailable:
@@ -188,6 +199,7 @@ class Store(TokenMemory):
         result: FeedbackResult = self._write(
             lambda connection: statements.write_feedback(connection, items, keep_comments=self._keep_comments),
             on_failure=lambda: self._count("feedback_refused", len(items)),
+            cards=[canonical_id(item.card) for item in items],
         )
         self._count("feedback_stored", result.stored)
         self._count("feedback_repeated", result.repeated)
@@ -313,17 +325,28 @@ class Store(TokenMemory):
                 return
             self._purge_at = time.monotonic() + _PURGE_EVERY
 
-        def work(connection: Connection) -> None:
-            gone = statements.purge(connection, self._keep, now, _PURGE_ROWS)
+        def purged(gone: int) -> None:
             self._count("purged", gone)
             if gone >= _PURGE_ROWS:
                 self._purge_at = time.monotonic() + _PURGE_ON
 
         with contextlib.suppress(StoreUnavailable):  # another time
-            self._writer.submit(Job(work, time.monotonic() + _KEEP_SHOWN, lambda: None))
+            self._writer.submit(
+                Job(
+                    lambda connection: statements.purge(connection, self._keep, now, _PURGE_ROWS),
+                    time.monotonic() + _KEEP_SHOWN,
+                    on_written=purged,
+                    later=True,
+                )
+            )
 
-    def _write(self, work: Callable[[Connection], Any], on_failure: Callable[[], None] = lambda: None) -> Any:
-        job = Job(work, time.monotonic() + self.feedback_wait, on_failure)
+    def _write(
+        self,
+        work: Callable[[Connection], Any],
+        on_failure: Callable[[], None] = lambda: None,
+        cards: Iterable[str] = (),
+    ) -> Any:
+        job = Job(work, time.monotonic() + self.feedback_wait, on_failure, cards=cards)
         try:
             self._writer.submit(job)
         except StoreUnavailable:

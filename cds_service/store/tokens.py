@@ -66,7 +66,7 @@ class TokenMemory:
         if self._write_engine.dialect.name == "sqlite":
             return self._token_file().use(issuer, jti, expires_at, forget_before, issued_at)
         row = {"issuer": issuer, "jti": jti, "expires_at": expires_at}
-        job = Job(lambda connection: _remember(connection, row, forget_before), self._until(), _nothing)
+        job = Job(lambda connection: _remember(connection, row, forget_before), self._until())
         self._writer.submit(job)
         if not job.done.wait(self.token_wait):
             raise unavailable("late")
@@ -180,10 +180,6 @@ class TokenFile:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _nothing() -> None:
-    """A token that was not written down needs no count: its call is refused and says so in the log."""
 
 
 def _remember(connection: Connection, row: dict[str, Any], forget_before: datetime | None) -> bool:

@@ -1,5 +1,9 @@
 """One thread that writes. All callers' writes that wait at the same moment share one commit (group commit).
 
+What a caller waits for (feedback, tokens) is always in the next commit. Records of cards follow, a few in each commit,
+and after them the thread rests, so that another worker finds the database free. Feedback on a card that still waits
+takes its record along, in front of it.
+
 Two promises. A job that is told to be done is on disk. An error of the disk is never tried again as if
 nothing had been: the job fails, the connection is dropped, and the next batch opens a new one. Only a lock
 held by somebody else is waited for, as long as the job's own time allows.
@@ -7,10 +11,11 @@ held by somebody else is waited for, as long as the job's own time allows.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
@@ -19,21 +24,36 @@ from sqlalchemy.exc import SQLAlchemyError
 from cds_service.store.errors import StoreUnavailable, classify, unavailable
 
 MAX_BATCH: Final = 200
+MAX_LATER: Final = 50  # records of cards in one commit: what shares it, and other workers, wait for no more
 _LOCK_PAUSE: Final = 0.01  # a lock may be told at once and not after the wait; this keeps the loop from spinning
 
 
 class Job:
     """Work to be done in a transaction, and its end: `done` is set once it is on disk or has failed for good.
 
-    `on_failure` is called in the writing thread when the job ends without having been written.
+    One of `on_written` (with what the work gave) and `on_failure` is called in the writing thread when the job ends.
+    `later`: nobody waits for it long, so it lets others pass. `cards`: ids of the cards that it records (a later job)
+    or is about.
     """
 
-    __slots__ = ("deadline", "done", "error", "on_failure", "result", "work")
+    __slots__ = ("cards", "deadline", "done", "error", "later", "on_failure", "on_written", "result", "work")
 
-    def __init__(self, work: Callable[[Connection], Any], deadline: float, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Connection], Any],
+        deadline: float,
+        on_failure: Callable[[], None] = lambda: None,
+        *,
+        on_written: Callable[[Any], None] = lambda _: None,
+        later: bool = False,
+        cards: Iterable[str] = (),
+    ) -> None:
         self.work = work
         self.deadline = deadline
         self.on_failure = on_failure
+        self.on_written = on_written
+        self.later = later
+        self.cards = tuple(cards)
         self.done = threading.Event()
         self.result: Any = None
         self.error: StoreUnavailable | None = None
@@ -41,6 +61,7 @@ class Job:
     def finish(self, result: Any) -> None:
         """Written."""
         self.result = result
+        self.on_written(result)
         self.done.set()
 
     def fail(self, error: StoreUnavailable) -> None:
@@ -52,7 +73,7 @@ class Job:
 
 
 class Writer:
-    """Takes jobs from any thread; writes them in the order they came. `limit`: jobs that may wait."""
+    """Takes jobs from any thread; each kind is written in the order it came. `limit`: jobs of a kind that may wait."""
 
     def __init__(self, engine: Engine, limit: int) -> None:
         self._engine = engine
@@ -61,9 +82,13 @@ class Writer:
 
     def _reset(self) -> None:
         self._ready = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        self._first: deque[Job] = deque()
+        self._later: OrderedDict[Job, None] = OrderedDict()
+        self._records: dict[str, Job] = {}  # the later job that holds a card's record, by the card's id
+        self._rest = 0.0
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._give_up = math.inf  # when closing: until then a lock is waited for
         self._busy_since: float | None = None
         self.failed: StoreUnavailable | None = None
 
@@ -73,7 +98,7 @@ class Writer:
         self._reset()
 
     def busy_for(self) -> float:
-        """Seconds that the batch in hand has taken so far; 0 when there is none."""
+        """Seconds for which the batch in hand was tried; 0 when there is none."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -82,50 +107,86 @@ class Writer:
         with self._ready:
             if self._closing:
                 raise unavailable("closed")
-            if len(self._waiting) >= self._limit:
+            if len(self._later if job.later else self._first) >= self._limit:
                 raise unavailable("late")
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
                 self._thread.start()
-            self._waiting.append(job)
+            if job.later:
+                self._later[job] = None
+                self._records.update(dict.fromkeys(job.cards, job))
+            else:
+                self._first.append(job)
             self._ready.notify()
 
     def close(self, wait: float) -> None:
         """Write what waits, for at most `wait` seconds; the rest fails as `closed`."""
         with self._ready:
             self._closing = True
+            self._give_up = time.monotonic() + wait
             thread = self._thread
             self._ready.notify()
         if thread is not None:
             thread.join(wait)
         with self._ready:
-            rest = list(self._waiting)
-            self._waiting.clear()
+            rest = [*self._first, *self._later]
+            self._first.clear()
+            self._later.clear()
+            self._records.clear()
         for job in rest:
             job.fail(unavailable("closed"))
 
     def _run(self) -> None:
         while batch := self._take():
-            self._busy_since = time.monotonic()
+            began = time.monotonic()
+            if self._busy_since is None:
+                self._busy_since = began
             held: list[Job] = []
             try:
                 held = self._write(batch)
             finally:
-                self._busy_since = None
+                if not held:
+                    self._busy_since = None
                 for job in batch:  # should `_write` have been left by a fault of ours, nobody may wait for it
                     if job not in held:
                         job.fail(unavailable("refused"))
+            # As long as it held the database, so that another worker, which can only try now and then, comes in.
+            self._rest = _LOCK_PAUSE if held else time.monotonic() - began
             if held:
-                with self._ready:
-                    self._waiting.extendleft(reversed(held))
-                time.sleep(_LOCK_PAUSE)
+                self._put_back(held)
+                if self._closing or self._first:
+                    time.sleep(_LOCK_PAUSE)
 
     def _take(self) -> list[Job]:
-        """The next jobs, oldest first; empty when closing and nothing is left."""
+        """Those that somebody waits for, then some later ones; empty when closing and nothing is left."""
         with self._ready:
-            while not self._waiting and not self._closing:
-                self._ready.wait()
-            return [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            if self._later:
+                self._ready.wait_for(lambda: self._first or self._closing, self._rest)
+            self._ready.wait_for(lambda: self._first or self._later or self._closing)
+            batch: list[Job] = []
+            while self._first and len(batch) < MAX_BATCH:
+                job = self._first.popleft()
+                records = [self._records[card] for card in job.cards if card in self._records]
+                batch += [self._out(record) for record in dict.fromkeys(records)]
+                batch.append(job)
+            return batch + [self._out(next(iter(self._later))) for _ in range(min(MAX_LATER, len(self._later)))]
+
+    def _out(self, job: Job) -> Job:
+        del self._later[job]
+        for card in job.cards:
+            if self._records.get(card) is job:
+                del self._records[card]
+        return job
+
+    def _put_back(self, held: list[Job]) -> None:
+        with self._ready:
+            for job in reversed(held):
+                if job.later:
+                    self._later[job] = None
+                    self._later.move_to_end(job, last=False)
+                    self._records.update(dict.fromkeys(job.cards, job))
+                else:
+                    self._first.appendleft(job)
 
     def _write(self, batch: list[Job]) -> list[Job]:
         """Returns the jobs that met a lock and have time to wait for it; all others have ended."""
@@ -140,7 +201,7 @@ class Writer:
         for group in groups:
             if len(groups) > 1:
                 error = self._commit(group)
-            if error is not None and error.kind == "locked" and not self._closing:
+            if error is not None and error.kind == "locked" and time.monotonic() < self._give_up:
                 held += group
             elif error is not None:
                 for job in group:

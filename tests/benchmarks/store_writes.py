@@ -3,6 +3,9 @@
 The floor is one fdatasync of 4 kB appended to a file on the same disk, by one thread. Every line is p50 and p99 of one
 call, in milliseconds and as multiples of the floor's p50 and p99 in the same round; the middle round of --rounds is
 shown. --dir chooses the disk, --url another database (postgresql://...).
+
+The last lines are feedback while records of cards come in, --flood calls a second of three cards each, from this worker
+and from another process on the same database; their multiples are of feedback alone, in the same round.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,14 +102,59 @@ def floor(folder: Path, seconds: float) -> tuple[float, float, float]:
         os.close(descriptor)
 
 
+@contextmanager
+def flood(store: Store, rate: float) -> Iterator[None]:
+    """Records of three cards each, `rate` times a second, that nobody waits for."""
+    stop = threading.Event()
+
+    def run() -> None:
+        due = time.perf_counter()
+        while not stop.wait(max(0.0, due - time.perf_counter())):
+            store.record_shown([shown() for _ in range(3)], wait=False)
+            due += 1 / rate
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def other_worker(words: list[str]) -> Iterator[None]:
+    """The same flood from a process of its own."""
+    command = [sys.executable, __file__, *words, "--only-flood"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield
+    finally:
+        process.communicate(b"\n")
+
+
+def only_flood(store: Store, rate: float) -> None:
+    with flood(store, rate):
+        print("begun", flush=True)
+        sys.stdin.readline()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one cell")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", type=Path, default=None, help="a folder on the disk to be measured")
     parser.add_argument("--url", default=None, help="a database instead of SQLite")
+    parser.add_argument("--flood", type=float, default=300.0, help="calls a second whose cards are recorded")
+    parser.add_argument("--only-flood", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     cells: dict[str, list[tuple[float, ...]]] = {}
+    if options.only_flood:
+        with Store.open(options.url, data_dir=options.dir) as store:
+            only_flood(store, options.flood)
+        return 0
     with tempfile.TemporaryDirectory(dir=options.dir) as made:
         folder = Path(made)
         # A long wait: a cell that gave up would look fast.
@@ -114,6 +164,8 @@ def main() -> int:
                 "record_feedback": lambda: store.record_feedback([item()]),
                 "past_outcomes": lambda: store.accepted_or_snoozed("01234567.x", "01234567.y", NOW),
             }
+            words = ["--dir", str(folder / "data"), "--flood", str(options.flood)]
+            words += ["--url", options.url] if options.url else []
             for _ in range(options.rounds):
                 base = floor(folder, options.seconds)
                 cells.setdefault("fdatasync 4 kB, 1 thread", []).append((*base, 1.0, 1.0))
@@ -122,6 +174,12 @@ def main() -> int:
                         p50, p99, rate = timed(action, threads, options.seconds)
                         line = (p50, p99, rate, p50 / base[0], p99 / base[1])
                         cells.setdefault(f"{name}, {threads} thread{'s' * (threads > 1)}", []).append(line)
+                alone = timed(actions["record_feedback"], 1, options.seconds)
+                for where, flooding in (("here", flood(store, options.flood)), ("in another", other_worker(words))):
+                    with flooding:
+                        p50, p99, rate = timed(actions["record_feedback"], 1, options.seconds)
+                    line = (p50, p99, rate, p50 / alone[0], p99 / alone[1])
+                    cells.setdefault(f"feedback, flood {where}", []).append(line)
             counters = store.counters()
     print(f"{'':28}{'p50 ms':>10}{'p99 ms':>10}{'calls/s':>10}{'p50 x':>8}{'p99 x':>8}")
     for name, rounds in cells.items():

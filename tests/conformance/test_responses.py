@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.conformance.calls import Body, answered, every_sample_call, own, post, problem, sample_call, services, walk
+from tests.support.some import some
 
 HL7_REASONS = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 
@@ -52,7 +53,7 @@ def absolute(url: str) -> bool:
 
 
 def test_c31_the_answer_is_an_object_with_cards(answers: list[tuple[Body, Body]]) -> None:
-    for _, answer in answers:
+    for _, answer in some(answers):
         assert set(answer) == {"cards", "extension"}
         assert isinstance(answer["cards"], list)
 
@@ -82,17 +83,17 @@ def test_c32_a_body_that_is_too_large_is_a_413(make_app: Callable[..., Flask]) -
 
 def test_c32_an_operation_outcome_is_valid_fhir(client: FlaskClient) -> None:
     body = post(client, {"hook": "patient-view", "hookInstance": 1}).json
-    get_fhir_model_class("OperationOutcome").model_validate(body)
+    assert get_fhir_model_class("OperationOutcome").model_validate(body)
 
 
 def test_c33_a_summary_is_one_line_of_fewer_than_140_characters(cards: list[Body]) -> None:
-    for card in cards:
+    for card in some(cards):
         assert 0 < len(card["summary"]) < 140
         assert "\n" not in card["summary"]
 
 
 def test_c33_the_indicator_is_one_of_three_and_the_source_is_there(cards: list[Body]) -> None:
-    for card in cards:
+    for card in some(cards):
         assert card["indicator"] in ("info", "warning", "critical")
         assert isinstance(card["source"], dict)
 
@@ -111,12 +112,12 @@ def test_c34_the_same_call_twice_gives_new_uuids(client: FlaskClient) -> None:
 
 
 def test_c35_details_are_markdown_without_html(cards: list[Body]) -> None:
-    for card in cards:
+    for card in some(cards):
         assert not re.search(r"<[a-zA-Z/!]", card["detail"]), card["detail"]
 
 
 def test_c36_the_source_has_label_address_and_coded_topic(cards: list[Body]) -> None:
-    for card in cards:
+    for card in some(cards):
         source = card["source"]
         assert source["label"].strip()
         assert absolute(source["url"])
@@ -125,7 +126,7 @@ def test_c36_the_source_has_label_address_and_coded_topic(cards: list[Body]) -> 
 
 
 def test_c36_the_address_of_the_source_opens(client: FlaskClient, cards: list[Body]) -> None:
-    for path in {urlsplit(card["source"]["url"]).path for card in cards}:
+    for path in some({urlsplit(card["source"]["url"]).path for card in cards}):
         assert client.get(path).status_code == 200, path
 
 
@@ -137,7 +138,7 @@ def test_c37_selection_behavior_stands_with_suggestions_and_only_there(cards: li
 
 
 def test_c38_at_most_one_suggestion_is_recommended(cards: list[Body]) -> None:
-    for card in cards:
+    for card in some(cards):
         recommended = [item for item in card.get("suggestions", []) if item.get("isRecommended")]
         assert len(recommended) <= 1
 
@@ -192,9 +193,11 @@ def lost(before: Any, after: Any, path: str = "") -> list[str]:
 
 
 def test_c40_suggested_orders_are_about_the_patient_of_the_call(answers: list[tuple[Body, Body]]) -> None:
-    for body, answer in answers:
-        for action in actions(answer["cards"]):
-            assert action["resource"]["subject"] == {"reference": f"Patient/{body['context']['patientId']}"}
+    ordered = [
+        (body["context"]["patientId"], action) for body, answer in answers for action in actions(answer["cards"])
+    ]
+    for patient, action in some(ordered):
+        assert action["resource"]["subject"] == {"reference": f"Patient/{patient}"}
 
 
 def test_c41_every_override_reason_has_code_system_and_display(cards: list[Body]) -> None:

@@ -27,6 +27,7 @@ from tests.conformance.calls import (
     walk,
     young_woman_call,
 )
+from tests.support.some import some
 
 # The hook pages of the specification's library: hookVersion, and the context fields with "Prefetch Token: Yes".
 PUBLISHED = {
@@ -94,10 +95,9 @@ def test_c02_a_draft_with_empty_members_comes_back_without_them(client: FlaskCli
 
 
 def test_c03_answers_hold_no_comment_no_trailing_comma_and_no_key_twice(client: FlaskClient) -> None:
-    strict_json(client.get("/cds-services").data)
-    strict_json(client.get("/readyz").data)
-    for _, body in every_sample_call(client):
-        strict_json(post(client, body).data)
+    answers = [client.get("/cds-services"), client.get("/readyz")]
+    answers += [post(client, body) for _, body in every_sample_call(client)]
+    assert all(strict_json(answer.data) for answer in answers)
 
 
 def test_c04_discovery_is_at_cds_services(client: FlaskClient) -> None:
@@ -109,7 +109,7 @@ def test_c04_discovery_is_at_cds_services(client: FlaskClient) -> None:
 
 
 def test_c05_each_service_says_hook_title_description_id_and_specification_version(client: FlaskClient) -> None:
-    for service in services(client).values():
+    for service in some(services(client).values()):
         for member in ("hook", "title", "description", "id", "version", "usageRequirements"):
             assert isinstance(service[member], str)
             assert service[member] == service[member].strip() != ""
@@ -152,7 +152,7 @@ def test_c09_what_the_service_does_is_published_for_people(client: FlaskClient) 
 
 def test_c20_templates_are_reads_or_searches_with_known_tokens(client: FlaskClient) -> None:
     read = r"Patient/\{\{context\.patientId\}\}|Encounter/\{\{context\.encounterId\}\}"
-    for hook, key, template in published_templates(client):
+    for hook, key, template in some(published_templates(client)):
         path = template.split("?")[0]
         assert re.fullmatch(rf"[A-Z][A-Za-z]+|{read}", path), (hook, key, template)
         assert TOKEN.findall(template), (hook, key)
@@ -160,8 +160,8 @@ def test_c20_templates_are_reads_or_searches_with_known_tokens(client: FlaskClie
 
 
 def test_c21_tokens_are_context_fields_that_the_hook_allows(client: FlaskClient) -> None:
-    for hook, key, template in published_templates(client):
-        for token in TOKEN.findall(template):
+    for hook, key, template in some(published_templates(client)):
+        for token in some(TOKEN.findall(template)):
             assert re.fullmatch(r"context\.[A-Za-z]+", token), (hook, key, token)
             assert token.removeprefix("context.") in PUBLISHED[hook][1]
 
@@ -174,11 +174,10 @@ def test_c22_templates_stay_in_the_widely_supported_subset(client: FlaskClient) 
         "Observation": {"patient", "code"},
         "QuestionnaireResponse": {"patient", "questionnaire"},
     }
-    for hook, key, template in published_templates(client):
+    reads = {template for _, _, template in published_templates(client) if "?" not in template}
+    assert reads <= {"Patient/{{context.patientId}}", "Encounter/{{context.encounterId}}"}
+    for hook, key, template in some(one for one in published_templates(client) if "?" in one[2]):
         path, _, query = template.partition("?")
-        if not query:
-            assert path in ("Patient/{{context.patientId}}", "Encounter/{{context.encounterId}}")
-            continue
         names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
         assert len(set(names)) == len(names), f"{hook} {key}: a real client sends a repeated parameter as one"
         assert set(names) <= searchable[path] | {"_count", "_sort"}, (hook, key, names)
@@ -222,7 +221,7 @@ def said(answer: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.parametrize("hook", sorted(PUBLISHED))
 def test_c17_a_key_that_was_asked_for_and_not_sent_is_missed_somewhere(hook: str, client: FlaskClient) -> None:
-    for key in services(client)[hook]["prefetch"]:
+    for key in some(services(client)[hook]["prefetch"]):
         calls = [body for _, body in every_sample_call(client) if body["hook"] == hook]
         before = [said(answered(client, body)) for body in calls]
         for body in calls:

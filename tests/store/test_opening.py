@@ -161,6 +161,71 @@ def test_what_is_no_database_is_refused(folder: Path, content: bytes) -> None:
     assert (folder / FILE_NAME).read_bytes() == content
 
 
+def test_an_empty_file_is_a_database_that_was_lost(folder: Path) -> None:
+    with Store.open(data_dir=folder) as store:
+        store.record_feedback([accepted(card())])
+    path = folder / FILE_NAME
+    copy = path.read_bytes()
+    path.write_bytes(b"")
+    with pytest.raises(StoreError, match=r"empty \(0 bytes\).* Put back a copy, or remove the file"):
+        Store.open(data_dir=folder)
+    assert path.read_bytes() == b""
+    path.write_bytes(copy)
+    Store.open(data_dir=folder).close()
+    assert len(rows(folder, "SELECT * FROM feedback")) == 1
+    path.unlink()
+    with Store.open(data_dir=folder) as store:
+        assert store.notes == ("There was a hash key but no database: a new, empty one was made.",)
+        assert store.stats() == []
+
+
+def test_a_key_that_is_gone_while_cards_are_there_is_not_made_anew(database: Opener, folder: Path) -> None:
+    first = database()
+    hashed = first.subject_hash("ehr", "patient", "page")
+    first.record_shown([card(subject_hash=hashed)])
+    first.close()
+    path = folder / "hash-key-0001"
+    copy = path.read_bytes()
+    path.unlink()
+    with pytest.raises(StoreError, match=r"The hash key is gone: .* Put back a copy"):
+        database()
+    assert not path.exists()
+    path.write_bytes(copy)
+    assert database().subject_hash("ehr", "patient", "page") == hashed
+    path.write_text("n" * 32)
+    assert database().subject_hash("ehr", "patient", "page") != hashed
+
+
+def test_a_key_that_is_gone_before_any_card_was_shown_is_made_anew(database: Opener, folder: Path) -> None:
+    database().close()
+    (folder / "hash-key-0001").unlink()
+    assert database().notes == ()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("renamed", [FILE_NAME, "hash-key-0001"])
+def test_f27_a_first_start_that_is_killed_between_database_and_key_can_be_made_again(
+    folder: Path, renamed: str, when: str
+) -> None:
+    program = (
+        "import os, sys; from pathlib import Path\n"
+        "from cds_service.store import Store\n"
+        "rename = Path.rename\n"
+        "def killed(self, target):\n"
+        "    if Path(target).name != sys.argv[2]: return rename(self, target)\n"
+        "    if sys.argv[3] == 'after': rename(self, target)\n"
+        "    os._exit(9)\n"
+        "Path.rename = killed\n"
+        "Store.open(data_dir=Path(sys.argv[1])).close()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(folder), renamed, when]).returncode == 9
+    with Store.open(data_dir=folder) as store:
+        assert store.notes == ()
+        assert store.record_feedback([accepted(card())]).stored == 1
+    assert {path.name for path in folder.iterdir()} >= {FILE_NAME, "hash-key-0001"}
+    assert not list(folder.glob("*.new*"))
+
+
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.sqlite3"
     with sqlite3.connect(path) as connection:

@@ -267,7 +267,7 @@ def test_one_callers_bad_data_takes_no_others_with_it(store: Store) -> None:
     for thread in threads:
         thread.start()
     give_up = time.monotonic() + 1
-    while len(store._writer._waiting) < 2 and time.monotonic() < give_up:
+    while len(store._writer._first) < 2 and time.monotonic() < give_up:
         time.sleep(0.005)
     gate.set()
     for thread in [slow, *threads]:

@@ -16,6 +16,8 @@ from cds_service.store import FeedbackResult, PageStats, Store, StoreUnavailable
 from cds_service.store import engine as engines
 from cds_service.store import store as stores
 from cds_service.store.engine import FILE_NAME, WRITE_LOCK
+from cds_service.store.writer import Job
+from tests.store.conftest import Opener
 from tests.store.helpers import HOUR, NOW, accepted, card, locked, rows
 from tests.support.timing import seconds, within
 
@@ -99,6 +101,26 @@ def test_cards_that_cannot_wait_any_more_are_counted_as_dropped(folder: Path, mo
             dropped = store.counters().shown_dropped
         assert 0 < dropped <= many - 50
         assert eventually(lambda: store.counters().shown_written == many - dropped)
+
+
+def test_feedback_of_one_worker_comes_in_between_the_cards_of_another(
+    database: Opener,
+) -> None:
+    one, other = database(), database(feedback_wait=60.0)
+    gate, many = threading.Event(), 600
+    one._writer.submit(Job(lambda _: gate.wait(60), time.monotonic() + 60))
+    for _ in range(many):
+        one.record_shown([card()], wait=False)
+    sent: list[FeedbackResult] = []
+    sender = threading.Thread(target=lambda: sent.append(other.record_feedback([accepted(card())])))
+    sender.start()
+    assert eventually(lambda: other._writer.busy_for() > 0)
+    gate.set()
+    sender.join()
+    written = one.counters().shown_written
+    assert sent == [FeedbackResult(1, 0, 1)]
+    assert written < many, "it waited for all of them"
+    assert eventually(lambda: one.counters().shown_written == many)
 
 
 def test_a_locked_postgresql_is_bounded_the_same_way(postgres: Callable[[], str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt as other_jwt
 from joserfc.errors import JoseError
@@ -225,8 +225,7 @@ def test_a5_what_a_header_asks_for_is_not_done(call: Call, signer: Signer) -> No
 @settings(max_examples=150, deadline=None, database=None)
 @given(kid=st.one_of(st.text(max_size=400), st.integers(), st.none(), st.just("x" * 10_000)))
 def test_a10_any_kid_is_only_looked_up(production: Flask, signer: Signer, kid: Any) -> None:
-    if kid == signer.kid:
-        return
+    assume(kid != signer.kid)
     token = signed(signer, {"kid": kid}, claims())
     assert refused(production.test_client().get(DISCOVERY, headers={"Authorization": f"Bearer {token}"}))
 
