@@ -127,7 +127,7 @@ ALL = LENGTHS | FRAMINGS | CHUNKS
 
 @pytest.mark.parametrize("name", ALL)
 def test_a34_one_request_has_one_answer_and_the_next_caller_gets_its_own(both: Both, name: str) -> None:
-    for service in both[:2]:
+    for service in (both.direct, both.proxied):
         said = raw(service, ALL[name], 0.2)
         assert len(answers(said)) <= 1, said
         assert not {404, 500} & set(answers(said)), said
@@ -138,7 +138,7 @@ def test_a34_one_request_has_one_answer_and_the_next_caller_gets_its_own(both: B
 
 @pytest.mark.parametrize("name", CHUNKS)
 def test_a34_a_fault_in_the_chunks_is_refused_at_once(both: Both, name: str) -> None:
-    for service in both[:2]:
+    for service in (both.direct, both.proxied):
         said = raw(service, CHUNKS[name] + b"\r\n\r\n", 0.5)
         assert set(answers(said)) <= {400, 413}, said
         # A large chunk may be waited for, and the proxy looks at no trailer.
@@ -159,7 +159,7 @@ def test_a34_chunks_that_break_off_are_refused(both: Both) -> None:
     "line", [b"marked", b"G@T /marked HTTP/1.1", b"GET /marked HTTP/9.9", b"GET /marked HTTP/1.1\r\nmarked@: x"]
 )
 def test_a34_what_cannot_be_read_is_neither_repeated_nor_logged(both: Both, line: bytes) -> None:
-    for service in both[:2]:
+    for service in (both.direct, both.proxied):
         said = raw(service, line + b"\r\nHost: x\r\n\r\n", 3)
         assert answers(said) in ([400], [404], [505])
         assert outcome(said)
@@ -197,7 +197,7 @@ def test_a35_who_stops_sending_is_left(both: Both, first: bytes) -> None:
 
 
 def test_a35_what_is_too_large_is_refused_by_its_head(both: Both) -> None:
-    for service in both[:2]:
+    for service in (both.direct, both.proxied):
         said = raw(service, HEAD + b"Content-Length: %d\r\n\r\n" % (LARGEST + 1), 2)
         assert (answers(said), outcome(said)) == ([413], True)
         said = raw(service, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", 5)
@@ -228,7 +228,7 @@ def test_a35_a_service_that_is_gone_is_told_as_an_outcome(tmp_path: Path) -> Non
 
 
 def test_who_asks_first_whether_to_send_a_body_is_told_to(both: Both) -> None:
-    for service in both[:2]:
+    for service in (both.direct, both.proxied):
         said = b""
 
         def after_a_word(sock: socket.socket) -> None:
@@ -244,7 +244,7 @@ def test_who_asks_first_whether_to_send_a_body_is_told_to(both: Both) -> None:
 def test_requests_sent_without_waiting_are_answered_in_order(both: Both) -> None:
     calls = CALL + b"\r\n" + BODY + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % DISCOVERY.encode()
-    for service in both[:2]:
+    for service in (both.direct, both.proxied):
         assert answers(raw(service, calls + last, 10)) == [200, 404, 200]
 
 
