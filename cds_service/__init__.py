@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from cds_service.hooks.app import Content
+    from cds_service.advice.loaded_content import Content
     from cds_service.settings import Settings
 
 __version__ = version("magnesium-cds")
@@ -30,8 +30,9 @@ def create_app(
     """
     from flask import Flask
 
+    from cds_service.advice.loaded_content import load_content
     from cds_service.fhir import warm
-    from cds_service.hooks.app import install, load_content
+    from cds_service.hooks.app import install
 
     app = Flask("cds_service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body

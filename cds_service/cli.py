@@ -15,7 +15,7 @@ COMMANDS = {
     "sandbox": "running",
     "mock-ehr": "mock_ehr",
     "evaluate": "trying",
-    "plan": "planning",
+    "plan": "plan",
     "clients": "clients",
     "check": "content",
     "catalogue": "content",

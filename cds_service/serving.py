@@ -22,7 +22,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
 from cds_service import create_app
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from cds_service.hooks.errors import Issue, outcome_response
 from cds_service.logs import configure
 from cds_service.rules.faults import fault_of

@@ -156,7 +156,7 @@ def load_settings(
             name = str(item["loc"][0]) if item["loc"] else ""
             message = item["msg"].removeprefix("Value error, ")
             if item["type"] == "extra_forbidden":
-                from cds_service.content.names import nearest
+                from cds_service.spelling import nearest
 
                 message = f"no such setting{nearest(name, Settings.model_fields)}"
             lines.append(f"{origin.get(name, name)}: {name}: {message}")

@@ -12,11 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service import create_app
-from cds_service.fhir import Vocabulary
-from cds_service.hooks.app import Content, load_content
+from cds_service.advice.loaded_content import Content, load_content
 from cds_service.rules import faults
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
+from cds_service.terminology.index import Vocabulary
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

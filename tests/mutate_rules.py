@@ -25,11 +25,11 @@ import structlog
 import yaml
 
 from cds_service import create_app
+from cds_service.advice.needs import all_needs
 from cds_service.content.library import Library
-from cds_service.content.pages import LabTest, Page
+from cds_service.content.rule import LabTest, Page
 from cds_service.content.site import SiteValues, read_site
 from cds_service.content.yamlfile import ContentError
-from cds_service.hooks.prefetch import all_needs
 from cds_service.settings import Settings
 from tests.conftest import NOW, shipped
 from tests.scenario import Builder, Scenario

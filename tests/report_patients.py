@@ -28,8 +28,8 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # a script's own folder comes first, and tests/fhir would hide the package fhir
 
 from cds_service import create_app  # noqa: E402
+from cds_service.advice.one_bundle import hook_request  # noqa: E402
 from cds_service.fhir import Need  # noqa: E402
-from cds_service.hooks.local import hook_request  # noqa: E402
 from cds_service.sandbox import patients  # noqa: E402
 from cds_service.settings import Settings  # noqa: E402
 

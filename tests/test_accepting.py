@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.conftest import NOW
 from tests.scenario import Builder, Scenario
 

@@ -12,9 +12,9 @@ import yaml
 from flask import Flask
 
 from cds_service import create_app
+from cds_service.advice.loaded_content import load_content
 from cds_service.content.library import default_root
 from cds_service.content.yamlfile import ContentError
-from cds_service.hooks.app import load_content
 from cds_service.settings import Settings
 from tests.conformance.calls import Body, invoke, own, services
 from tests.conftest import NOW

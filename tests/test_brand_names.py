@@ -8,10 +8,10 @@ import pytest
 
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE
-from cds_service.fhir.vocabulary import Vocabulary
 from cds_service.patient import Dosage, Medication, Quantity, Source
 from cds_service.rules.amounts import Reading, reading_per_dose
-from cds_service.strengths import tokens
+from cds_service.spelling import tokens
+from cds_service.terminology.index import Vocabulary
 from tests.conftest import shipped
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"

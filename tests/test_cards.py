@@ -15,8 +15,8 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 from flask import Flask
 
+from cds_service.advice.loaded_content import Content
 from cds_service.content.checks import FORBIDDEN
-from cds_service.hooks.app import Content
 from tests import test_golden
 from tests.conformance.calls import (
     Body,

@@ -13,8 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service import __version__
+from cds_service.advice.loaded_content import Content, load_content
 from cds_service.content.library import default_root
-from cds_service.hooks.app import Content, load_content
 from cds_service.sandbox import patients
 from cds_service.serving import Server
 from tests import test_golden

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
+from cds_service.advice.loaded_content import Content
+from cds_service.advice.needs import all_needs
 from cds_service.content.library import default_root
 from cds_service.content.test_words import ReasonTest
-from cds_service.hooks.app import Content
-from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW
 from tests.fhir.charts import bundle, coded, read
 from tests.fhir.charts import condition as problem

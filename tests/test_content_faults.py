@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cds_service.advice.loaded_content import load_content
 from cds_service.content.library import default_root
 from cds_service.content.yamlfile import ContentError
-from cds_service.hooks.app import load_content
 from tests.conformance.calls import invoke
 
 Change = Callable[[Path, str], str]

@@ -14,9 +14,9 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 
+from cds_service.advice.loaded_content import Content
 from cds_service.content.base import named
-from cds_service.content.pages import Page
-from cds_service.hooks.app import Content
+from cds_service.content.rule import Page
 from tests.conftest import NOW, shipped
 from tests.scenario import Builder, LabLine, Scenario
 from tests.support.some import some

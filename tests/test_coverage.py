@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from cds_service.content.catalogue import catalogue_text
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
+from cds_service.publish.catalogue import catalogue_text
 from tests.conftest import SHARED
 from tests.support.requires import missing
 from tests.support.some import some

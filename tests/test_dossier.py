@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.support.some import some
 from tests.test_coverage import dossier
 

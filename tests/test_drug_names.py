@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from cds_service.content.library import default_root
-from cds_service.content.rxnorm import build
-from cds_service.drugnames import pack, unpack
-from cds_service.fhir.drugs import _REMEMBERED, _digest
-from cds_service.fhir.vocabulary import Vocabulary
 from cds_service.patient import Component, Quantity
-from cds_service.strengths import LONGEST, fold
+from cds_service.spelling import LONGEST, fold
+from cds_service.terminology.build import build
+from cds_service.terminology.drugs import _REMEMBERED, _digest
+from cds_service.terminology.index import Vocabulary
+from cds_service.terminology.names import pack, unpack
 from tests.support.requires import missing
 from tests.support.some import some
 
@@ -364,7 +364,7 @@ def shared() -> Path:
 
 def test_the_product_table_is_what_the_source_gives():
     for name, text in some(build(shared(), default_root()).items()):
-        assert (TERMINOLOGY / name).read_text(encoding="utf-8") == text, f"{name}: run cds_service.content.rxnorm"
+        assert (TERMINOLOGY / name).read_text(encoding="utf-8") == text, f"{name}: run cds_service.terminology.build"
 
 
 def test_names_of_all_rxnorm_products_are_read_with_high_precision_and_recall(vocabulary):

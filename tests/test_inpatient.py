@@ -8,7 +8,7 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.conftest import NOW
 from tests.scenario import PATIENT, Builder, Scenario
 

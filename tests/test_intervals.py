@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from cds_service.content.pages import Page, Separate
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
+from cds_service.content.rule import Page, Separate
 from tests.conftest import NOW
 from tests.support.some import some
 from tests.test_coverage import dossier

@@ -18,8 +18,8 @@ import orjson
 import pytest
 from flask import Flask
 
-from cds_service.hooks.app import Content
-from cds_service.hooks.prefetch import inputs_read
+from cds_service.advice.loaded_content import Content
+from cds_service.advice.needs import inputs_read
 from tests.conftest import NOW, shipped
 from tests.scenario import LOINC, PATIENT, RXNORM, SNOMED, UCUM, Builder, Scenario
 from tests.support.some import some

@@ -11,10 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from structlog.testing import CapturingLogger
 
+from cds_service.advice.in_words import Display
+from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import Rule
-from cds_service.hooks import service
-from cds_service.hooks.app import Content
-from cds_service.hooks.display import Display
+from cds_service.hooks import services
 from cds_service.rules import evaluate as rules
 from cds_service.rules.verdict import Reason, unknown
 from tests.test_accepting import ask, order, timing
@@ -36,7 +36,7 @@ def client(make_app: Callable[..., Flask]) -> FlaskClient:
 def told(monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any]) -> Iterator[CapturingLogger]:
     """What is logged of pages; the tests here mean their faults to happen."""
     logger = CapturingLogger()
-    monkeypatch.setattr(service, "faults_log", logger)
+    monkeypatch.setattr(services, "faults_log", logger)
     yield logger
     assert expected_faults
 
@@ -193,7 +193,7 @@ def test_f42_without_a_planner_the_distance_is_still_told(
     def plan_for(*_: Any) -> None:
         raise RecursionError(NAME)
 
-    monkeypatch.setattr("cds_service.hooks.cards.plan_for", plan_for)
+    monkeypatch.setattr("cds_service.advice.cards.plan_for", plan_for)
     body = order(content, client, ["levothyroxine"], ["magnesium_oxide"])
     (card,) = timing(ask(client, body))
     assert "4 h" in card["summary"]

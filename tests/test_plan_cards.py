@@ -18,7 +18,7 @@ from fhir.resources.R4B.medicationrequest import MedicationRequest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.test_accepting import ask, order, timing
 
 Body = dict[str, Any]

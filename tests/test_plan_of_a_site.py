@@ -11,8 +11,8 @@ import pytest
 import yaml
 from flask import Flask
 
+from cds_service.advice.loaded_content import Content
 from cds_service.content.yamlfile import ContentError
-from cds_service.hooks.app import Content
 from tests.test_accepting import ask, order, timing
 from tests.test_plan_cards import LEVOTHYROXINE, MAGNESIUM, written
 

@@ -16,7 +16,7 @@ from itsdangerous import TimestampSigner
 from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.support.requires import require
 from tests.test_accepting import ask, order, timing
 from tests.test_plan_cards import CIPROFLOXACIN, LEVOTHYROXINE, MAGNESIUM, plan_path, takes

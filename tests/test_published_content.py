@@ -7,7 +7,7 @@ from fhir.resources.R4B.plandefinition import PlanDefinition
 from fhir.resources.R4B.valueset import ValueSet
 from flask.testing import FlaskClient
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.support.some import some
 from tests.test_scenarios import FILES, post
 

@@ -13,7 +13,7 @@ import yaml
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.conftest import NOW
 from tests.scenario import Builder, Scenario
 

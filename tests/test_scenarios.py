@@ -13,9 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import ValidationError
 
+from cds_service.advice.loaded_content import Content
+from cds_service.advice.needs import all_needs
 from cds_service.content.site import read_site
-from cds_service.hooks.app import Content
-from cds_service.hooks.prefetch import all_needs
 from tests.conftest import NOW, shipped
 from tests.scenario import KINDS, Builder, Expect, Scenario, ScenarioFile, read_file
 from tests.variants import variants

@@ -11,7 +11,7 @@ from fhir.resources.R4B.questionnaire import Questionnaire
 from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse
 from flask.testing import FlaskClient
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.conftest import NOW
 from tests.scenario import PATIENT, Builder, Scenario
 

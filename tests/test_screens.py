@@ -9,7 +9,7 @@ import orjson
 import pytest
 from flask import Flask
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from cds_service.trust.clients import Profile
 from cds_service.trust.gatekeeper import Caller, Gatekeeper
 from tests.conftest import NOW

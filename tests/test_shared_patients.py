@@ -16,8 +16,8 @@ import orjson
 import pytest
 from flask import Flask
 
+from cds_service.advice.one_bundle import hook_request
 from cds_service.fhir import read_chart
-from cds_service.hooks.local import hook_request
 from cds_service.sandbox import patients
 from tests import report_patients
 from tests.report_patients import HOOKS, PATIENTS, Report, bundles, needs, patient_files

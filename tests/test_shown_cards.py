@@ -16,7 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from cds_service.store import FeedbackResult, Store, statements
 from cds_service.store import store as stores
 from cds_service.store.writer import Job

@@ -15,7 +15,7 @@ import yaml
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from tests.conformance.calls import Body, Running, answered, invoke, outcome, own, run_cli, sample_call, serving, until

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cds_service.content.concept import TerminologyPage
 from cds_service.content.library import default_root
-from cds_service.content.terminology import TerminologyPage
-from cds_service.fhir.vocabulary import SYSTEMS, Concept, broader, concept, system_name
+from cds_service.terminology.index import SYSTEMS, Concept, broader, concept, system_name
 from tests.support.some import some
 
 FOLDER = default_root() / "terminology"

@@ -8,12 +8,12 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from pydantic import TypeAdapter
 
+from cds_service.advice.needs import inputs_read
 from cds_service.content.base import Names, Strict
-from cds_service.content.pages import AppliesTo, Avoid, Page, Separate
 from cds_service.content.placeholders import offered
+from cds_service.content.rule import AppliesTo, Avoid, Page, Separate
 from cds_service.content.test_words import TEST_WORDS
 from cds_service.content.yamlfile import parse
-from cds_service.hooks.prefetch import inputs_read
 from tests.conftest import shipped
 from tests.test_add_a_page import PAGE, TEST
 

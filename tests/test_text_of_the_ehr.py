@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
 from markdown_it import MarkdownIt
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from tests.conformance.calls import Body, answered, every_sample_call, own, post, sample_call, serving, walk
 from tests.support.some import some
 

@@ -15,8 +15,9 @@ import orjson
 from pydantic import ValidationError
 
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, settings_of, stop, told_plainly
-from cds_service.content.library import Library, load_library
-from cds_service.hooks.screen import unit_faults
+from cds_service.content.library import Library
+from cds_service.content.loading import load_library
+from cds_service.hooks.profile import unit_faults
 from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust.clients import (
@@ -32,8 +33,7 @@ from cds_service.trust.clients import (
 )
 from cds_service.trust.explain import explain_keys, explain_token
 from cds_service.trust.gatekeeper import own_bases
-from cds_service.trust.keys import ALGORITHMS, BadKey, parse_set
-from cds_service.trust.keysource import KeysNotRead
+from cds_service.trust.keys import ALGORITHMS, BadKey, KeysNotRead, parse_set
 from cds_service.trust.outbound import KeyReader, Server
 
 HEADER = (

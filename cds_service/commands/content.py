@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 import orjson
 
+from cds_service.advice.needs import all_needs
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, stop, told_plainly
-from cds_service.content.catalogue import catalogue_text
-from cds_service.content.library import Library, default_root, load_library
+from cds_service.content.library import Library, default_root
+from cds_service.content.loading import load_library
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError, Fault
-from cds_service.fhir import Vocabulary
-from cds_service.hooks.prefetch import all_needs
+from cds_service.publish.catalogue import catalogue_text
+from cds_service.terminology.index import Vocabulary
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -24,9 +24,9 @@ import requests
 from rich.console import Console
 
 from cds_service import create_app
+from cds_service.advice.loaded_content import load_content
 from cds_service.commands.common import UNAVAILABLE, USAGE, serving_options, settings_of, stop, told_plainly
 from cds_service.commands.reading import print_cards
-from cds_service.hooks.app import load_content
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub

@@ -13,9 +13,9 @@ import orjson
 from rich.console import Console
 
 from cds_service import create_app
+from cds_service.advice.one_bundle import NotOnePatient, hook_request, is_hook_request
 from cds_service.commands.common import FAILED, stop, told_plainly
 from cds_service.commands.reading import print_cards
-from cds_service.hooks.local import NotOnePatient, hook_request, is_hook_request
 from cds_service.logs import configure
 from cds_service.settings import Settings
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Named, named
-from cds_service.content.names import nearest
-from cds_service.content.pages import Page
 from cds_service.content.placeholders import offered, placeholders_in
+from cds_service.content.rule import Page
 from cds_service.content.yamlfile import Document, Fault, KeyPath
+from cds_service.spelling import nearest
 
 if TYPE_CHECKING:
     from cds_service.content.library import Library, LoadedPage

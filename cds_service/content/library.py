@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from cds_service.content.base import Name
-from cds_service.content.checks import check_library
-from cds_service.content.claims import Claim, Coverage
-from cds_service.content.csvfile import parse_rows
-from cds_service.content.pages import KEY_ORDER, Page, Threshold
-from cds_service.content.screener import Screener
+from cds_service.content.concept import TerminologyPage
+from cds_service.content.products import Form, OtherIngredient, Product
+from cds_service.content.rule import Page, Threshold
 from cds_service.content.shared import (
+    Claim,
+    Coverage,
     DietaryReference,
     EgfrEquation,
     EvidenceScale,
@@ -26,31 +21,24 @@ from cds_service.content.shared import (
     OverrideReason,
     Reference,
     Salt,
+    Screener,
     Service,
-    SharedThresholds,
     SourceAttribute,
     Suggestion,
-    Wording,
 )
-from cds_service.content.table_checks import table_faults
 from cds_service.content.tables import (
     PatientStates,
     RouteRow,
-    RouteRows,
     ScheduleTable,
     SigPhrases,
     SpecimenComments,
     UnitRow,
-    UnitRows,
 )
-from cds_service.content.terminology import TerminologyPage
-from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
-from cds_service.drugnames import Form, OtherIngredient, Product
+from cds_service.content.texts import Wording
+from cds_service.content.yamlfile import KeyPath
 from cds_service.patient import Route
 
 PAGE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
-NOT_CONCEPTS = frozenset({"units", "routes"})
-"""Files of `terminology/` that are tables."""
 NOT_CONTENT = frozenset({"README.md", "__init__.py"})
 
 
@@ -121,173 +109,3 @@ class Library:
 def default_root() -> Path:
     """The folder of the content that ships with the package."""
     return Path(str(files("cds_service.cards")))
-
-
-def load_library(root: Path | None = None) -> Library:
-    """Load and check all content below `root`. Raises ContentError with every fault found."""
-    reader = Reader(root or default_root())
-    pages = reader.pages()
-    no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
-    shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
-    units = reader.one("terminology/units.yaml", UnitRows)
-    routes = reader.one("terminology/routes.yaml", RouteRows)
-    library = Library(
-        pages=pages,
-        terminology=reader.folder("terminology", TerminologyPage),
-        references=reader.table("references.yaml", Reference),
-        evidence=reader.one("evidence.yaml", EvidenceScale),
-        services=reader.table("services.yaml", Service, key=str),
-        source_attributes=reader.table("source_attributes.yaml", SourceAttribute),
-        override_reasons=reader.table("override_reasons.yaml", OverrideReason),
-        suggestions=reader.table("suggestions.yaml", Suggestion),
-        wording=reader.one("wording.yaml", Wording),
-        claims=reader.table("claims.yaml", Claim, key=str),
-        coverage=reader.table("coverage.yaml", Coverage),
-        intakes=reader.one("tables/dietary_reference_intakes.yaml", DietaryReference),
-        foods=reader.table("tables/foods.yaml", Food),
-        salts=reader.table("tables/salts.yaml", Salt),
-        screener=reader.one("tables/intake_screener.yaml", Screener),
-        schedule=reader.one("tables/schedule.yaml", ScheduleTable),
-        egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
-        shared_thresholds=shared.thresholds,
-        inpatient_classes=frozenset(shared.inpatient_classes),
-        units=units.units if units else {},
-        routes=routes.routes if routes else {},
-        sig_phrases=reader.one("tables/sig_phrases.yaml", SigPhrases),
-        specimen_comments=reader.one("tables/specimen_comments.yaml", SpecimenComments),
-        patient_states=reader.one("tables/patient_states.yaml", PatientStates),
-        dose_forms=reader.rows("terminology/dose_forms.csv", Form),
-        products=reader.rows("terminology/rxnorm_products.csv", Product),
-        other_ingredients=reader.rows("terminology/other_ingredients.csv", OtherIngredient),
-        digest=reader.digest(),
-    )
-    reader.nothing_left()
-    if not reader.faults:
-        reader.faults += [*check_library(library, reader.documents), *table_faults(library, reader.documents)]
-    if reader.faults:
-        raise ContentError(reader.faults)
-    return library
-
-
-class Reader:
-    """Reads files below a root, and gathers faults instead of stopping at the first."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.faults: list[Fault] = []
-        self.documents: dict[str, Document] = {}
-        self._read: set[str] = set()
-        self._hash = hashlib.sha256()
-
-    def digest(self) -> str:
-        return self._hash.hexdigest()[:12]
-
-    def document(self, file: str, parser: Callable[[str, str], Document] = parse) -> Document | None:
-        self._read.add(file)
-        try:
-            data = (self.root / file).read_bytes()
-            text = data.decode()
-        except FileNotFoundError:
-            self.faults.append(Fault(file, 0, "", "is missing"))
-            return None
-        except OSError:
-            self.faults.append(Fault(file, 0, "", "cannot be read"))
-            return None
-        except UnicodeDecodeError:
-            self.faults.append(Fault(file, 0, "", "is not UTF-8 text"))
-            return None
-        self._hash.update(f"{file}\0{len(data)}\0".encode() + data)
-        if not text.endswith("\n"):
-            self.faults.append(Fault(file, text.count("\n") + 1, "", "ends within a line: it is not whole"))
-        try:
-            document = parser(text, file)
-        except ContentError as error:
-            self.faults += error.faults
-            return None
-        self.documents[file] = document
-        return document
-
-    def nothing_left(self) -> None:
-        """A file that nobody read is a fault: it looks like content and has no say."""
-        for path in sorted(self.root.rglob("*")):
-            file = path.relative_to(self.root).as_posix()
-            known = file in self._read or file in NOT_CONTENT or "__pycache__" in path.parts
-            if not known and not path.is_dir():
-                self.faults.append(Fault(file, 0, "", "is read by nothing: no content has this name"))
-
-    def rows(self, file: str, model: Any) -> list[Any]:
-        """The rows of a CSV table."""
-        document = self.document(file, lambda text, name: parse_rows(text, name, model))
-        return document.data if document else []
-
-    def one(self, file: str, model: Any, default: Any = None) -> Any:
-        document = self.document(file)
-        return default if document is None else self._validate(document, model, default)
-
-    def table(self, file: str, model: Any, key: Any = Name) -> dict[str, Any]:
-        document = self.document(file)
-        if document is None:
-            return {}
-        return self._validate(document, dict[key, model], {}) or {}
-
-    def folder(self, folder: str, model: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for path in sorted((self.root / folder).glob("*.yaml")):
-            file = f"{folder}/{path.name}"
-            if path.stem in NOT_CONCEPTS:
-                continue
-            document = self.document(file)
-            if document is None:
-                continue
-            page = self._validate(document, model, None)
-            if page is not None:
-                found[path.stem] = page
-        return found
-
-    def pages(self) -> dict[str, LoadedPage]:
-        found: dict[str, LoadedPage] = {}
-        for folder in PAGE_FOLDERS:
-            for path in sorted((self.root / folder).glob("*.yaml")):
-                file = f"{folder}/{path.name}"
-                document = self.document(file)
-                if document is None:
-                    continue
-                page: Page | None = self._validate(document, Page, None)
-                if page is None:
-                    continue
-                if path.stem in found:
-                    self.faults.append(Fault(file, 0, "", f"the id {path.stem} is taken by {found[path.stem].file}"))
-                self._key_order(document)
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-                version = f"{page.reviewed.date.isoformat()}.{digest}"
-                found[path.stem] = LoadedPage(path.stem, folder, file, page, version, document.lines)
-        return found
-
-    def _key_order(self, document: Document) -> None:
-        keys = list(document.data)
-        wanted = [key for key in KEY_ORDER if key in keys]
-        for key, expected in zip(keys, wanted, strict=False):
-            if key != expected:
-                self.faults.append(document.fault((key,), f"keys stand in the order {', '.join(wanted)}"))
-                return
-
-    def _validate(self, document: Document, model: Any, default: Any) -> Any:
-        try:
-            return TypeAdapter(model).validate_python(document.data)
-        except ValidationError as error:
-            self.faults += faults_of(error, document)
-            return default
-
-
-def faults_of(error: ValidationError, document: Document) -> list[Fault]:
-    """Pydantic's errors as faults with our lines; union tags that are no keys of the file are left out of the path."""
-    faults = []
-    for item in error.errors(include_url=False, include_input=False):
-        path: KeyPath = ()
-        for part in item["loc"]:
-            here = (*path, str(part) if not isinstance(part, int) else part)
-            if here in document.lines or (part == item["loc"][-1] and item["type"] in ("missing", "extra_forbidden")):
-                path = here
-        message = item["msg"].removeprefix("Value error, ")
-        faults.append(document.fault(path, message[0].lower() + message[1:]))
-    return faults

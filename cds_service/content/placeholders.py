@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cds_service.content.pages import Page
+from cds_service.content.rule import Page
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cds_service.content.base import Name, Strict, Text
-from cds_service.content.pages import Certainty, Threshold
+from cds_service.content.rule import Certainty, Threshold
 
 Region = Literal["us", "eu"]
 """Whose dietary reference values: the United States', or those of the European Union's authority."""
@@ -117,86 +119,6 @@ class KeepApart(Strict):
 Suggestion = Annotated[LabOrder | KeepApart, Field(discriminator="kind")]
 
 
-class TimingText(Strict):
-    """Default card wording of `separate` and `avoid` pages."""
-
-    summary: Text
-    summary_same: Text
-    detail: Text
-    detail_same: Text
-    consider: list[Text]
-    consider_same: list[Text] = []
-
-
-class PlanText(Strict):
-    """Wording of a plan on a card; `alternatives` by the planner's kinds, in its order of preference."""
-
-    why: Text
-    interval: Text
-    interval_short: Text
-    more_intervals: Text
-    fits: Text
-    fits_some: Text
-    fits_few: Text
-    none: Text
-    none_many: Text
-    none_day: Text
-    and_more: Text
-    several: Text
-    option: Text
-    option_picture: Text
-    option_one: Text
-    option_many: Text
-    option_some: Text
-    dose: Text
-    dose_assumed: Text
-    assumed: Text
-    unreadable: Text
-    as_needed: Text
-    not_planned: dict[Literal["two_products", "doses_unknown", "no_times", "too_large", "fault"], Text]
-    head_time: Text
-    head_drug: Text
-    instruction: Text
-    instruction_days: Text
-    update_label: Text
-    update: Text
-    fewer_label: Text
-    fewer_label_one: Text
-    fewer: Text
-    fewer_one: Text
-    times_phrase: Text
-    link_label: Text
-    alternatives: dict[Literal["fewer_doses", "move_dose", "wait_until", "no_magnesium_now"], Text]
-
-
-class Wording(Strict):
-    """`wording.yaml`: every sentence of a card that is not a page's own."""
-
-    source_label: Text
-    headings: dict[Literal["why", "consider", "evidence", "note", "not_checked"], Text]
-    separate: dict[Literal["drug_specific", "general_rule"], TimingText]
-    avoid: TimingText
-    plan: PlanText
-    reasons: dict[Name, Text]
-    inputs: dict[Name, Text]
-    not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]
-    notes: dict[Name, Text]
-    overflow: Text
-    evidence_line: Text
-    evidence_suffix: Text
-    allowances: dict[Region, dict[Literal["RDA", "AI"], Text]]
-    units: dict[str, str]
-    ages: dict[Literal["today", "days", "one_day"], Text]
-    persists: dict[Literal["earlier", "despite"], Text]
-    since: Text
-    topics: dict[Name, Text]
-    option_prefix: str
-    keep_apart_phrase: Text
-    link_label: Text
-    claim_link_label: Text
-    dev_notice: Text
-
-
 class Allowance(Strict):
     """Magnesium allowance of one life stage, mg/d of elemental magnesium; age in years, `age_to` exclusive.
 
@@ -279,3 +201,110 @@ class SharedThresholds(Strict):
 
     thresholds: dict[Name, Threshold]
     inpatient_classes: list[str]
+
+
+Topic = Literal[
+    "physiology",
+    "neuropathy",
+    "diabetes",
+    "diet",
+    "dosing",
+    "ms",
+    "symptoms",
+    "interactions",
+    "forms",
+    "joint_bone",
+]
+Verdict = Literal["supported", "partly_supported", "unsupported", "contradicted", "unverifiable_citation"]
+
+
+class Claim(Strict):
+    """One claim of a popular article, in our words, and what is known instead.
+
+    `references` may hold keys of any status: the web page shows the check status of each, and one that was
+    not read or not found is never shown as a source. `sources_note` says what was not read about a source, or
+    which study was looked for. `shown`: a card may link to the claim; `reason` says why not.
+    """
+
+    topic: Topic
+    claim: Text
+    verdict: Verdict
+    certainty: Certainty
+    statement: Text
+    references: list[Name] = Field(min_length=1)
+    sources_note: Text | None = None
+    pages: list[Name] = Field(default_factory=list)
+    shown: bool
+    reason: Text | None = None
+
+    @model_validator(mode="after")
+    def _reason_when_not_shown(self) -> Claim:
+        if not self.shown and self.reason is None:
+            raise ValueError("a claim that is not shown needs a reason")
+        if self.pages and not self.shown:
+            raise ValueError("pages use it, so it is shown")
+        return self
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the claim is anything but supported as it stands."""
+        return self.verdict != "supported"
+
+
+class Coverage(Strict):
+    """One known interaction of magnesium: the pages that hold it, or why there is none."""
+
+    pages: list[Name] = Field(default_factory=list)
+    not_a_page: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Coverage:
+        if bool(self.pages) == (self.not_a_page is not None):
+            raise ValueError("needs either pages or not_a_page")
+        return self
+
+
+class FrequencyAnswer(Strict):
+    """Servings a day that an answer stands for, between `low` and `high`."""
+
+    display: Text
+    low: Annotated[Decimal, Field(ge=0)]
+    high: Annotated[Decimal, Field(ge=0)]
+
+
+class ScreenerItem(Strict):
+    """One question; a serving gives what its `foods` (keys of `tables/foods.yaml`) give."""
+
+    text: Text
+    foods: Annotated[list[Name], Field(min_length=1)]
+
+
+class Screener(Strict):
+    """`tables/intake_screener.yaml`."""
+
+    canonical: str
+    title: Text
+    description: Text
+    answer_system: str
+    answers: dict[Name, FrequencyAnswer]
+    items: dict[Name, ScreenerItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """Magnesium in mg a day that each answer to each question stands for, as (low, high)."""
+
+    canonical: str
+    answer_system: str
+    amounts: Mapping[str, Mapping[str, tuple[Decimal, Decimal]]]
+
+
+def scoring(screener: Screener, foods: Mapping[str, Food]) -> Scoring:
+    """What the answers mean: servings a day times the least and the most that the foods asked about give."""
+    amounts = {}
+    for link, item in screener.items.items():
+        given = [foods[name].magnesium for name in item.foods]
+        amounts[link] = {
+            code: (answer.low * min(given), answer.high * max(given)) for code, answer in screener.answers.items()
+        }
+    return Scoring(screener.canonical, screener.answer_system, amounts)

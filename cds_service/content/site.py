@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cds_service.content.base import Name, Strict, Text, named
-from cds_service.content.names import nearest
 from cds_service.content.shared import Region
 from cds_service.content.yamlfile import ContentError, Document, Fault, parse
+from cds_service.spelling import nearest
 
 if TYPE_CHECKING:
     from cds_service.content.library import Library
@@ -154,7 +154,7 @@ def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]
     try:
         parsed = TypeAdapter(SiteDocument).validate_python(document.data)
     except ValidationError as error:
-        from cds_service.content.library import faults_of
+        from cds_service.content.loading import faults_of
 
         raise ContentError(faults_of(error, document)) from error
     faults = list(_faults(parsed, document, library, input_keys))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
-from cds_service.content.names import nearest
 from cds_service.content.tables import DOSES_A_DAY, PeriodUnit, instruction_words
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 from cds_service.patient import Route
-from cds_service.strengths import tokens
+from cds_service.spelling import nearest, tokens
 
 if TYPE_CHECKING:
     from cds_service.content.library import Library

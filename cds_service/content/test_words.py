@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
-from cds_service.content.terminology import MAGNESIUM
+from cds_service.content.concept import MAGNESIUM
 from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, INTAKE, MEDICATIONS, PREGNANCY, SCREENER, STATEMENTS
 
 LAB = Names("lab", kinds=("lab",))

@@ -1,12 +1,11 @@
 """FHIR in: prefetch and fetched answers become PatientFacts. The only room that knows FHIR's shapes."""
 
 from cds_service.fhir.chart import DRAFTS, Chart, Need, read_chart
-from cds_service.fhir.problems import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion
+from cds_service.fhir.identity import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion
 from cds_service.fhir.server import FetchFailed, FhirServer
-from cds_service.fhir.sigs import Sigs
-from cds_service.fhir.units import UnitProblem, UnitTable
 from cds_service.fhir.validation import warm
-from cds_service.fhir.vocabulary import Vocabulary
+from cds_service.terminology.units import UnitTable
+from cds_service.terminology.written_dosage import Sigs
 
 __all__ = [
     "DRAFTS",
@@ -16,11 +15,9 @@ __all__ = [
     "IdentityMismatch",
     "Need",
     "Sigs",
-    "UnitProblem",
     "UnitTable",
     "UnreadableInput",
     "UnsupportedFhirVersion",
-    "Vocabulary",
     "read_chart",
     "warm",
 ]

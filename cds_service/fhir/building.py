@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary
 from msgspec.json import Encoder
 
 from cds_service.fhir.bundles import Item
-from cds_service.fhir.drugs import DrugIdentity
-from cds_service.fhir.views import Concept, MedicationView, Reference, Resource
-from cds_service.fhir.vocabulary import LabConcept, Vocabulary
+from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource
+from cds_service.terminology.drugs import DrugIdentity
+from cds_service.terminology.index import LabConcept, Vocabulary
 
 V = TypeVar("V", bound=Resource)
 _MOST_NAMES = 8192

@@ -16,33 +16,31 @@ import orjson
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from cds_service.fhir import views
+from cds_service.fhir import elements
 from cds_service.fhir.dates import read_moment
-from cds_service.fhir.identity import UNREADABLE, is_about, is_id, split_reference
-from cds_service.fhir.problems import IdentityMismatch
-from cds_service.fhir.repairs import mend
-from cds_service.fhir.units import whole
-from cds_service.fhir.versions import check_shape
+from cds_service.fhir.identity import UNREADABLE, IdentityMismatch, is_about, is_id, split_reference
+from cds_service.fhir.numbers import whole
+from cds_service.fhir.repairs import check_shape, mend
 from cds_service.patient import Availability, KeyState, Source
 
 MAX_ENTRIES = 5000
 
 AnyResource = (
-    views.Bundle
-    | views.OperationOutcome
-    | views.Patient
-    | views.Observation
-    | views.Condition
-    | views.MedicationRequest
-    | views.MedicationStatement
-    | views.MedicationView
-    | views.Encounter
-    | views.QuestionnaireResponse
-    | views.ServiceRequest
+    elements.Bundle
+    | elements.OperationOutcome
+    | elements.Patient
+    | elements.Observation
+    | elements.Condition
+    | elements.MedicationRequest
+    | elements.MedicationStatement
+    | elements.MedicationView
+    | elements.Encounter
+    | elements.QuestionnaireResponse
+    | elements.ServiceRequest
 )
 read_resource = Decoder(AnyResource).decode
 _TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
-_VIEWS: dict[str, type[views.Resource]] = {name: each for each, name in _TYPES.items()}
+_VIEWS: dict[str, type[elements.Resource]] = {name: each for each, name in _TYPES.items()}
 # What is asked for by its id comes as it is; all else is the result of a search, and belongs in a Bundle.
 _READ_BY_ID = frozenset({"Patient", "Encounter"})
 
@@ -52,8 +50,8 @@ class Unseen(Struct, gc=False):
 
     resourceType: str | None = None
     id: str | None = None
-    subject: views.Reference | None = None
-    patient: views.Reference | None = None
+    subject: elements.Reference | None = None
+    patient: elements.Reference | None = None
     contained: list[Raw] | None = None
 
 
@@ -64,7 +62,7 @@ class Item:
     key: str
     kind: str
     id: str
-    view: views.Resource
+    view: elements.Resource
     raw: bytes | Raw
     draft: bool = False
 
@@ -107,8 +105,8 @@ class Reader:
         self.patient_id = patient_id
         self.repairs: Counter[str] = Counter()
         self.full_urls: dict[str, str] = {}
-        self.medications: dict[str, views.MedicationView] = {}
-        self.conditions: dict[str, views.Concept | None] = {}
+        self.medications: dict[str, elements.MedicationView] = {}
+        self.conditions: dict[str, elements.Concept | None] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
@@ -121,12 +119,12 @@ class Reader:
         view = self._decode(raw, where)
         if view is None:
             return failed(key, "unreadable")
-        if isinstance(view, views.OperationOutcome):
+        if isinstance(view, elements.OperationOutcome):
             return failed(key, "the EHR reported an error")
         result = Input(key, "given")
-        if isinstance(view, views.Bundle):
+        if isinstance(view, elements.Bundle):
             self._bundle(result, view, wanted, where, draft)
-        elif isinstance(view, views.Resource) and _TYPES[type(view)] == wanted:
+        elif isinstance(view, elements.Resource) and _TYPES[type(view)] == wanted:
             if wanted not in _READ_BY_ID:
                 self.repairs["resource_without_bundle"] += 1
             self._add(result, view, raw, None, where, draft)
@@ -137,7 +135,7 @@ class Reader:
     def more(self, result: Input, raw: bytes, wanted: str, where: str) -> bool:
         """A further page of a searchset. False if it is not one."""
         view = self._decode(raw, where)
-        if not isinstance(view, views.Bundle):
+        if not isinstance(view, elements.Bundle):
             return False
         result.next_url = None
         self._bundle(result, view, wanted, where, False)
@@ -150,7 +148,7 @@ class Reader:
                 raise IdentityMismatch(where)
         self._subjects.clear()
 
-    def _bundle(self, result: Input, bundle: views.Bundle, wanted: str, where: str, draft: bool) -> None:
+    def _bundle(self, result: Input, bundle: elements.Bundle, wanted: str, where: str, draft: bool) -> None:
         if not bundle.type:
             self.repairs["bundle_without_type"] += 1
         result.pages += 1
@@ -188,31 +186,31 @@ class Reader:
             result.expected = max(total, result.expected or 0)
         result.next_url = next((k.url for k in bundle.link or () if k.relation == "next" and k.url), None)
 
-    def _entry(self, result: Input, entry: views.Entry, wanted: str, where: str, draft: bool) -> None:
+    def _entry(self, result: Input, entry: elements.Entry, wanted: str, where: str, draft: bool) -> None:
         view = self._decode(entry.resource, where)
         if view is None:
             result.unreadable += 1
             result.matches += 1
             return
-        if isinstance(view, views.OperationOutcome):
+        if isinstance(view, elements.OperationOutcome):
             self.repairs["outcome_in_searchset"] += 1
             if any(issue.severity in ("error", "fatal") for issue in view.issue or ()):
                 result.state, result.reason = "incomplete", "the EHR reported an error in its answer"
             return
-        if isinstance(view, views.Resource):
+        if isinstance(view, elements.Resource):
             if _TYPES[type(view)] == wanted and not (entry.search and entry.search.mode == "include"):
                 result.matches += 1
             self._add(result, view, entry.resource, entry.fullUrl, where, draft, wanted)
 
-    def _decode(self, raw: bytes | Raw, where: str) -> views.Resource | Unseen | None:
+    def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | Unseen | None:
         try:
-            view: views.Resource = read_resource(raw)
+            view: elements.Resource = read_resource(raw)
         except UNREADABLE:
             return self._second_attempt(raw, where)
         self._subject(view.subject, view.contained, where)
         return view
 
-    def _second_attempt(self, raw: bytes | Raw, where: str) -> views.Resource | Unseen | None:
+    def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | Unseen | None:
         resource = _as_dict(raw)
         if resource is None:
             return None
@@ -222,7 +220,7 @@ class Reader:
         mended, names = mend(resource)
         again = orjson.dumps(mended)
         try:
-            view: views.Resource | Unseen = read_resource(again)
+            view: elements.Resource | Unseen = read_resource(again)
         except UNREADABLE:
             if resource.get("resourceType") in _TYPES.values():
                 return None
@@ -238,7 +236,7 @@ class Reader:
             self._subject(reference, view.contained, where)
         return view
 
-    def _subject(self, reference: views.Reference | None, contained: list[Raw] | None, where: str) -> None:
+    def _subject(self, reference: elements.Reference | None, contained: list[Raw] | None, where: str) -> None:
         if reference is not None and reference.reference and reference.reference != self._own_reference:
             self._subjects.append((where, reference.reference, contained))
 
@@ -252,7 +250,7 @@ class Reader:
     def _add(
         self,
         result: Input,
-        view: views.Resource,
+        view: elements.Resource,
         raw: bytes | Raw,
         full_url: str | None,
         where: str,
@@ -266,12 +264,12 @@ class Reader:
                 raise IdentityMismatch(where)
             if full_url:
                 self.full_urls[full_url] = name
-        if isinstance(view, views.MedicationView):
+        if isinstance(view, elements.MedicationView):
             self.medications[f"Medication/{name}"] = view
             self.medications[full_url or ""] = view
-        elif isinstance(view, views.Condition) and full_url:
+        elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code
-        if draft and isinstance(view, views.ServiceRequest):
+        if draft and isinstance(view, elements.ServiceRequest):
             self._drafted(view)
         if wanted and kind != wanted:
             return
@@ -280,7 +278,7 @@ class Reader:
             return
         result.items.append(Item(result.key, kind, name, view, raw, draft))
 
-    def _drafted(self, view: views.ServiceRequest) -> None:
+    def _drafted(self, view: elements.ServiceRequest) -> None:
         """The codes of a drafted test: R4 a CodeableConcept, R5 one inside a CodeableReference."""
         for concept in (view.code, view.code.concept if view.code else None):
             for coding in (concept.coding or ()) if concept else ():
@@ -311,7 +309,7 @@ def settle(result: Input, wanted: str, asked: int | None) -> None:
         result.newest_first = _descending(result.items) and result.unreadable == 0
 
 
-def when_taken(view: views.Observation) -> str | None:
+def when_taken(view: elements.Observation) -> str | None:
     """The clinically relevant time of an observation as text."""
     period = view.effectivePeriod
     return view.effectiveDateTime or view.effectiveInstant or (period and (period.end or period.start)) or view.issued
@@ -328,7 +326,7 @@ def _descending(items: list[Item]) -> bool:
 
 def _times(items: list[Item]) -> Iterator[datetime | None]:
     for item in items:
-        if isinstance(item.view, views.Observation):
+        if isinstance(item.view, elements.Observation):
             moment = read_moment(when_taken(item.view))
             yield moment.at if moment else None
 

@@ -19,22 +19,20 @@ from orjson import Fragment
 from cds_service.fhir.building import Building
 from cds_service.fhir.bundles import Input, Item, Reader, failed, settle
 from cds_service.fhir.conditions import read_conditions
+from cds_service.fhir.elements import Concept, MedicationView
+from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
 from cds_service.fhir.fetching import read_medications as fetch_medications
-from cds_service.fhir.identity import is_id
+from cds_service.fhir.identity import UnreadableInput, is_id
 from cds_service.fhir.intakes import read_intakes
 from cds_service.fhir.labs import read_labs
 from cds_service.fhir.medications import medication_references, read_ended, read_medications
 from cds_service.fhir.person import read_person
-from cds_service.fhir.problems import UnreadableInput
-from cds_service.fhir.repairs import mend
+from cds_service.fhir.repairs import check_announced, is_r5, mend
 from cds_service.fhir.server import FetchFailed, FhirServer
 from cds_service.fhir.validation import digest_of, known_verdict, validate
-from cds_service.fhir.versions import check_announced, is_r5
-from cds_service.fhir.views import Concept, MedicationView
-from cds_service.fhir.views import Condition as ConditionView
-from cds_service.fhir.vocabulary import Vocabulary
 from cds_service.patient import PatientFacts, Source
+from cds_service.terminology.index import Vocabulary
 
 DRAFTS = "draft_orders"
 

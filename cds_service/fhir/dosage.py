@@ -12,11 +12,12 @@ from decimal import Decimal
 from msgspec import Raw
 
 from cds_service.fhir.dates import plus, read_day
-from cds_service.fhir.units import UnitProblem, UnitTable, number, whole
-from cds_service.fhir.views import DosageView, QuantityView, Repeat, TimingView
-from cds_service.fhir.vocabulary import Vocabulary
+from cds_service.fhir.elements import DosageView, QuantityView, Repeat, TimingView
+from cds_service.fhir.numbers import number, whole
 from cds_service.patient import Dosage, Quantity
-from cds_service.strengths import elemental_amount
+from cds_service.terminology.index import Vocabulary
+from cds_service.terminology.strengths import elemental_amount
+from cds_service.terminology.units import UnitProblem, UnitTable
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from cds_service.fhir import views
+from cds_service.fhir import elements
 from cds_service.fhir.bundles import MAX_ENTRIES
 from cds_service.fhir.identity import UNREADABLE, as_path, is_id, split_reference
 from cds_service.fhir.server import MAX_PAGES, FetchFailed, FhirServer
@@ -24,12 +24,12 @@ _TOKEN = re.compile(r"\{\{([^{}]{1,80})\}\}")
 
 
 class _Page(Struct, gc=False):
-    link: list[views.Link] | None = None
+    link: list[elements.Link] | None = None
     entry: list[Raw] | None = None
 
 
 _read_page = Decoder(_Page).decode
-_read_medication = Decoder(views.MedicationView).decode
+_read_medication = Decoder(elements.MedicationView).decode
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ def read_all(server: FhirServer, firsts: Sequence[str]) -> list[Pages | FetchFai
     return server.at_once(work)
 
 
-def read_medications(server: FhirServer, references: Sequence[str]) -> dict[str, views.MedicationView]:
+def read_medications(server: FhirServer, references: Sequence[str]) -> dict[str, elements.MedicationView]:
     """Medications by the reference that names them. What cannot be read is left out: the drug is then unknown."""
     wanted: dict[str, str] = {}
     for reference in references:
@@ -114,7 +114,7 @@ def read_medications(server: FhirServer, references: Sequence[str]) -> dict[str,
             wanted[reference] = as_path(*parts)
     named = list(wanted)[:_MOST_MEDICATIONS]
     work: list[Callable[[], bytes]] = [partial(server.get, wanted[name]) for name in named]
-    found: dict[str, views.MedicationView] = {}
+    found: dict[str, elements.MedicationView] = {}
     for name, body in zip(named, server.at_once(work), strict=True):
         if isinstance(body, FetchFailed):
             continue

@@ -12,12 +12,13 @@ from decimal import Decimal, DecimalException
 
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import Item, when_taken
-from cds_service.fhir.comments import troubles_in
 from cds_service.fhir.dates import Moment, read_moment
-from cds_service.fhir.units import EXACT, Unit, UnitProblem, UnitTable, convert, number
-from cds_service.fhir.views import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
-from cds_service.fhir.vocabulary import LabConcept
+from cds_service.fhir.elements import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
+from cds_service.fhir.numbers import number
 from cds_service.patient import Interpretation, Lab, Quantity
+from cds_service.terminology.index import LabConcept
+from cds_service.terminology.specimen_comments import troubles_in
+from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
 
 USED = {"final": 0, "corrected": 0, "amended": 0, "preliminary": 1}
 NOT_USED = frozenset({"entered-in-error", "cancelled", "registered", "unknown"})

@@ -14,9 +14,7 @@ from cds_service.fhir.building import Building, has_subject, name_of, target
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
-from cds_service.fhir.identity import UNREADABLE, split_reference
-from cds_service.fhir.routes import route_of
-from cds_service.fhir.views import (
+from cds_service.fhir.elements import (
     NOTHING,
     Concept,
     DosageView,
@@ -25,6 +23,8 @@ from cds_service.fhir.views import (
     MedicationView,
     Reference,
 )
+from cds_service.fhir.identity import UNREADABLE, split_reference
+from cds_service.fhir.routes import route_of
 from cds_service.patient import ENDED, Dosage, Medication
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})

@@ -10,7 +10,7 @@ import orjson
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import when_taken
 from cds_service.fhir.dates import days_covered, read_moment
-from cds_service.fhir.views import NOTHING, Encounter, Observation, Patient
+from cds_service.fhir.elements import NOTHING, Encounter, Observation, Patient
 from cds_service.patient import PREGNANCY, Condition, Person, Source
 
 # A day without a time zone may already have begun elsewhere.

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from cds_service.content.tables import RouteRow
-from cds_service.fhir.views import Concept, DosageView
+from cds_service.fhir.elements import Concept, DosageView
 from cds_service.patient import Route
+from cds_service.terminology.routes import RouteTable
 
 # With several routes in one order, the one that matters to absorption decides.
 _FIRST = ("oral", "enteral")
-
-
-RouteTable = Mapping[tuple[str, str], Route]
-"""(code system, code) to route; names stand under the system "" in lower case."""
-
-
-def route_table(rows: Mapping[Route, RouteRow]) -> RouteTable:
-    """The table of the rows of `terminology/routes.yaml`."""
-    table: dict[tuple[str, str], Route] = {}
-    for route, row in rows.items():
-        table |= {("", name.casefold()): route for name in row.names}
-        table |= {(system, code): route for system, codes in row.codes.items() for code in codes}
-    return table
 
 
 def route_of(instructions: Sequence[DosageView], product: Route, table: RouteTable) -> Route:

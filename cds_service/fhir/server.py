@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from cds_service.strictness import NotStrict, check
+from cds_service.fhir.strict_json import NotStrict, check
 
 MAX_PAGES = 10
 _READS_AT_ONCE = 48

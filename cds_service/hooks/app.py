@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,20 +19,16 @@ import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import NotFound
 
+from cds_service.advice.loaded_content import Content
+from cds_service.advice.needs import all_needs
+from cds_service.advice.plan_of_findings import plan_content
 from cds_service.content.current import CurrentRulebook
-from cds_service.content.library import Library, load_library
-from cds_service.fhir import FetchFailed, FhirServer, Vocabulary
-from cds_service.hooks.artifacts import artifacts_blueprint
-from cds_service.hooks.claims import claims_blueprint
+from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import Problem, install_error_handlers
-from cds_service.hooks.evidence import evidence_blueprint, page_response
 from cds_service.hooks.feedback import feedback_blueprint
-from cds_service.hooks.plan import plan_blueprint
-from cds_service.hooks.planning import plan_content
-from cds_service.hooks.prefetch import all_needs
+from cds_service.hooks.profile import unit_faults
 from cds_service.hooks.request import HookRequest
-from cds_service.hooks.screen import unit_faults
-from cds_service.hooks.service import Advisor, base_url, service_blueprint
+from cds_service.hooks.services import Advisor, base_url, service_blueprint
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
@@ -40,9 +36,11 @@ from cds_service.store import Retention, Store, StoreUnavailable
 from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
-from cds_service.trust.outbound import CallSlots, guarded_session
-from cds_service.trust.scopes import may_read
+from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.tokens import Refused
+from cds_service.web.pages import claims_blueprint, evidence_blueprint, page_response
+from cds_service.web.plan_routes import plan_blueprint
+from cds_service.web.published import artifacts_blueprint
 
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
@@ -50,19 +48,6 @@ GATE_SECONDS: Final = 0.25
 LIMITED: Final = ("/cds-services", "/plan")  # what costs more than reading a page
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
-
-
-class Content(NamedTuple):
-    """The content and the index of its codes: read-only, so apps of one process may share them."""
-
-    library: Library
-    vocabulary: Vocabulary
-
-
-def load_content(root: Path | None = None) -> Content:
-    """All content below `root` (default: as shipped), checked. Raises ContentError."""
-    library = load_library(root)
-    return Content(library, Vocabulary(library))
 
 
 def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content) -> None:

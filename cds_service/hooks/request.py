@@ -12,8 +12,8 @@ from flask import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.hooks.errors import Issue, Problem
-from cds_service.strictness import NotStrict, check
 
 # A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
 # dot is asked for.

@@ -16,8 +16,8 @@ from cds_service.planner.model import (
     TimesWeek,
     Week,
 )
-from cds_service.planner.room import Room, reach_of, room_beside, rooms_without_each
 from cds_service.planner.solve import solve, solve_days
+from cds_service.planner.windows import Room, reach_of, room_beside, rooms_without_each
 
 MOST_MOVES = 2
 

@@ -26,8 +26,8 @@ from cds_service.planner.model import (
     clock,
     hours,
 )
+from cds_service.planner.times_in_words import axis, day_minutes, day_words, describe, same_days
 from cds_service.planner.windows import free, week_windows
-from cds_service.planner.words import axis, day_minutes, day_words, describe, same_days
 
 PNG_SCALE = 2
 CLAUSE = re.compile("[,;:]")  # beside a lane stands what comes before the first; the tables say it all

@@ -20,9 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cds_service.planner.model import DAY, DAYS, WEEK, DrugTimes, PlanRequest, TimesWeek
-from cds_service.planner.room import fits, reach_of, room_beside
 from cds_service.planner.schedule import Schedule
-from cds_service.planner.windows import Segment, day_windows, free, week_windows
+from cds_service.planner.windows import Segment, day_windows, fits, free, reach_of, room_beside, week_windows
 
 # A cost is one number: each part outweighs all parts to its right. Doses are at most six, days seven, minutes 1440.
 FOOD, NEW, TIGHT, NO_CUE = 10**9, 10**7, 10**6, 10**5

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
 
+from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.terminology import MAGNESIUM
 from cds_service.patient import Component, Dosage, Medication, Quantity
 
 SERUM_MAGNESIUM = "serum_magnesium"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
+from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance
-from cds_service.content.terminology import MAGNESIUM
 from cds_service.patient import (
     ENDED,
     INTAKE,

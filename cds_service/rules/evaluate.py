@@ -10,11 +10,11 @@ from cds_service.content.rulebook import Rule, Rulebook
 from cds_service.patient import ENCOUNTER, PATIENT, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
-from cds_service.rules.labs import usable
+from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, prepared
 from cds_service.rules.timing import try_timing
+from cds_service.rules.trying import try_test
 from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
-from cds_service.rules.words import try_test
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from cds_service.content.base import Asked, named
-from cds_service.content.pages import RecentResult
+from cds_service.content.rule import RecentResult
 from cds_service.content.rulebook import Limit, Rule, Rulebook
 from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context

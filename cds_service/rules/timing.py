@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from cds_service.content.pages import Avoid, Page, Separate
+from cds_service.content.concept import MAGNESIUM
+from cds_service.content.rule import Avoid, Page, Separate
 from cds_service.content.rulebook import Limit
-from cds_service.content.terminology import MAGNESIUM
 from cds_service.patient import Medication
 from cds_service.rules.context import Context, medication_notes
 from cds_service.rules.verdict import FALSE, Pair, Verdict, unknown

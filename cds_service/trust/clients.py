@@ -12,9 +12,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cds_service.settings import Settings, SettingsError
-from cds_service.trust.addresses import LOCAL, Network
+from cds_service.trust.addresses import LOCAL, Network, base_fault, origin_fault, printable
 from cds_service.trust.keys import MAX_BYTES, SANDBOX_ISSUER, SANDBOX_THUMBPRINT, BadKey, Key, parse_set, read_set
-from cds_service.trust.words import base_fault, origin_fault, printable
 
 FILE_NAME: Final = "clients.toml"
 DEFAULT_ALGORITHMS: Final = ("ES384", "RS384")

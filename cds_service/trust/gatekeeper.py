@@ -11,8 +11,7 @@ from cds_service.settings import Settings
 from cds_service.store.tokens import TokenMemory
 from cds_service.trust.addresses import LOCAL
 from cds_service.trust.clients import Client, Profile, networks_of, read_capped
-from cds_service.trust.keys import SANDBOX_THUMBPRINT, Key
-from cds_service.trust.keysource import KeysNotRead, KeySource, PinnedKeys, ReadKeys
+from cds_service.trust.keys import SANDBOX_THUMBPRINT, Key, KeysNotRead, KeySource, PinnedKeys, ReadKeys
 from cds_service.trust.limits import Buckets
 from cds_service.trust.outbound import KeyReader, Server
 from cds_service.trust.tokens import (

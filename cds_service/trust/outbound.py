@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import requests
@@ -24,8 +25,7 @@ from urllib3.exceptions import HTTPError
 from cds_service.trust.addresses import Network
 from cds_service.trust.breaker import Breaker, RetryBudget
 from cds_service.trust.connections import guarded_pools
-from cds_service.trust.keys import MAX_BYTES
-from cds_service.trust.keysource import LONGEST_READ, KeysNotRead
+from cds_service.trust.keys import LONGEST_READ, MAX_BYTES, KeysNotRead
 
 READS_AT_ONCE: Final = 48
 _ASK_AGAIN: Final = frozenset({502, 503})
@@ -269,3 +269,22 @@ class KeyReader:
                 if monotonic() > until:
                     raise KeysNotRead("no answer in time")
             return body
+
+
+_SCOPE: Final = re.compile(r"(?:patient|user|system)/(\*|[A-Z][A-Za-z]{1,63})\.(read|write|\*|c?r?u?d?s?)", re.ASCII)
+
+
+def may_read(scope: str, resource_type: str, way: Literal["read", "search"]) -> bool:
+    """Whether `scope` allows every resource of this type to be read by id, or searched.
+
+    A scope that is narrowed by a query (`patient/Observation.rs?category=laboratory`) does not count: the server would
+    leave out the rest without a word, and what is not there would look like what does not exist.
+    """
+    letter = "r" if way == "read" else "s"
+    for word in scope.split():
+        found = _SCOPE.fullmatch(word)
+        if found is None or found[1] not in ("*", resource_type):
+            continue
+        if found[2] in ("read", "*") or (found[2] != "write" and letter in found[2]):
+            return True
+    return False

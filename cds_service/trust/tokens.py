@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 import jwt
 import orjson
 
+from cds_service.trust.addresses import printable
 from cds_service.trust.keys import MAX_ID, Key
-from cds_service.trust.words import printable
 
 LEEWAY: Final = 60  # seconds: the CDS Hooks Sandbox rounds iat up, and clocks differ
 LONGEST_LIFE: Final = 3600

@@ -15,7 +15,7 @@ from time import process_time
 
 import orjson
 
-from cds_service.strictness import MOST_ODD_NAMES, MOST_TEXTS, NotStrict, check
+from cds_service.fhir.strict_json import MOST_ODD_NAMES, MOST_TEXTS, NotStrict, check
 from tests.benchmarks.bodies import body
 
 ROUNDS = 7

@@ -20,12 +20,12 @@ from unittest.mock import patch
 import orjson
 
 from cds_service import create_app
-from cds_service.hooks.app import load_content
+from cds_service.advice.loaded_content import load_content
 from cds_service.logs import configure
 from cds_service.planner import DAYS, PlanRequest, clock, picture, plan_day, token
 from cds_service.planner.model import DAY, MOST_DRUGS
-from cds_service.planner.page import page
 from cds_service.settings import Settings
+from cds_service.web.plan_page import page
 from tests.conftest import NOW
 from tests.planner.regimens import HOURS, ask, takes
 from tests.scenario import Builder, Scenario
@@ -115,7 +115,7 @@ def main() -> None:
         plain = planned = float("inf")
         for _ in range(2):  # by turns, so that both see the same machine
             planned = min(planned, best(call, CALLS))
-            with patch("cds_service.hooks.cards.plan_for", lambda *_: None):
+            with patch("cds_service.advice.cards.plan_for", lambda *_: None):
                 plain = min(plain, best(call, CALLS))
         app.extensions["advisor"].store.close()
     print(

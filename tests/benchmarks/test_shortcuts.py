@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from cds_service.advice.needs import all_needs
 from cds_service.content.current import CurrentRulebook
 from cds_service.fhir import read_chart, validation
-from cds_service.hooks.prefetch import all_needs
 from cds_service.rules.evaluate import evaluate
 from cds_service.rules.prepared import Prepared
 from tests.benchmarks.bodies import resources

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
-from cds_service.hooks.app import load_content
+from cds_service.advice.loaded_content import load_content
 from cds_service.serving import serve
 from cds_service.settings import Settings
 from cds_service.store import Store

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from cds_service.fhir.comments import troubles_in
 from cds_service.patient import Lab
+from cds_service.terminology.specimen_comments import troubles_in
 from tests.conftest import shipped
 from tests.fhir.charts import (
     LOINC,

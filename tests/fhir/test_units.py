@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.fhir.units import UnitProblem, convert
+from cds_service.terminology.units import UnitProblem, convert
 from tests.conftest import shipped
 
 MOLAR_MASS, VALENCE = Decimal("24.305"), 2

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ucumvert import InvalidUcumError, PintUcumRegistry
 
-from cds_service.fhir.units import UnitProblem
+from cds_service.terminology.units import UnitProblem
 from tests.conftest import shipped
 
 TABLE = shipped().vocabulary.units

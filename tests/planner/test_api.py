@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 
-from cds_service.hooks.plan import LARGEST_BODY
 from cds_service.planner import DAYS, Dose, DrugTimes, TooLarge, clock, plan_day, token
 from cds_service.planner.model import MOST_DOSES, MOST_DRUGS, NO_DOSES
+from cds_service.web.plan_routes import LARGEST_BODY
 from tests.planner.app import content, make_app
 from tests.planner.regimens import HOURS, TODAY, ask, takes, usual_day
 
@@ -101,7 +101,7 @@ def test_a_drug_to_avoid_is_never_scheduled_around(client) -> None:
 def test_a_bisphosphonate_is_not_moved_even_where_the_caller_does_not_say_fixed(client) -> None:
     holds = content(TODAY)
     wide = replace(holds.intervals["alendronate"], drug_then_magnesium=17 * 60)
-    from cds_service.planner.api import PlanQuestion, request_of
+    from cds_service.web.plan_question import PlanQuestion, request_of
 
     question = PlanQuestion(medications=[{"name": "alendronate", "times": ["06:30"]}])
     asked, _ = request_of(question, {"alendronate": wide}, holds.schedule, TODAY, holds.find)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from flask import Flask
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from cds_service.planner import picture
 from tests.conformance.calls import run_cli
 from tests.test_accepting import order

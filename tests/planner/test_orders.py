@@ -17,7 +17,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from cds_service.patient import Dosage, Medication, Source
 from cds_service.rules.timing import kept_apart
 from cds_service.rules.verdict import Pair

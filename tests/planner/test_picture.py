@@ -146,7 +146,7 @@ def test_names_are_escaped_in_the_picture_and_on_the_page() -> None:
     root = drawn(request)
     assert evil in words(root)
     assert root.find(f".//{SVG}script") is None
-    from cds_service.planner.page import page
+    from cds_service.web.plan_page import page
 
     html = page(request, plan_day(request), styles="/s", picture="/p", banner=evil)
     assert "<script" not in html

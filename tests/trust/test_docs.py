@@ -19,16 +19,16 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 
+from cds_service.advice.loaded_content import Content
 from cds_service.cli import main
 from cds_service.commands.clients import add
 from cds_service.content.site import units_of
 from cds_service.fhir import bundles, server
 from cds_service.hooks import feedback
-from cds_service.hooks.app import Content
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.settings import Settings, load_settings
 from cds_service.store.records import MAX_COMMENT_BYTES
-from cds_service.trust import breaker, keys, keysource, tokens
+from cds_service.trust import breaker, keys, tokens
 from cds_service.trust.clients import Client, Profile, parse_clients
 from cds_service.trust.gatekeeper import ADDRESS_RATE, CLIENT_RATE
 from tests.support.proxy import CONFIGURATION
@@ -161,10 +161,10 @@ def test_what_a_refusal_says_is_what_a_caller_gets(
 @pytest.mark.parametrize(
     ("words", "value"),
     [
-        ("at most once in 30 seconds", keysource.PAUSE == 30),
-        ("refused within 10 minutes", keysource.STALE == 600),
-        ("used for 24 hours", keysource.DEAD == 24 * 3600),
-        ("within 2 seconds, up to 256 KiB", (keysource.LONGEST_READ, keys.MAX_BYTES) == (2, 256 * 1024)),
+        ("at most once in 30 seconds", keys.PAUSE == 30),
+        ("refused within 10 minutes", keys.STALE == 600),
+        ("used for 24 hours", keys.DEAD == 24 * 3600),
+        ("within 2 seconds, up to 256 KiB", (keys.LONGEST_READ, keys.MAX_BYTES) == (2, 256 * 1024)),
         ("(an hour at most)", tokens.LONGEST_LIFE == 3600),
         ("60 seconds of difference are allowed", tokens.LEEWAY == 60),
         ("(up to 16 KiB)", tokens.MAX_TOKEN == 16 * 1024),

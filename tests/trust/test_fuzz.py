@@ -16,7 +16,7 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
-from cds_service.planner.api import PlanQuestion
+from cds_service.web.plan_question import PlanQuestion
 
 ANY: dict[str, Any] = {}
 FHIR = {

@@ -15,9 +15,9 @@ from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 
 from cds_service.sandbox.mock_ehr import KEYS_PATH, MockEhr, Signer
-from cds_service.trust.keysource import DEAD, PAUSE, STALE, KeysNotRead, ReadKeys
+from cds_service.trust.addresses import base_fault
+from cds_service.trust.keys import DEAD, PAUSE, STALE, KeysNotRead, ReadKeys
 from cds_service.trust.outbound import KeyReader, Server
-from cds_service.trust.words import base_fault
 from tests.support.timing import within
 from tests.trust.support import BASE, DISCOVERY, clients_file, rsa_pair
 

@@ -27,8 +27,7 @@ from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.sandbox.mock_ehr import MockEhr, Signer
 from cds_service.settings import SettingsError
 from cds_service.trust.addresses import LOCAL, AddressRefused, allowed, resolve
-from cds_service.trust.outbound import READS_AT_ONCE, Server, guarded_session
-from cds_service.trust.scopes import may_read
+from cds_service.trust.outbound import READS_AT_ONCE, Server, guarded_session, may_read
 from tests.support.servers import ManyCallers
 from tests.support.some import some
 from tests.support.timing import within

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from cds_service import strictness
-from cds_service.strictness import DEEPEST, NotStrict, check
+from cds_service.fhir import strict_json
+from cds_service.fhir.strict_json import DEEPEST, NotStrict, check
 from tests.trust.support import FEEDBACK, MARK, PATIENT, SERVICE, bare_body, body_for, context, inputs, states
 
 
@@ -182,7 +182,7 @@ def passes(raw: bytes) -> bool:
 
 @settings(max_examples=300, deadline=None, database=None)
 @given(value=NESTED, around=st.integers(0, 70), plain=st.booleans(), space=st.sampled_from([None, 1]),
-       piece=st.sampled_from([8, 30, strictness._PIECE]))  # fmt: skip
+       piece=st.sampled_from([8, 30, strict_json._PIECE]))  # fmt: skip
 def test_a27_a29_depth_and_members_are_counted_exactly(
     value: Any, around: int, plain: bool, space: int | None, piece: int
 ) -> None:
@@ -191,7 +191,7 @@ def test_a27_a29_depth_and_members_are_counted_exactly(
         whole = [whole, "]"]
     raw = json.dumps(whole, ensure_ascii=plain, indent=space).encode()
     # A body of this size is taken apart as a large one is.
-    with patch.multiple(strictness, _PIECE=piece, _SPARSE=strictness._SPARSE if piece > 30 else 0):
+    with patch.multiple(strict_json, _PIECE=piece, _SPARSE=strict_json._SPARSE if piece > 30 else 0):
         assert passes(raw) == (levels(whole) <= DEEPEST and one_name_each(value))
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from flask import Flask
 
-from cds_service.hooks.app import Content
+from cds_service.advice.loaded_content import Content
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.settings import SettingsError
 from tests.conftest import NOW

@@ -1,0 +1,1 @@
+"""Chart in, advice out: cards and their words. Knows no HTTP and no Flask."""

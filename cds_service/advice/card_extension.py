@@ -1,0 +1,130 @@
+"""What a card rests on, machine-readable: page, version, evidence, and every value used with its resource."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cds_service.advice.in_words import json_value
+from cds_service.content.library import Library
+from cds_service.patient import Condition, Intake, Lab, Medication
+from cds_service.rules.evaluate import Outcome
+from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Pair, Verdict
+
+EXTENSION = "org.magnesium-cds"
+
+
+def basis(outcomes: Sequence[Outcome], library: Library) -> dict[str, Any]:
+    """A card's machine-readable basis: page and version, evidence with FHIR codes, the values used."""
+    lead = outcomes[0]
+    evidence = lead.rule.loaded.page.evidence
+    scale = library.evidence
+    certainty, strength = scale.certainty[evidence.certainty], scale.strength[evidence.strength]
+    inputs = [item for o in outcomes if o.verdict for item in _inputs(o.verdict)]
+    found = {
+        "page": lead.page,
+        "version": lead.rule.loaded.version,
+        "evidence": {
+            "certainty": {"system": scale.certainty_system, "code": certainty.code, "display": certainty.display},
+            "strength": {"system": scale.strength_system, "code": strength.code, "display": strength.display},
+            "direction": evidence.direction,
+            "references": [
+                {"key": key, "title": library.references[key].title, "status": library.references[key].status}
+                for key in evidence.references
+            ],
+        },
+        "inputs": list({str(item): item for item in inputs}.values()),
+    }
+    identified = sorted({item["identifiedBy"] for item in inputs if "identifiedBy" in item})
+    if identified:
+        found["identifiedBy"] = identified
+    also = [{"page": o.page, "version": o.rule.loaded.version} for o in outcomes[1:]]
+    if also:
+        found["alsoFired"] = also
+    return found
+
+
+def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
+    """The values used, each with its resource."""
+    found: list[dict[str, Any]] = []
+    for name, value in verdict.bindings.items():
+        match value:
+            case LabHit():
+                limit = {"limit": json_value(value.limit), "limitFrom": value.limit_from}
+                if value.limit is None:
+                    del limit["limit"]
+                found.append(_lab_input(value.lab) | limit)
+                found += [_lab_input(value.earlier)] if value.earlier else []
+                found += [_drug_input(item) for item in value.despite]
+            case Kidney():
+                item = _lab_input(value.lab) | {"eGFR": json_value(value.value)}
+                found.append(item | ({"computed": True} if value.computed else {}))
+            case DailyMagnesium():
+                found += [_drug_input(item) for item in value.medications]
+            case Intake():
+                found.append({"fact": "intake", "resource": str(value.source), "value": json_value(value.mg_per_day)})
+            case Medication():
+                found.append(_drug_input(value))
+            case _ if name == "products":
+                found += [_drug_input(item) for item in value]
+            case _ if name == "pairs":
+                for pair in value:
+                    assert isinstance(pair, Pair)
+                    found += [_drug_input(pair.magnesium), _drug_input(pair.drug)]
+            case _ if name == "matched":
+                for item in value:
+                    found.append(_drug_input(item.fact) if isinstance(item.fact, Medication) else _condition(item.fact))
+    return found
+
+
+def _lab_input(lab: Lab) -> dict[str, Any]:
+    item: dict[str, Any] = {"fact": lab.concept, "resource": str(lab.source)}
+    if lab.reported:
+        item |= {"value": json_value(lab.reported.value), "unit": lab.reported.unit}
+    if lab.comparator:
+        item["comparator"] = lab.comparator
+    if lab.time:
+        item["time"] = lab.time.isoformat()
+    if lab.code:
+        item["code"] = lab.code
+    return item
+
+
+def _drug_input(item: Medication) -> dict[str, Any]:
+    return {
+        "fact": "medication",
+        "resource": str(item.source),
+        "status": item.status,
+        "concepts": sorted(item.drugs),
+        "identifiedBy": item.identified_by,
+    }
+
+
+def _condition(item: Condition) -> dict[str, Any]:
+    return {"fact": "condition", "resource": str(item.source), "concepts": sorted(item.concepts)}
+
+
+def finding_text(outcomes: Sequence[Outcome]) -> str:
+    """What makes a finding the same finding: its pages and the values behind them; new or worse data differ."""
+    parts = []
+    for outcome in outcomes:
+        verdict = outcome.verdict
+        assert verdict is not None
+        for name, value in sorted(verdict.bindings.items()):
+            match value:
+                case LabHit():
+                    parts.append(f"{name}={value.lab.value}@{value.lab.time}")
+                case Kidney():
+                    parts.append(f"{name}={value.value}@{value.lab.time}")
+                case DailyMagnesium():
+                    parts.append(f"{name}={value.value}..{value.as_element}")
+                case Medication():
+                    parts.append(f"{name}={sorted(value.drugs)}")
+                case _ if name == "pairs":
+                    parts += [f"{sorted(p.magnesium.drugs)}+{sorted(p.drug.drugs)}" for p in value]
+                case _ if name == "matched":
+                    parts += [
+                        str(sorted(m.fact.drugs if isinstance(m.fact, Medication) else m.fact.concepts)) for m in value
+                    ]
+        parts.append(outcome.page)
+    return "|".join(parts)

@@ -1,0 +1,333 @@
+"""One problem's findings as one card: summary, detail, options, evidence, and what was not checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from cds_service.advice.card_extension import EXTENSION, basis, finding_text
+from cds_service.advice.in_words import Display, fill, sentence
+from cds_service.advice.plan_in_words import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
+from cds_service.advice.plan_of_findings import DayPlan, NoPlan
+from cds_service.advice.suggestions import suggestions_for
+from cds_service.content.rulebook import Rule
+from cds_service.fhir import Chart
+from cds_service.rules.evaluate import Evaluation, Outcome
+from cds_service.rules.verdict import LabHit, Reason
+
+MAX_SUMMARY = 139
+MAX_OPTIONS = 4
+NOTHING_THERE = ("no_result", "no_kidney_result")  # reasons
+MAX_WORDS = 120
+WORD = re.compile(r"\S*\w\S*")
+MAX_LINKS = 3
+TOPIC_SYSTEM = "urn:magnesium-cds:topic"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A card as sent, and what is written down of it."""
+
+    card: dict[str, Any]
+    pages: tuple[str, ...]
+    suggestion_ids: tuple[str, ...] = ()
+    finding: str = ""
+
+
+@dataclass
+class Group:
+    """The findings of one problem, the leading one first; `planned`: their plan, or why timing findings have none."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    planned: DayPlan | NoPlan | None = None
+
+    @property
+    def day(self) -> DayPlan | None:
+        return self.planned if isinstance(self.planned, DayPlan) else None
+
+    @property
+    def lead(self) -> Outcome:
+        return self.outcomes[0]
+
+
+def contraindicated(evaluation: Evaluation) -> bool:
+    """Whether a finding speaks against giving magnesium at all, be it one that could not be told."""
+    return any(o.verdict is not None and o.rule.loaded.page.card.contraindicates_magnesium for o in evaluation.outcomes)
+
+
+@dataclass(frozen=True)
+class Writer:
+    evaluation: Evaluation
+    chart: Chart
+    display: Display
+    base_url: str
+    dev: bool
+    phrase_in_text: bool
+    _written: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def card(self, group: Group, rest: Sequence[Group]) -> Shown:
+        lead = group.lead
+        page = lead.rule.loaded.page
+        no_magnesium = contraindicated(self.evaluation)
+        suggestions = suggestions_for(
+            group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
+        )
+        reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.page.card.override_reasons)
+        card: dict[str, Any] = {
+            "uuid": str(uuid4()),
+            "summary": self._summary(group),
+            "indicator": page.card.indicator,
+            "detail": self._detail(group, rest),
+            "source": self._source(lead.rule, page.card.topic),
+        }
+        if suggestions:
+            card["suggestions"] = suggestions
+            updates = {item["actions"][0]["type"] for item in suggestions} == {"update"}
+            card["selectionBehavior"] = "at-most-one" if updates or len(suggestions) == 1 else "any"
+        if reasons:
+            known = self.display.library.override_reasons
+            card["overrideReasons"] = [
+                {"code": known[name].code, "system": known[name].system, "display": known[name].display}
+                for name in list(reasons)[:6]
+            ]
+        card["links"] = [
+            {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.page), "type": "absolute"}
+            for o in group.outcomes[:MAX_LINKS]
+        ]
+        claims = self.display.library.claims
+        doubtful = [name for o in group.outcomes for name in o.rule.loaded.page.claims if claims[name].doubtful]
+        if doubtful:
+            first = min(doubtful, key=lambda name: claims[name].verdict != "contradicted")
+            label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{first}"
+            card["links"].append({"label": label, "url": address, "type": "absolute"})
+        if group.day is not None and not group.day.avoided:
+            address = f"{self.base_url}/plan/{group.day.token}"
+            label = self.display.library.wording.plan.link_label
+            card["links"].append({"label": label, "url": address, "type": "absolute"})
+        card["extension"] = {EXTENSION: basis(group.outcomes, self.display.library)}
+        ids = tuple(item["uuid"] for item in suggestions)
+        return Shown(card, tuple(o.page for o in group.outcomes), ids, finding_text(group.outcomes))
+
+    def evidence_url(self, page: str) -> str:
+        return f"{self.base_url}/evidence/{quote(page)}"
+
+    def _link_label(self, outcome: Outcome, count: int) -> str:
+        label = self.display.library.wording.link_label
+        return label if count == 1 else f"{label}: {outcome.rule.loaded.page.title}"
+
+    def _source(self, rule: Rule, topic: str) -> dict[str, Any]:
+        library = self.display.library
+        reference = library.references[rule.loaded.page.evidence.references[0]]
+        source: dict[str, Any] = {"label": reference.publisher or reference.title, "url": self.evidence_url(rule.id)}
+        source["topic"] = {"system": TOPIC_SYSTEM, "code": topic, "display": library.wording.topics[topic]}
+        return source
+
+    def _texts(self, outcome: Outcome) -> tuple[str, str, list[str]]:
+        """Summary, detail and options of a finding, placeholders filled."""
+        found = self._written.get(outcome.page)
+        if found is None:
+            found = self._written[outcome.page] = self._write(outcome)
+        summary, detail, consider = found
+        return summary, detail, list(consider)
+
+    def _templates(self, outcome: Outcome) -> list[str]:
+        """The options of a timing page before they are filled."""
+        page, wording = outcome.rule.loaded.page, self.display.library.wording
+        text = wording.separate[page.separate.interval] if page.separate else wording.avoid
+        values = self.display.placeholders(outcome.rule, outcome.verdict) if outcome.verdict else {}
+        same = values.get("hours_before") == values.get("hours_after")
+        return list(page.card.consider) or (text.consider_same if same and text.consider_same else text.consider)
+
+    def _write(self, outcome: Outcome) -> tuple[str, str, tuple[str, ...]]:
+        page, library = outcome.rule.loaded.page, self.display.library
+        assert outcome.verdict is not None
+        values = self.display.placeholders(outcome.rule, outcome.verdict)
+        summary, detail, consider = page.card.summary, page.card.detail, list(page.card.consider)
+        if page.when is None:
+            text = library.wording.separate[page.separate.interval] if page.separate else library.wording.avoid
+            same = values.get("hours_before") == values.get("hours_after")
+            summary = summary or (text.summary_same if same else text.summary)
+            detail = detail or (text.detail_same if same else text.detail)
+            consider = self._templates(outcome)
+        return (
+            sentence(fill(summary or "", values)),
+            sentence(fill(detail or "", values)),
+            tuple(sentence(fill(text, values)) for text in consider),
+        )
+
+    def _short(self, outcome: Outcome) -> str:
+        """One line for a finding that another one leads; "" where the page adds nothing to any that may lead it."""
+        page = outcome.rule.loaded.page
+        assert outcome.verdict is not None
+        if page.when is None:
+            return self._texts(outcome)[0]
+        short = page.title if page.card.short is None else page.card.short
+        return sentence(fill(short, self.display.placeholders(outcome.rule, outcome.verdict)))
+
+    def _summary(self, group: Group) -> str:
+        library, outcome = self.display.library, group.lead
+        certainty = library.evidence.certainty[outcome.rule.loaded.page.evidence.certainty].label
+        suffix = fill(library.wording.evidence_suffix, {"certainty": certainty})
+        room = MAX_SUMMARY - len(suffix)
+        if group.day is not None and len(group.outcomes) > 1 and not group.day.avoided:
+            return plan_summary(group.day, self.display, room) + suffix
+        text = self._texts(outcome)[0]
+        return (text if len(text) <= room else text[: room - 1].rstrip() + "…") + suffix
+
+    def _detail(self, group: Group, rest: Sequence[Group]) -> str:
+        library = self.display.library
+        heads = library.wording.headings
+        blocks = self._day_blocks(group) if group.day and len(group.outcomes) > 1 else self._blocks(group)
+        for head, points in ((heads["note"], self._notes(group)), (heads["not_checked"], self._not_checked(group))):
+            blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
+        if rest:
+            titles = "; ".join(item.lead.rule.loaded.page.title for item in rest)
+            blocks.append(fill(library.wording.overflow, {"titles": titles}))
+        if self.dev:
+            blocks.append(f"*{library.wording.dev_notice}*")
+        return "\n\n".join(blocks)
+
+    def _blocks(self, group: Group) -> list[str]:
+        """Why, what else was found, what to consider, evidence."""
+        heads = self.display.library.wording.headings
+        _, why, options = self._texts(group.lead)
+        for outcome in group.outcomes[1:]:
+            options += [option for option in self._texts(outcome)[2] if option not in options]
+        if group.day is not None:
+            options = [*plan_options(group.day, self.display, "alone"), *options]
+        blocks = [f"**{heads['why']}:** {why.strip()}"]
+        if lines := [f"- {line}" for outcome in group.outcomes[1:] if (line := self._short(outcome))]:
+            blocks.append("\n".join(lines))
+        return [*blocks, self._options(options), f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"]
+
+    def _options(self, options: Sequence[str]) -> str:
+        """The heading says "consider" once for all of them."""
+        wording = self.display.library.wording
+        plain = [sentence(option.removeprefix(wording.option_prefix)) for option in options[:MAX_OPTIONS]]
+        return f"**{wording.headings['consider']}:**\n" + "\n".join(f"- {option}" for option in plain)
+
+    def _day_blocks(self, group: Group) -> list[str]:
+        """The card of several drugs and one plan: each distance with its evidence, the day, what to consider.
+
+        Where it gets too long, first the pages' own options go, then the sources of the distances, then the table.
+        """
+        assert group.day is not None
+        wording = self.display.library.wording
+        heads = wording.headings
+        names = [o.verdict.bindings["drug"] for o in group.outcomes if o.verdict]
+        why = fill(wording.plan.why, {"drugs": self.display.few([self.display.drug(name) for name in names])})
+        if group.day.avoided:
+            why = self._texts(group.lead)[1].strip()
+        # A page's option that gives hours says what its line says already.
+        more = [] if group.day.avoided else [
+            option
+            for outcome in group.outcomes
+            for template, option in zip(self._templates(outcome), self._texts(outcome)[2], strict=True)
+            if "{hours_" not in template
+        ]  # fmt: skip
+        if group.day.avoided:
+            more = self._texts(group.lead)[2]
+        evidence = f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"
+        days = [plan_table(group.day, self.display)] if group.day.plan.possible else []
+        for options, short, table in ((2, False, 1), (1, False, 1), (1, True, 1), (0, True, 1), (0, True, 0)):
+            kept = more if group.day.avoided else list(dict.fromkeys(more))[:options]
+            plan = plan_options(group.day, self.display, "table" if table else "picture")
+            lines = plan_lines([(self._texts(o)[0], o.rule) for o in group.outcomes], self.display, short)
+            blocks = [f"**{heads['why']}:** {why}", lines, *days[:table], self._options([*plan, *kept]), evidence]
+            if len(WORD.findall(" ".join(blocks))) <= MAX_WORDS:
+                break
+        return blocks
+
+    def evidence_line(self, rule: Rule) -> str:
+        """Certainty, strength, direction, source and year."""
+        library, evidence = self.display.library, rule.loaded.page.evidence
+        reference = library.references[evidence.references[0]]
+        year = f", {reference.year}" if reference.year else ""
+        certainty = library.evidence.certainty[evidence.certainty].label
+        return fill(library.wording.evidence_line, {
+            "certainty": certainty[0].upper() + certainty[1:],
+            "strength": evidence.strength,
+            "direction": library.evidence.direction[evidence.direction],
+            "source": f"{reference.publisher or reference.title}{year}",
+        })  # fmt: skip
+
+    def _notes(self, group: Group) -> list[str]:
+        """What has to be known about the facts of this card: how they were found, and whose limits were used."""
+        wording = self.display.library.wording
+        points: list[str] = []
+        for outcome in group.outcomes:
+            verdict = outcome.verdict
+            assert verdict is not None
+            for limit in verdict.limits:
+                if limit.site and limit.default is not None:
+                    points.append(fill(wording.notes["site_value"], {
+                        "label": limit.label[0].lower() + limit.label[1:],
+                        "value": self.display.limit(limit),
+                        "default": self.display.quantity(limit.default, limit.unit),
+                    }))  # fmt: skip
+            points += [wording.notes[note] for note in verdict.notes]
+            hits = [value for value in verdict.bindings.values() if isinstance(value, LabHit)]
+            points += [
+                fill(
+                    wording.notes["laboratory_disagrees"],
+                    {"limit": self.display.lab_amount(hit.lab, hit.page_limit.value)},
+                )
+                for hit in hits
+                if hit.page_disagrees
+            ]
+        return list(dict.fromkeys(points))
+
+    def _not_checked(self, group: Group) -> list[str]:
+        """What these findings could not know, then why other pages were not evaluated; three at most.
+
+        That there is no result is not said again where a finding of this card is just that.
+        """
+        own = plan_gaps(group.planned, self.display)
+        own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
+        bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
+        told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
+        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told][:3]
+
+    def open_reasons(self) -> list[str]:
+        """Why shown pages were not evaluated, most frequent first."""
+        counted: dict[str, int] = {}
+        for outcome in self.evaluation.of("not_evaluated"):
+            if outcome.rule.visibility == "shown":
+                for reason in outcome.reasons:
+                    text = self.display.reason(reason)
+                    counted[text] = counted.get(text, 0) + 1
+        return sorted(counted, key=lambda text: -counted[text])
+
+    def not_evaluated_card(self) -> Shown:
+        """What could not be looked at, and why. Never an all-clear."""
+        library = self.display.library
+        words = library.wording.not_evaluated
+        reasons = self.open_reasons()
+        values = {"reason": reasons[0] if reasons else "", "more": str(len(reasons) - 1)}
+        summary = fill(words["summary_many" if len(reasons) > 1 else "summary"], values)
+        lines = []
+        for reason in reasons[:5]:
+            titles = [
+                o.rule.loaded.page.title
+                for o in self.evaluation.of("not_evaluated")
+                if o.rule.visibility == "shown" and reason in map(self.display.reason, o.reasons)
+            ]
+            few = "; ".join(titles[:3]) + (f" (+{len(titles) - 3})" if len(titles) > 3 else "")
+            lines.append("- " + fill(words["line"], {"pages": few, "reason": reason}))
+        detail = [words["detail"], "\n".join(lines)]
+        if self.dev:
+            detail.append(f"*{library.wording.dev_notice}*")
+        topic = {"system": TOPIC_SYSTEM, "code": "not_evaluated", "display": library.wording.topics["not_evaluated"]}
+        card = {
+            "uuid": str(uuid4()),
+            "summary": summary if len(summary) <= MAX_SUMMARY else summary[: MAX_SUMMARY - 1] + "…",
+            "indicator": "info",
+            "detail": "\n\n".join(detail),
+            "source": {"label": library.wording.source_label, "url": f"{self.base_url}/evidence", "topic": topic},
+            "extension": {EXTENSION: {"page": "not_evaluated", "reasons": reasons}},
+        }
+        return Shown(card, ("not_evaluated",))

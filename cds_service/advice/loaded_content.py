@@ -1,0 +1,23 @@
+"""All content as advice needs it: read and checked once, its codes indexed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from cds_service.content.library import Library
+from cds_service.content.loading import load_library
+from cds_service.terminology.index import Vocabulary
+
+
+class Content(NamedTuple):
+    """The content and the index of its codes: read-only, so apps of one process may share them."""
+
+    library: Library
+    vocabulary: Vocabulary
+
+
+def load_content(root: Path | None = None) -> Content:
+    """All content below `root` (default: as shipped), checked. Raises ContentError."""
+    library = load_library(root)
+    return Content(library, Vocabulary(library))

@@ -1,0 +1,76 @@
+"""What the pages read, as input keys, and the prefetch templates made from that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cds_service.content.library import Library
+from cds_service.content.rule import Page
+from cds_service.fhir import Need
+from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
+
+LOINC = "http://loinc.org"
+BY_PATIENT = "patient={{context.patientId}}"
+# The newest results are enough; a longer history is asked of nobody.
+NEWEST = "_sort=-date&_count=20"
+A_YEAR = 365
+
+
+def inputs_read(page: Page, library: Library) -> set[str]:
+    """The input keys that a page reads. Age and sex (patient) are read for every call: identity rests on them."""
+    keys = {PATIENT}.union(*(part.reads for _, part in page.parts()))
+    labs = (library.terminology[item.name] for item in page.named() if item.mark.what == "lab")
+    return keys | {lab.input for lab in labs if lab.input}
+
+
+def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
+    """Every input key with its template: reads and searches of the widely supported subset only.
+
+    With `windows` results are asked for no further back than any page looks, by `today()`, which CDS Hooks 2.0 clients
+    cannot fill.
+    """
+    needs = {
+        PATIENT: Need(PATIENT, "Patient", "Patient/{{context.patientId}}"),
+        CONDITIONS: Need(CONDITIONS, "Condition", f"Condition?{BY_PATIENT}&_count=500"),
+        MEDICATIONS: Need(MEDICATIONS, "MedicationRequest", f"MedicationRequest?{BY_PATIENT}&status=active&_count=200"),
+        STATEMENTS: Need(
+            STATEMENTS, "MedicationStatement", f"MedicationStatement?{BY_PATIENT}&status=active&_count=200"
+        ),
+    }
+    ended = f"MedicationRequest?{BY_PATIENT}&status=completed,stopped&_sort=-authoredon&_count=100"
+    needs[ENDED] = Need(ENDED, "MedicationRequest", ended)
+    needs[ENCOUNTER] = Need(ENCOUNTER, "Encounter", "Encounter/{{context.encounterId}}")
+    screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
+    needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)
+    codes: dict[str, list[str]] = {}
+    for page in library.terminology.values():
+        if page.input and page.loinc:
+            codes.setdefault(page.input, []).extend(f"{LOINC}|{item.code}" for item in page.loinc)
+    days = days_read(library) if windows else {}
+    for key, listed in sorted(codes.items()):
+        since = f"&date=ge{{{{today() - {days.get(key, A_YEAR)} days}}}}" if windows else ""
+        template = f"Observation?{BY_PATIENT}&code={','.join(dict.fromkeys(listed))}{since}&{NEWEST}"
+        needs[key] = Need(key, "Observation", template)
+    return needs
+
+
+def days_read(library: Library) -> dict[str, int]:
+    """How far back any page, under any value that a site may set, reads each input, where one says so."""
+    longest: dict[str, int] = {}
+    for loaded in library.pages.values():
+        thresholds = {**library.shared_thresholds, **loaded.page.thresholds}
+        named = (thresholds[item.name] for item in loaded.page.named() if item.mark.looks_back)
+        days = [int(max((*one.values.values(), *(one.site_may_set or ())))) for one in named]
+        for key in inputs_read(loaded.page, library) if days else ():
+            longest[key] = max(longest.get(key, 0), *days)
+    return longest
+
+
+def needs_of(
+    pages: Iterable[Page], library: Library, left_out: frozenset[str], windows: bool = False
+) -> Mapping[str, Need]:
+    """The prefetch of a service: the union of what its pages read, in a fixed order."""
+    keys: set[str] = {PATIENT}
+    for page in pages:
+        keys |= inputs_read(page, library)
+    return {key: need for key, need in all_needs(library, windows).items() if key in keys - left_out}

@@ -1,0 +1,197 @@
+"""A plan in the words of a card: summary, day, options, and what it leaves out. All text is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from cds_service.advice.in_words import Display, fill, joined
+from cds_service.advice.plan_of_findings import DayPlan, NoPlan
+from cds_service.content.rulebook import Rule
+from cds_service.content.texts import PlanText
+from cds_service.planner import DAYS, Alternative, DrugTimes, clock, hours
+from cds_service.planner.model import DAY, WEEK, TimesWeek, same_every_day
+from cds_service.planner.times_in_words import DAY_NAMES, alternative_times, day_words
+
+MAX_LINES = 5
+
+
+def plan_summary(day: DayPlan, display: Display, room: int) -> str:
+    """One line of at most `room` characters: when magnesium fits and how far it is then from each drug; or that it
+    does not."""
+    words = display.library.wording.plan
+    if not day.plan.possible:
+        blocking = [_labels(day)[name] for name in day.plan.blocked_by]
+        many = {"doses": str(day.request.doses_per_day), "drugs": "{drugs}"}
+        if not blocking:
+            return fill(words.none_day, many)
+        return _within(room, words.none if many["doses"] == "1" else fill(words.none_many, many), blocking, words)
+    times = plan_times(day.plan.week)
+    if left_out := _left_out(day):
+        planned = [drug.label for drug in day.request.drugs if drug.windowed and not drug.as_needed]
+        long = fill(words.fits_some, {"times": times, "drugs": joined(planned), "open": joined(left_out)})
+        return long if len(long) <= room else fill(words.fits_few, {"times": times})
+    gaps = _nearest(day)
+    return _within(room, fill(words.fits, {"times": times, "gaps": "{drugs}"}), gaps, words)
+
+
+def _within(room: int, template: str, parts: Sequence[str], words: PlanText) -> str:
+    """The template's {drugs} with as many parts as there is room for; the others are counted."""
+    for shown in range(len(parts), 0, -1):
+        rest = len(parts) - shown
+        listed = joined(parts) if not rest else fill(
+            words.and_more, {"first": ", ".join(parts[:shown]), "count": str(rest)}
+        )  # fmt: skip
+        text = fill(template, {"drugs": listed})
+        if len(text) <= room:
+            return text
+    return fill(template, {"drugs": words.several})
+
+
+def _labels(day: DayPlan) -> dict[str, str]:
+    return {drug.drug: drug.label for drug in day.request.drugs}
+
+
+def _left_out(day: DayPlan) -> list[str]:
+    return list(dict.fromkeys([*(label for label, _ in day.plan.unreadable), *day.plan.as_needed]))
+
+
+def plan_times(week: TimesWeek) -> str:
+    """'14:00' or '10:30 and 15:00'; '12:30 (Monday to Saturday) and 22:00 (Sunday)' where days differ."""
+    if same_every_day(week):
+        return joined([clock(minute) for minute in week[0]])
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for weekday, minutes in enumerate(week):
+        if minutes:
+            groups.setdefault(minutes, []).append(weekday)
+    return joined([
+        f"{joined([clock(minute) for minute in minutes])} ({day_words(days)})" for minutes, days in groups.items()
+    ])  # fmt: skip
+
+
+def _nearest(day: DayPlan) -> list[str]:
+    """For each drug the distance with the least to spare: '4 h 30 min after ciprofloxacin', the tightest first."""
+    tightest: dict[str, tuple[int, str]] = {}
+    for drug in day.request.drugs:
+        if not drug.windowed or drug.interval is None:
+            continue
+        sides = [
+            (gap, need, side)
+            for near in day.plan.gaps
+            if near.drug == drug.drug
+            for gap, need, side in (
+                (near.after_drug, drug.interval.drug_then_magnesium, "after"),
+                (near.before_drug, drug.interval.magnesium_then_drug, "before"),
+            )
+            if gap is not None
+        ]
+        for gap, need, side in sides:
+            if drug.drug not in tightest or gap - need < tightest[drug.drug][0]:
+                tightest[drug.drug] = (gap - need, f"{hours(gap)} {side} {drug.label}")
+    return [text for _, text in sorted(tightest.values(), key=lambda row: row[0])]
+
+
+def plan_lines(findings: Sequence[tuple[str, Rule]], display: Display, short: bool) -> str:
+    """One line for each drug: its distance, and on what evidence; `short`: without the source."""
+    library = display.library
+    words, lines = library.wording.plan, []
+    shown = findings if len(findings) <= MAX_LINES else findings[: MAX_LINES - 1]
+    for line, rule in shown:
+        evidence = rule.loaded.page.evidence
+        source = library.references[evidence.references[0]]
+        certainty = library.evidence.certainty[evidence.certainty].label
+        values = {"line": line, "certainty": certainty, "source": source.publisher or source.title}
+        lines.append(fill(words.interval_short if short else words.interval, values))
+    if len(shown) < len(findings):
+        lines.append(fill(words.more_intervals, {"count": str(len(findings) - len(shown))}))
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def plan_table(day: DayPlan, display: Display) -> str:
+    """The day as a small table; a dose that is not taken every day names its days, an assumed time says so."""
+    words = display.library.wording.plan
+    taken: dict[tuple[int, str, bool], set[int]] = {}
+    for drug in day.request.drugs:
+        if drug.interval is not None:
+            for weekday, doses in enumerate(drug.week):
+                for dose in doses:
+                    taken.setdefault((dose.minute, drug.label, dose.assumed), set()).add(weekday)
+    for weekday, minutes in enumerate(day.plan.week):
+        for minute in minutes:
+            taken.setdefault((minute, f"**{display.drug('magnesium')}**", False), set()).add(weekday)
+    rows: dict[int, list[str]] = {}
+    for (minute, name, assumed), weekdays in taken.items():
+        marks = [] if len(weekdays) == len(DAYS) else [day_words(sorted(weekdays))]
+        marks += [words.assumed] if assumed else []
+        rows.setdefault(minute, []).append(f"{name} ({', '.join(marks)})" if marks else name)
+    lines = [f"| {clock(minute)} | {joined(names)} |" for minute, names in sorted(rows.items())]
+    return "\n".join([f"| {words.head_time} | {words.head_drug} |", "|---|---|", *lines])
+
+
+def plan_options(day: DayPlan, display: Display, shown: Literal["alone", "table", "picture"]) -> list[str]:
+    """Options for the card: the plan, or the alternatives in their order. `shown`: where the day is seen."""
+    words = display.library.wording.plan
+    if day.plan.possible:
+        times = plan_times(day.plan.week)
+        if left_out := _left_out(day):
+            return [fill(words.option_some, {"times": times, "open": joined(left_out)})]
+        if shown != "alone":
+            return [fill(words.option if shown == "table" else words.option_picture, {"times": times})]
+        template = words.option_one if len(day.plan.times) == 1 else words.option_many
+        return [fill(template, {"times": times, "dose": _one_dose(day, display)})]
+    labels = _labels(day)
+    return [_alternative(item, labels, words) for item in day.plan.alternatives if not day.avoided or item.starts]
+
+
+def _one_dose(day: DayPlan, display: Display) -> str:
+    """'2 h 30 min after gabapentin at 08:00 (time assumed)': the distance with the least to spare, and its dose."""
+    words = display.library.wording.plan
+    best: tuple[int, str] | None = None
+    for drug in (drug for drug in day.request.drugs if drug.windowed and drug.interval):
+        assert drug.interval is not None
+        for weekday, minutes in enumerate(day.plan.week):
+            for minute in minutes:
+                for at, assumed, on in _doses(drug):
+                    after = (weekday * DAY + minute - at) % WEEK
+                    for gap, need, side in (
+                        (after, drug.interval.drug_then_magnesium, "after"),
+                        (WEEK - after, drug.interval.magnesium_then_drug, "before"),
+                    ):
+                        if gap <= DAY and (best is None or gap - need < best[0]):
+                            said = {"gap": f"{hours(gap)} {side}", "drug": drug.label, "at": clock(at), "day": on}
+                            template = words.dose_assumed if assumed else words.dose
+                            best = gap - need, fill(template, said)
+    return best[1] if best else ""
+
+
+def _doses(drug: DrugTimes) -> list[tuple[int, bool, str]]:
+    """(minute of the week, assumed, ' on Sunday' or '') of every dose."""
+    daily = same_every_day(drug.week)
+    return [
+        (weekday * DAY + dose.minute, dose.assumed, "" if daily else f" on {DAY_NAMES[weekday]}")
+        for weekday, doses in enumerate(drug.week)
+        for dose in doses
+    ]
+
+
+def _alternative(item: Alternative, labels: dict[str, str], words: PlanText) -> str:
+    moves = [f"{clock(move.from_minute)} to {clock(move.to_minute)}" for move in item.moves]
+    return fill(words.alternatives[item.kind], {
+        "times": alternative_times(item),
+        "doses": str(item.doses_per_day),
+        "moves": joined(moves),
+        "drugs": joined([labels[name] for name in item.drugs]),
+        "date": item.starts.isoformat() if item.starts else "",
+    })  # fmt: skip
+
+
+def plan_gaps(day: DayPlan | NoPlan | None, display: Display) -> list[str]:
+    """What the plan could not take into account, or why there is none."""
+    words = display.library.wording.plan
+    if isinstance(day, str):
+        return [words.not_planned[day]]
+    if day is None:
+        return []
+    unread = [label for label, _ in day.plan.unreadable]
+    found = [fill(words.unreadable, {"drugs": joined(unread)})] if unread else []
+    return found + ([fill(words.as_needed, {"drugs": joined(day.plan.as_needed)})] if day.plan.as_needed else [])

@@ -1,0 +1,203 @@
+"""Timing findings and the planner: which doses stand where, and when magnesium fits. Words are `planwords`' part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any, Literal
+
+from cds_service.content.rule import Avoid, Separate
+from cds_service.content.rulebook import Rule, Rulebook
+from cds_service.patient import Medication
+from cds_service.planner import (
+    DrugTimes,
+    Interval,
+    Plan,
+    PlanRequest,
+    Schedule,
+    TooLarge,
+    drug_times,
+    plan_day,
+    read_dosages,
+    schedule_from,
+    token,
+)
+from cds_service.planner.content import PlanContent
+from cds_service.planner.model import Alternative, same_every_day
+from cds_service.planner.schedule import MEALS
+from cds_service.rules.context import ORAL_ROUTES
+from cds_service.rules.evaluate import Evaluation, Outcome
+from cds_service.rules.timing import form_fits, salt_fits
+
+WAKING = "WAKE"  # FHIR event code: the label of a bisphosphonate fixes its dose at waking
+MOST_DOSES = 6
+SENTENCE = re.compile(r"(?<=\.)\s")
+
+
+@dataclass(frozen=True)
+class DayPlan:
+    """A plan for one magnesium product among the other drugs of this patient; `token` opens its page."""
+
+    product: Medication
+    request: PlanRequest
+    plan: Plan
+    token: str
+
+    @property
+    def avoided(self) -> bool:
+        """Whether a drug is among them that magnesium is not to be combined with: nothing is planned around it."""
+        return any(drug.interval is not None and drug.interval.avoid for drug in self.request.drugs)
+
+    @property
+    def fewer(self) -> Alternative | None:
+        """Fewer doses that fit on every day, where the doses ordered do not and nothing was left out."""
+        found = self.plan.alternatives[0] if self.plan.alternatives else None
+        if found is None or not self.plan.complete or found.kind != "fewer_doses" or not all(found.week):
+            return None
+        return found
+
+
+NoPlan = Literal["two_products", "doses_unknown", "no_times", "too_large", "fault"]
+"""Why no day was planned."""
+
+
+@dataclass(frozen=True, eq=False)
+class _ById:
+    """Lets a cache go by the identity of an immutable rulebook."""
+
+    value: Rulebook
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and other.value is self.value
+
+
+@lru_cache(maxsize=8)
+def _schedule(rulebook: _ById) -> Schedule:
+    table = rulebook.value.library.schedule.model_dump(exclude_unset=True)
+    return schedule_from(table, rulebook.value.day, rulebook.value.site.schedule)
+
+
+@lru_cache(maxsize=8)
+def _intervals(rulebook: _ById) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
+    """By drug concept: the intervals of the pages in force, each with the block that says what it holds for."""
+    found: dict[str, list[tuple[Interval, Separate | Avoid]]] = {}
+    for rule in rulebook.value.rules.values():
+        block = rule.loaded.page.timing
+        interval = interval_of(rule, rulebook.value)
+        if block is not None and interval is not None and rule.visibility != "hidden":
+            found.setdefault(block.drug, []).append((interval, block))
+    return found
+
+
+def schedule_of(rulebook: Rulebook) -> Schedule:
+    """The usual day under the site's values."""
+    return _schedule(_ById(rulebook))
+
+
+def interval_of(rule: Rule, rulebook: Rulebook) -> Interval | None:
+    """The interval of a timing page, in minutes; None for a page of another kind."""
+    page, library = rule.loaded.page, rulebook.library
+    block = page.timing
+    if block is None:
+        return None
+    source = library.references[page.evidence.references[0]]
+    after = before = 0
+    if page.separate:
+        after = int(rule.limits[page.separate.drug_then_magnesium].value * 60)
+        before = int(rule.limits[page.separate.magnesium_then_drug].value * 60)
+    return Interval(
+        drug=block.drug,
+        label=_label(library.title(block.drug)),
+        drug_then_magnesium=after,
+        magnesium_then_drug=before,
+        avoid=page.avoid is not None,
+        label_moment=WAKING if page.separate and page.separate.fixed_by_label else "",
+        verified=page.separate is None or page.separate.interval == "drug_specific",
+        certainty=library.evidence.certainty[page.evidence.certainty].label,
+        reason=SENTENCE.split(" ".join(page.why.split()))[0].rstrip("."),
+        reference=", ".join(filter(None, [source.publisher or source.title, str(source.year or "")])),
+        url=f"/evidence/{rule.id}",
+    )
+
+
+def _label(title: str) -> str:
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
+def plan_content(rulebook: Rulebook, vocabulary: Any) -> PlanContent:
+    """What POST /plan and the plan's page need of the content in force."""
+    intervals = {name: found[-1][0] for name, found in _intervals(_ById(rulebook)).items()}
+    names = {name: _label(page.title) for name, page in rulebook.library.terminology.items() if page.kind == "drug"}
+
+    def find(name: str) -> list[str]:
+        drugs = vocabulary.drug([], name).drugs
+        return sorted(drug for drug in drugs if drug in intervals) or sorted(drug for drug in drugs if drug in names)
+
+    return PlanContent(intervals, schedule_of(rulebook), find, names)
+
+
+def plan_for(
+    timing: Sequence[Outcome], evaluation: Evaluation, rulebook: Rulebook, secret: str = ""
+) -> DayPlan | NoPlan:
+    """The plan behind timing findings, or why there is none to show. `secret` signs its address."""
+    products = {
+        pair.magnesium.source: pair.magnesium
+        for outcome in timing
+        if outcome.verdict
+        for pair in outcome.verdict.bindings.get("pairs", ())
+    }
+    if len(products) != 1 or len(evaluation.context.oral_magnesium) != 1:
+        return "two_products"
+    (product,) = products.values()
+    schedule, today = schedule_of(rulebook), evaluation.context.facts.now.date()
+    reading = read_dosages(product.dosages, schedule, today)
+    week = reading.week
+    if reading.unreadable or reading.as_needed or reading.any_day or reading.over or not same_every_day(week):
+        return "doses_unknown"
+    if not 1 <= len(week[0]) <= MOST_DOSES:
+        return "doses_unknown"
+    drugs: list[DrugTimes] = []
+    unknown = 0
+    for medication in evaluation.context.facts.medications:
+        if medication.source == product.source or medication.route not in ORAL_ROUTES:
+            continue
+        if not medication.drugs:
+            unknown += medication.conflict or not medication.name
+            continue
+        drugs += _times(medication, product, rulebook, schedule, today)
+    moments = [schedule.moments[code] for dosage in product.dosages for code, _ in dosage.when]
+    with_food = any(moment.sign == 1 and (moment.meals or moment.at in MEALS) for moment in moments)
+    try:
+        request = PlanRequest(schedule, today, len(week[0]), with_food, tuple(drugs), unknown)
+        address = token.sign(request, secret)
+    except TooLarge:
+        return "too_large"
+    day = DayPlan(product, request, plan_day(request), address)
+    return day if day.avoided or any(drug.windowed for drug in drugs) else "no_times"
+
+
+def _times(
+    medication: Medication, product: Medication, rulebook: Rulebook, schedule: Schedule, today: date
+) -> list[DrugTimes]:
+    """The week of one medicine, once for each interval that it has beside this product."""
+    intervals = _intervals(_ById(rulebook))
+    either: list[Interval | None] = [
+        interval
+        for drug in sorted(medication.drugs)
+        for interval, block in intervals.get(drug, ())
+        if salt_fits(product, block.magnesium) and form_fits(medication, block)
+    ]
+    found = []
+    for interval in either or [None]:
+        drug = interval.drug if interval else min(medication.drugs)
+        label = interval.label if interval else _label(rulebook.library.title(drug))
+        times = drug_times(drug, label, medication.dosages, interval, schedule, today)
+        if times is not None:
+            found.append(times)
+    return found

@@ -1,0 +1,148 @@
+"""`magnesium-cds plan`: when to take magnesium, in the terminal and as a picture, without a server."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import orjson
+from pydantic import ValidationError
+
+from cds_service.advice.loaded_content import Content, load_content
+from cds_service.advice.needs import all_needs, needs_of
+from cds_service.advice.one_bundle import NotOnePatient, hook_request, is_hook_request
+from cds_service.advice.plan_of_findings import plan_content, plan_for
+from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop, told_plainly
+from cds_service.content.current import CurrentRulebook
+from cds_service.content.rulebook import Rulebook
+from cds_service.fhir import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion, read_chart
+from cds_service.hooks.errors import Problem
+from cds_service.hooks.request import parse_call
+from cds_service.logs import configure
+from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day
+from cds_service.rules.evaluate import evaluate
+from cds_service.web.plan_page import text
+from cds_service.web.plan_question import PlanQuestion, answer_of, request_of
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--svg", type=FILE, help="Draw the day as SVG into this file.")
+@click.option("--png", type=FILE, help="Draw the day as PNG into this file (needs the extra png).")
+@click.option("--json", "as_json", is_flag=True, help="The plan as POST /plan answers it.")
+@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+def plan(file: TextIO, svg: Path | None, png: Path | None, as_json: bool, site: Path | None) -> None:
+    """Plan when to take magnesium beside the other medicines in FILE ('-' for stdin).
+
+    FILE is the JSON that POST /plan takes, a hook request, or a FHIR Bundle of one patient. Exit 1 where it holds
+    nothing to plan.
+    """
+    configure("WARNING")
+    try:
+        document = json.loads(file.read())
+    except (ValueError, RecursionError):
+        stop(FAILED, f"{file.name}: not JSON")
+    with told_plainly():
+        content = load_content()
+        current = CurrentRulebook(content.library, site, frozenset(all_needs(content.library)))
+        now = datetime.now(UTC)
+        rulebook = current.on(now.date())
+    chart = is_hook_request(document) or (isinstance(document, dict) and document.get("resourceType") == "Bundle")
+    asked, unknown = (_of_chart if chart else _of_question)(document, content, rulebook, now, file.name)
+    found = plan_day(asked)
+    if svg is not None:
+        _save(svg, str(picture.svg(asked, found)).encode())
+    if png is not None:
+        try:
+            _save(png, picture.png(asked, found))
+        except ImportError:
+            stop(UNAVAILABLE, "--png needs the extra png, which is not here; in a checkout: pip install '.[png]'")
+    click.echo(_as_json(found, asked, unknown) if as_json else text(asked, found, unknown), nl=as_json)
+
+
+def _as_json(found: Plan, asked: PlanRequest, unknown: list[str]) -> str:
+    body = answer_of(found, asked, unknown, "").model_dump(exclude_none=True, exclude={"link"})
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()
+
+
+def _save(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        stop(CANNOT_CREATE, f"{path}: {error.strerror}")
+
+
+def _of_question(
+    document: Any, content: Content, rulebook: Rulebook, now: datetime, name: str
+) -> tuple[PlanRequest, list[str]]:
+    """The question of POST /plan; exits 1 with every fault and its place."""
+    holds = plan_content(rulebook, content.vocabulary)
+    try:
+        question = PlanQuestion.model_validate_json(orjson.dumps(document))
+        return request_of(question, holds.intervals, holds.schedule, now.date(), holds.find)
+    except ValidationError as error:
+        places = [".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)]
+        stop(
+            FAILED,
+            f"{name}: not a question to POST /plan, a hook request or a Bundle:",
+            *[f"  {place}: {fault['msg']}" for place, fault in zip(places, error.errors(), strict=True)],
+        )
+    except ScheduleError as error:
+        stop(FAILED, *[f"{name}: waking: {why}" for _, why in error.faults])
+    except TooLarge as error:
+        stop(FAILED, f"{name}: medications hold {error}")
+
+
+def _of_chart(
+    document: Any, content: Content, rulebook: Rulebook, now: datetime, name: str
+) -> tuple[PlanRequest, list[str]]:
+    """The magnesium and the medicines of one patient; exits 1 where they hold nothing to plan."""
+    library = content.library
+    drafts = not is_hook_request(document) and any(
+        isinstance(entry, dict) and (entry.get("resource") or {}).get("status") == "draft"
+        for entry in document.get("entry") or []
+    )
+    hook = str(document["hook"]) if is_hook_request(document) else "order-select" if drafts else "patient-view"
+    service = next((key for key, item in library.services.items() if item.hook == hook), None)
+    if service is None:
+        stop(FAILED, f"{name}: no service answers the hook {hook}")
+    pages = [rule.loaded.page for rule in rulebook.of_service(service)]
+    needs = list(needs_of(pages, library, rulebook.not_available, False).values())
+    try:
+        body = document if is_hook_request(document) else hook_request(document, hook, needs)
+        call = parse_call(orjson.dumps(body), hook)
+        chart = read_chart(
+            patient_id=call.envelope.context.patientId,
+            needs=needs,
+            prefetch=call.prefetch,
+            draft_orders=call.draft_orders,
+            selections=call.envelope.context.selections,
+            vocabulary=content.vocabulary,
+            now=now,
+            server=None,
+            not_available=rulebook.not_available,
+            fhir_version=call.fhir_version,
+        )
+    except NotOnePatient as error:
+        stop(FAILED, f"{name}: {error}")
+    except Problem as problem:
+        stop(FAILED, *[f"{name}: {issue.text}" for issue in problem.issues])
+    except (IdentityMismatch, UnsupportedFhirVersion, UnreadableInput) as error:
+        stop(FAILED, f"{name}: cannot be read ({error})")
+    evaluation = evaluate(chart.facts, rulebook, service)
+    timing = [
+        outcome
+        for outcome in evaluation.of("fired")
+        if outcome.rule.loaded.page.when is None and outcome.rule.visibility != "hidden"
+    ]
+    if not timing:
+        stop(FAILED, f"{name}: no medicine here that magnesium has still to be kept apart from")
+    found = plan_for(timing, evaluation, rulebook)
+    if isinstance(found, str):
+        stop(FAILED, f"{name}: {library.wording.plan.not_planned[found]}")
+    return found.request, []

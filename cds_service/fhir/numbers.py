@@ -1,0 +1,31 @@
+"""Numbers of FHIR JSON, as they were written."""
+
+from __future__ import annotations
+
+from decimal import Decimal, DecimalException
+
+from msgspec import Raw
+
+from cds_service.fhir.elements import NOTHING
+
+
+def number(raw: Raw) -> Decimal | None:
+    """A JSON number as written, or None: absent, null, text, or too long to be a measurement."""
+    if raw is NOTHING:
+        return None
+    text = bytes(raw)
+    if not text or len(text) > 40 or text[0] not in b"-0123456789":
+        return None
+    try:
+        value = Decimal(text.decode("ascii"))
+    except (DecimalException, UnicodeDecodeError):
+        return None
+    return value if value.is_finite() and abs(value.adjusted()) <= 20 else None
+
+
+def whole(raw: Raw) -> int | None:
+    """A JSON number that is a whole number of at most nine digits, or None."""
+    value = number(raw)
+    if value is None or value != value.to_integral_value() or abs(value) >= 10**9:
+        return None
+    return int(value)

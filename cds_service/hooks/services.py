@@ -1,0 +1,328 @@
+"""Discovery and the service calls: a hook request in, advisory cards out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import structlog
+from flask import Blueprint, Response, g, request
+
+from cds_service.advice.card_extension import EXTENSION
+from cds_service.advice.card_text import Shown
+from cds_service.advice.cards import MAX_CARDS, Candidate, build_cards
+from cds_service.advice.in_words import Display
+from cds_service.advice.needs import needs_of
+from cds_service.advice.suggestions import sources_cited
+from cds_service.content.current import CurrentRulebook
+from cds_service.content.rulebook import Rulebook
+from cds_service.fhir import (
+    Chart,
+    FhirServer,
+    IdentityMismatch,
+    Need,
+    UnreadableInput,
+    UnsupportedFhirVersion,
+    read_chart,
+)
+from cds_service.hooks.errors import Issue, Problem
+from cds_service.hooks.profile import fit
+from cds_service.hooks.request import HookRequest, parse_call, read_body
+from cds_service.rules.evaluate import Evaluation, evaluate
+from cds_service.rules.faults import Fault, attempt
+from cds_service.settings import Settings
+from cds_service.store import Reason, ShownCard, Store
+from cds_service.terminology.index import Vocabulary
+from cds_service.trust.clients import Profile
+
+log = logging.getLogger(__name__)
+faults_log = structlog.get_logger("magnesium_cds.pages")
+SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
+# An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
+SITTING = timedelta(minutes=15)
+CRITICAL_SILENCE = timedelta(hours=24)
+MAX_REREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What decides whether a finding was told already: whose, by whom, where and when."""
+
+    rulebook: Rulebook
+    hook: str
+    client: str
+    patient: str
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Advisor:
+    """Everything that a call needs, put together once."""
+
+    settings: Settings
+    current: CurrentRulebook
+    vocabulary: Vocabulary
+    store: Store
+    version: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    plan_secret: str = ""
+    server_for: Callable[[HookRequest], FhirServer | None] = lambda _: None
+    page_faults: Counter[str] = field(default_factory=Counter)  # by page, since this process started
+    _needs: dict[str, tuple[Rulebook, Mapping[str, Need]]] = field(default_factory=dict)
+
+    def needs(self, service: str, rulebook: Rulebook) -> Mapping[str, Need]:
+        """The inputs of a service under the rulebook in force."""
+        book, found = self._needs.get(service, (None, None))
+        if found is None or book is not rulebook:
+            pages = [rule.loaded.page for rule in rulebook.of_service(service)]
+            found = needs_of(pages, rulebook.library, rulebook.not_available, self.settings.today_windows)
+            self._needs[service] = rulebook, found
+        return found
+
+    def read(self, call: HookRequest, needs: Mapping[str, Need], rulebook: Rulebook, now: datetime) -> Chart:
+        """The chart of the call. Raises Problem 400 and 412."""
+        context = call.envelope.context
+        try:
+            return read_chart(
+                patient_id=context.patientId,
+                needs=list(needs.values()),
+                prefetch=call.prefetch,
+                draft_orders=call.draft_orders,
+                selections=context.selections,
+                vocabulary=self.vocabulary,
+                now=now,
+                server=self.server_for(call),
+                encounter_id=context.encounterId,
+                not_available=rulebook.not_available,
+                validate_all=self.settings.validate_all,
+                fhir_version=call.fhir_version,
+            )
+        except IdentityMismatch as error:
+            log.warning("identity mismatch at %s", error.where)
+            raise Problem.of(
+                412,
+                "This belongs to another patient than context.patientId, so nothing was evaluated.",
+                error.where,
+                code="conflict",
+            ) from None
+        except UnsupportedFhirVersion as error:
+            text = f"This is FHIR {error.version}; the service reads R4 (4.0, 4.3) and R5."
+            raise Problem.of(400, text, error.where, code="not-supported") from None
+        except UnreadableInput as error:
+            raise Problem.of(400, f"Cannot be read: {error.reason}.", error.where, code="structure") from None
+
+    def evaluate(
+        self, chart: Chart, rulebook: Rulebook, service: str, encounter: bool = False
+    ) -> tuple[Chart, Evaluation]:
+        """Evaluate, then validate what the findings cite; a resource that fails is taken out and all is tried again."""
+        evaluation = evaluate(chart.facts, rulebook, service, encounter)
+        for _ in range(MAX_REREADS):
+            broken = chart.invalid(sources_cited(evaluation.of("fired")))
+            if not broken:
+                break
+            log.warning("%d cited resources are not valid FHIR and were left out", len(broken))
+            chart = chart.without(broken)
+            evaluation = evaluate(chart.facts, rulebook, service, encounter)
+        return chart, evaluation
+
+    def silent(self, candidates: Sequence[Candidate], call: Silence) -> set[int]:
+        """Findings that are not shown again, by index: accepted in this sitting, or silenced by the site's own values.
+
+        The finding's hash holds its data, so new or worse data are never silenced by old ones.
+        """
+        repeats = call.rulebook.site.repetition
+        days = repeats.after_override_days if repeats else 0
+        wanted = [self.hashes(item.page, item.finding, call.client, call.patient) for item in candidates]
+        past = self.store.past_outcomes(wanted, call.now - max(SITTING, timedelta(days=days)))
+        again: set[tuple[str, str]] = set()
+        if repeats and repeats.same_sitting and call.hook == "order-sign":
+            again = self.store.shown_before(wanted, call.now - SITTING, "order-select")
+        library = call.rulebook.library
+        snoozing = {(item.system, item.code) for item in library.override_reasons.values() if item.snoozes}
+        found = set()
+        for index, (item, key) in enumerate(zip(candidates, wanted, strict=True)):
+            critical = item.indicator == "critical"
+            done = past.get(key)
+            accepted = done is not None and done.outcome == "accepted" and call.now - done.acted_at <= SITTING
+            longest = min(timedelta(days=days), CRITICAL_SILENCE) if critical else timedelta(days=days)
+            snoozed = (
+                done is not None
+                and done.outcome == "overridden"
+                and (done.reason_system, done.reason_code) in snoozing
+                and call.now - done.acted_at <= longest
+            )
+            if accepted or snoozed or (key in again and not critical):
+                found.add(index)
+        return found
+
+    def hashes(self, page: str, finding: str, client: str, patient: str) -> tuple[str, str]:
+        """Keyed hashes of the patient under the leading page, and of the finding."""
+        return self.store.subject_hash(client, patient, page), self.store.finding_hash([finding])
+
+    def tell(self, evaluation: Evaluation) -> None:
+        """Count the pages that a fault of ours kept from answering, and log each fault with their ids, never with what
+        is a patient's."""
+        met: dict[Fault, list[str]] = {}
+        for outcome in evaluation.outcomes:
+            if outcome.fault is not None:
+                self.page_faults[outcome.page] += 1
+                met.setdefault(outcome.fault, []).append(outcome.page)
+        for fault, pages in met.items():
+            faults_log.error(
+                "pages met a fault", pages=pages, kind=fault.kind, ref=fault.reference, places=fault.places
+            )
+
+    def record(
+        self, shown: list[Shown], service: str, hook: str, client: str, patient: str, rulebook: Rulebook
+    ) -> None:
+        """Have what is about to be shown written down, without patient data.
+
+        The answer waits for it only where the next call of this sitting, in whichever process, is asked about it.
+        """
+        rules, records = rulebook.rules, []
+        for item in shown:
+            page = item.pages[0]
+            subject, finding = self.hashes(page, item.finding, client, patient)
+            records.append(ShownCard(
+                card=item.card["uuid"], page=page,
+                page_version=rules[page].loaded.version if page in rules else "",
+                service=service, hook=hook, indicator=item.card["indicator"], client=client, shown_at=self.now(),
+                software_version=self.version, content_version=rulebook.library.digest,
+                site_revision=rulebook.site_digest, subject_hash=subject, finding_hash=finding,
+                suggestions=item.suggestion_ids,
+                override_reasons=tuple(
+                    Reason(one["code"], one["system"], one["display"]) for one in item.card.get("overrideReasons", ())
+                ),
+            ))  # fmt: skip
+        repeats = rulebook.site.repetition
+        asked_about = repeats is not None and repeats.same_sitting and hook == "order-select"
+        self.store.record_shown(records, wait=asked_about)
+
+
+def base_url(settings: Settings) -> str:
+    """The URL under which browsers reach us: configured, or (dev only) as called."""
+    return settings.public_url or request.host_url.rstrip("/")
+
+
+def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
+    """GET /cds-services and POST /cds-services/<id>. `client` names the caller or raises the Problem of refusal."""
+    blueprint = Blueprint("services", __name__)
+
+    @blueprint.get("/cds-services")
+    def discovery() -> Response:
+        client()
+        rulebook = advisor.current.on(advisor.now().date())
+        services = [
+            {
+                "hook": service.hook,
+                "title": service.title,
+                "description": service.description.strip(),
+                "id": name,
+                "version": SPECIFICATION,
+                "hookVersion": service.hook_version,
+                "prefetch": {key: need.template for key, need in advisor.needs(name, rulebook).items()},
+                "usageRequirements": service.usage_requirements.strip(),
+                "extension": {EXTENSION: {"serviceVersion": advisor.version, "content": rulebook.library.digest}},
+            }
+            for name, service in rulebook.library.services.items()
+        ]
+        return _json({"services": services})
+
+    @blueprint.post("/cds-services/<service_id>")
+    def call(service_id: str) -> Response:
+        caller = client()
+        library = advisor.current.library
+        if service_id not in library.services:
+            known = ", ".join(library.services)
+            raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
+        g.service = service_id
+        hook = library.services[service_id].hook
+        asked = parse_call(read_body(request), hook)
+        patient = asked.envelope.context.patientId
+        now = advisor.now()
+        rulebook = advisor.current.on(now.date())
+        chart = advisor.read(asked, advisor.needs(service_id, rulebook), rulebook, now)
+        chart, evaluation = advisor.evaluate(
+            chart, rulebook, service_id, asked.envelope.context.encounterId is not None
+        )
+        screen: Profile = g.caller.profile if "caller" in g else Profile()
+        display = Display(rulebook, evaluation.context, advisor.vocabulary.units, screen.units)
+        evaluation = _worded(evaluation, display)
+        _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)
+        settings = advisor.settings
+        evaluation, shown = build_cards(
+            evaluation,
+            chart,
+            display,
+            base_url(settings),
+            dev=settings.dev,
+            phrase_in_text=settings.phrase_in_text,
+            plan_secret=advisor.plan_secret,
+            most=screen.max_cards or MAX_CARDS,
+            silent=lambda candidates: advisor.silent(candidates, Silence(rulebook, hook, caller, patient, now)),
+        )
+        advisor.tell(evaluation)
+        advisor.record(shown, service_id, hook, caller, patient, rulebook)
+        g.summary = _summary(evaluation, shown)
+        cards = [fit(item.card, screen.markdown, screen.links == "absolute") for item in shown]
+        body = {"cards": cards, "extension": {EXTENSION: outcomes(evaluation, display)}}
+        return _json(body)
+
+    return blueprint
+
+
+def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
+    """The outcome of every page, with the reason where it was not evaluated or does not apply."""
+    listed = []
+    for outcome in evaluation.outcomes:
+        item: dict[str, Any] = {"page": outcome.page, "outcome": outcome.kind}
+        if outcome.reasons:
+            item["reason"] = "; ".join(display.reasons(outcome.reasons))
+        listed.append(item)
+    found: dict[str, Any] = {"outcomes": listed}
+    inputs = {key: availability.state for key, availability in sorted(evaluation.context.facts.inputs.items())}
+    if inputs:
+        found["inputs"] = inputs
+    if evaluation.context.facts.repairs:
+        found["repairs"] = dict(evaluation.context.facts.repairs)
+    return found
+
+
+def _worded(evaluation: Evaluation, display: Display) -> Evaluation:
+    """The same, with a page whose reasons cannot be worded withdrawn."""
+    for outcome in [outcome for outcome in evaluation.outcomes if outcome.reasons]:
+        words = attempt(display.reasons, outcome.reasons)
+        if isinstance(words, Fault):
+            evaluation = evaluation.withdrawn({outcome.page}, words)
+    return evaluation
+
+
+def _refuse_incomplete(on_incomplete: str, evaluation: Evaluation, display: Display) -> None:
+    """412 instead of the not-evaluated card, where the client asked for it and nothing fired."""
+    if on_incomplete != "412" or evaluation.of("fired"):
+        return
+    missing = evaluation.of("not_evaluated")
+    if missing:
+        reasons = display.reasons(reason for outcome in missing for reason in outcome.reasons)
+        raise Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in reasons])
+
+
+def _summary(evaluation: Evaluation, shown: list[Shown]) -> dict[str, Any]:
+    return {
+        "cards": len(shown),
+        "fired": len(evaluation.of("fired")),
+        "not_evaluated": len(evaluation.of("not_evaluated")),
+        "faults": sum(outcome.fault is not None for outcome in evaluation.outcomes),
+        "unreadable": sum(a.unreadable for a in evaluation.context.facts.inputs.values()),
+    }
+
+
+def _json(body: dict[str, Any]) -> Response:
+    response = Response(orjson.dumps(body), 200, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,101 @@
+"""The plan in words: days in groups that look the same, and the picture for those who do not see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cds_service.planner.model import DAY, WEEK, Alternative, Plan, PlanRequest, clock, hours, same_every_day
+from cds_service.planner.windows import free, week_windows
+
+DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def describe(request: PlanRequest, plan: Plan) -> str:
+    """The picture in words, for those who do not see it."""
+    said = []
+    for weekdays in same_days(request, plan):
+        times = [clock(minute) for minute in plan.week[weekdays[0]]]
+        said.append(
+            f"{day_words(weekdays)}: magnesium at {listed(times)}."
+            if times
+            else f"{day_words(weekdays)}: no magnesium."
+        )
+        for drug in request.drugs:
+            doses = drug.week[weekdays[0]]
+            if doses and drug.interval is not None and not drug.interval.avoid:
+                after, before = drug.interval.drug_then_magnesium, drug.interval.magnesium_then_drug
+                taken = listed([clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses])
+                said.append(
+                    f"{drug.label} at {taken}: no magnesium from {hours(before)} before to {hours(after)} after."
+                )
+    said += [f"{drug.label}: not with magnesium." for drug in request.drugs if drug.interval and drug.interval.avoid]
+    said += [f"{label}: not planned around." for label in (*(row[0] for row in plan.unreadable), *plan.as_needed)]
+    return " ".join(said)
+
+
+def day_words(weekdays: Sequence[int]) -> str:
+    """[0, .., 5] -> "Monday to Saturday"; all seven -> "Every day"; [0, 2] -> "Monday and Wednesday"."""
+    if len(weekdays) == 7:
+        return "Every day"
+    runs: list[list[int]] = []
+    for day in weekdays:
+        if runs and runs[-1][-1] == day - 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    words = []
+    for run in runs:
+        if len(run) > 2:
+            words.append(f"{DAY_NAMES[run[0]]} to {DAY_NAMES[run[-1]]}")
+        else:
+            words += [DAY_NAMES[day] for day in run]
+    return listed(words)
+
+
+def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
+    """The weekdays in groups on which the same is taken, free and forbidden; those that come first, first."""
+    windows = week_windows(request.drugs)
+    groups: dict[object, list[int]] = {}
+    for weekday in range(7):
+        start = weekday * DAY + axis(request)
+        looks = (
+            tuple(day_minutes(plan.week, start)),
+            tuple(tuple(drug.week[weekday]) for drug in request.drugs),
+            tuple(free(windows, start, DAY, WEEK)),
+        )
+        groups.setdefault(looks, []).append(weekday)
+    return list(groups.values())
+
+
+def listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def axis(request: PlanRequest) -> int:
+    """Where the picture's day starts: midnight, or two hours before waking where the waking day crosses
+    midnight."""
+    schedule = request.schedule
+    if schedule.waking_starts + schedule.waking_length <= DAY:
+        return 0
+    return (schedule.waking_starts // 60 - 2) % 24 * 60
+
+
+def day_minutes(week: Sequence[Sequence[int]], start: int) -> list[int]:
+    """The minutes of a week that fall into the 24 hours from `start`, counted from there."""
+    offsets = ((day * DAY + minute - start) % WEEK for day, minutes in enumerate(week) for minute in minutes)
+    return sorted(offset for offset in offsets if offset < DAY)
+
+
+def alternative_times(option: Alternative) -> str:
+    """ "at 12:30 and 22:00", or by day: "Monday to Saturday at 22:30, Sunday none"; "" where it has no times."""
+    if not any(option.week):
+        return ""
+    if same_every_day(option.week):
+        return "at " + listed([clock(minute) for minute in option.week[0]])
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for weekday, times in enumerate(option.week):
+        groups.setdefault(times, []).append(weekday)
+    return "; ".join(
+        f"{day_words(days)} {'at ' + listed([clock(minute) for minute in times]) if times else 'none'}"
+        for times, days in groups.items()
+    )

@@ -1,0 +1,1 @@
+"""Our content for other machines and for reviewers: FHIR, plain words, the catalogue."""

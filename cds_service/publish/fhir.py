@@ -1,0 +1,135 @@
+"""Our content as FHIR R4: PlanDefinition of a page, ValueSet of a concept, the intake Questionnaire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cds_service.content.concept import TerminologyPage
+from cds_service.content.library import Library, LoadedPage
+from cds_service.content.rulebook import Rulebook
+from cds_service.content.shared import Reference, Screener
+from cds_service.publish.rule_in_words import in_force, in_words
+
+
+def questionnaire(screener: Screener) -> dict[str, Any]:
+    """The screener as a FHIR R4 Questionnaire; `experimental`, since it is not validated."""
+    options = [
+        {"valueCoding": {"system": screener.answer_system, "code": code, "display": answer.display}}
+        for code, answer in screener.answers.items()
+    ]
+    return {
+        "resourceType": "Questionnaire",
+        "id": "magnesium-intake",
+        "url": screener.canonical,
+        "name": "MagnesiumIntake",
+        "title": screener.title,
+        "status": "active",
+        "experimental": True,
+        "subjectType": ["Patient"],
+        "description": screener.description.strip(),
+        "item": [
+            {"linkId": name, "text": item.text, "type": "choice", "required": True, "answerOption": options}
+            for name, item in screener.items.items()
+        ],
+    }
+
+
+SYSTEMS = {
+    "rxnorm_ingredients": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "atc": "http://www.whocc.no/atc",
+    "snomed": "http://snomed.info/sct",
+    "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
+    "icd10": "http://hl7.org/fhir/sid/icd-10",
+}
+PREFIXES = {"atc_prefixes": SYSTEMS["atc"], "icd10cm_prefixes": SYSTEMS["icd10cm"]}
+LOINC = "http://loinc.org"
+PLAN_TYPES = "http://terminology.hl7.org/CodeSystem/plan-definition-type"
+CANONICAL = "urn:magnesium-cds"
+HOOK_TRIGGER = "named-event"
+
+
+def plan_definition(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
+    """An ECA rule (R4) with its citations, quality of evidence and strength of recommendation."""
+    page, library = loaded.page, rulebook.library
+    scale = library.evidence
+    certainty, strength = scale.certainty[page.evidence.certainty], scale.strength[page.evidence.strength]
+    lines = [f"{head}: {'; '.join(text)}" for head, text in in_words(page, library, in_force(loaded, rulebook))]
+    hooks = [library.services[name].hook for name in page.services]
+    return {
+        "resourceType": "PlanDefinition",
+        "id": loaded.id.replace("_", "-"),
+        "url": f"{CANONICAL}:page:{loaded.id}",
+        "version": loaded.version,
+        "name": "".join(part.capitalize() for part in loaded.id.split("_")),
+        "title": page.title,
+        "type": {"coding": [{"system": PLAN_TYPES, "code": "eca-rule"}]},
+        "status": page.status,
+        "experimental": True,
+        "description": page.why.strip(),
+        "usage": page.known_limits.strip(),
+        "lastReviewDate": page.reviewed.date.isoformat(),
+        "relatedArtifact": [_citation(library.references[key]) for key in page.evidence.references],
+        "action": [
+            {
+                "title": page.title,
+                "description": " ".join(lines),
+                "trigger": [{"type": HOOK_TRIGGER, "name": hook} for hook in hooks],
+                "documentation": [
+                    {
+                        "extension": [
+                            {"url": scale.certainty_extension,
+                             "valueCodeableConcept": _coded(scale.certainty_system, certainty.code, certainty.display)},
+                            {"url": scale.strength_extension,
+                             "valueCodeableConcept": _coded(scale.strength_system, strength.code, strength.display)},
+                        ],
+                        **_citation(library.references[page.evidence.references[0]]),
+                    }
+                ],
+            }
+        ],
+    }  # fmt: skip
+
+
+def _coded(system: str, code: str, display: str) -> dict[str, Any]:
+    return {"coding": [{"system": system, "code": code, "display": display}]}
+
+
+def _citation(reference: Reference) -> dict[str, Any]:
+    parts = [
+        reference.title,
+        reference.publisher,
+        str(reference.year) if reference.year else None,
+        reference.identifier,
+    ]
+    made: dict[str, Any] = {"type": "citation", "citation": ". ".join(part for part in parts if part)}
+    return made | ({"url": reference.url} if reference.url else {})
+
+
+def value_set(concept: str, page: TerminologyPage, library: Library) -> dict[str, Any]:
+    """The codes of a concept. Prefix matching is a regex filter on `code`; members are included by reference."""
+    include: list[dict[str, Any]] = []
+    for field, system in SYSTEMS.items():
+        codes = getattr(page, field)
+        if codes:
+            include.append({"system": system, "concept": [{"code": code} for code in codes]})
+    for field, system in PREFIXES.items():
+        for prefix in getattr(page, field):
+            pattern = prefix.replace(".", "\\.") + ".*"
+            include.append({"system": system, "filter": [{"property": "code", "op": "regex", "value": pattern}]})
+    if page.loinc:
+        include.append({"system": LOINC, "concept": [{"code": item.code} for item in page.loinc]})
+    members = [*page.members, *(name for name, other in library.terminology.items() if concept in other.member_of)]
+    if members:
+        include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in dict.fromkeys(members)]})
+    made: dict[str, Any] = {
+        "resourceType": "ValueSet",
+        "id": concept.replace("_", "-")[:64],
+        "url": f"{CANONICAL}:concept:{concept}",
+        "name": "".join(part.capitalize() for part in concept.split("_")),
+        "title": page.title,
+        "status": "active",
+        "experimental": True,
+        "date": page.checked.date.isoformat(),
+        "description": f"Codes read in: {page.checked.source}",
+    }
+    return made | ({"compose": {"include": include}} if include else {})

@@ -1,0 +1,196 @@
+"""A page's trigger in plain words, so that a clinician can review the logic without reading YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from cds_service.advice.in_words import number
+from cds_service.content.library import Library, LoadedPage
+from cds_service.content.rule import Page
+from cds_service.content.rulebook import Rulebook
+from cds_service.content.test_words import (
+    UPPER_LEVEL,
+    AgeTest,
+    ConditionTest,
+    DailyMagnesiumTest,
+    IntakeTest,
+    KidneyTest,
+    LabTest,
+    LactationTest,
+    MagnesiumProductsTest,
+    MedicationTest,
+    NoRecentLabTest,
+    PregnancyTest,
+    ReasonTest,
+    Test,
+    limits_of,
+)
+
+COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
+
+
+def in_words(page: Page, library: Library, limits: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Headed lists: what all, any or none of must hold, and whom the page is for.
+
+    `limits` are the thresholds in force, by name, with their units.
+    """
+    label = dict(limits)
+    parts: list[tuple[str, list[str]]] = []
+    scope = page.applies_to
+    scopes = [f"age {label[scope.age_at_least]} or more"] if scope.age_at_least else []
+    scopes += [f"age below {label[scope.age_below]}"] if scope.age_below else []
+    if scope.recent_result:
+        scopes.append(f"a {library.title(scope.recent_result.lab)} result within {label[scope.recent_result.within]}")
+    scopes += ["not in a recorded pregnancy"] if scope.not_pregnant else []
+    scopes += [f"not with {library.title(name)}" for name in (*scope.unless_medication, *scope.unless_condition)]
+    if scopes:
+        parts.append(("Written for", scopes))
+    if page.separate:
+        drug = library.title(page.separate.drug)
+        parts.append(("Fires when", [
+            f"oral magnesium and oral {drug} are both ordered, at least one of them being ordered now "
+            "(or, when a chart is opened, both active)",
+            "the orders do not already keep the doses apart by clock times or by an instruction",
+            *(f"the form of {drug} is not: {form}" for form in page.separate.unless_form),
+        ]))  # fmt: skip
+    if page.avoid:
+        parts.append(("Fires when", [f"oral magnesium and oral {library.title(page.avoid.drug)} are both ordered"]))
+    if page.when:
+        for head, tests in (("All of", page.when.all), ("Any of", page.when.any), ("None of", page.when.none)):
+            if tests:
+                parts.append((head, [_words(test, label, library) for test in tests]))
+    return parts
+
+
+def _words(test: Test, label: dict[str, str], library: Library) -> str:
+    def titles(names: list[str]) -> str:
+        return " or ".join(library.title(name) for name in names)
+
+    match test:
+        case LabTest():
+            limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test).items()]
+            first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
+            first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
+            oldest = label[test.within]
+            words = f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, no older than {oldest}"
+            if test.persists:
+                apart = label[test.persists.apart]
+                words += f", and an earlier one at least {apart} before it too, with all between"
+                if test.persists.despite:
+                    words += f"; or while {titles(test.persists.despite)} has been on the list for {apart}"
+            return words
+        case NoRecentLabTest():
+            return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
+        case ConditionTest():
+            return f"an active condition: {titles(test.condition)}"
+        case MedicationTest():
+            if test.ended_within:
+                status = f"ended no more than {label[test.ended_within]} ago"
+            else:
+                status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
+            status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
+            return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
+        case AgeTest():
+            return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
+        case PregnancyTest():
+            return "recorded pregnancy" if test.pregnant else "pregnancy recorded as absent"
+        case LactationTest():
+            return "recorded lactation" if test.lactating else "lactation recorded as absent"
+        case KidneyTest():
+            if test.kidney.unknown:
+                return f"no eGFR, reported or computed, within {label[test.within]}"
+            limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test.kidney).items()]
+            return f"eGFR (reported, or computed by CKD-EPI 2021) {' and '.join(limits)}, within {label[test.within]}"
+        case DailyMagnesiumTest():
+            ((word, name),) = test.daily_magnesium.items()
+            limit = "the upper level for the age" if name == UPPER_LEVEL else label[name]
+            day = f"elemental magnesium a day from all oral products above {limit}"
+            if word == "above":
+                return day
+            return (
+                f"{day} by one reading alone of an order that may mean a salt's weight or magnesium itself, "
+                "or an order that calls elemental what is the salt's weight in its product"
+            )
+        case MagnesiumProductsTest():
+            return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
+        case IntakeTest():
+            return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
+        case ReasonTest():
+            return f"magnesium is being ordered for: {titles(test.reason)}"
+        case _:
+            assert_never(test)
+
+
+def page_view(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
+    """Everything that the web page of one page shows."""
+    library, page = rulebook.library, loaded.page
+    rule = rulebook.rules.get(loaded.id)
+    limits = [
+        {"limit": limit, "value": f"{number(limit.value)} {library.wording.units.get(limit.unit, limit.unit)}",
+         "default": number(limit.default) if limit.default is not None else "",
+         "threshold": page.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
+         "reference": library.references[limit.reference]}
+        for limit in (rule.limits.values() if rule else ())
+        if limit.name in page.thresholds or limit.name in used_shared(loaded)
+    ]  # fmt: skip
+    attributes = [
+        (item, page.source_attributes.get(name, item.default))
+        for name, item in sorted(library.source_attributes.items(), key=lambda pair: pair[1].number)
+    ]
+    return {
+        "loaded": loaded,
+        "page": page,
+        "library": library,
+        "rule": rule,
+        "limits": limits,
+        "logic": in_words(page, library, in_force(loaded, rulebook)),
+        "references": [library.references[name] for name in page.evidence.references],
+        "attributes": attributes,
+        "claims": {name: library.claims[name] for name in page.claims},
+    }
+
+
+def in_force(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, str]:
+    """Thresholds of a page with their units, as they hold today; a retired page has its own values."""
+    words = rulebook.library.wording.units
+    thresholds = {**rulebook.library.shared_thresholds, **loaded.page.thresholds}
+    rule = rulebook.rules.get(loaded.id)
+    return {
+        name: f"{number(rule.limits[name].value if rule else item.at(rulebook.day))} {words.get(item.unit, item.unit)}"
+        for name, item in thresholds.items()
+    }
+
+
+def used_shared(loaded: LoadedPage) -> set[str]:
+    """Names of the thresholds that the page's trigger uses."""
+    return {item.name for item in loaded.page.named() if item.mark.what == "threshold"}
+
+
+def evidence_of(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
+    """What the page's web page shows, machine-readable: the 13 source attributes among it."""
+    view, page, library = page_view(loaded, rulebook), loaded.page, rulebook.library
+    return {
+        "page": loaded.id,
+        "version": loaded.version,
+        "title": page.title,
+        "status": page.status,
+        "reviewed": page.reviewed.model_dump(mode="json"),
+        "why": page.why.strip(),
+        "knownLimits": page.known_limits.strip(),
+        "evidence": page.evidence.model_dump(mode="json", exclude_none=True),
+        "references": [
+            {"key": key, **library.references[key].model_dump(mode="json", exclude_none=True)}
+            for key in page.evidence.references
+        ],
+        "logic": [{"part": head, "lines": lines} for head, lines in view["logic"]],
+        "thresholds": [
+            {"name": row["limit"].name, "label": row["limit"].label, "value": str(row["limit"].value),
+             "unit": row["limit"].unit, "site": row["limit"].site, "reference": row["limit"].reference}
+            for row in view["limits"]
+        ],
+        "sourceAttributes": [
+            {"number": item.number, "name": item.name, "value": value} for item, value in view["attributes"]
+        ],
+        "claims": page.claims,
+    }  # fmt: skip

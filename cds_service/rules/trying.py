@@ -1,0 +1,280 @@
+"""The test words: each a function from its model and the context to a Verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Any, assert_never
+
+from cds_service.content.concept import MAGNESIUM
+from cds_service.content.rulebook import Limit
+from cds_service.content.test_words import (
+    AgeTest,
+    ConditionTest,
+    DailyMagnesiumTest,
+    IntakeTest,
+    KidneyTest,
+    LabTest,
+    LactationTest,
+    MagnesiumProductsTest,
+    MedicationTest,
+    NoRecentLabTest,
+    PregnancyTest,
+    ReasonTest,
+    Test,
+    limits_of,
+)
+from cds_service.patient import CONDITIONS, Lab, Medication, Source
+from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
+from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
+from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab
+from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
+
+
+def try_test(test: Test, context: Context, limits: Limits, page: str) -> Verdict:
+    """One test of one page for one patient."""
+    match test:
+        case LabTest():
+            return lab(test, context, limits)
+        case NoRecentLabTest():
+            return no_recent_lab(test, context, limits)
+        case ConditionTest():
+            return condition(test, context)
+        case MedicationTest():
+            return medication(test, context, limits)
+        case AgeTest():
+            return age(test, context, limits)
+        case PregnancyTest():
+            person = context.facts.person
+            return recorded(person.pregnant, person.pregnant_source, test.pregnant, context)
+        case LactationTest():
+            person = context.facts.person
+            return recorded(person.lactating, person.lactating_source, test.lactating, context)
+        case KidneyTest():
+            return kidney(test, context, limits)
+        case DailyMagnesiumTest():
+            return daily_magnesium(test, context, limits)
+        case MagnesiumProductsTest():
+            return magnesium_products(test, context, limits)
+        case IntakeTest():
+            return intake(test, context, limits)
+        case ReasonTest():
+            return reason(test, context, page)
+        case _:
+            assert_never(test)
+
+
+def condition(test: ConditionTest, context: Context) -> Verdict:
+    """Any of the concepts among the active conditions."""
+    wanted = frozenset(test.condition)
+    found = [item for item in context.facts.conditions if item.concepts & wanted]
+    if found:
+        matched = tuple(Match(item, item.concepts & wanted) for item in found)
+        notes = ("provisional_condition",) if all(item.provisional for item in found) else ()
+        return Verdict(True, (), {"matched": matched}, tuple(item.source for item in found), notes)
+    gap = context.input_gap(CONDITIONS)
+    return unknown(gap) if gap else FALSE
+
+
+def medication(test: MedicationTest, context: Context, limits: Limits) -> Verdict:
+    """Any of the drugs, by status and route."""
+    if test.ended_within:
+        return ended_medication(test, context, limits[test.ended_within])
+    wanted = frozenset(test.medication)
+    found = context.medications(wanted, test.status, test.route)
+    if test.taken_for and found:
+        return taken_for(test, found, context, limits[test.taken_for])
+    if found:
+        bindings: dict[str, Any] = {}
+        if products := [item for item in found if MAGNESIUM in item.drugs]:
+            # What is being ordered is named before what is taken already.
+            bindings["magnesium"] = min(products, key=lambda item: item.status != "draft")
+        if others := [item for item in found if MAGNESIUM not in item.drugs]:
+            bindings["matched"] = tuple(Match(item, item.drugs & wanted) for item in others)
+        sources = tuple(item.source for item in found)
+        return Verdict(True, (), bindings, sources, medication_notes(found))
+    gaps = context.medication_gaps(test.status)
+    return unknown(*gaps) if gaps else FALSE
+
+
+def ended_medication(test: MedicationTest, context: Context, within: Limit) -> Verdict:
+    """A drug that is over, by the last day on which it is known to have been in force; no day is unknown."""
+    wanted = frozenset(test.medication)
+    first = context.facts.now.date() - timedelta(days=float(within.value))
+    found = context.ended_medications(wanted, test.route)
+    recent = [item for item in found if item.until is not None and item.until >= first]
+    if recent:
+        matched = tuple(Match(item, item.drugs & wanted) for item in recent)
+        bindings = {"matched": matched, "ended": max(item.until for item in recent if item.until)}
+        return Verdict(True, (), bindings, tuple(i.source for i in recent), medication_notes(recent), (within,))
+    gaps = [Reason("end_unknown", min(item.drugs & wanted)) for item in found if item.until is None]
+    gaps += context.ended_gaps
+    return unknown(*gaps) if gaps else FALSE
+
+
+def taken_for(test: MedicationTest, found: list[Medication], context: Context, least: Limit) -> Verdict:
+    """Those of the drugs that are not known to have been taken for less than `least`.
+
+    An order may renew an earlier one: ended orders no further apart than `least` count as one course with it, and where
+    they were not read nothing is known.
+    """
+    wanted = frozenset(test.medication)
+    today, span = context.facts.now.date(), timedelta(days=float(least.value))
+    kept: list[Match] = []
+    for item in found:
+        group = item.drugs & wanted
+        first, complete = _course(group, found, context, span)
+        long = first is not None and today - first >= span
+        if long or not complete:
+            kept.append(Match(item, group, first if long else None))
+    if kept:
+        drugs = [match.fact for match in kept if isinstance(match.fact, Medication)]
+        notes = medication_notes(drugs)
+        notes += ("duration_unknown",) if any(match.since is None for match in kept) else ()
+        return Verdict(True, (), {"matched": tuple(kept)}, tuple(item.source for item in drugs), notes, (least,))
+    gaps = context.medication_gaps("active")
+    return unknown(*gaps) if gaps else FALSE
+
+
+def _course(
+    group: frozenset[str], found: list[Medication], context: Context, span: timedelta
+) -> tuple[date | None, bool]:
+    """The first day that is known of the course which goes on, and whether it cannot have begun earlier."""
+    same = [item for item in found if item.drugs & group]
+    starts = [item.since for item in same if item.since]
+    complete = len(starts) == len(same) and not context.ended_gaps
+    first = min(starts, default=None)
+    ended = context.ended_medications(group, "any")
+    for item in sorted(ended, key=lambda one: one.until or date.min, reverse=True):
+        complete = complete and item.since is not None
+        if first and item.since and item.until and first - item.until <= span:
+            first = min(first, item.since)
+    return first, complete
+
+
+def age(test: AgeTest, context: Context, limits: Limits) -> Verdict:
+    """Completed years against thresholds."""
+    years = context.facts.person.age_years
+    if years is None:
+        return unknown(context.person_gap("age_unknown"))
+    truth = all(
+        years >= limits[name].value if word == "at_least" else years < limits[name].value
+        for word, name in test.age.items()
+    )
+    return Verdict(truth, bindings={"age": years}, limits=tuple(limits[name] for name in test.age.values()))
+
+
+def recorded(found: bool | None, source: Source | None, wanted: bool, context: Context) -> Verdict:
+    """Recorded pregnancy or lactation. Not recorded is unknown only where it could be."""
+    if found is None:
+        return Verdict(not wanted) if context.facts.person.sex == "male" else unknown(Reason("pregnancy_unknown"))
+    return Verdict(found == wanted, sources=(source,) if source else ())
+
+
+def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
+    """eGFR against thresholds, or whether there is none recent enough."""
+    found = context.kidney
+    within = limits[test.within]
+    too_old = (
+        isinstance(found, Kidney)
+        and found.lab.time is not None
+        and context.facts.now - found.lab.time > timedelta(days=float(within.value))
+    )
+    if test.kidney.unknown:
+        if isinstance(found, Reason):
+            return Verdict(True, bindings={"missing.egfr": found}, limits=(within,))
+        bindings: dict[str, Any] = {"kidney": found}
+        return Verdict(True, (), bindings, (found.lab.source,), limits=(within,)) if too_old else FALSE
+    if isinstance(found, Reason):
+        return unknown(found)
+    if too_old:
+        days = (context.facts.now - found.lab.time).days if found.lab.time else None
+        return unknown(Reason("result_too_old", "egfr", days=days, time=found.lab.time))
+    used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
+    outcomes = {word: compare(_as_lab(found), word, limit.value, 0) for word, limit in used.items()}
+    if outcomes.get("below") and outcomes.get("at_least", True) is None:
+        # "<20" is below 30 for certain: the milder page speaks, and the graver one says that the bound does not decide.
+        outcomes["at_least"] = True
+    if None in outcomes.values() and False not in outcomes.values():
+        return unknown(Reason("comparator", "egfr"))
+    notes = ("egfr_computed",) if found.computed else ()
+    truth = all(outcomes.values())
+    return Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
+
+
+def _as_lab(found: Kidney) -> Lab:
+    """eGFR as a lab value, so that comparators of a reported eGFR (">90") are honoured."""
+    if not found.computed:
+        return found.lab
+    return Lab(found.lab.source, "egfr", found.lab.time, value=found.value)
+
+
+def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
+    """Newest documented intake below the allowance. A range decides only where all of it lies on one side."""
+    gaps = [gap for key in INTAKE_KEYS if (gap := context.input_gap(key))]
+    if not context.facts.intakes:
+        return unknown(*gaps) if gaps else unknown(Reason("no_intake"))
+    newest = context.facts.intakes[0]
+    if newest.problem or newest.mg_per_day is None or newest.time is None:
+        return unknown(Reason("unusable_intake", problem=newest.problem))
+    if context.facts.now - newest.time > timedelta(days=float(limits[test.within].value)):
+        days = (context.facts.now - newest.time).days
+        return unknown(Reason("intake_too_old", days=days, time=newest.time))
+    allowance = context.allowance_value
+    if allowance is None:
+        if context.facts.person.age_years is not None and context.allowance is None:
+            return unknown(Reason("no_allowance"))
+        code = "age_unknown" if context.facts.person.age_years is None else "sex_unknown"
+        return unknown(context.person_gap(code))
+    low = newest.mg_per_day if newest.low is None else newest.low
+    high = newest.mg_per_day if newest.high is None else newest.high
+    if low < allowance <= high:
+        return unknown(Reason("intake_range"))
+    bindings = {"intake": newest, "allowance": allowance, "gap": allowance - high}
+    notes: tuple[str, ...] = ("intake_screener",) if newest.high is not None else ()
+    notes += ("allowance_eu",) if context.rulebook.site.allowance == "eu" else ()
+    return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
+
+
+def reason(test: ReasonTest, context: Context, page: str) -> Verdict:
+    """Magnesium is drafted for one of the conditions: its own reasonCode, or the only page whose condition is there.
+
+    One condition of several pages counts for the narrowest of them, which lists the fewest codes.
+    """
+    wanted = frozenset(test.reason)
+    drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")
+    if not drafts:
+        gaps = context.medication_gaps("draft")
+        return unknown(*gaps) if gaps else FALSE
+    notes = medication_notes(drafts)
+    for draft in drafts:
+        if draft.reasons & wanted:
+            matched = tuple(sorted(draft.reasons & wanted))
+            return Verdict(True, (), {"reason": matched, "magnesium": draft}, (draft.source,), notes)
+    unexplained = [draft for draft in drafts if not draft.reasons]
+    if not unexplained:
+        return FALSE
+    gap = context.input_gap(CONDITIONS)
+    if gap:
+        return unknown(gap)
+    groups = context.rulebook.reason_groups
+    fitting: set[str] = set()
+    for item in context.facts.conditions:
+        touched = {other for other, concepts in groups.items() if item.concepts & concepts}
+        if len(touched) > 1:  # diabetic polyneuropathy is for the page of neuropathy, the narrower one
+            breadths = {other: _codes_listed(groups[other], context) for other in touched}
+            touched = {other for other in touched if breadths[other] == min(breadths.values())}
+        fitting |= touched
+    if fitting != {page}:
+        return FALSE
+    found = [item for item in context.facts.conditions if item.concepts & wanted]
+    sources = (unexplained[0].source, *(item.source for item in found))
+    matched = tuple(sorted(found[0].concepts & wanted))
+    return Verdict(True, (), {"reason": matched, "magnesium": unexplained[0]}, sources, (*notes, "reason_assumed"))
+
+
+def _codes_listed(concepts: Iterable[str], context: Context) -> int:
+    """How many codes the concepts and all below them list."""
+    pages = [context.rulebook.library.terminology[name] for name in concepts]
+    own = sum(len(page.snomed) + len(page.icd10cm) + len(page.icd10cm_prefixes) for page in pages)
+    return own + sum(_codes_listed(page.members, context) for page in pages if page.members)

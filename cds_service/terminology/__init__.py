@@ -1,0 +1,1 @@
+"""What a code, a name, a strength or a unit means."""

@@ -1,0 +1,273 @@
+"""Which drug a coded or written medicine is, and whether its code and its text agree.
+
+A code in the tables is taken over a name. Where a known code and a name, or two names, or two known codes, have no
+ingredient in common, neither is trusted: the answer is a conflict without drugs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal, NamedTuple, Protocol
+
+from cds_service.content.products import Form, Product
+from cds_service.patient import Component, Quantity, Route
+from cds_service.spelling import LONGEST, tokens
+from cds_service.terminology.names import OTHER, NameReader, Phrase, Reading, unpack
+from cds_service.terminology.strengths import elemental_amount
+
+Coding = tuple[str | None, str | None, str | None]
+"""system, code, display"""
+
+
+_CLOSURES = 4096
+_REMEMBERED = 2048
+
+
+class DrugPage(Protocol):
+    """What is read of a concept of kind drug or drug_class."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def brands(self) -> tuple[str, ...]: ...
+    @property
+    def not_names(self) -> tuple[str, ...]: ...
+    @property
+    def rxnorm_ingredients(self) -> tuple[str, ...]: ...
+    @property
+    def atc(self) -> tuple[str, ...]: ...
+    @property
+    def atc_prefixes(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrugIdentity:
+    """What a medicine is.
+
+    `drugs`: its concept ids with every broader drug and class. `others`: it holds an ingredient without a page.
+    `salt`: the one concept that is a form of a broader drug (magnesium_oxide), None where there is none or more than
+    one. `components`: what one dose unit holds; `product_coded`: by the code of a product. `elemental`: what its text
+    calls elemental in one dose unit.
+    """
+
+    drugs: frozenset[str] = frozenset()
+    identified_by: Literal["code", "name", "none"] = "none"
+    conflict: bool = False
+    others: bool = False
+    route: Route = "unknown"
+    form: str | None = None
+    components: tuple[Component, ...] = ()
+    salt: str | None = None
+    product_coded: bool = False
+    elemental: Quantity | None = None
+
+
+def _digest(codings: Sequence[Coding], text: str | None) -> bytes:
+    """Of what is read of the codings and the text; their lengths keep two neighbours apart."""
+    parts = [(text or "")[:LONGEST]]
+    for system, code, display in codings:
+        parts += (system or "", (code or "")[:LONGEST], (display or "")[:LONGEST])
+    whole = "".join(parts) + repr([len(p) for p in parts])
+    return blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class _Named(NamedTuple):
+    drugs: frozenset[str]
+    other: bool
+    product: Product | None
+
+
+class DrugIndex:
+    """Codes and names of drugs, ready for look-up.
+
+    `broader` maps each concept id to all ids above it (closure). `others` are names of ingredients without a page;
+    they only serve to see that a text names something else.
+    """
+
+    def __init__(
+        self,
+        pages: Iterable[DrugPage],
+        broader: Mapping[str, frozenset[str]],
+        products: Iterable[Product] = (),
+        forms: Iterable[Form] = (),
+        others: Iterable[str] = (),
+    ) -> None:
+        self._broader = broader
+        self._closures: dict[frozenset[str], frozenset[str]] = {}
+        self._recent: dict[bytes, DrugIdentity] = {}
+        self._older: dict[bytes, DrugIdentity] = {}
+        self._rxnorm: dict[str, _Named] = {}
+        self._atc: dict[str, frozenset[str]] = {}
+        self._prefixes: dict[str, frozenset[str]] = {}
+        phrases: list[Phrase] = []
+        drugs_only: dict[str, frozenset[str]] = {}
+        pages = [p for p in pages if p.kind in ("drug", "drug_class")]
+        kinds = {p.id: p.kind for p in pages}
+        for page in pages:
+            one = frozenset({page.id})
+            drugs_only[page.id] = frozenset(b for b in broader.get(page.id, ()) if kinds.get(b) == "drug")
+            phrases += [Phrase(n, one) for n in page.names]
+            phrases += [Phrase(n, one, True) for n in page.brands]
+            phrases += [Phrase(n, frozenset()) for n in page.not_names]
+            for code in page.rxnorm_ingredients:
+                held = self._rxnorm.get(code)
+                self._rxnorm[code] = _Named(one | held.drugs if held else one, False, None)
+            for code in page.atc:
+                self._atc[code] = self._atc.get(code, frozenset()) | one
+            for code in page.atc_prefixes:
+                self._prefixes[code] = self._prefixes.get(code, frozenset()) | one
+        groups: dict[str, frozenset[str]] = {}
+        for row in products:
+            if row.drugs not in groups:
+                groups[row.drugs] = frozenset(row.drugs.split())
+            self._rxnorm[row.rxcui] = _Named(groups[row.drugs], row.other, row)
+            if row.brand:
+                held_too = groups[row.drugs] | {OTHER} if row.other else groups[row.drugs]
+                phrases.append(Phrase(row.brand, held_too, True))
+        phrases += [Phrase(n, frozenset({OTHER})) for n in others]
+        self._drugs_only = drugs_only
+        salts = [page for page in pages if drugs_only[page.id]]
+        self._salt_words = frozenset(tokens(name)[-1] for page in salts for name in page.names)
+        self._single = frozenset(drugs_only) - {i for i, kind in kinds.items() if kind != "drug"}
+        self.reader = NameReader(phrases, forms, drugs_only)
+
+    def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
+        """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send.
+
+        Answers are remembered under a digest, so that nothing of a request is kept; at most two generations of
+        `_REMEMBERED`. Threads may share it: a race costs a forgotten answer, no more.
+        """
+        key = _digest(codings, text)
+        found = self._recent.get(key)
+        if found is not None:
+            return found
+        found = self._older.get(key) or self._identify(codings, text)
+        if len(self._recent) >= _REMEMBERED:
+            self._older, self._recent = self._recent, {}
+        self._recent[key] = found
+        return found
+
+    def _identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
+        known: list[_Named] = []
+        texts = [text] if text else []
+        for system, code, display in codings:
+            if code and system and (named := self._by_code(system, code.strip())):
+                known.append(named)
+            if display and display not in texts:
+                texts.append(display)
+        if not known:
+            readings = [self.reader.read(t) for t in texts]
+            found = self._named(readings)
+        else:
+            strengths = not any(k.product and k.product.components for k in known)
+            readings = [self.reader.read(t, strengths) for t in texts]
+            found = self._coded(known, readings)
+        elemental = self._elemental(texts, readings)
+        return replace(found, elemental=elemental) if elemental and not found.conflict else found
+
+    def _elemental(self, texts: Sequence[str], readings: Sequence[Reading]) -> Quantity | None:
+        """What the texts of a single ingredient call elemental; None where they disagree."""
+        said = {
+            amount
+            for text, reading in zip(texts, readings, strict=True)
+            if (amount := elemental_amount(text, self._salt_words))
+            and not reading.others
+            and len(self._lowest(reading.drugs)) == 1
+        }
+        return said.pop() if len(said) == 1 else None
+
+    def _by_code(self, system: str, code: str) -> _Named | None:
+        if system == "rxnorm":
+            return self._rxnorm.get(code)
+        if system != "atc":
+            return None
+        code = code.upper()
+        found = self._atc.get(code, frozenset())
+        for n in (3, 4, 5, 7):
+            found |= self._prefixes.get(code[:n], frozenset()) if len(code) >= n else frozenset()
+        return _Named(found, False, None) if found else None
+
+    def _coded(self, known: Sequence[_Named], readings: Sequence[Reading]) -> DrugIdentity:
+        leaves, other = known[0].drugs, known[0].other
+        for k in known[1:]:
+            if not self._agree(known[0].drugs, k.drugs):
+                return DrugIdentity(conflict=True)
+            leaves |= k.drugs
+            other = other or k.other
+        for r in readings:
+            if (r.drugs and not self._agree(leaves, r.drugs)) or (not r.drugs and r.others and not other):
+                return DrugIdentity(conflict=True)
+        leaves = self._lowest(leaves)
+        product = next((k.product for k in known if k.product), None)
+        form: str | None = None
+        route: Route = "unknown"
+        components: tuple[Component, ...] = ()
+        if product:
+            form, route = product.form or None, product.route or "unknown"
+            components = unpack(product.components, product.drugs)
+        by_code = any(c.strength for c in components)
+        if not by_code:
+            closed = self._closed(leaves)
+            said = (r.components for r in readings if r.components and r.drugs <= closed)
+            components = next((c for c in said if any(part.strength for part in c)), components)
+        found = self._identity(leaves, "code", readings, form, route, components, other)
+        return replace(found, product_coded=True) if by_code else found
+
+    def _named(self, readings: Sequence[Reading]) -> DrugIdentity:
+        ours = [r for r in readings if r.drugs]
+        if not ours:
+            return self._identity(frozenset(), "none", readings, None, "unknown", ())
+        # The fullest name speaks: a display of one ingredient beside a text that lists two.
+        best = max(ours, key=lambda r: len(r.drugs))
+        clash = any(not self._agree(best.drugs, r.drugs) for r in ours)
+        if clash or any(r.others and not r.drugs for r in readings):
+            return DrugIdentity(conflict=True)
+        with_strength = (r.components for r in ours if any(c.strength for c in r.components))
+        parts = next(with_strength, best.components)
+        return self._identity(self._lowest(best.drugs), "name", [best, *readings], None, "unknown", parts)
+
+    def _identity(
+        self,
+        leaves: frozenset[str],
+        by: Literal["code", "name", "none"],
+        readings: Sequence[Reading],
+        form: str | None,
+        route: Route,
+        components: tuple[Component, ...],
+        others: bool = False,
+    ) -> DrugIdentity:
+        others = others or any(r.others for r in readings)
+        if form is None:
+            form = next((r.form for r in readings if r.form), None)
+        if route == "unknown":
+            route = next((r.route for r in readings if r.route != "unknown"), route)
+        salts = [d for d in leaves if self._drugs_only.get(d)]
+        if not components:
+            components = tuple(Component(d, None) for d in sorted(leaves & self._single))
+        salt = salts[0] if len(salts) == 1 else None
+        return DrugIdentity(self._closed(leaves), by, False, others, route, form, components, salt)
+
+    def _closed(self, drugs: frozenset[str]) -> frozenset[str]:
+        """With all above them. Remembered: there are as many sets as products hold, whatever a request says."""
+        found = self._closures.get(drugs)
+        if found is None:
+            found = drugs.union(*(self._broader.get(d, frozenset()) for d in drugs))
+            if len(self._closures) < _CLOSURES:
+                self._closures[drugs] = found
+        return found
+
+    def _lowest(self, drugs: frozenset[str]) -> frozenset[str]:
+        """Without those that stand above another one of them."""
+        if len(drugs) < 2:
+            return drugs
+        return drugs.difference(*(self._broader.get(d, frozenset()) for d in drugs))
+
+    def _agree(self, left: frozenset[str], right: frozenset[str]) -> bool:
+        """Some drug of one is, or is above, some drug of the other."""
+        return bool(left & right or left & self._closed(right) or right & self._closed(left))

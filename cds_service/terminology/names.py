@@ -1,0 +1,225 @@
+"""Reading the name of a medicine: which ingredients it names, how much of each, and the dose form and route.
+
+Shared by `fhir` (names in a request) and `content` (building the product table), so it imports only `patient` and
+`strengths`. The names and dose forms are data, given to `NameReader`; nothing here knows a drug. Reading is one pass
+over at most `LONGEST` characters: no backtracking, so a hostile name costs no more than a long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
+
+from cds_service.content.products import Form
+from cds_service.patient import Component, Quantity, Route
+from cds_service.spelling import TOKEN, fold, tokens
+from cds_service.terminology.strengths import ELEMENT, Line
+
+OTHER = ""
+"""Stands in a phrase table for an ingredient that no terminology page describes."""
+
+_BETWEEN = frozenset({"as", "from"})
+_FAR = 8  # tokens after an ingredient in which its strength is looked for
+
+
+class Phrase(NamedTuple):
+    """A name and what it stands for. No drugs: the phrase only blocks shorter ones inside it. `brand`: no strength
+    is read behind it, because a brand's number may count salt, element or several ingredients."""
+
+    text: str
+    drugs: frozenset[str]
+    brand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
+    that no page describes."""
+
+    drugs: frozenset[str] = frozenset()
+    others: bool = False
+    components: tuple[Component, ...] = ()
+    form: str | None = None
+    route: Route = "unknown"
+
+
+def pack(components: Iterable[Component]) -> str:
+    """Components as one cell of the product table; only those with a strength."""
+    cells = []
+    for c in components:
+        if c.strength is None:
+            continue
+        per = "" if c.per == "unit" else f"/{'' if c.per_value == 1 else f'{c.per_value} '}{c.per}"
+        cells.append(f"{c.drug}={c.strength.value} {c.strength.unit}{per}")
+    return ";".join(cells)
+
+
+@lru_cache(maxsize=8192)
+def unpack(cell: str, drugs: str) -> tuple[Component, ...]:
+    """The inverse of `pack`; each of `drugs` (ids joined by spaces) without a strength in the cell gets one of None.
+
+    Cached: cells and drugs come from the product table, never from a request. Raises ValueError if malformed.
+    """
+    found: dict[str, Component] = {}
+    for part in cell.split(";") if cell else ():
+        drug, _, amount = part.partition("=")
+        value, _, unit = amount.partition(" ")
+        unit, _, per = unit.partition("/")
+        many, _, of = per.rpartition(" ")
+        found[drug] = Component(drug, Quantity(Decimal(value), unit), of or "unit", Decimal(many or 1))
+    return (*found.values(), *(Component(d, None) for d in drugs.split() if d not in found))
+
+
+class _Hit(NamedTuple):
+    start: int
+    end: int
+    drugs: frozenset[str]
+    brand: bool
+
+
+_Words = tuple[str, ...]
+
+
+def _lengths(phrases: Iterable[_Words]) -> dict[str, tuple[int, ...]]:
+    """First word -> how many words the phrases that begin with it have, longest first."""
+    found: dict[str, set[int]] = {}
+    for words in phrases:
+        found.setdefault(words[0], set()).add(len(words))
+    return {word: tuple(sorted(sizes, reverse=True)) for word, sizes in found.items()}
+
+
+class NameReader:
+    """Reads names by a table of phrases (longest match first) and a table of dose forms.
+
+    `broader` maps a concept id to every concept above it, so that "magnesium 240 mg (as magnesium oxide 400 mg)"
+    counts once, as the element.
+    """
+
+    def __init__(self, phrases: Iterable[Phrase], forms: Iterable[Form], broader: Mapping[str, frozenset[str]]) -> None:
+        merged: dict[_Words, tuple[frozenset[str], bool]] = {}
+        for phrase in phrases:
+            words = tokens(phrase.text)
+            if not words:
+                raise ValueError(f"{phrase.text!r} has no word to match")
+            drugs, brand = merged.get(words, (phrase.drugs, True))
+            if drugs != phrase.drugs:
+                # The same words for several: ours win over other ingredients, and a name over a phrase that blocks.
+                drugs = (drugs | phrase.drugs) - {OTHER}
+            merged[words] = (drugs, brand and phrase.brand)
+        self._names = merged
+        self._name_lengths = _lengths(merged)
+        self._forms = {tokens(form.phrase): form for form in forms}
+        self._form_lengths = _lengths(self._forms)
+        self._broader = broader
+        self._umbrellas = frozenset[str]().union(*broader.values())
+
+    def read(self, text: str, strengths: bool = True) -> Reading:
+        """What `text` names (any length; the first 500 characters count). Without `strengths`, no components."""
+        text = fold(text)
+        words = TOKEN.findall(text)
+        hits: list[_Hit] = []
+        form: Form | None = None
+        name_lengths, form_lengths = self._name_lengths, self._form_lengths
+        i, count = 0, len(words)
+        while i < count:
+            word = words[i]
+            step = 1
+            for n in name_lengths.get(word, ()):
+                known = self._names.get(tuple(words[i : i + n]))
+                if known is not None:
+                    hits.append(_Hit(i, i + n, *known))
+                    step = n
+                    break
+            else:
+                for n in form_lengths.get(word, ()):
+                    row = self._forms.get(tuple(words[i : i + n]))
+                    if row is not None:
+                        if form is None or row.rank > form.rank:
+                            form = row
+                        step = n
+                        break
+            i += step
+        if len(hits) > 1 and not _BETWEEN.isdisjoint(words):
+            hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
+        found = frozenset[str]().union(*(h.drugs for h in hits)) if hits else frozenset[str]()
+        others = OTHER in found
+        if others:
+            found -= {OTHER}
+        parts = self._components(text, words, hits) if strengths and found else ()
+        if form is None:
+            return Reading(found, others, parts)
+        return Reading(found, others, parts, form.form or None, form.route)
+
+    def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
+        """ "Omeprazole (as magnesium)": an umbrella concept straight after "as" is the salt of the drug before it."""
+        return (
+            words[previous.end : hit.start] == ["as"]
+            and bool(hit.drugs)
+            and hit.drugs <= self._umbrellas
+            and not any(d in hit.drugs or hit.drugs & self._broader.get(d, frozenset()) for d in previous.drugs)
+        )
+
+    def _components(self, text: str, words: list[str], hits: Sequence[_Hit]) -> tuple[Component, ...]:
+        line = Line(text, words)
+        if len(hits) == 1 and len(hits[0].drugs) == 1:
+            return (self._only(line, hits[0]),)
+        amounts: dict[str, list[Component]] = {}
+        alone = sum(1 for h in hits if h.drugs and h.drugs != {OTHER}) == 1
+        for k, hit in enumerate(hits):
+            stop = hits[k + 1].start if k + 1 < len(hits) else len(words)
+            for drug in sorted(hit.drugs - {OTHER}):
+                amounts.setdefault(drug, [])
+                if hit.brand or len(hit.drugs) > 1:
+                    continue
+                previous = hits[k - 1] if k else None
+                found = line.after(hit.end, min(stop, hit.end + _FAR))
+                told = alone or words[hit.start] == ELEMENT or self._restated(drug, hit, previous, line)
+                if found is None and told:
+                    found = line.before(hit.start)
+                if found is not None:
+                    owner = self._owner(drug, hit, previous, line, found.elemental)
+                    part = Component(owner, found.amount, found.per, found.per_value)
+                    amounts.setdefault(owner, []).append(part)
+        return tuple(self._settle(amounts))
+
+    def _only(self, line: Line, hit: _Hit) -> Component:
+        """The common case: one ingredient."""
+        drug = next(iter(hit.drugs))
+        found = None
+        if not hit.brand:
+            found = line.after(hit.end, min(len(line.words), hit.end + _FAR)) or line.before(hit.start)
+        if found is None:
+            return Component(drug, None)
+        owner = self._owner(drug, hit, None, line, found.elemental) if found.elemental else drug
+        return Component(owner, found.amount, found.per, found.per_value)
+
+    def _owner(self, drug: str, hit: _Hit, previous: _Hit | None, line: Line, elemental: bool) -> str:
+        """Whose strength it is: in "magnesium (as magnesium oxide) 250 mg" and "250 mg elemental", the element's; in
+        "magnesium 64 mg (as magnesium chloride 535 mg)" each has its own."""
+        above = self._broader.get(drug, frozenset())
+        between = set(line.words[previous.end : hit.start]) if previous else set()
+        if previous and between & _BETWEEN and len(previous.drugs & above) == 1:
+            own = line.after(previous.end, hit.start) is not None
+            return drug if own else next(iter(previous.drugs & above))
+        return min(above) if elemental and len(above) == 1 else drug
+
+    def _restated(self, drug: str, hit: _Hit, previous: _Hit | None, line: Line) -> bool:
+        """Whether a salt's amount is said again as the element's: "oxide 400 mg (equivalent to 241 mg magnesium)"."""
+        if previous is None or len(previous.drugs) != 1:
+            return False
+        salt = next(iter(previous.drugs))
+        return drug in self._broader.get(salt, frozenset()) and line.amounts(previous.end, hit.start) > 1
+
+    def _settle(self, amounts: Mapping[str, list[Component]]) -> Iterable[Component]:
+        """One component for each drug; of a salt and its element, the one whose strength is stated."""
+        stated = {drug for drug, said in amounts.items() if said}
+        for drug in amounts:
+            above = self._broader.get(drug, frozenset())
+            below = [d for d in amounts if drug in self._broader.get(d, frozenset())]
+            if above & stated or (below and drug not in stated):
+                continue
+            said = {(c.strength, c.per, c.per_value): c for c in amounts[drug]}
+            yield next(iter(said.values())) if len(said) == 1 else Component(drug, None)

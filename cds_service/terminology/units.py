@@ -1,0 +1,133 @@
+"""The closed table of units, and exact conversion between them.
+
+A unit that is missing, unknown or at odds with itself is a problem, never a guess: 1.8 is normal in mg/dL and toxic in
+mmol/L. The table is `cards/terminology/units.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Context, Decimal, DecimalException
+from functools import lru_cache
+from typing import Protocol
+
+from cds_service.content.tables import UnitRow
+
+UCUM = "http://unitsofmeasure.org"
+EXACT = Context(prec=40)
+
+
+class Coded(Protocol):
+    """A unit as a chart writes it: a code of a system, and a text."""
+
+    @property
+    def system(self) -> str | None: ...
+    @property
+    def code(self) -> str | None: ...
+    @property
+    def unit(self) -> str | None: ...
+
+
+class UnitProblem(Exception):
+    """Why a unit cannot be used, in our own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One UCUM code. `factor` times a number in it gives the base unit of its `kind`, `per` that."""
+
+    code: str
+    kind: str
+    factor: Decimal
+    per: str = ""
+
+    def same_as(self, other: Unit) -> bool:
+        """Equal in meaning, whatever the spelling."""
+        return (self.kind, self.per, self.factor) == (other.kind, other.per, other.factor)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTable:
+    """Every unit that is understood, by UCUM code and by the other spellings that EHRs send. Case counts."""
+
+    units: Mapping[str, Unit]
+    aliases: Mapping[str, Unit]
+
+    def find(self, text: str | None) -> Unit | None:
+        """The unit that is written like this, or None."""
+        if not text:
+            return None
+        text = text.strip()
+        return self.units.get(text) or self.aliases.get(text)
+
+    def of(self, quantity: Coded) -> Unit:
+        """The unit of a FHIR Quantity. Raises UnitProblem."""
+        by_code = self.find(quantity.code)
+        by_text = self.find(quantity.unit)
+        if quantity.code and quantity.system == UCUM:
+            if by_code is None:
+                raise UnitProblem("unit not known")
+            if by_text is not None and not by_text.same_as(by_code):
+                raise UnitProblem("unit code and unit text disagree")
+            return by_code
+        if quantity.system and quantity.system != UCUM:
+            by_code = None  # a code of another system says nothing in UCUM
+        if by_code and by_text and not by_code.same_as(by_text):
+            raise UnitProblem("unit code and unit text disagree")
+        found = by_text or by_code
+        if found is None:
+            raise UnitProblem("unit not known" if quantity.unit or quantity.code else "unit missing")
+        return found
+
+    def convert(
+        self, value: Decimal, unit: str, target: str, *, molar_mass: Decimal | None = None, valence: int | None = None
+    ) -> Decimal:
+        """`convert` by codes or other spellings of units. Raises UnitProblem."""
+        from_unit, to_unit = self.find(unit), self.find(target)
+        if from_unit is None or to_unit is None:
+            raise UnitProblem("unit not known")
+        return convert(value, from_unit, to_unit, molar_mass=molar_mass, valence=valence)
+
+
+def unit_table(rows: Mapping[str, UnitRow]) -> UnitTable:
+    """The table of the rows of `terminology/units.yaml`."""
+    units = {code: Unit(code, row.kind, row.factor, row.per) for code, row in rows.items()}
+    return UnitTable(units, {text: units[code] for code, row in rows.items() for text in row.also})
+
+
+def convert(
+    value: Decimal, unit: Unit, target: Unit, *, molar_mass: Decimal | None = None, valence: int | None = None
+) -> Decimal:
+    """`value` from `unit` to `target`. `molar_mass` is in g/mol. Raises UnitProblem where the two do not compare."""
+    if unit is target:
+        return value
+    times, over = _ratio(unit, target, molar_mass, valence)
+    try:
+        # Multiplied first and divided once: a value that lies exactly on a limit stays exactly on it.
+        return EXACT.divide(EXACT.multiply(value, times), over)
+    except DecimalException as error:
+        raise UnitProblem("value not readable") from error
+
+
+@lru_cache(maxsize=512)
+def _ratio(unit: Unit, target: Unit, molar_mass: Decimal | None, valence: int | None) -> tuple[Decimal, Decimal]:
+    """What to multiply by and what to divide by. Bases: mass mg, substance mmol, charge meq."""
+    if unit.per != target.per:
+        raise UnitProblem("unit does not fit this test")
+    times, over = unit.factor, target.factor
+    if unit.kind != target.kind:
+        # Through substance: mg / molar mass = mmol, meq / valence = mmol.
+        over = EXACT.multiply(over, _per_mmol(unit.kind, molar_mass, valence))
+        times = EXACT.multiply(times, _per_mmol(target.kind, molar_mass, valence))
+    return times, over
+
+
+def _per_mmol(kind: str, molar_mass: Decimal | None, valence: int | None) -> Decimal:
+    if kind == "substance":
+        return Decimal(1)
+    if kind == "mass" and molar_mass:
+        return molar_mass
+    if kind == "charge" and valence:
+        return Decimal(valence)
+    raise UnitProblem("unit does not fit this test")
