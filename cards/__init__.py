@@ -1,1 +1,1 @@
-"""Clinical content only: pages, terminology, tables, references. No code lives here."""
+"""Clinical content only: rules, terminology, tables, references. No code lives here."""

@@ -84,7 +84,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A problem on the list. `concepts` are the ids of the terminology pages that its codes belong to.
+    """A problem on the list. `concepts` are the ids of the concepts that its codes belong to.
 
     Only active, unrefuted conditions become facts. `provisional` says that it is not confirmed.
     """
@@ -100,7 +100,7 @@ Interpretation = Literal["LL", "L", "N", "H", "HH"]
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """One laboratory result, in the canonical unit of its terminology page.
+    """One laboratory result, in the canonical unit of its concept.
 
     `value` is None where the result cannot be used; `problem` then says why in our own words. `comparator` is FHIR's
     (`<`, `<=`, `>=`, `>`). `low` and `high` are the reporting laboratory's own reference range, converted.
@@ -178,8 +178,8 @@ class Component:
 class Medication:
     """A drug that is ordered, stated or drafted, or was ordered and is over (`ended`).
 
-    `drugs` are the ids of the terminology pages that it belongs to, drug classes included. It is empty when nothing
-    was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a page.
+    `drugs` are the ids of the concepts that it belongs to, drug classes included. It is empty when nothing
+    was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a concept.
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
     `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.

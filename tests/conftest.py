@@ -75,8 +75,8 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture(autouse=True)
-def page_faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fault]]:
-    """Faults of ours that pages met: the service answers in spite of them, so here they fail every test."""
+def rule_faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fault]]:
+    """Faults of ours that rules met: the service answers in spite of them, so here they fail every test."""
     met: list[Fault] = []
     make = faults.fault_of
 
@@ -90,6 +90,6 @@ def page_faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def expected_faults(page_faults: list[Fault]) -> list[Fault]:
+def expected_faults(rule_faults: list[Fault]) -> list[Fault]:
     """The same, for a test that means them to happen."""
-    return page_faults
+    return rule_faults

@@ -27,7 +27,7 @@ import yaml
 from cds_service import create_app
 from cds_service.advice.needs import all_needs
 from cds_service.content.library import Library
-from cds_service.content.rule import LabTest, Page
+from cds_service.content.rule import LabTest, Rule
 from cds_service.content.site import SiteValues, read_site
 from cds_service.content.yamlfile import ContentError
 from cds_service.settings import Settings
@@ -54,11 +54,11 @@ class Mutant(NamedTuple):
 
     kind: str
     change: str
-    page: Page
+    rule: Rule
 
 
-def changed(page: Page, path: str, value: Any) -> Page:
-    """The page with one value replaced; `path` is dotted, a number stands for a place in a list."""
+def changed(rule: Rule, path: str, value: Any) -> Rule:
+    """The rule with one value replaced; `path` is dotted, a number stands for a place in a list."""
 
     def put(part: Any, steps: list[str]) -> Any:
         if not steps:
@@ -70,13 +70,13 @@ def changed(page: Page, path: str, value: Any) -> Page:
             return {**part, step: put(part[step], rest)}
         return part.model_copy(update={step: put(getattr(part, step), rest)})
 
-    made: Page = put(page, path.split("."))
+    made: Rule = put(rule, path.split("."))
     return made
 
 
 def why_equivalent(rule: str, kind: str, change: str) -> str | None:
     """Why no patient can tell the mutant from the rule, where that is so."""
-    test: Any = shipped().library.pages[rule].page
+    test: Any = shipped().library.rules[rule].rule
     if kind == "flags" and change.endswith(".critical_flag True"):
         for step in change.split()[0].split(".")[:-1]:
             test = test[int(step)] if isinstance(test, list) else getattr(test, step)
@@ -87,17 +87,17 @@ def why_equivalent(rule: str, kind: str, change: str) -> str | None:
 
 def mutants(rule: str, library: Library) -> Iterator[Mutant]:
     """Every mutant of a rule."""
-    page = library.pages[rule].page
-    yield from _of_evidence(page)
-    yield from _of_card(page, library)
-    yield from _of_flags(page)
-    if page.separate:
-        yield from _of_hours(page)
-    for kind, path, listed, concepts in _lists(page, library):
-        yield from _of_list(page, kind, path, listed, concepts)
+    written = library.rules[rule].rule
+    yield from _of_evidence(written)
+    yield from _of_card(written, library)
+    yield from _of_flags(written)
+    if written.separate:
+        yield from _of_hours(written)
+    for kind, path, listed, concepts in _lists(written, library):
+        yield from _of_list(written, kind, path, listed, concepts)
 
 
-def _of_evidence(page: Page) -> Iterator[Mutant]:
+def _of_evidence(rule: Rule) -> Iterator[Mutant]:
     values = {
         "certainty": ("high", "moderate", "low", "very_low"),
         "strength": ("strong", "conditional"),
@@ -105,76 +105,76 @@ def _of_evidence(page: Page) -> Iterator[Mutant]:
     }
     for kind, scale in values.items():
         for value in scale:
-            if value != getattr(page.evidence, kind):
-                yield Mutant(kind, value, changed(page, f"evidence.{kind}", value))
+            if value != getattr(rule.evidence, kind):
+                yield Mutant(kind, value, changed(rule, f"evidence.{kind}", value))
     for value in ("critical", "warning", "info"):
-        if value != page.card.indicator:
-            yield Mutant("indicator", value, changed(page, "card.indicator", value))
+        if value != rule.card.indicator:
+            yield Mutant("indicator", value, changed(rule, "card.indicator", value))
 
 
-def _of_card(page: Page, library: Library) -> Iterator[Mutant]:
-    options = list(page.card.consider)
+def _of_card(rule: Rule, library: Library) -> Iterator[Mutant]:
+    options = list(rule.card.consider)
     if not options:
-        wording = library.wording.separate[page.separate.interval] if page.separate else library.wording.avoid
-        options = list((_same_hours(page) and wording.consider_same) or wording.consider)
+        wording = library.wording.separate[rule.separate.interval] if rule.separate else library.wording.avoid
+        options = list((_same_hours(rule) and wording.consider_same) or wording.consider)
     for place, what in {0: "drop first", len(options) - 1: "drop last"}.items():
         left = [option for index, option in enumerate(options) if index != place]
-        yield Mutant("options", what, changed(page, "card.consider", left))
-    reasons = list(page.card.override_reasons)
-    yield Mutant("reasons", "cut to one", changed(page, "card.override_reasons", reasons[:1]))
+        yield Mutant("options", what, changed(rule, "card.consider", left))
+    reasons = list(rule.card.override_reasons)
+    yield Mutant("reasons", "cut to one", changed(rule, "card.override_reasons", reasons[:1]))
     for name in reasons:
         left = [other for other in reasons if other != name]
-        yield Mutant("reasons", f"drop {name}", changed(page, "card.override_reasons", left))
-    for name in page.card.suggest:
-        left = [other for other in page.card.suggest if other != name]
-        yield Mutant("suggestions", f"drop {name}", changed(page, "card.suggest", left))
+        yield Mutant("reasons", f"drop {name}", changed(rule, "card.override_reasons", left))
+    for name in rule.card.suggest:
+        left = [other for other in rule.card.suggest if other != name]
+        yield Mutant("suggestions", f"drop {name}", changed(rule, "card.suggest", left))
 
 
-def _same_hours(page: Page) -> bool:
-    if not page.separate:
+def _same_hours(rule: Rule) -> bool:
+    if not rule.separate:
         return False
-    sides = (page.separate.drug_then_magnesium, page.separate.magnesium_then_drug)
-    return len({page.thresholds[side].at(NOW.date()) for side in sides}) == 1
+    sides = (rule.separate.drug_then_magnesium, rule.separate.magnesium_then_drug)
+    return len({rule.thresholds[side].at(NOW.date()) for side in sides}) == 1
 
 
-def _of_hours(page: Page) -> Iterator[Mutant]:
-    assert page.separate
+def _of_hours(rule: Rule) -> Iterator[Mutant]:
+    assert rule.separate
     for side in ("drug_then_magnesium", "magnesium_then_drug"):
-        name = getattr(page.separate, side)
+        name = getattr(rule.separate, side)
         for step in (-1, 1):
-            values = {day: max(value + step, value * 0) for day, value in page.thresholds[name].values.items()}
-            yield Mutant("hours", f"{side} {step:+d}", changed(page, f"thresholds.{name}.values", values))
+            values = {day: max(value + step, value * 0) for day, value in rule.thresholds[name].values.items()}
+            yield Mutant("hours", f"{side} {step:+d}", changed(rule, f"thresholds.{name}.values", values))
 
 
-def _of_flags(page: Page) -> Iterator[Mutant]:
+def _of_flags(rule: Rule) -> Iterator[Mutant]:
     paths = ["card.contraindicates_magnesium", "applies_to.not_pregnant"]
-    paths += ["separate.fixed_by_label"] if page.separate else []
-    for group in ("all", "any", "none") if page.when else ():
-        for place, test in enumerate(getattr(page.when, group)):
+    paths += ["separate.fixed_by_label"] if rule.separate else []
+    for group in ("all", "any", "none") if rule.when else ():
+        for place, test in enumerate(getattr(rule.when, group)):
             if isinstance(test, LabTest):
                 path = f"when.{group}.{place}"
                 paths += [f"{path}.critical_flag"] + [f"{path}.laboratory_first"] * bool(test.below or test.above)
     for path in paths:
-        value: Any = page
+        value: Any = rule
         for step in path.split("."):
             value = value[int(step)] if isinstance(value, list) else getattr(value, step)
-        yield Mutant("flags", f"{path} {not value}", changed(page, path, not value))
+        yield Mutant("flags", f"{path} {not value}", changed(rule, path, not value))
 
 
-def _lists(page: Page, library: Library) -> Iterator[tuple[str, str, list[str], list[str]]]:
+def _lists(rule: Rule, library: Library) -> Iterator[tuple[str, str, list[str], list[str]]]:
     """Each list of concepts: its row of the table, its path, what it holds, and what it could hold."""
     drugs = [name for name, concept in library.terminology.items() if concept.kind == "drug"]
     conditions = [name for name, concept in library.terminology.items() if concept.kind == "condition"]
     salts = [name for name in drugs if name.startswith("magnesium_")]
-    yield "lists", "applies_to.unless_medication", page.applies_to.unless_medication, drugs
-    yield "lists", "applies_to.unless_condition", page.applies_to.unless_condition, conditions
+    yield "lists", "applies_to.unless_medication", rule.applies_to.unless_medication, drugs
+    yield "lists", "applies_to.unless_condition", rule.applies_to.unless_condition, conditions
     for word in ("separate", "avoid"):
-        if block := getattr(page, word):
+        if block := getattr(rule, word):
             yield "salts", f"{word}.magnesium", block.magnesium, salts
-    if page.separate:
-        yield "lists", "separate.unless_form", page.separate.unless_form, []
-    for group in ("all", "any", "none") if page.when else ():
-        for place, test in enumerate(getattr(page.when, group)):
+    if rule.separate:
+        yield "lists", "separate.unless_form", rule.separate.unless_form, []
+    for group in ("all", "any", "none") if rule.when else ():
+        for place, test in enumerate(getattr(rule.when, group)):
             for word, concepts in (("medication", drugs), ("condition", conditions), ("reason", conditions)):
                 if listed := getattr(test, word, None):
                     yield "lists", f"when.{group}.{place}.{word}", listed, concepts
@@ -182,16 +182,16 @@ def _lists(page: Page, library: Library) -> Iterator[tuple[str, str, list[str], 
                 yield "lists", f"when.{group}.{place}.persists.despite", despite, drugs
 
 
-def _of_list(page: Page, kind: str, path: str, listed: list[str], concepts: list[str]) -> Iterator[Mutant]:
+def _of_list(rule: Rule, kind: str, path: str, listed: list[str], concepts: list[str]) -> Iterator[Mutant]:
     """Each element dropped, but not the only one of a test; and one concept more."""
     for name in listed:
         if len(listed) > 1 or "unless" in path:
-            yield Mutant(kind, f"{path} drop {name}", changed(page, path, [item for item in listed if item != name]))
+            yield Mutant(kind, f"{path} drop {name}", changed(rule, path, [item for item in listed if item != name]))
     if listed and listed != ["magnesium"] and "unless" not in path:
         added = next((name for name in concepts if name not in listed and "magnesium" not in name), None)
         added = next((name for name in concepts if name not in listed), None) if kind == "salts" else added
         if added:
-            yield Mutant(kind, f"{path} add {added}", changed(page, path, [*listed, added]))
+            yield Mutant(kind, f"{path} add {added}", changed(rule, path, [*listed, added]))
 
 
 class Service:
@@ -205,11 +205,11 @@ class Service:
         self.builder = Builder(content, NOW)
         self._bodies: dict[tuple[str, str], bytes] = {}
 
-    def take(self, rule: str, page: Page) -> None:
-        """Serve the shipped content with this page in place of its own."""
+    def take(self, rule: str, written: Rule) -> None:
+        """Serve the shipped content with this rule in place of its own."""
         library = shipped().library
-        pages = {**library.pages, rule: replace(library.pages[rule], page=page)}
-        self.current.library = replace(library, pages=pages)
+        rules = {**library.rules, rule: replace(library.rules[rule], rule=written)}
+        self.current.library = replace(library, rules=rules)
         self._no_site = SiteValues()  # a new one, as the service keeps its rules as long as the site values
 
     def ask(self, rule: str, case: Scenario) -> dict[str, Any]:
@@ -227,11 +227,11 @@ class Service:
         answer: dict[str, Any] = orjson.loads(response.data)
         return answer
 
-    def notices(self, rule: str, page: Page) -> bool:
-        """Whether a guard of the rule fails on this page."""
-        if page.card.contraindicates_magnesium != (rule in AGAINST_MAGNESIUM):
+    def notices(self, rule: str, written: Rule) -> bool:
+        """Whether a guard of the rule fails on this rule."""
+        if written.card.contraindicates_magnesium != (rule in AGAINST_MAGNESIUM):
             return True
-        self.take(rule, page)
+        self.take(rule, written)
         first, *later = FILES[rule].scenarios
         try:
             check(rule, first, self.ask(rule, first))
@@ -261,9 +261,9 @@ def service() -> Service:
 def tried(rule: str) -> list[tuple[str, str, str, bool]]:
     """Every mutant of a rule: rule, kind, change, and whether it was noticed."""
     library = shipped().library
-    if service().notices(rule, library.pages[rule].page):
+    if service().notices(rule, library.rules[rule].rule):
         raise SystemExit(f"{rule}: a scenario fails without any mutation")
-    return [(rule, kind, change, service().notices(rule, page)) for kind, change, page in mutants(rule, library)]
+    return [(rule, kind, change, service().notices(rule, written)) for kind, change, written in mutants(rule, library)]
 
 
 @click.command()
@@ -271,7 +271,7 @@ def tried(rule: str) -> list[tuple[str, str, str, bool]]:
 @click.option("--processes", default=2, show_default=True)
 def main(rules: tuple[str, ...], processes: int) -> None:
     """Mutate these rules, or all, and print what was killed and what survived."""
-    known = sorted(name for name, loaded in shipped().library.pages.items() if loaded.page.status == "active")
+    known = sorted(name for name, loaded in shipped().library.rules.items() if loaded.rule.status == "active")
     if unknown := set(rules) - set(known):
         raise click.UsageError(f"no rule is called {', '.join(sorted(unknown))}")
     found = []

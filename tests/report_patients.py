@@ -132,13 +132,13 @@ class Result:
         return found
 
     @property
-    def pages(self) -> list[str]:
-        """Pages on the cards, merged ones included."""
+    def rules(self) -> list[str]:
+        """Rules on the cards, merged ones included."""
         made = [card["extension"][EXTENSION] for card in self.answer.get("cards", [])]
-        return [page for one in made for page in (one["page"], *(item["page"] for item in one.get("alsoFired", [])))]
+        return [rule for one in made for rule in (one["rule"], *(item["rule"] for item in one.get("alsoFired", [])))]
 
     def reasons(self) -> Iterator[str]:
-        """Every reason of every page that was not evaluated."""
+        """Every reason of every rule that was not evaluated."""
         for item in self.own.get("outcomes", []):
             if item["outcome"] == "not_evaluated":
                 yield from item.get("reason", "").split("; ")
@@ -167,9 +167,9 @@ class Report:
                 f"Recorded as living: {len(living)}, with a card {sum(map(bool, living))}. "
                 f"Cards in a day of {CLINIC_DAY} such patients: {CLINIC_DAY * sum(living) / max(1, len(living)):.1f}.\n"
             )
-            yield from _table("page on a card", Counter(page for r in mine for page in r.pages), "patients")
+            yield from _table("rule on a card", Counter(rule for r in mine for rule in r.rules), "patients")
             outcomes = Counter(item["outcome"] for r in mine for item in r.own.get("outcomes", []))
-            yield from _table("outcome", outcomes, "pages x patients")
+            yield from _table("outcome", outcomes, "rules x patients")
             lacking = Counter(_general(reason) for r in mine for reason in set(r.reasons()))
             yield from _table("not evaluated because", lacking, "patients")
             states = Counter(f"{key}: {state}" for r in mine for key, state in r.own.get("inputs", {}).items())
@@ -183,8 +183,8 @@ class Report:
             for result in mine:
                 shown = result.answer.get("cards", [])
                 first = shown[0]["summary"].replace("|", "/") if shown else "-"
-                open_pages = sum(item["outcome"] == "not_evaluated" for item in result.own.get("outcomes", []))
-                yield f"| {result.patient} | {len(shown)} | {open_pages} | {first} |"
+                open_rules = sum(item["outcome"] == "not_evaluated" for item in result.own.get("outcomes", []))
+                yield f"| {result.patient} | {len(shown)} | {open_rules} | {first} |"
             yield ""
 
 

@@ -2,7 +2,7 @@
 
 A scenario names concepts of `cards/terminology/`; their codes are written into real FHIR R4 resources. Keys:
 name, kind, hook, sex, age, pregnant, conditions, drugs, drafts, selected, labs, intake, raw, without, failed, site,
-expect. `given` in a file holds what all its scenarios share; its `expect` is what every card says that the page leads.
+expect. `given` in a file holds what all its scenarios share; its `expect` is what every card says that the rule leads.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ class Evidence(_Strict):
 
 
 class Expect(_Strict):
-    """Of the page that the file is named after; `others` of other pages.
+    """Of the rule that the file is named after; `others` of other rules.
 
-    `shown` says where a page that fired is told: it `leads` its card, stands `beneath` the page `under` on that one's
+    `shown` says where a rule that fired is told: it `leads` its card, stands `beneath` the rule `under` on that one's
     card, is `named` in a line because there are too many cards, or is `silent`. All words are those of the card that
     tells it. `options` and `reasons` (codes) are whole lists, in order. With `offers_magnesium: false` no card of the
     answer changes an order or plans times for magnesium.
@@ -122,7 +122,7 @@ class Expect(_Strict):
     cards: int | None = None
 
     def missing(self, *, first: bool) -> list[str]:
-        """What a page that fired has to say of its card, and does not. The first scenario of a file says all of it."""
+        """What a rule that fired has to say of its card, and does not. The first scenario of a file says all of it."""
         needed = {"leads": ["indicator", "summary"], "beneath": ["indicator", "under"]}.get(self.shown, [])
         lacking = [name for name in needed if not getattr(self, name)]
         whole = ["evidence", "options", "suggestions", "reasons"] if first else []
@@ -130,9 +130,9 @@ class Expect(_Strict):
 
 
 class Scenario(_Strict):
-    """One patient and what the page says of them.
+    """One patient and what the rule says of them.
 
-    `fires_for` guards lists. Under `drugs`, `drafts` or `conditions` it holds every concept that makes the page fire
+    `fires_for` guards lists. Under `drugs`, `drafts` or `conditions` it holds every concept that makes the rule fire
     when it stands first in that list; under `reason`, as the reason of the first draft. A class stands for each of its
     members. All other concepts of the kind together do not make it fire: see tests/variants.py.
     """
@@ -169,7 +169,7 @@ class Scenario(_Strict):
 
 
 class ScenarioFile(_Strict):
-    """`not_here` names kinds that make no sense for the page, each with the reason.
+    """`not_here` names kinds that make no sense for the rule, each with the reason.
 
     `in_pregnancy` is the outcome for the first scenario's patient, were she pregnant.
     """
@@ -182,7 +182,7 @@ class ScenarioFile(_Strict):
     @model_validator(mode="after")
     def _says_what_cards_say(self) -> ScenarioFile:
         if self.scenarios[0].expect.outcome != "fired" or self.scenarios[0].expect.shown != "leads":
-            raise ValueError("in the first scenario the page fires and leads its card")
+            raise ValueError("in the first scenario the rule fires and leads its card")
         for index, case in enumerate(self.scenarios):
             missing = case.expect.missing(first=index == 0) if case.expect.outcome == "fired" else []
             if missing:
@@ -191,7 +191,7 @@ class ScenarioFile(_Strict):
 
 
 def read_file(data: dict[str, Any]) -> ScenarioFile:
-    """The file with `given` filled into every scenario, and its `expect` into those in which the page leads a card."""
+    """The file with `given` filled into every scenario, and its `expect` into those in which the rule leads a card."""
     given = dict(data.get("given", {}))
     said = given.pop("expect", {})
     filled = [{**given, **item} for item in data.get("scenarios", [])]
@@ -272,8 +272,8 @@ class Builder:
         line = ConditionLine(condition=line) if isinstance(line, str) else line
         system, code, text = SNOMED, line.snomed, line.text
         if line.condition:
-            page = self.library.terminology[line.condition]
-            text = text or page.title
+            entry = self.library.terminology[line.condition]
+            text = text or entry.title
             code = next(iter(self._narrow(line.condition, "snomed")), None)
             if code is None:
                 system, code = ICD10CM, next(iter(self._narrow(line.condition, "icd10cm")), None)
@@ -290,18 +290,18 @@ class Builder:
 
     def _narrow(self, concept: str, field: str) -> list[str]:
         """Codes of a concept, or of its first member that has one."""
-        page = self.library.terminology[concept]
-        own: list[str] = getattr(page, field)
-        members = [*page.members, *(n for n, p in self.library.terminology.items() if concept in p.member_of)]
+        entry = self.library.terminology[concept]
+        own: list[str] = getattr(entry, field)
+        members = [*entry.members, *(n for n, p in self.library.terminology.items() if concept in p.member_of)]
         return own or next((codes for member in members if (codes := self._narrow(member, field))), [])
 
     def _drug(self, line: str | DrugLine, identifier: str, draft: bool = False) -> Resource:
         line = DrugLine(drug=line) if isinstance(line, str) else line
         text, code, system = line.text, line.rxnorm, RXNORM
         if line.drug:
-            page = self.library.terminology[line.drug]
-            text = text or page.title
-            code = code or (page.rxnorm_ingredients[0] if page.rxnorm_ingredients and not line.atc else None)
+            entry = self.library.terminology[line.drug]
+            text = text or entry.title
+            code = code or (entry.rxnorm_ingredients[0] if entry.rxnorm_ingredients and not line.atc else None)
         if line.atc:
             code, system = line.atc, "http://www.whocc.no/atc"
         dosage = self._dosage(line)
@@ -351,11 +351,11 @@ class Builder:
         return made
 
     def _lab(self, line: LabLine, index: int) -> Resource:
-        page = self.library.terminology[line.lab] if line.lab else None
+        entry = self.library.terminology[line.lab] if line.lab else None
         code = line.loinc
-        if code is None and page:
+        if code is None and entry:
             wanted = "substance" if (line.unit or "").startswith(("mmol", "umol", "meq", "mEq")) else "mass"
-            code = next((item.code for item in page.loinc if item.property == wanted), page.loinc[0].code)
+            code = next((item.code for item in entry.loinc if item.property == wanted), entry.loinc[0].code)
         made: Resource = {
             "resourceType": "Observation",
             "id": f"lab-{index}",

@@ -16,7 +16,7 @@ from tests.conftest import shipped
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 
-# Brands on more than one page, and all the drugs that they hold together.
+# Brands on more than one concept, and all the drugs that they hold together.
 COMBINED = {
     frozenset({"levodopa", "carbidopa"}): """
         Sinemet, Caramet, Duodopa, Lecado, Numient, Sastravi, Stanek, Tilolec, Apodespan, Parcopa""",
@@ -43,25 +43,25 @@ def leaves(vocabulary: Vocabulary, text: str) -> set[str]:
     return {d for d in found if not any(d in vocabulary.broader.get(other, ()) for other in found)}
 
 
-def test_a_brand_names_the_drug_of_its_page_whatever_stands_behind_it(vocabulary):
+def test_a_brand_names_the_drug_of_its_concept_whatever_stands_behind_it(vocabulary):
     checked = 0
-    for page in vocabulary.concepts.values():
-        for brand in page.brands:
+    for entry in vocabulary.concepts.values():
+        for brand in entry.brands:
             for text in (brand, brand.upper(), f"{brand} tablets"):
                 found = vocabulary.drug([], text)
-                assert page.id in found.drugs and found.identified_by == "name", f"{text} is no {page.id}"
+                assert entry.id in found.drugs and found.identified_by == "name", f"{text} is no {entry.id}"
             assert all(part.strength is None for part in vocabulary.drug([], f"{brand} 250 mg").components), brand
             checked += 1
     assert checked > 650
 
 
-def test_a_brand_on_several_pages_is_a_known_combination(vocabulary):
-    pages = defaultdict(set)
-    for page in vocabulary.concepts.values():
-        for brand in page.brands:
-            pages[tokens(brand)].add(page.id)
+def test_a_brand_on_several_concepts_is_a_known_combination(vocabulary):
+    entries = defaultdict(set)
+    for entry in vocabulary.concepts.values():
+        for brand in entry.brands:
+            entries[tokens(brand)].add(entry.id)
     declared = {tokens(b): set(drugs) for drugs, brands in COMBINED.items() for b in brands.split(",")}
-    assert {words: ids for words, ids in pages.items() if len(ids) > 1} == declared
+    assert {words: ids for words, ids in entries.items() if len(ids) > 1} == declared
     for drugs, brands in COMBINED.items():
         for brand in brands.split(","):
             assert leaves(vocabulary, brand.strip()) == drugs, brand

@@ -53,13 +53,13 @@ def answers(app: Flask, content: Content) -> list[tuple[str, Body]]:
             found.append((f"{name}, as recorded", answered(client, body)))
             found.append((f"{name}, under our keys", answered(client, test_golden.with_our_prefetch(body, client))))
     builder = Builder(content, NOW)
-    for page, file in FILES.items():
+    for rule, file in FILES.items():
         for case in file.scenarios:
             if not case.site:
                 body = builder.request(case, asked[case.hook]["prefetch"])
                 response = post(client, body)
-                assert response.status_code == 200, (page, case.name, response.json)
-                found.append((f"{page}: {case.name}", json.loads(response.data)))
+                assert response.status_code == 200, (rule, case.name, response.json)
+                found.append((f"{rule}: {case.name}", json.loads(response.data)))
     return found
 
 
@@ -67,7 +67,7 @@ def answers(app: Flask, content: Content) -> list[tuple[str, Body]]:
 def cards(answers: list[tuple[str, Body]]) -> list[tuple[str, Body]]:
     """Every card that tells a finding."""
     found = [(name, card) for name, answer in answers for card in answer["cards"]]
-    told = [(name, card) for name, card in found if own(card)["page"] != "not_evaluated"]
+    told = [(name, card) for name, card in found if own(card)["rule"] != "not_evaluated"]
     assert len(told) > 60
     return told
 
@@ -76,7 +76,7 @@ def cards(answers: list[tuple[str, Body]]) -> list[tuple[str, Body]]:
 def open_cards(answers: list[tuple[str, Body]]) -> list[tuple[str, Body]]:
     """Every card that says what could not be checked."""
     found = [(name, card) for name, answer in answers for card in answer["cards"]]
-    left = [(name, card) for name, card in found if own(card)["page"] == "not_evaluated"]
+    left = [(name, card) for name, card in found if own(card)["rule"] == "not_evaluated"]
     assert len(left) > 10
     return left
 
@@ -174,7 +174,7 @@ def test_links_are_absolute_lead_to_the_evidence_and_name_no_patient(cards: list
     hold(cards, wrong)
     hold(cards, lambda card: "/evidence/" not in card["source"]["url"])
     hold(cards, lambda card: [link for link in card["links"] if link["type"] != "absolute" or not link["label"]])
-    hold(cards, lambda card: own(card)["page"] not in card["links"][0]["url"])
+    hold(cards, lambda card: own(card)["rule"] not in card["links"][0]["url"])
 
 
 def test_override_reasons_are_at_most_six_whole_codings_with_hl7s_among_them(cards: list[tuple[str, Body]]) -> None:
@@ -222,27 +222,27 @@ def test_at_most_three_cards_the_most_urgent_first(answers: list[tuple[str, Body
         assert ranks == sorted(ranks) and len(ranks) <= 3, name
 
 
-def test_every_page_that_fired_is_on_a_card_or_named(answers: list[tuple[str, Body]], content: Content) -> None:
+def test_every_rule_that_fired_is_on_a_card_or_named(answers: list[tuple[str, Body]], content: Content) -> None:
     fired = [
-        (name, answer["cards"], item["page"])
+        (name, answer["cards"], item["rule"])
         for name, answer in answers
         for item in own(answer)["outcomes"]
         if item["outcome"] == "fired"
     ]
-    for name, cards, fired_page in some(fired):
-        told = {page for card in cards for page in pages_of(card)}
+    for name, cards, fired_rule in some(fired):
+        told = {rule for card in cards for rule in rules_of(card)}
         named = " ".join(card["detail"] for card in cards)
-        loaded = content.library.pages[fired_page].page
-        problems = {content.library.pages[page].page.card.problem for page in told if page in content.library.pages}
-        shown = fired_page in told or loaded.title in named or loaded.card.problem in problems
-        assert shown or "Further findings" in named, (name, fired_page)
+        loaded = content.library.rules[fired_rule].rule
+        problems = {content.library.rules[rule].rule.card.problem for rule in told if rule in content.library.rules}
+        shown = fired_rule in told or loaded.title in named or loaded.card.problem in problems
+        assert shown or "Further findings" in named, (name, fired_rule)
 
 
-def pages_of(card: Body) -> list[str]:
-    return [own(card)["page"], *(item["page"] for item in own(card).get("alsoFired", []))]
+def rules_of(card: Body) -> list[str]:
+    return [own(card)["rule"], *(item["rule"] for item in own(card).get("alsoFired", []))]
 
 
-def test_no_answer_is_empty_unless_every_page_was_evaluated(answers: list[tuple[str, Body]]) -> None:
+def test_no_answer_is_empty_unless_every_rule_was_evaluated(answers: list[tuple[str, Body]]) -> None:
     for name, answer in some(one for one in answers if not one[1]["cards"]):
         kinds = {item["outcome"] for item in own(answer)["outcomes"]}
         assert kinds <= {"quiet", "not_applicable"}, name

@@ -190,7 +190,7 @@ def test_evaluate_tries_the_drafts_of_a_bundle_on_an_order_hook(tmp_path: Path) 
 def test_evaluate_with_site_values_says_that_they_are_the_sites(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text(
-        "site: Test hospital\npages:\n  levothyroxine_timing:\n    thresholds:\n      drug_then_magnesium:\n"
+        "site: Test hospital\nrules:\n  levothyroxine_timing:\n    thresholds:\n      drug_then_magnesium:\n"
         "        {value: 6, reason: Local guideline}\n"
     )
     sample = patients.load()["levothyroxine"]
@@ -292,9 +292,9 @@ def test_check_as_json_counts_what_was_loaded() -> None:
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert found["faults"] == []
-    assert set(found) >= {"faults", "pages", "terminology", "references", "claims", "digest"}
-    pages = [path for path in default_root().glob("*/*.yaml") if path.parent.name not in ("tables", "terminology")]
-    assert found["pages"] == len(pages) > 50
+    assert set(found) >= {"faults", "rules", "terminology", "references", "claims", "digest"}
+    entries = [path for path in default_root().glob("*/*.yaml") if path.parent.name not in ("tables", "terminology")]
+    assert found["rules"] == len(entries) > 50
 
 
 def test_check_as_json_lists_faults_with_file_line_key_and_message(broken: Path) -> None:

@@ -1,4 +1,4 @@
-"""Conditions by code: WHO ICD-10 beside ICD-10-CM and SNOMED CT, and the page that a condition of two pages is for."""
+"""Conditions by code: WHO ICD-10 beside ICD-10-CM and SNOMED CT, and the rule that a condition of two rules is for."""
 
 import re
 from pathlib import Path
@@ -80,10 +80,10 @@ def test_a_code_is_read_in_its_own_system_only(vocabulary, code):
     assert who < cm if code in ("E11.42", "E83.42") else who == cm
 
 
-def test_the_who_codes_of_a_page_have_the_form_of_one():
+def test_the_who_codes_of_a_rule_have_the_form_of_one():
     files = sorted((default_root() / "terminology").glob("*.yaml"))
-    pages = {file.stem: yaml.safe_load(Path(str(file)).read_text(encoding="utf-8")) for file in files}
-    for name, code in some((name, code) for name, page in pages.items() for code in page.get("icd10", [])):
+    table = {file.stem: yaml.safe_load(Path(str(file)).read_text(encoding="utf-8")) for file in files}
+    for name, code in some((name, code) for name, rule in table.items() for code in rule.get("icd10", [])):
         assert re.fullmatch(r"[A-Z][0-9]{2}(\.[0-9])?", code), (name, code)
 
 
@@ -108,7 +108,7 @@ def test_breastfeeding_on_the_problem_list_is_a_state_of_the_person():
 
 
 def outcomes(client: FlaskClient, content: Content, conditions: list[dict[str, str]], reason: str | None = None) -> Any:
-    """How the pages on diabetes and neuropathy end for a drafted magnesium oxide without a reason of its own."""
+    """How the rules on diabetes and neuropathy end for a drafted magnesium oxide without a reason of its own."""
     scenario = Scenario.model_validate({
         "name": "a drafted magnesium", "kind": "fires", "hook": "order-select", "sex": "female", "age": 66,
         "labs": [{"lab": "egfr", "value": 88, "unit": "mL/min/{1.73_m2}"}],
@@ -122,7 +122,7 @@ def outcomes(client: FlaskClient, content: Content, conditions: list[dict[str, s
     )
     assert answer.status_code == 200, answer.json
     told = answer.json["extension"]["org.magnesium-cds"]["outcomes"]
-    return {item["page"]: item["outcome"] for item in told}
+    return {item["rule"]: item["outcome"] for item in told}
 
 
 DIABETES, NEUROPATHY = "magnesium_for_diabetes", "magnesium_for_neuropathy"
@@ -137,28 +137,28 @@ DIABETES, NEUROPATHY = "magnesium_for_diabetes", "magnesium_for_neuropathy"
         {"snomed": "368581000119106", "text": "Neuropathy due to type 2 diabetes"},
     ],
 )
-def test_a_condition_of_two_pages_is_for_the_narrower_one(client, content, condition):
+def test_a_condition_of_two_rules_is_for_the_narrower_one(client, content, condition):
     told = outcomes(client, content, [condition])
     assert (told[NEUROPATHY], told[DIABETES]) == ("fired", "quiet")
 
 
-def test_a_condition_of_one_page_is_for_that_page(client, content):
+def test_a_condition_of_one_rule_is_for_that_rule(client, content):
     told = outcomes(client, content, [{"icd10cm": "E11.9", "text": "Type 2 diabetes"}])
     assert (told[NEUROPATHY], told[DIABETES]) == ("quiet", "fired")
 
 
-def test_two_conditions_of_different_pages_leave_the_reason_open(client, content):
+def test_two_conditions_of_different_rules_leave_the_reason_open(client, content):
     both = [{"icd10cm": "E11.9", "text": "Type 2 diabetes"}, {"icd10cm": "E11.42", "text": "with polyneuropathy"}]
     told = outcomes(client, content, both)
     assert (told[NEUROPATHY], told[DIABETES]) == ("quiet", "quiet")
 
 
-def test_a_page_that_may_have_taken_the_wrong_reason_lets_the_clinician_say_so(content):
+def test_a_rule_that_may_have_taken_the_wrong_reason_lets_the_clinician_say_so(content):
     assuming = [
-        loaded.page
-        for loaded in content.library.pages.values()
-        if loaded.page.when and any(isinstance(test, ReasonTest) for test in loaded.page.when.all)
+        loaded.rule
+        for loaded in content.library.rules.values()
+        if loaded.rule.when and any(isinstance(test, ReasonTest) for test in loaded.rule.when.all)
     ]
     assert assuming
-    for page in assuming:
-        assert "meant_for_something_else" in page.card.override_reasons, page.title
+    for rule in assuming:
+        assert "meant_for_something_else" in rule.card.override_reasons, rule.title

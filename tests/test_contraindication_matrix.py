@@ -1,6 +1,6 @@
 """No card proposes to give or to change magnesium while another one says that magnesium may do harm.
 
-Every page that is about a magnesium product is met with every page that contraindicates magnesium, in one patient made
+Every rule that is about a magnesium product is met with every rule that contraindicates magnesium, in one patient made
 from a firing scenario of each. Run with `-rP` to read how many pairs were met.
 """
 
@@ -16,13 +16,13 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
 from cds_service.content.base import named
-from cds_service.content.rule import Page
+from cds_service.content.rule import Rule
 from tests.conftest import NOW, shipped
 from tests.scenario import Builder, LabLine, Scenario
 from tests.support.some import some
 from tests.test_scenarios import EXTENSION, FILES
 
-PAGES = {name: loaded.page for name, loaded in shipped().library.pages.items() if loaded.page.status == "active"}
+RULES = {name: loaded.rule for name, loaded in shipped().library.rules.items() if loaded.rule.status == "active"}
 ORDER, CHART = "order", "chart"
 HOOKS = {ORDER: ("order-select", "order-sign"), CHART: ("patient-view",)}
 # What one patient has once: kidney function is one fact, measured either way.
@@ -40,11 +40,11 @@ IMPOSSIBLE = {frozenset(pair): NO_SUCH_KIDNEY for pair in combinations(BANDS, 2)
 # One newest level: recent or old, and with pre-eclampsia held against a limit of its own.
 LEVELS = ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
 OTHER_LEVELS = ("magnesium_ordered_above_infusion_range", "magnesium_ordered_after_high_magnesium")
-IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the pages" for pair in product(LEVELS, OTHER_LEVELS)}
-IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the pages"}
+IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the rules" for pair in product(LEVELS, OTHER_LEVELS)}
+IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the rules"}
 
 
-# The pages that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
+# The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
 AGAINST_MAGNESIUM = {
     "calcitriol_dialysis_avoid": "on dialysis magnesium cannot leave, and texts of calcitriol warn of it",
     "high_magnesium_not_repeated": "the last level was high and nobody has looked since",
@@ -70,31 +70,31 @@ AGAINST_MAGNESIUM = {
 }
 
 
-def touches_magnesium(page: Page) -> bool:
-    """Whether the page is about a magnesium product, or offers to change its order."""
-    parts = [*page.needed, *(page.when.any if page.when else ())]
+def touches_magnesium(rule: Rule) -> bool:
+    """Whether the rule is about a magnesium product, or offers to change its order."""
+    parts = [*rule.needed, *(rule.when.any if rule.when else ())]
     drugs = {item.name for part in parts for item in named(part) if item.mark.what == "drug"}
     return any(drug.startswith("magnesium") for drug in drugs) or any("magnesium" in part.offers for part in parts)
 
 
-def kinds(page: Page) -> set[str]:
-    return {CHART if service.endswith("patient-view") else ORDER for service in page.services}
+def kinds(rule: Rule) -> set[str]:
+    return {CHART if service.endswith("patient-view") else ORDER for service in rule.services}
 
 
 FORBIDDING = sorted(AGAINST_MAGNESIUM)
-TOUCHING = sorted(name for name, page in PAGES.items() if touches_magnesium(page))
+TOUCHING = sorted(name for name, rule in RULES.items() if touches_magnesium(rule))
 PAIRS = {
-    (forbidding, kind): [name for name in TOUCHING if name != forbidding and kind in kinds(PAGES[name])]
+    (forbidding, kind): [name for name in TOUCHING if name != forbidding and kind in kinds(RULES[name])]
     for forbidding in FORBIDDING
-    for kind in sorted(kinds(PAGES[forbidding]))
+    for kind in sorted(kinds(RULES[forbidding]))
 }
 
 
-def firing(page: str, kind: str) -> list[Scenario]:
-    """Scenarios in which the page fires with all its inputs there and no site values, the first ones first."""
+def firing(rule: str, kind: str) -> list[Scenario]:
+    """Scenarios in which the rule fires with all its inputs there and no site values, the first ones first."""
     return [
         case
-        for case in FILES[page].scenarios
+        for case in FILES[rule].scenarios
         if case.expect.outcome == "fired"
         and case.hook in HOOKS[kind]
         and not (case.site or case.without or case.failed or case.selected)
@@ -143,11 +143,11 @@ def call(app: Any, content: Content) -> Any:
 
 
 def fired(answer: dict[str, Any]) -> set[str]:
-    return {item["page"] for item in answer["extension"][EXTENSION]["outcomes"] if item["outcome"] == "fired"}
+    return {item["rule"] for item in answer["extension"][EXTENSION]["outcomes"] if item["outcome"] == "fired"}
 
 
 def both(call: Any, touching: str, forbidding: str, kind: str) -> dict[str, Any] | None:
-    """The answer for a patient in whom both pages fire, or None where none of the combinations tried gives one."""
+    """The answer for a patient in whom both rules fire, or None where none of the combinations tried gives one."""
     for second, first in product(firing(forbidding, kind)[:4], firing(touching, kind)[:4]):
         for person, measured in product((first, second), (second, first)):
             answer: dict[str, Any] = call(merged(first, second, person, measured))
@@ -163,16 +163,16 @@ def actions(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from answer.get("systemActions", [])
 
 
-def test_these_pages_and_no_others_speak_against_magnesium() -> None:
-    assert {name for name, page in PAGES.items() if page.card.contraindicates_magnesium} == set(AGAINST_MAGNESIUM)
+def test_these_rules_and_no_others_speak_against_magnesium() -> None:
+    assert {name for name, rule in RULES.items() if rule.card.contraindicates_magnesium} == set(AGAINST_MAGNESIUM)
 
 
-@pytest.mark.parametrize("page", FORBIDDING)
-def test_each_of_them_has_a_patient_with_a_drug_to_keep_apart_who_is_offered_no_magnesium(page: str) -> None:
+@pytest.mark.parametrize("rule", FORBIDDING)
+def test_each_of_them_has_a_patient_with_a_drug_to_keep_apart_who_is_offered_no_magnesium(rule: str) -> None:
     assert any(
         case.expect.outcome == "fired" and not case.expect.offers_magnesium and timing & case.expect.others.items()
-        for case in FILES[page].scenarios
-        for timing in [{(name, "fired") for name, item in PAGES.items() if item.separate}]
+        for case in FILES[rule].scenarios
+        for timing in [{(name, "fired") for name, item in RULES.items() if item.separate}]
     )
 
 
@@ -193,9 +193,9 @@ def test_no_card_gives_or_changes_magnesium_where_it_may_do_harm(call: Any, forb
     assert met
 
 
-def test_without_the_contraindication_the_same_pages_do_offer_a_change(call: Any) -> None:
+def test_without_the_contraindication_the_same_rules_do_offer_a_change(call: Any) -> None:
     """The counterpart: silence above is not for want of suggestions."""
-    offering = [name for name in TOUCHING if "keep_apart" in PAGES[name].card.suggest]
+    offering = [name for name in TOUCHING if "keep_apart" in RULES[name].card.suggest]
     silent = [
         name
         for name in offering
@@ -205,7 +205,7 @@ def test_without_the_contraindication_the_same_pages_do_offer_a_change(call: Any
     assert silent == []
 
 
-@pytest.mark.parametrize("forbidding", [name for name in FORBIDDING if CHART in kinds(PAGES[name])])
+@pytest.mark.parametrize("forbidding", [name for name in FORBIDDING if CHART in kinds(RULES[name])])
 def test_no_option_speaks_of_replacement_as_such_where_it_may_do_harm(call: Any, forbidding: str) -> None:
     for case in some(firing(forbidding, CHART)[:4]):
         assert "whether replacement is needed" not in " ".join(card["detail"] for card in call(case)["cards"]), (

@@ -1,4 +1,4 @@
-"""Every known interaction and every claim is on record: as pages, or with the reason why not."""
+"""Every known interaction and every claim is on record: as rules, or with the reason why not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_catalogue_is_current(content: Content) -> None:
     assert written.read_text("utf-8") == catalogue_text(content.library), "run `magnesium-cds catalogue`"
 
 
-def test_every_interaction_of_the_dossier_is_a_page_or_has_a_reason(content: Content) -> None:
+def test_every_interaction_of_the_dossier_is_a_rule_or_has_a_reason(content: Content) -> None:
     rows = yaml.load(dossier("interactions.yaml").read_text("utf-8"), yaml.CSafeLoader)
     assert {row["id"] for row in rows} == set(content.library.coverage)
     assert len(rows) == 86
@@ -36,8 +36,8 @@ def test_no_interval_is_shown_as_drug_specific_that_was_not_read_for_the_drug(co
     rows = yaml.load(dossier("interactions.yaml").read_text("utf-8"), yaml.CSafeLoader)
     checked = 0
     for row in rows:
-        for name in content.library.coverage[row["id"]].pages:
-            separate = content.library.pages[name].page.separate
+        for name in content.library.coverage[row["id"]].rules:
+            separate = content.library.rules[name].rule.separate
             if row["kind"] != "separate_doses" or separate is None or separate.interval != "drug_specific":
                 continue
             checked += 1
@@ -61,5 +61,5 @@ def test_every_claim_of_the_dossier_is_answered(content: Content) -> None:
 
 def test_every_number_has_a_reference_that_may_be_shown(content: Content) -> None:
     library = content.library
-    for threshold in some(limit for loaded in library.pages.values() for limit in loaded.page.thresholds.values()):
+    for threshold in some(limit for loaded in library.rules.values() for limit in loaded.rule.thresholds.values()):
         assert library.references[threshold.reference].citable

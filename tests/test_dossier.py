@@ -136,8 +136,8 @@ def test_no_code_is_listed_that_the_dossier_knows_to_be_wrong_or_unconfirmed(
         if row["verified"] is False
     }
     assert len(wrong) > 7
-    for name, page in content.library.terminology.items():
-        assert not wrong & {*page.snomed, *page.icd10cm, *page.icd10cm_prefixes}, name
+    for name, entry in content.library.terminology.items():
+        assert not wrong & {*entry.snomed, *entry.icd10cm, *entry.icd10cm_prefixes}, name
 
 
 def test_no_laboratory_code_is_listed_that_the_dossier_could_not_confirm(
@@ -145,5 +145,5 @@ def test_no_laboratory_code_is_listed_that_the_dossier_could_not_confirm(
 ) -> None:
     unconfirmed = {row["code"] for row in evidence["terminology"]["loinc"] if row["verified"] is not True} - {""}
     assert unconfirmed
-    for name, page in content.library.terminology.items():
-        assert not unconfirmed & {row.code for row in page.loinc}, name
+    for name, entry in content.library.terminology.items():
+        assert not unconfirmed & {row.code for row in entry.loinc}, name

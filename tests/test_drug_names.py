@@ -371,9 +371,9 @@ def test_names_of_all_rxnorm_products_are_read_with_high_precision_and_recall(vo
     extract = json.loads(gzip.decompress(next(shared().glob("rxnorm_prescribable_*.json.gz")).read_bytes()))
     names = extract["ing"]
     ours = {
-        c: page.id
-        for page in vocabulary.concepts.values()
-        for c in page.rxnorm_ingredients
+        c: entry.id
+        for entry in vocabulary.concepts.values()
+        for c in entry.rxnorm_ingredients
         if names.get(c, "  ")[1] == "IN"
     }
     right, wrong, lost = Counter(), Counter(), Counter()

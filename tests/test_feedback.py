@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from cds_service.hooks.errors import Problem, install_error_handlers
 from cds_service.hooks.feedback import MAX_BYTES, MAX_ITEMS, feedback_blueprint
-from cds_service.store import PageStats, Store
+from cds_service.store import RuleStats, Store
 from tests.store.helpers import card, locked, rows
 from tests.support.timing import within
 
@@ -253,7 +253,7 @@ def test_c51_several_calls_in_one_post_and_a_card_many_times(http: FlaskClient, 
         ("overridden", 2),
         ("overridden", 2),
     ]
-    assert store.stats() == [PageStats("low_magnesium", 2, 1, 2)]
+    assert store.stats() == [RuleStats("low_magnesium", 2, 1, 2)]
 
 
 def test_c51_fifty_clients_at_once_with_one_item_make_one_row(http: FlaskClient, folder: Path) -> None:
@@ -283,7 +283,7 @@ def test_c52_a_card_that_was_ignored_is_counted_as_shown(http: FlaskClient, stor
     ignored, dismissed = card(), card()
     store.record_shown([ignored, dismissed])
     assert send(http, item(card=dismissed.card)).status_code == 200
-    assert store.stats() == [PageStats("low_magnesium", 2, 0, 1)]
+    assert store.stats() == [RuleStats("low_magnesium", 2, 0, 1)]
 
 
 def test_c53_an_unauthenticated_call_is_refused_before_anything_is_read(
@@ -305,7 +305,7 @@ def test_c53_a_client_has_no_say_about_cards_of_another(http: FlaskClient, store
 
 
 def test_once_accepted_a_finding_is_known_to_be_accepted(http: FlaskClient, store: Store) -> None:
-    subject, finding = store.subject_hash("ehr", "patient", "page"), store.finding_hash(["0.55"])
+    subject, finding = store.subject_hash("ehr", "patient", "rule"), store.finding_hash(["0.55"])
     shown = card(subject_hash=subject, finding_hash=finding, shown_at=datetime(2026, 11, 21, tzinfo=UTC))
     store.record_shown([shown])
     took = item(card=shown.card, outcome="accepted", acceptedSuggestions=[{"id": "suggestion-1"}])

@@ -198,9 +198,9 @@ def test_absent_is_not_taken_for_empty(client: FlaskClient) -> None:
     del body["prefetch"]["serum_magnesium"]
     answer = answered(client, body)
     assert own(answer)["inputs"]["serum_magnesium"] == "absent"
-    for page in ("low_serum_magnesium", "no_recent_magnesium_at_risk"):
-        assert outcome(answer, page)["outcome"] == "not_evaluated"
-        assert "not sent and not readable" in outcome(answer, page)["reason"]
+    for rule in ("low_serum_magnesium", "no_recent_magnesium_at_risk"):
+        assert outcome(answer, rule)["outcome"] == "not_evaluated"
+        assert "not sent and not readable" in outcome(answer, rule)["reason"]
 
 
 def test_an_operation_outcome_says_that_the_client_failed(client: FlaskClient) -> None:
@@ -235,21 +235,21 @@ def test_fewer_entries_than_announced_are_incomplete(client: FlaskClient) -> Non
     body["prefetch"]["medications"]["entry"] = body["prefetch"]["medications"]["entry"][1:]
     answer = answered(client, body)
     assert own(answer)["inputs"]["medications"] == "incomplete"
-    quiet = [item["page"] for item in own(answer)["outcomes"] if item["outcome"] == "quiet"]
+    quiet = [item["rule"] for item in own(answer)["outcomes"] if item["outcome"] == "quiet"]
     assert "levothyroxine_timing" not in quiet
     assert "alendronic_acid_timing" not in quiet
 
 
 @pytest.mark.parametrize(("in_order", "kind"), [(True, "fired"), (False, "not_evaluated")])
 @pytest.mark.parametrize(
-    ("name", "key", "page"),
+    ("name", "key", "rule"),
     [
         ("low-magnesium", "serum_magnesium", "low_serum_magnesium"),
         ("kidney", "kidney", "magnesium_in_use_with_low_kidney_function"),
     ],
 )
 def test_as_many_results_as_were_asked_for_and_no_total_may_not_be_all(
-    client: FlaskClient, name: str, key: str, page: str, in_order: bool, kind: str
+    client: FlaskClient, name: str, key: str, rule: str, in_order: bool, kind: str
 ) -> None:
     """Then only their order shows that the first one is the newest there is."""
     body = sample_call(client, name)
@@ -261,11 +261,11 @@ def test_as_many_results_as_were_asked_for_and_no_total_may_not_be_all(
     ]
     results["entry"] = [results["entry"][0], *older] if in_order else [*older, results["entry"][0]]
     results["total"] = 20
-    assert outcome(answered(client, body), page)["outcome"] == "fired"
+    assert outcome(answered(client, body), rule)["outcome"] == "fired"
     del results["total"]
     answer = answered(client, body)
     assert own(answer)["inputs"][key] == "incomplete"
-    assert outcome(answer, page)["outcome"] == kind
+    assert outcome(answer, rule)["outcome"] == kind
 
 
 # Paging.
@@ -358,7 +358,7 @@ def test_a_running_service_logs_neither_token_nor_query(ehr: Ehr, tmp_path: Path
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 502, 503])
-def test_a_server_that_refuses_makes_pages_not_evaluated(reading: FlaskClient, ehr: Ehr, status: int) -> None:
+def test_a_server_that_refuses_makes_rules_not_evaluated(reading: FlaskClient, ehr: Ehr, status: int) -> None:
     ehr.status = status
     answer = answered(reading, call(reading, ehr, "serum_magnesium"))
     assert own(answer)["inputs"]["serum_magnesium"] == "failed"
@@ -378,7 +378,7 @@ def test_a_server_that_refuses_makes_pages_not_evaluated(reading: FlaskClient, e
         (b'{"resourceType": "Binary"}', "application/fhir+json"),
     ],
 )
-def test_an_answer_that_is_not_fhir_makes_pages_not_evaluated(
+def test_an_answer_that_is_not_fhir_makes_rules_not_evaluated(
     reading: FlaskClient, ehr: Ehr, body: bytes, content_type: str
 ) -> None:
     ehr.body, ehr.content_type = body, content_type

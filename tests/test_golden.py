@@ -1,7 +1,7 @@
 """What a real client sent, and the whole answer to it.
 
 `tests/golden/NAME.json` is a request that the CDS Hooks Sandbox really made; `NAME.expected.json` is the answer to it,
-twice: as it was recorded (its prefetch keys are those of another service), and with its prefetch under our keys. Page
+twice: as it was recorded (its prefetch keys are those of another service), and with its prefetch under our keys. Rule
 versions and uuids are the only parts that are not compared. `pytest tests/test_golden.py --update-golden` writes the
 expected files anew; such a run always fails, so that nobody takes it for a passed one: look at what changed, then run
 it again without.
@@ -56,7 +56,7 @@ def send(client: FlaskClient, body: Body) -> TestResponse:
 
 
 def normalised(value: Any, path: tuple[str | int, ...] = ()) -> Any:
-    """Uuids of ours and page versions named instead of given; a uuid that is not ours stays."""
+    """Uuids of ours and rule versions named instead of given; a uuid that is not ours stays."""
     if isinstance(value, dict):
         return {key: normalised(item, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -130,7 +130,7 @@ def answer(client: FlaskClient, name: str, ours: bool = True) -> Body:
 
 
 def fired(found: Body) -> set[str]:
-    return {item["page"] for item in own(found)["outcomes"] if item["outcome"] == "fired"}
+    return {item["rule"] for item in own(found)["outcomes"] if item["outcome"] == "fired"}
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if "without-draft" not in name])

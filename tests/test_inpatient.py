@@ -31,7 +31,7 @@ def outcomes(client: FlaskClient, content: Content, days: int, encounter: str | 
     response = client.post(f"/cds-services/{service['id']}", data=orjson.dumps(body), content_type="application/json")
     assert response.status_code == 200, response.json
     found = response.json["extension"]["org.magnesium-cds"]["outcomes"]
-    return {item["page"]: item for item in found}
+    return {item["rule"]: item for item in found}
 
 
 @pytest.mark.parametrize(

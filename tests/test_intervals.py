@@ -1,4 +1,4 @@
-"""What timing pages say of their hours: in whole, in both directions, and from where."""
+"""What timing rules say of their hours: in whole, in both directions, and from where."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from cds_service.advice.loaded_content import Content
-from cds_service.content.rule import Page, Separate
+from cds_service.content.rule import Rule, Separate
 from tests.conftest import NOW
 from tests.support.some import some
 from tests.test_coverage import dossier
@@ -22,25 +22,25 @@ OTHER_HOURS = {
 }
 
 
-def timing_pages(content: Content) -> Iterator[tuple[str, Page, Separate]]:
-    """Every page that keeps two doses apart, with its block."""
-    for name, loaded in content.library.pages.items():
-        if loaded.page.separate is not None:
-            yield name, loaded.page, loaded.page.separate
+def timing_rules(content: Content) -> Iterator[tuple[str, Rule, Separate]]:
+    """Every rule that keeps two doses apart, with its block."""
+    for name, loaded in content.library.rules.items():
+        if loaded.rule.separate is not None:
+            yield name, loaded.rule, loaded.rule.separate
 
 
 def test_a_summary_with_one_number_of_hours_names_the_longer_wait(content: Content) -> None:
-    for name, page, _ in timing_pages(content):
-        summary = page.card.summary or ""
+    for name, rule, _ in timing_rules(content):
+        summary = rule.card.summary or ""
         assert ("{hours_before}" in summary) == ("{hours_after}" in summary), f"{name}: say hours_apart"
     general = content.library.wording.separate["general_rule"]
     assert "{hours_before}" not in general.summary + general.summary_same
 
 
 def test_hours_that_are_not_the_drugs_own_are_named_so_in_the_summary(content: Content) -> None:
-    for name, page, separate in some(timing_pages(content)):
+    for name, rule, separate in some(timing_rules(content)):
         text = content.library.wording.separate[separate.interval]
-        summaries = [page.card.summary] if page.card.summary else [text.summary, text.summary_same]
+        summaries = [rule.card.summary] if rule.card.summary else [text.summary, text.summary_same]
         for summary in summaries:
             said = any(words in summary for words in NOT_ITS_OWN)
             assert said == (separate.interval == "general_rule"), name
@@ -48,50 +48,50 @@ def test_hours_that_are_not_the_drugs_own_are_named_so_in_the_summary(content: C
 
 def test_a_direction_that_was_not_read_for_the_drug_is_named_so_on_the_card(content: Content) -> None:
     seen = 0
-    for name, page, separate in timing_pages(content):
+    for name, rule, separate in timing_rules(content):
         if separate.interval == "drug_specific":
-            labelled = any("(general rule)" in limit.label for limit in page.thresholds.values())
-            said = any("(general rule)" in option for option in page.card.consider)
+            labelled = any("(general rule)" in limit.label for limit in rule.thresholds.values())
+            said = any("(general rule)" in option for option in rule.card.consider)
             assert labelled == said, name
             seen += labelled
-    assert seen, "no page has a direction of its own and one by the general rule, so this test says nothing"
+    assert seen, "no rule has a direction of its own and one by the general rule, so this test says nothing"
 
 
-def test_the_source_of_every_hour_is_among_the_sources_of_its_page(content: Content) -> None:
-    for name, page, _ in some(timing_pages(content)):
-        assert {limit.reference for limit in page.thresholds.values()} <= set(page.evidence.references), name
+def test_the_source_of_every_hour_is_among_the_sources_of_its_rule(content: Content) -> None:
+    for name, rule, _ in some(timing_rules(content)):
+        assert {limit.reference for limit in rule.thresholds.values()} <= set(rule.evidence.references), name
 
 
-def rows_with_pages(content: Content) -> Iterator[tuple[dict[str, Any], str, Page, Separate]]:
-    """Every row of the dossier that asks for separate doses, with each timing page made from it."""
-    pages = {name: (page, separate) for name, page, separate in timing_pages(content)}
+def rows_with_rules(content: Content) -> Iterator[tuple[dict[str, Any], str, Rule, Separate]]:
+    """Every row of the dossier that asks for separate doses, with each timing rule made from it."""
+    rules = {name: (rule, separate) for name, rule, separate in timing_rules(content)}
     for row in yaml.load(dossier("interactions.yaml").read_text("utf-8"), yaml.CSafeLoader):
-        for name in content.library.coverage[row["id"]].pages if row["kind"] == "separate_doses" else []:
-            yield row, name, *pages[name]
+        for name in content.library.coverage[row["id"]].rules if row["kind"] == "separate_doses" else []:
+            yield row, name, *rules[name]
 
 
 def test_hours_and_directions_are_those_of_the_dossier(content: Content) -> None:
-    for row, name, page, separate in some(rows_with_pages(content)):
+    for row, name, rule, separate in some(rows_with_rules(content)):
         careful = row.get("conservative_hours", {})
         for way in ("drug_then_magnesium", "magnesium_then_drug"):
-            hours = page.thresholds[getattr(separate, way)].at(NOW.date())
+            hours = rule.thresholds[getattr(separate, way)].at(NOW.date())
             known = {Decimal(str(row[f"min_hours_{way}"])), Decimal(str(careful.get(way, row[f"min_hours_{way}"])))}
             assert hours in known or name in OTHER_HOURS, f"{name}: {way}"
 
 
 def test_a_direction_without_a_source_in_the_dossier_is_labelled_as_the_general_rule(content: Content) -> None:
-    one_way = [one for one in rows_with_pages(content) if one[0]["interval_basis"] == "drug_specific_one_direction"]
-    for _, name, page, _ in some(one_way):
-        labels = [limit.label for limit in page.thresholds.values()]
+    one_way = [one for one in rows_with_rules(content) if one[0]["interval_basis"] == "drug_specific_one_direction"]
+    for _, name, rule, _ in some(one_way):
+        labels = [limit.label for limit in rule.thresholds.values()]
         assert sum("(general rule)" in label for label in labels) == 1, name
 
 
-def test_pages_about_stomach_acid_name_the_salts_and_the_others_hold_for_all(content: Content) -> None:
-    for row, name, _, separate in some(rows_with_pages(content)):
+def test_rules_about_stomach_acid_name_the_salts_and_the_others_hold_for_all(content: Content) -> None:
+    for row, name, _, separate in some(rows_with_rules(content)):
         assert ("all oral" in row["magnesium_forms"]) == (not separate.magnesium), name
 
 
-def test_limits_say_that_an_unnamed_salt_counts_where_the_page_holds_for_some_salts_only(content: Content) -> None:
-    for name, page, separate in some(timing_pages(content)):
-        said = "whose salt is not named" in " ".join(page.known_limits.split())
+def test_limits_say_that_an_unnamed_salt_counts_where_the_rule_holds_for_some_salts_only(content: Content) -> None:
+    for name, rule, separate in some(timing_rules(content)):
+        said = "whose salt is not named" in " ".join(rule.known_limits.split())
         assert said == bool(separate.magnesium), name

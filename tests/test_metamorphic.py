@@ -1,6 +1,6 @@
-"""What must not change, over the scenarios of every page.
+"""What must not change, over the scenarios of every rule.
 
-Leaving an input out never turns "not evaluated" into "quiet" and takes no finding from a page that does not read it;
+Leaving an input out never turns "not evaluated" into "quiet" and takes no finding from a rule that does not read it;
 another unit with the value converted, another order of the resources, and resources that are about something else
 change nothing. The full product would take minutes: a fixed sample is tried, chosen by a checksum of the names.
 Scenarios with site values are left out, because each needs a service of its own. `-rP` prints the counts.
@@ -29,9 +29,9 @@ Request = dict[str, Any]
 Outcomes = dict[str, tuple[str, str]]
 
 LIBRARY = shipped().library
-READ = {name: frozenset(inputs_read(loaded.page, LIBRARY)) for name, loaded in LIBRARY.pages.items()}
-CASES = {page: [case for case in file.scenarios if not case.site] for page, file in FILES.items()}
-PAGES = sorted(page for page, cases in CASES.items() if cases)
+READ = {name: frozenset(inputs_read(loaded.rule, LIBRARY)) for name, loaded in LIBRARY.rules.items()}
+CASES = {rule: [case for case in file.scenarios if not case.site] for rule, file in FILES.items()}
+RULES = sorted(rule for rule, cases in CASES.items() if cases)
 # One in so many is tried.
 REMOVED_READ, REMOVED_OTHER, CONVERTED, REORDERED, JOINED = 12, 60, 1, 10, 10
 
@@ -77,8 +77,8 @@ class Caller:
         read: dict[str, Any] = orjson.loads(answer.data)
         return read if answer.status_code == 200 else None
 
-    def unchanged(self, page: str, case: Scenario) -> dict[str, Any]:
-        key = (page, case.name)
+    def unchanged(self, rule: str, case: Scenario) -> dict[str, Any]:
+        key = (rule, case.name)
         if key not in self.kept:
             answer = self.post(self.request(case))
             assert answer is not None
@@ -93,12 +93,12 @@ def caller(app: Flask, content: Content) -> Caller:
 
 def outcomes(answer: dict[str, Any]) -> Outcomes:
     return {
-        item["page"]: (item["outcome"], item.get("reason", "")) for item in answer["extension"][EXTENSION]["outcomes"]
+        item["rule"]: (item["outcome"], item.get("reason", "")) for item in answer["extension"][EXTENSION]["outcomes"]
     }
 
 
 def kinds(answer: dict[str, Any]) -> dict[str, str]:
-    return {page: kind for page, (kind, _) in outcomes(answer).items()}
+    return {rule: kind for rule, (kind, _) in outcomes(answer).items()}
 
 
 def shown(answer: dict[str, Any], words: Callable[[str], Any]) -> list[Any]:
@@ -117,23 +117,23 @@ def shown(answer: dict[str, Any], words: Callable[[str], Any]) -> list[Any]:
 # Leaving an input out
 
 
-def removals(page: str) -> Iterator[tuple[Scenario, str]]:
-    """The first firing scenario with every input that the page reads, and the sample."""
-    first = next((case for case in CASES[page] if case.expect.outcome == "fired"), None)
-    for case in CASES[page]:
+def removals(rule: str) -> Iterator[tuple[Scenario, str]]:
+    """The first firing scenario with every input that the rule reads, and the sample."""
+    first = next((case for case in CASES[rule] if case.expect.outcome == "fired"), None)
+    for case in CASES[rule]:
         for key in sorted({key for keys in READ.values() for key in keys}):
-            one_in = REMOVED_READ if key in READ[page] else REMOVED_OTHER
-            if (case is first and key in READ[page]) or chosen(one_in, page, case.name, key):
+            one_in = REMOVED_READ if key in READ[rule] else REMOVED_OTHER
+            if (case is first and key in READ[rule]) or chosen(one_in, rule, case.name, key):
                 yield case, key
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_an_input_left_out_hides_nothing(caller: Caller, page: str) -> None:
-    calls = [(case, key, caller.request(case)) for case, key in removals(page)]
+@pytest.mark.parametrize("rule", RULES)
+def test_an_input_left_out_hides_nothing(caller: Caller, rule: str) -> None:
+    calls = [(case, key, caller.request(case)) for case, key in removals(rule)]
     hidden = []
     for case, key, request in some(one for one in calls if one[2]["prefetch"].pop(one[1], None) is not None):
         after = caller.post(request)  # none where the call was refused, which hides nothing
-        for other, (before, reason) in outcomes(caller.unchanged(page, case)).items():
+        for other, (before, reason) in outcomes(caller.unchanged(rule, case)).items():
             now = outcomes(after)[other][0] if after is not None else "refused"
             lost = before == "not_evaluated" and now == "quiet"
             changed = before in ("fired", "quiet") and key not in READ[other] and now not in (before, "refused")
@@ -166,24 +166,24 @@ def convert(resource: Request, lab: str, source: str, target: str) -> None:
         quantity |= {"value": float(value), "unit": target, "code": target, "system": UCUM}
 
 
-def conversions(page: str) -> Iterator[tuple[Scenario, str, str]]:
-    for case in CASES[page]:
+def conversions(rule: str) -> Iterator[tuple[Scenario, str, str]]:
+    for case in CASES[rule]:
         for lab, units in UNITS.items():
             written = {line.unit for line in case.labs if line.lab == lab and line.value is not None} & set(units)
             for unit in units:
-                if written - {unit} and chosen(CONVERTED, page, case.name, lab, unit):
+                if written - {unit} and chosen(CONVERTED, rule, case.name, lab, unit):
                     yield case, lab, unit
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if list(conversions(page))])
-def test_another_unit_with_the_value_converted_changes_no_outcome(caller: Caller, page: str) -> None:
-    for case, lab, target in some(conversions(page)):
+@pytest.mark.parametrize("rule", [rule for rule in RULES if list(conversions(rule))])
+def test_another_unit_with_the_value_converted_changes_no_outcome(caller: Caller, rule: str) -> None:
+    for case, lab, target in some(conversions(rule)):
         request = caller.request(case)
         for resource, unit in some((resource, unit) for resource, unit in measured(request, lab) if unit != target):
             convert(resource, lab, unit, target)
         answer = caller.post(request)
         assert answer is not None
-        assert kinds(answer) == kinds(caller.unchanged(page, case)), f"{case.name}, {lab} in {target}"
+        assert kinds(answer) == kinds(caller.unchanged(rule, case)), f"{case.name}, {lab} in {target}"
 
 
 # Another order
@@ -194,20 +194,20 @@ def of_words(text: str) -> list[str]:
     return sorted(text.replace(",", " ").replace(";", " ").replace(".", " ").split())
 
 
-def sampled(page: str, one_in: int, what: str) -> Iterator[Scenario]:
-    for case in CASES[page]:
-        if chosen(one_in, page, case.name, what):
+def sampled(rule: str, one_in: int, what: str) -> Iterator[Scenario]:
+    for case in CASES[rule]:
+        if chosen(one_in, rule, case.name, what):
             yield case
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if list(sampled(page, REORDERED, "order"))])
-def test_the_order_of_resources_changes_nothing(caller: Caller, page: str) -> None:
-    for case in some(sampled(page, REORDERED, "order")):
+@pytest.mark.parametrize("rule", [rule for rule in RULES if list(sampled(rule, REORDERED, "order"))])
+def test_the_order_of_resources_changes_nothing(caller: Caller, rule: str) -> None:
+    for case in some(sampled(rule, REORDERED, "order")):
         request = caller.request(case)
         for bundle in bundles(request):
             bundle["entry"].reverse()
         answer = caller.post(request)
-        before = caller.unchanged(page, case)
+        before = caller.unchanged(rule, case)
         assert answer is not None
         assert outcomes(answer) == outcomes(before), case.name
         assert shown(answer, lambda text: None) == shown(before, lambda text: None), case.name
@@ -217,7 +217,7 @@ def test_the_order_of_resources_changes_nothing(caller: Caller, page: str) -> No
 
 
 def unrelated(kind: str) -> Request | None:
-    """A resource that no page is about."""
+    """A resource that no rule is about."""
     subject = {"subject": {"reference": f"Patient/{PATIENT}"}}
     if kind == "Condition":
         status = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]}
@@ -240,9 +240,9 @@ def unrelated(kind: str) -> Request | None:
     return None
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if list(sampled(page, JOINED, "unrelated"))])
-def test_resources_about_something_else_change_nothing(caller: Caller, page: str) -> None:
-    for case in some(sampled(page, JOINED, "unrelated")):
+@pytest.mark.parametrize("rule", [rule for rule in RULES if list(sampled(rule, JOINED, "unrelated"))])
+def test_resources_about_something_else_change_nothing(caller: Caller, rule: str) -> None:
+    for case in some(sampled(rule, JOINED, "unrelated")):
         request = caller.request(case)
         for key, template in caller.services[case.hook]["prefetch"].items():
             body = request["prefetch"].get(key, {})
@@ -250,7 +250,7 @@ def test_resources_about_something_else_change_nothing(caller: Caller, page: str
             if other is not None and body.get("resourceType") == "Bundle":
                 body["entry"].insert(len(body["entry"]) // 2, {"resource": copy.deepcopy(other)})
         answer = caller.post(request)
-        before = caller.unchanged(page, case)
+        before = caller.unchanged(rule, case)
         assert answer is not None
         assert outcomes(answer) == outcomes(before), case.name
         assert shown(answer, str) == shown(before, str), case.name
@@ -259,11 +259,11 @@ def test_resources_about_something_else_change_nothing(caller: Caller, page: str
 def test_the_sample_is_large_enough() -> None:
     total = sum(len(cases) for cases in CASES.values())
     tried = {
-        "inputs left out": sum(1 for page in PAGES for _ in removals(page)),
-        "units": sum(1 for page in PAGES for _ in conversions(page)),
-        "orders": sum(1 for page in PAGES for _ in sampled(page, REORDERED, "order")),
-        "something else": sum(1 for page in PAGES for _ in sampled(page, JOINED, "unrelated")),
+        "inputs left out": sum(1 for rule in RULES for _ in removals(rule)),
+        "units": sum(1 for rule in RULES for _ in conversions(rule)),
+        "orders": sum(1 for rule in RULES for _ in sampled(rule, REORDERED, "order")),
+        "something else": sum(1 for rule in RULES for _ in sampled(rule, JOINED, "unrelated")),
     }
-    print(f"{total} scenarios of {len(PAGES)} pages; tried: {tried}")
+    print(f"{total} scenarios of {len(RULES)} rules; tried: {tried}")
     assert tried["inputs left out"] > total / 4
     assert min(tried.values()) > total / 20

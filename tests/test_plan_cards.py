@@ -1,4 +1,4 @@
-"""Plan cards over HTTP. Each plan is worked out by hand from the hours of the cited pages (cards/timing/).
+"""Plan cards over HTTP. Each plan is worked out by hand from the hours of the cited rules (cards/timing/).
 
 The usual day (cards/tables/schedule.yaml): awake 06:30 to 22:30, meals at 08:00, 12:30 and 18:30, bedtime 22:00,
 twice a day 08:00 and 20:00, three times 08:00, 14:00 and 20:00, 4 h between doses of magnesium. Hours after the drug
@@ -155,7 +155,7 @@ def test_a_plan_card_is_read_in_ten_seconds(name: str, call: Callable[..., tuple
     assert len(card["suggestions"]) == 1 and card["selectionBehavior"] == "at-most-one"
 
 
-def test_one_drug_keeps_the_summary_of_its_page_and_the_plan_names_its_nearest_dose(call) -> None:
+def test_one_drug_keeps_the_summary_of_its_rule_and_the_plan_names_its_nearest_dose(call) -> None:
     _, card = call(LEVOTHYROXINE)
     assert card["summary"].startswith("Magnesium with levothyroxine: keep the doses 4 h apart")
     assert "- Magnesium at 12:30: 5 h 30 min after levothyroxine at 07:00\n" in card["detail"]
@@ -365,7 +365,7 @@ def test_the_times_stand_in_the_drugs_text_and_the_next_call_reads_the_drug_all_
     # A client that keeps nothing of an update but the text, and sends no code.
     drafted(body)["medicationCodeableConcept"] = {"text": text}
     answer = client.post("/cds-services/magnesium-order-select", json=body).json
-    outcomes = {item["page"]: item for item in answer["extension"]["org.magnesium-cds"]["outcomes"]}
+    outcomes = {item["rule"]: item for item in answer["extension"]["org.magnesium-cds"]["outcomes"]}
     assert outcomes["levothyroxine_timing"]["outcome"] == "quiet"
     assert timing(answer["cards"]) == []
     # Without our closing phrase it is magnesium oxide still, and the card is back.

@@ -12,20 +12,20 @@ from tests.support.some import some
 from tests.test_scenarios import FILES, post
 
 
-def test_every_page_has_a_web_page_with_its_sources_and_all_thirteen_attributes(
+def test_every_rule_has_a_web_page_with_its_sources_and_all_thirteen_attributes(
     client: FlaskClient, content: Content
 ) -> None:
-    for name, loaded in some(content.library.pages.items()):
+    for name, loaded in some(content.library.rules.items()):
         response = client.get(f"/evidence/{name}")
         assert response.status_code == 200
         assert "script" not in response.headers["Content-Security-Policy"]
         assert response.text.count("<dt>") == 13, name
-        for key in loaded.page.evidence.references:
+        for key in loaded.rule.evidence.references:
             assert content.library.references[key].citable
 
 
-def test_every_page_is_a_valid_plan_definition_with_graded_evidence(client: FlaskClient, content: Content) -> None:
-    for name in some(content.library.pages):
+def test_every_rule_is_a_valid_plan_definition_with_graded_evidence(client: FlaskClient, content: Content) -> None:
+    for name in some(content.library.rules):
         body = client.get(f"/fhir/PlanDefinition/{name}").json
         PlanDefinition.model_validate(body)
         urls = {item["url"] for item in body["action"][0]["documentation"][0]["extension"]}
@@ -40,11 +40,11 @@ def test_every_concept_is_a_valid_value_set(client: FlaskClient, content: Conten
         assert ValueSet.model_validate(client.get(f"/fhir/ValueSet/{name}").json)
 
 
-def test_every_page_is_json_with_its_thresholds(client: FlaskClient, content: Content) -> None:
-    for name, loaded in some(content.library.pages.items()):
+def test_every_rule_is_json_with_its_thresholds(client: FlaskClient, content: Content) -> None:
+    for name, loaded in some(content.library.rules.items()):
         body = client.get(f"/evidence/{name}.json").json
         assert len(body["sourceAttributes"]) == 13
-        assert {row["name"] for row in body["thresholds"]} >= set(loaded.page.thresholds)
+        assert {row["name"] for row in body["thresholds"]} >= set(loaded.rule.thresholds)
 
 
 def test_all_claims_are_listed_and_found_by_words(client: FlaskClient, content: Content) -> None:
@@ -78,10 +78,10 @@ def test_what_is_not_there_is_an_operation_outcome(client: FlaskClient, address:
 def test_a_card_that_touches_a_contradicted_claim_links_to_one(client: FlaskClient, content: Content) -> None:
     library = content.library
     contradicted = {name for name, claim in library.claims.items() if claim.verdict == "contradicted"}
-    touched = [name for name, loaded in library.pages.items() if contradicted & set(loaded.page.claims)]
+    touched = [name for name, loaded in library.rules.items() if contradicted & set(loaded.rule.claims)]
     assert len(touched) > 5
-    for page in touched:
-        case = next(s for s in FILES[page].scenarios if s.kind == "fires" and not s.site)
+    for rule in touched:
+        case = next(s for s in FILES[rule].scenarios if s.kind == "fires" and not s.site)
         links = [link["url"] for card in post(client, content, case)["cards"] for link in card["links"]]
         linked = {url.rpartition("/")[2] for url in links if "/claims/" in url}
-        assert linked & contradicted & set(library.pages[page].page.claims), page
+        assert linked & contradicted & set(library.rules[rule].rule.claims), rule

@@ -1,4 +1,4 @@
-"""Every page tried through HTTP on the patients of its scenario file."""
+"""Every rule tried through HTTP on the patients of its scenario file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEMPLATES = {key: need.template for key, need in all_needs(shipped().library).it
 
 
 def files() -> dict[str, ScenarioFile]:
-    """Every scenario file by page id."""
+    """Every scenario file by rule id."""
     return {
         path.stem: read_file(yaml.load(path.read_text("utf-8"), yaml.CSafeLoader))
         for path in sorted(FOLDER.glob("*.yaml"))
@@ -35,10 +35,10 @@ def files() -> dict[str, ScenarioFile]:
 
 
 FILES = files()
-CASES = [pytest.param(page, case, id=f"{page}: {case.name}") for page, file in FILES.items() for case in file.scenarios]
+CASES = [pytest.param(rule, case, id=f"{rule}: {case.name}") for rule, file in FILES.items() for case in file.scenarios]
 VARIANTS = [
-    pytest.param(page, case, id=f"{page}: {case.name}")
-    for page, file in FILES.items()
+    pytest.param(rule, case, id=f"{rule}: {case.name}")
+    for rule, file in FILES.items()
     for case in variants(file, shipped().library)
 ]
 # FHIR's words for ours, and ours in the card's line of evidence.
@@ -76,31 +76,31 @@ def site_client(site_app: Flask) -> Callable[[dict[str, Any]], FlaskClient]:
     return make
 
 
-@pytest.mark.parametrize(("page", "case"), CASES)
-def test_the_page_says_what_the_scenario_expects(
-    page: str,
+@pytest.mark.parametrize(("rule", "case"), CASES)
+def test_the_rule_says_what_the_scenario_expects(
+    rule: str,
     case: Scenario,
     client: FlaskClient,
     content: Content,
     site_client: Callable[[dict[str, Any]], FlaskClient],
 ) -> None:
-    check(page, case, post(site_client(case.site) if case.site else client, content, case))
+    check(rule, case, post(site_client(case.site) if case.site else client, content, case))
 
 
-@pytest.mark.parametrize(("page", "case"), VARIANTS)
-def test_the_page_fires_for_each_concept_of_its_lists_and_for_no_other(
-    page: str, case: Scenario, client: FlaskClient, content: Content
+@pytest.mark.parametrize(("rule", "case"), VARIANTS)
+def test_the_rule_fires_for_each_concept_of_its_lists_and_for_no_other(
+    rule: str, case: Scenario, client: FlaskClient, content: Content
 ) -> None:
-    assert outcome_of(page, post(client, content, case))["outcome"] == case.expect.outcome
+    assert outcome_of(rule, post(client, content, case))["outcome"] == case.expect.outcome
 
 
-def outcome_of(page: str, answer: dict[str, Any]) -> dict[str, Any]:
-    return next(item for item in answer["extension"][EXTENSION]["outcomes"] if item["page"] == page)
+def outcome_of(rule: str, answer: dict[str, Any]) -> dict[str, Any]:
+    return next(item for item in answer["extension"][EXTENSION]["outcomes"] if item["rule"] == rule)
 
 
-def check(page: str, case: Scenario, answer: dict[str, Any]) -> None:
+def check(rule: str, case: Scenario, answer: dict[str, Any]) -> None:
     """What the scenario says of the answer."""
-    expect, found = case.expect, outcome_of(page, answer)
+    expect, found = case.expect, outcome_of(rule, answer)
     assert found["outcome"] == expect.outcome, found
     if expect.reason:
         assert expect.reason in found.get("reason", "")
@@ -110,11 +110,11 @@ def check(page: str, case: Scenario, answer: dict[str, Any]) -> None:
         assert len(answer["cards"]) == expect.cards
     if not expect.offers_magnesium:
         assert list(offers(answer)) == []
-    leads = [card for card in answer["cards"] if leader(card) == page]
-    beneath = [card for card in answer["cards"] if page in pages_of(card)[1:]]
+    leads = [card for card in answer["cards"] if leader(card) == rule]
+    beneath = [card for card in answer["cards"] if rule in rules_of(card)[1:]]
     where = "silent" if expect.outcome != "fired" else expect.shown
     assert [bool(leads), bool(beneath)] == [where == "leads", where == "beneath"], [
-        pages_of(c) for c in answer["cards"]
+        rules_of(c) for c in answer["cards"]
     ]
     if where in ("leads", "beneath"):
         (card,) = leads or beneath
@@ -122,7 +122,7 @@ def check(page: str, case: Scenario, answer: dict[str, Any]) -> None:
         check_card(card, expect)
     elif expect.outcome == "fired":
         last = answer["cards"][-1]["detail"] if answer["cards"] else ""
-        assert (title(page) in last) == (where == "named")
+        assert (title(rule) in last) == (where == "named")
 
 
 def offers(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -164,33 +164,33 @@ def check_card(card: dict[str, Any], expect: Expect) -> None:
 
 
 def leader(card: dict[str, Any]) -> str:
-    """The page whose card it is."""
-    return str(card["extension"][EXTENSION]["page"])
+    """The rule whose card it is."""
+    return str(card["extension"][EXTENSION]["rule"])
 
 
-def pages_of(card: dict[str, Any]) -> list[str]:
+def rules_of(card: dict[str, Any]) -> list[str]:
     own = card["extension"][EXTENSION]
-    return [leader(card), *(item["page"] for item in own.get("alsoFired", []))]
+    return [leader(card), *(item["rule"] for item in own.get("alsoFired", []))]
 
 
-def title(page: str) -> str:
-    return shipped().library.pages[page].page.title
+def title(rule: str) -> str:
+    return shipped().library.rules[rule].rule.title
 
 
-PAGES = sorted(name for name, loaded in shipped().library.pages.items() if loaded.page.status == "active")
+RULES = sorted(name for name, loaded in shipped().library.rules.items() if loaded.rule.status == "active")
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_page_has_a_scenario_of_every_kind_or_says_why_not(page: str) -> None:
-    assert page in FILES, f"tests/scenarios/{page}.yaml is missing"
-    file = FILES[page]
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_has_a_scenario_of_every_kind_or_says_why_not(rule: str) -> None:
+    assert rule in FILES, f"tests/scenarios/{rule}.yaml is missing"
+    file = FILES[rule]
     have = {case.kind for case in file.scenarios}
     assert have | set(file.not_here) >= set(KINDS), f"missing: {sorted(set(KINDS) - have - set(file.not_here))}"
     assert not have & set(file.not_here), "a kind is both here and not here"
 
 
-def test_every_scenario_file_belongs_to_a_page(content: Content) -> None:
-    assert set(FILES) <= set(content.library.pages)
+def test_every_scenario_file_belongs_to_a_rule(content: Content) -> None:
+    assert set(FILES) <= set(content.library.rules)
 
 
 WHOLE: dict[str, Any] = {
@@ -237,5 +237,5 @@ def test_a_scenario_that_fires_and_says_nothing_of_its_card_is_refused(expect: d
 
 @pytest.mark.parametrize("expect", [{"outcome": "quiet"}, {"outcome": "fired", "shown": "silent"}])
 def test_a_file_whose_first_scenario_leads_no_card_is_refused(expect: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="in the first scenario the page fires and leads its card"):
+    with pytest.raises(ValidationError, match="in the first scenario the rule fires and leads its card"):
         read_file({"scenarios": [{**WHOLE, "expect": expect}]})

@@ -48,7 +48,7 @@ def outcome(
     assert response.status_code == 200, response.json
     found = response.json["extension"]["org.magnesium-cds"]["outcomes"]
     cards = [card for card in response.json["cards"] if card["source"]["topic"]["code"] == "intake"]
-    return next(item for item in found if item["page"] == "intake_below_allowance"), cards
+    return next(item for item in found if item["rule"] == "intake_below_allowance"), cards
 
 
 def test_the_questionnaire_is_valid_r4_and_says_that_it_is_experimental(client: FlaskClient) -> None:

@@ -45,7 +45,7 @@ def test_every_patient_is_answered(report: Report) -> None:
     assert not [(r.patient, r.hook, r.answer) for r in report.results if r.status != 200]
 
 
-def test_every_page_has_an_outcome_and_every_open_one_a_reason(report: Report) -> None:
+def test_every_rule_has_an_outcome_and_every_open_one_a_reason(report: Report) -> None:
     for result in some(report.results):
         outcomes = result.own["outcomes"]
         assert outcomes
@@ -72,7 +72,7 @@ def test_an_entry_that_cannot_be_read_is_given_as_a_reason(app: Flask) -> None:
     result = report_patients.Result("levothyroxine", "patient-view", response.status_code, orjson.loads(response.data))
     assert result.status == 200
     assert "medication orders hold an entry that could not be read" in set(result.reasons())
-    assert result.pages == ["not_evaluated"]
+    assert result.rules == ["not_evaluated"]
 
 
 def test_resources_of_every_kind_sent_become_facts_or_reasons(app: Flask) -> None:
@@ -113,21 +113,21 @@ def test_a_card_never_comes_without_the_resource_it_rests_on(report: Report) -> 
     for result in report.results:
         for card in result.answer["cards"]:
             made = card["extension"][report_patients.EXTENSION]
-            seen[made["page"]] += 1
-            if made["page"] != "not_evaluated":
+            seen[made["rule"]] += 1
+            if made["rule"] != "not_evaluated":
                 for item in made.get("inputs", []):
-                    assert "/" in item["resource"], (result.patient, made["page"])
+                    assert "/" in item["resource"], (result.patient, made["rule"])
     assert len(seen) > 2
 
 
-def test_an_empty_answer_means_that_every_page_was_evaluated(report: Report) -> None:
+def test_an_empty_answer_means_that_every_rule_was_evaluated(report: Report) -> None:
     for result in some(result for result in report.results if not result.answer["cards"]):
         kinds = {item["outcome"] for item in result.own["outcomes"]}
         assert kinds <= {"quiet", "not_applicable"}, result.patient
 
 
 def test_a_drafted_magnesium_is_seen_in_every_adult(report: Report) -> None:
-    told = [r for r in report.of("order-select") if any("magnesium" in page for page in r.pages)]
+    told = [r for r in report.of("order-select") if any("magnesium" in rule for rule in r.rules)]
     assert len(told) > len(report.of("order-select")) / 4
 
 
@@ -138,7 +138,7 @@ def test_the_report_is_written_as_a_table(tmp_path: Path) -> None:
     script = Path(report_patients.__file__)
     done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for line in ("## patient-view: 1 patients", "| page on a card | patients |", "| low_serum_magnesium | 1 |"):
+    for line in ("## patient-view: 1 patients", "| rule on a card | patients |", "| low_serum_magnesium | 1 |"):
         assert line in done.stdout
     assert "## order-select with a draft of magnesium oxide 400 mg: 1 patients" in done.stdout
 
@@ -151,4 +151,4 @@ def test_the_page_on_cards_a_day_tells_the_numbers_of_this_report(report: Report
         told = [int(cell) for cell in row.split("|")[2:6]]
         assert sum(told) == IN_THE_FOLDER
         if PATIENTS.exists():
-            assert told == [counted[number] for number in range(4)], f"{hook}: {told} in the page"
+            assert told == [counted[number] for number in range(4)], f"{hook}: {told} in the rule"

@@ -24,7 +24,7 @@ from tests.scenario import Builder, Scenario
 
 LIMIT = """\
 site: Test hospital
-pages:
+rules:
   shared:
     thresholds:
       lower_limit:
@@ -155,8 +155,8 @@ def test_a_service_does_not_start_on_a_site_file_that_cannot_be_used(tmp_path: P
 
 
 def test_the_card_of_a_site_limit_names_it_and_its_default(with_site: Callable[..., FlaskClient]) -> None:
-    pages = {"shared": {"thresholds": {"lower_limit": {"value": 0.8, "reason": "Own interval"}}}}
-    client = with_site(pages=pages)
+    rules = {"shared": {"thresholds": {"lower_limit": {"value": 0.8, "reason": "Own interval"}}}}
+    client = with_site(rules=rules)
     card = answered(client, without_range(sample_call(client, "low-magnesium"), 0.75))["cards"][0]
     assert "limit 0.80 mmol/L" in card["summary"]
     assert "this site's own setting (default 0.70 mmol/L)" in card["detail"]
@@ -165,24 +165,24 @@ def test_the_card_of_a_site_limit_names_it_and_its_default(with_site: Callable[.
 
 
 def test_the_laboratorys_range_still_comes_before_a_site_limit(with_site: Callable[..., FlaskClient]) -> None:
-    client = with_site(pages={"shared": {"thresholds": {"lower_limit": {"value": 0.85, "reason": "Own interval"}}}})
+    client = with_site(rules={"shared": {"thresholds": {"lower_limit": {"value": 0.85, "reason": "Own interval"}}}})
     body = sample_call(client, "low-magnesium")
     body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]["valueQuantity"]["value"] = 0.72
     assert outcome(answered(client, body), "low_serum_magnesium")["outcome"] == "quiet"
 
 
-def test_a_silent_page_is_evaluated_and_not_shown(with_site: Callable[..., FlaskClient]) -> None:
-    client = with_site(pages={"levothyroxine_timing": {"show": "silent", "reason": "Pharmacy does this"}})
+def test_a_silent_rule_is_evaluated_and_not_shown(with_site: Callable[..., FlaskClient]) -> None:
+    client = with_site(rules={"levothyroxine_timing": {"show": "silent", "reason": "Pharmacy does this"}})
     answer = answered(client, sample_call(client, "levothyroxine", "order-select"))
     assert outcome(answer, "levothyroxine_timing")["outcome"] == "fired"
     assert not [card for card in answer["cards"] if "levothyroxine" in card["summary"]]
     assert "levothyroxine" not in " ".join(card["detail"] for card in answer["cards"]).lower()
 
 
-def test_a_hidden_page_is_not_tried(with_site: Callable[..., FlaskClient]) -> None:
-    client = with_site(pages={"levothyroxine_timing": {"show": "hidden", "reason": "Pharmacy does this"}})
+def test_a_hidden_rule_is_not_tried(with_site: Callable[..., FlaskClient]) -> None:
+    client = with_site(rules={"levothyroxine_timing": {"show": "hidden", "reason": "Pharmacy does this"}})
     answer = answered(client, sample_call(client, "levothyroxine", "order-select"))
-    assert "levothyroxine_timing" not in [item["page"] for item in own(answer)["outcomes"]]
+    assert "levothyroxine_timing" not in [item["rule"] for item in own(answer)["outcomes"]]
     assert not [card for card in answer["cards"] if "levothyroxine" in card["summary"]]
 
 
@@ -204,13 +204,13 @@ def with_an_egfr_of_18(client: FlaskClient, content: Content) -> Body:
     return dict(response.json)
 
 
-def test_a_silent_page_against_magnesium_still_keeps_magnesium_from_being_suggested(
+def test_a_silent_rule_against_magnesium_still_keeps_magnesium_from_being_suggested(
     with_site: Callable[..., FlaskClient], content: Content
 ) -> None:
     shown = with_an_egfr_of_18(with_site(), content)
     assert any("eGFR 18" in card["summary"] for card in shown["cards"])
-    pages = {name: {"show": "silent", "reason": "The ward has its own pathway"} for name in LOW_KIDNEY}
-    quiet = with_an_egfr_of_18(with_site(pages=pages), content)
+    rules = {name: {"show": "silent", "reason": "The ward has its own pathway"} for name in LOW_KIDNEY}
+    quiet = with_an_egfr_of_18(with_site(rules=rules), content)
     assert outcome(quiet, LOW_KIDNEY[0])["outcome"] == "fired"
     assert outcome(quiet, "levothyroxine_timing")["outcome"] == "fired"
     assert quiet["cards"] and not any("eGFR 18" in card["summary"] for card in quiet["cards"])
@@ -218,18 +218,18 @@ def test_a_silent_page_against_magnesium_still_keeps_magnesium_from_being_sugges
     assert not [action for action in actions if action["type"] == "update"]
 
 
-def test_a_page_against_magnesium_is_never_hidden_nor_left_without_the_problem_list(
+def test_a_rule_against_magnesium_is_never_hidden_nor_left_without_the_problem_list(
     tmp_path: Path, content: Content
 ) -> None:
-    against = sorted(name for name, page in content.library.pages.items() if page.page.card.contraindicates_magnesium)
-    pages = {name: {"show": "hidden", "reason": "The ward has its own pathway"} for name in against}
+    against = sorted(name for name, rule in content.library.rules.items() if rule.rule.card.contraindicates_magnesium)
+    rules = {name: {"show": "hidden", "reason": "The ward has its own pathway"} for name in against}
     inputs = {"conditions": {"available": False, "reason": "Problems are kept on paper"}}
-    file = write(tmp_path / "site.yaml", site_of(pages=pages, inputs=inputs))
+    file = write(tmp_path / "site.yaml", site_of(rules=rules, inputs=inputs))
     lines = file.read_text().splitlines()
     done = invoke("site", "validate", "--json", file)
     assert done.returncode == 78
     *told, problems = json.loads(done.stdout)["faults"]
-    assert [fault["key"] for fault in told] == [f"pages.{name}.show" for name in against]
+    assert [fault["key"] for fault in told] == [f"rules.{name}.show" for name in against]
     for fault, name in zip(told, against, strict=True):
         assert name in fault["message"] and "write silent" in fault["message"]
         assert lines[fault["line"] - 1].strip() == "show: hidden" and lines[fault["line"] - 2].strip() == f"{name}:"
@@ -244,9 +244,9 @@ def test_times_of_day_that_do_not_fit_together_are_a_fault_of_the_file(tmp_path:
     assert "schedule.waking_ends: the night is shorter" in done.stderr and "site.yaml:3" in done.stderr
 
 
-def test_a_silent_page_that_lacks_data_makes_no_card(with_site: Callable[..., FlaskClient], content: Content) -> None:
-    names = [name for name, loaded in content.library.pages.items() if loaded.page.status == "active"]
-    client = with_site(pages={name: {"show": "silent", "reason": "Trial period"} for name in names})
+def test_a_silent_rule_that_lacks_data_makes_no_card(with_site: Callable[..., FlaskClient], content: Content) -> None:
+    names = [name for name, loaded in content.library.rules.items() if loaded.rule.status == "active"]
+    client = with_site(rules={name: {"show": "silent", "reason": "Trial period"} for name in names})
     body = sample_call(client, "low-magnesium", prefetch={})
     answer = answered(client, body)
     assert answer["cards"] == []
@@ -275,7 +275,7 @@ def test_a_good_file_is_validated_with_exit_0(tmp_path: Path) -> None:
 
 FAULTY = """\
 site: Test hospital
-pages:
+rules:
   shared:
     thresholds:
       lower_limit:
@@ -339,12 +339,12 @@ def test_a_file_that_is_no_text_is_refused_without_a_traceback(tmp_path: Path, a
     ("text", "words"),
     [
         ("site: Test\nsite: Test\n", "stands twice"),
-        ("site: &x Test\npages: *x\n", "site.yaml"),
+        ("site: &x Test\nrules: *x\n", "site.yaml"),
         ("- a\n", "site.yaml"),
         ("site: Test\nthresholds: {}\n", "thresholds"),
-        ("site: Test\npages: {shared: {thresholds: {lower_limit: {value: low, reason: Own interval}}}}\n", "value"),
-        ("site: Test\npages: {shared: {thresholds: {adult_age: {value: 16, reason: Own interval}}}}\n", "may not set"),
-        ("site: Test\npages: {shared: {thresholds: {lower_limit: {value: 0.60}}}}\n", "reason"),
+        ("site: Test\nrules: {shared: {thresholds: {lower_limit: {value: low, reason: Own interval}}}}\n", "value"),
+        ("site: Test\nrules: {shared: {thresholds: {adult_age: {value: 16, reason: Own interval}}}}\n", "may not set"),
+        ("site: Test\nrules: {shared: {thresholds: {lower_limit: {value: 0.60}}}}\n", "reason"),
         ("site: Test\ninputs: {patient: {available: false, reason: Own interval}}\n", "patient"),
     ],
 )
@@ -363,7 +363,7 @@ def test_show_names_default_value_and_range_of_every_threshold(tmp_path: Path) -
     own_file = write(tmp_path / "site.yaml", LIMIT.format(value="0.60"))
     assert "shared.lower_limit = 0.60 mmol/L (site; default 0.70)" in invoke("site", "show", own_file).stdout
     rows = json.loads(invoke("site", "show", own_file, "--json").stdout)
-    row = next(row for row in rows if (row["page"], row["threshold"]) == ("shared", "lower_limit"))
+    row = next(row for row in rows if (row["rule"], row["threshold"]) == ("shared", "lower_limit"))
     assert (row["default"], row["value"], row["site"], row["allowed"]) == ("0.70", "0.60", True, ["0.60", "0.85"])
 
 
@@ -408,10 +408,22 @@ def test_the_schema_takes_what_validate_takes(tmp_path: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid(yaml.safe_load(LIMIT.format(value="0.60")))
-    for wrong in ("site: Test\nthresholds: {}\n", "site: Test\npages: {x: {show: never}}\n", "pages: {}\n"):
+    for wrong in ("site: Test\nthresholds: {}\n", "site: Test\nrules: {x: {show: never}}\n", "rules: {}\n"):
         assert not validator.is_valid(yaml.safe_load(wrong)), wrong
 
 
 def test_the_example_that_ships_can_be_used() -> None:
     example = Path(__file__).resolve().parents[1] / "docker" / "site.example.yaml"
     assert invoke("site", "validate", example).returncode == 0
+
+
+def test_a_site_file_that_still_says_pages_works_and_is_told_the_new_word(tmp_path: Path) -> None:
+    new = write(tmp_path / "new.yaml", LIMIT.format(value="0.60"))
+    old = write(tmp_path / "old.yaml", LIMIT.format(value="0.60").replace("\nrules:", "\npages:"))
+    assert invoke("site", "diff", new, old).returncode == 0
+    done = invoke("site", "validate", old)
+    assert done.returncode == 0 and "pages is now called rules" in done.stderr
+    assert "pages is now called rules" in json.loads(invoke("site", "validate", old, "--json").stdout)["notes"][0]
+    assert "now called" not in invoke("site", "validate", new).stderr
+    wrong = write(tmp_path / "wrong.yaml", LIMIT.format(value="0.20").replace("\nrules:", "\npages:"))
+    assert "wrong.yaml:6" in invoke("site", "validate", wrong).stderr

@@ -1,4 +1,4 @@
-"""The terminology pages: each is well formed, each code stands where it was read, and lookups mean what they say."""
+"""The concepts: each is well formed, each code stands where it was read, and lookups mean what they say."""
 
 from collections import defaultdict
 from decimal import Decimal
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cds_service.content.concept import TerminologyPage
+from cds_service.content.concept import ConceptFile
 from cds_service.content.library import default_root
 from cds_service.terminology.index import SYSTEMS, Concept, broader, concept, system_name
 from tests.support.some import some
@@ -17,7 +17,7 @@ TABLES = {"units", "routes"}
 """YAML files of this folder that are tables, not concepts."""
 
 SNOMED, ICD, LOINC = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10-cm", "http://loinc.org"
-ORDER = [field.alias or name for name, field in TerminologyPage.model_fields.items()]
+ORDER = [field.alias or name for name, field in ConceptFile.model_fields.items()]
 
 # A code under more than one concept on purpose, and why.
 SHARED_CODES = {
@@ -40,7 +40,7 @@ SHARED_CODES = {
 WRONG_SNOMED = {"78275009", "31996006", "83152002", "417357006", "703938007", "367391008", "413556004"}
 
 
-def pages() -> dict[str, dict]:
+def entries() -> dict[str, dict]:
     found = {}
     for file in sorted(FOLDER.glob("*.yaml")):
         if file.stem not in TABLES:
@@ -48,44 +48,44 @@ def pages() -> dict[str, dict]:
     return found
 
 
-PAGES = pages()
+ENTRIES = entries()
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_has_known_keys_in_their_order_and_says_where_it_was_checked(name):
-    page = PAGES[name]
-    assert list(page) == sorted(page, key=ORDER.index)
-    TerminologyPage.model_validate(page)
-    assert page["checked"]["source"].strip()
-    assert page["title"][0].isupper() or page["title"][0] == "e"
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_concept_has_known_keys_in_their_order_and_says_where_it_was_checked(name):
+    entry = ENTRIES[name]
+    assert list(entry) == sorted(entry, key=ORDER.index)
+    ConceptFile.model_validate(entry)
+    assert entry["checked"]["source"].strip()
+    assert entry["title"][0].isupper() or entry["title"][0] == "e"
 
 
 def test_no_code_is_listed_under_two_concepts_unless_declared():
     owners = defaultdict(list)
-    for name, page in PAGES.items():
+    for name, entry in ENTRIES.items():
         for key in ("snomed", "icd10cm", "icd10cm_prefixes", "icd10", "atc", "atc_prefixes", "rxnorm_ingredients"):
-            for code in page.get(key, []):
+            for code in entry.get(key, []):
                 owners[key.removesuffix("_prefixes"), code].append(name)
-        for row in page.get("loinc", []):
+        for row in entry.get("loinc", []):
             owners["loinc", row["code"]].append(name)
     double = {key: names for key, names in owners.items() if len(names) > 1}
     assert set(double) == set(SHARED_CODES), double
 
 
-def test_no_page_lists_a_code_that_is_known_to_mean_something_else():
-    for name, page in PAGES.items():
-        assert not WRONG_SNOMED & set(page.get("snomed", [])), name
+def test_no_concept_lists_a_code_that_is_known_to_mean_something_else():
+    for name, entry in ENTRIES.items():
+        assert not WRONG_SNOMED & set(entry.get("snomed", [])), name
 
 
-@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if p.get("snomed")])
+@pytest.mark.parametrize("name", [n for n, p in ENTRIES.items() if p.get("snomed")])
 def test_snomed_codes_have_a_valid_check_digit(name):
-    for code in some(PAGES[name]["snomed"]):
+    for code in some(ENTRIES[name]["snomed"]):
         assert _verhoeff(code) == 0, f"{code} is mistyped"
 
 
-@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if p.get("loinc")])
+@pytest.mark.parametrize("name", [n for n, p in ENTRIES.items() if p.get("loinc")])
 def test_loinc_codes_have_a_valid_check_digit(name):
-    for row in some(PAGES[name]["loinc"]):
+    for row in some(ENTRIES[name]["loinc"]):
         number, check = row["code"].split("-")
         assert _luhn(number) == int(check), f"{row['code']} is mistyped"
 
@@ -113,14 +113,14 @@ def _verhoeff(number: str) -> int:
 
 
 def test_members_exist_and_nothing_is_a_member_of_itself(vocabulary):
-    for name, page in PAGES.items():
-        assert set(page.get("members", [])) | set(page.get("member_of", [])) <= set(PAGES), name
+    for name, entry in ENTRIES.items():
+        assert set(entry.get("members", [])) | set(entry.get("member_of", [])) <= set(ENTRIES), name
     with pytest.raises(ValueError, match="a member of itself"):
         broader([Concept("a", "A", "drug", member_of=("b",)), Concept("b", "B", "drug", member_of=("a",))])
 
 
 def test_every_magnesium_salt_is_magnesium_and_magnesium_salicylate_is_a_salicylate(vocabulary):
-    salts = {n for n, p in PAGES.items() if n.startswith("magnesium_") and p["kind"] == "drug"}
+    salts = {n for n, p in ENTRIES.items() if n.startswith("magnesium_") and p["kind"] == "drug"}
     assert {"magnesium_oxide", "magnesium_citrate", "magnesium_glycinate", "magnesium_glycerophosphate"} < salts
     for name in salts - {"magnesium_salicylate"}:
         assert "magnesium" in vocabulary.broader[name], name
@@ -187,7 +187,7 @@ def test_red_cell_and_urine_magnesium_are_never_serum_magnesium(vocabulary, code
     assert code not in vocabulary.loinc_codes("serum_magnesium")
 
 
-def test_the_prefetch_codes_of_an_input_are_those_of_its_pages(vocabulary):
+def test_the_prefetch_codes_of_an_input_are_those_of_its_concepts(vocabulary):
     assert vocabulary.loinc_codes("serum_magnesium") == ("19123-9", "2601-3")
     assert {"98979-8", "2160-0", "14682-9"} < set(vocabulary.loinc_codes("kidney"))
     assert {"2823-3", "17861-6", "1994-3", "1751-7"} < set(vocabulary.loinc_codes("electrolytes"))
@@ -215,11 +215,11 @@ def test_observations_are_not_laboratory_tests_and_their_answers_are_coded(vocab
     assert vocabulary.answer("lactation_status", LOINC, "LA29252-6") == "yes"
 
 
-def test_the_words_of_specimen_trouble_come_from_the_page_of_the_test(vocabulary):
+def test_the_words_of_specimen_trouble_come_from_the_concept_of_the_test(vocabulary):
     assert "haemoly" in vocabulary.trouble_words("serum_magnesium")["haemolysed"]
     assert vocabulary.trouble_words("qtc") == {}
-    for name, page in PAGES.items():
-        assert set(page.get("trouble_words", {})) == set(page.get("trouble_effect", {})), name
+    for name, entry in ENTRIES.items():
+        assert set(entry.get("trouble_words", {})) == set(entry.get("trouble_effect", {})), name
 
 
 def test_systems_are_known_by_their_url_and_their_oid():
@@ -229,7 +229,7 @@ def test_systems_are_known_by_their_url_and_their_oid():
     assert system_name("http://loinc.org.example.org") is None
 
 
-def test_a_page_becomes_a_concept_whatever_it_leaves_out():
+def test_a_concept_becomes_a_concept_whatever_it_leaves_out():
     bare = concept("thing", {"title": "Thing", "kind": "lab"})
     assert bare == Concept("thing", "Thing", "lab")
     with pytest.raises(KeyError):

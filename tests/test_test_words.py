@@ -1,4 +1,4 @@
-"""The test words as somebody who writes a page meets them: what a test reads, and what its card may say."""
+"""The test words as somebody who writes a rule meets them: what a test reads, and what its card may say."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pydantic import TypeAdapter
 from cds_service.advice.needs import inputs_read
 from cds_service.content.base import Names, Strict
 from cds_service.content.placeholders import offered
-from cds_service.content.rule import AppliesTo, Avoid, Page, Separate
+from cds_service.content.rule import AppliesTo, Avoid, Rule, Separate
 from cds_service.content.test_words import TEST_WORDS
 from cds_service.content.yamlfile import parse
 from tests.conftest import shipped
-from tests.test_add_a_page import PAGE, TEST
+from tests.test_add_a_rule import RULE, TEST
 
 PREGNANCY = {"conditions", "pregnancy"}
 DRUGS = {"medications", "medication_statements"}
 KIDNEY = {"kidney.value", "kidney.age", "kidney.date"}
 
 
-def page(test: str) -> Page:
-    """A page whose only test this is."""
-    return TypeAdapter(Page).validate_python(parse(PAGE.replace(TEST, test), "example.yaml").data)
+def rule(test: str) -> Rule:
+    """A rule whose only test this is."""
+    return TypeAdapter(Rule).validate_python(parse(RULE.replace(TEST, test), "example.yaml").data)
 
 
 @pytest.mark.parametrize(
@@ -76,17 +76,17 @@ def page(test: str) -> Page:
     ],
 )
 def test_what_a_test_reads_and_what_its_card_may_say(test: str, reads: set[str], says: set[str]) -> None:
-    assert inputs_read(page(test), shipped().library) == {"patient"} | reads
-    assert offered(page(test), frozenset()) == says
+    assert inputs_read(rule(test), shipped().library) == {"patient"} | reads
+    assert offered(rule(test), frozenset()) == says
 
 
 def test_of_alternatives_a_card_may_only_say_what_each_of_them_fills() -> None:
-    text = PAGE.replace("  all:", "  any:").replace(TEST, "{condition: [long_qt]}\n    - {medication: [digoxin]}")
-    either = TypeAdapter(Page).validate_python(parse(text, "example.yaml").data)
+    text = RULE.replace("  all:", "  any:").replace(TEST, "{condition: [long_qt]}\n    - {medication: [digoxin]}")
+    either = TypeAdapter(Rule).validate_python(parse(text, "example.yaml").data)
     assert offered(either, frozenset()) == {"matched"}
     assert (
         offered(
-            page("{age: {below: adult_age}}\n  any:\n    - {condition: [long_qt]}\n    - {pregnant: true}"), frozenset()
+            rule("{age: {below: adult_age}}\n  any:\n    - {condition: [long_qt]}\n    - {pregnant: true}"), frozenset()
         )
         == set()
     )

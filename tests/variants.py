@@ -37,14 +37,14 @@ def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
 def _broader(name: str, library: Library) -> set[str]:
     """The concept and all that it belongs to."""
     above = {*library.terminology[name].member_of}
-    above |= {other for other, page in library.terminology.items() if name in page.members}
+    above |= {other for other, entry in library.terminology.items() if name in entry.members}
     return {name}.union(*(_broader(other, library) for other in above))
 
 
 def _codes(name: str, library: Library) -> set[str]:
     """The concept's own codes, without those of its members. Two conditions may share one."""
-    page = library.terminology[name]
-    return {*page.rxnorm_ingredients, *page.snomed, *page.icd10cm}
+    entry = library.terminology[name]
+    return {*entry.rxnorm_ingredients, *entry.snomed, *entry.icd10cm}
 
 
 def _with(case: Scenario, place: str, concepts: list[str], name: str, outcome: str = "fired") -> Scenario:

@@ -1,4 +1,4 @@
-"""What a card rests on, machine-readable: page, version, evidence, and every value used with its resource."""
+"""What a card rests on, machine-readable: rule, version, evidence, and every value used with its resource."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ EXTENSION = "org.magnesium-cds"
 
 
 def basis(outcomes: Sequence[Outcome], library: Library) -> dict[str, Any]:
-    """A card's machine-readable basis: page and version, evidence with FHIR codes, the values used."""
+    """A card's machine-readable basis: rule and version, evidence with FHIR codes, the values used."""
     lead = outcomes[0]
-    evidence = lead.rule.loaded.page.evidence
+    evidence = lead.rule.loaded.rule.evidence
     scale = library.evidence
     certainty, strength = scale.certainty[evidence.certainty], scale.strength[evidence.strength]
     inputs = [item for o in outcomes if o.verdict for item in _inputs(o.verdict)]
     found = {
-        "page": lead.page,
+        "rule": lead.rule_id,
         "version": lead.rule.loaded.version,
         "evidence": {
             "certainty": {"system": scale.certainty_system, "code": certainty.code, "display": certainty.display},
@@ -38,7 +38,7 @@ def basis(outcomes: Sequence[Outcome], library: Library) -> dict[str, Any]:
     identified = sorted({item["identifiedBy"] for item in inputs if "identifiedBy" in item})
     if identified:
         found["identifiedBy"] = identified
-    also = [{"page": o.page, "version": o.rule.loaded.version} for o in outcomes[1:]]
+    also = [{"rule": o.rule_id, "version": o.rule.loaded.version} for o in outcomes[1:]]
     if also:
         found["alsoFired"] = also
     return found
@@ -105,7 +105,7 @@ def _condition(item: Condition) -> dict[str, Any]:
 
 
 def finding_text(outcomes: Sequence[Outcome]) -> str:
-    """What makes a finding the same finding: its pages and the values behind them; new or worse data differ."""
+    """What makes a finding the same finding: its rules and the values behind them; new or worse data differ."""
     parts = []
     for outcome in outcomes:
         verdict = outcome.verdict
@@ -126,5 +126,5 @@ def finding_text(outcomes: Sequence[Outcome]) -> str:
                     parts += [
                         str(sorted(m.fact.drugs if isinstance(m.fact, Medication) else m.fact.concepts)) for m in value
                     ]
-        parts.append(outcome.page)
+        parts.append(outcome.rule_id)
     return "|".join(parts)

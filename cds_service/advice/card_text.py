@@ -14,7 +14,7 @@ from cds_service.advice.in_words import Display, fill, sentence
 from cds_service.advice.plan_in_words import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
 from cds_service.advice.suggestions import suggestions_for
-from cds_service.content.rulebook import Rule
+from cds_service.content.rulebook import ActiveRule
 from cds_service.fhir import Chart
 from cds_service.rules.evaluate import Evaluation, Outcome
 from cds_service.rules.verdict import LabHit, Reason
@@ -33,7 +33,7 @@ class Shown:
     """A card as sent, and what is written down of it."""
 
     card: dict[str, Any]
-    pages: tuple[str, ...]
+    rules: tuple[str, ...]
     suggestion_ids: tuple[str, ...] = ()
     finding: str = ""
 
@@ -56,7 +56,7 @@ class Group:
 
 def contraindicated(evaluation: Evaluation) -> bool:
     """Whether a finding speaks against giving magnesium at all, be it one that could not be told."""
-    return any(o.verdict is not None and o.rule.loaded.page.card.contraindicates_magnesium for o in evaluation.outcomes)
+    return any(o.verdict is not None and o.rule.loaded.rule.card.contraindicates_magnesium for o in evaluation.outcomes)
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,18 @@ class Writer:
 
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
         lead = group.lead
-        page = lead.rule.loaded.page
+        rule = lead.rule.loaded.rule
         no_magnesium = contraindicated(self.evaluation)
         suggestions = suggestions_for(
             group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
         )
-        reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.page.card.override_reasons)
+        reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.rule.card.override_reasons)
         card: dict[str, Any] = {
             "uuid": str(uuid4()),
             "summary": self._summary(group),
-            "indicator": page.card.indicator,
+            "indicator": rule.card.indicator,
             "detail": self._detail(group, rest),
-            "source": self._source(lead.rule, page.card.topic),
+            "source": self._source(lead.rule, rule.card.topic),
         }
         if suggestions:
             card["suggestions"] = suggestions
@@ -95,11 +95,11 @@ class Writer:
                 for name in list(reasons)[:6]
             ]
         card["links"] = [
-            {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.page), "type": "absolute"}
+            {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.rule_id), "type": "absolute"}
             for o in group.outcomes[:MAX_LINKS]
         ]
         claims = self.display.library.claims
-        doubtful = [name for o in group.outcomes for name in o.rule.loaded.page.claims if claims[name].doubtful]
+        doubtful = [name for o in group.outcomes for name in o.rule.loaded.rule.claims if claims[name].doubtful]
         if doubtful:
             first = min(doubtful, key=lambda name: claims[name].verdict != "contradicted")
             label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{first}"
@@ -110,45 +110,45 @@ class Writer:
             card["links"].append({"label": label, "url": address, "type": "absolute"})
         card["extension"] = {EXTENSION: basis(group.outcomes, self.display.library)}
         ids = tuple(item["uuid"] for item in suggestions)
-        return Shown(card, tuple(o.page for o in group.outcomes), ids, finding_text(group.outcomes))
+        return Shown(card, tuple(o.rule_id for o in group.outcomes), ids, finding_text(group.outcomes))
 
-    def evidence_url(self, page: str) -> str:
-        return f"{self.base_url}/evidence/{quote(page)}"
+    def evidence_url(self, rule: str) -> str:
+        return f"{self.base_url}/evidence/{quote(rule)}"
 
     def _link_label(self, outcome: Outcome, count: int) -> str:
         label = self.display.library.wording.link_label
-        return label if count == 1 else f"{label}: {outcome.rule.loaded.page.title}"
+        return label if count == 1 else f"{label}: {outcome.rule.loaded.rule.title}"
 
-    def _source(self, rule: Rule, topic: str) -> dict[str, Any]:
+    def _source(self, rule: ActiveRule, topic: str) -> dict[str, Any]:
         library = self.display.library
-        reference = library.references[rule.loaded.page.evidence.references[0]]
+        reference = library.references[rule.loaded.rule.evidence.references[0]]
         source: dict[str, Any] = {"label": reference.publisher or reference.title, "url": self.evidence_url(rule.id)}
         source["topic"] = {"system": TOPIC_SYSTEM, "code": topic, "display": library.wording.topics[topic]}
         return source
 
     def _texts(self, outcome: Outcome) -> tuple[str, str, list[str]]:
         """Summary, detail and options of a finding, placeholders filled."""
-        found = self._written.get(outcome.page)
+        found = self._written.get(outcome.rule_id)
         if found is None:
-            found = self._written[outcome.page] = self._write(outcome)
+            found = self._written[outcome.rule_id] = self._write(outcome)
         summary, detail, consider = found
         return summary, detail, list(consider)
 
     def _templates(self, outcome: Outcome) -> list[str]:
-        """The options of a timing page before they are filled."""
-        page, wording = outcome.rule.loaded.page, self.display.library.wording
-        text = wording.separate[page.separate.interval] if page.separate else wording.avoid
+        """The options of a timing rule before they are filled."""
+        rule, wording = outcome.rule.loaded.rule, self.display.library.wording
+        text = wording.separate[rule.separate.interval] if rule.separate else wording.avoid
         values = self.display.placeholders(outcome.rule, outcome.verdict) if outcome.verdict else {}
         same = values.get("hours_before") == values.get("hours_after")
-        return list(page.card.consider) or (text.consider_same if same and text.consider_same else text.consider)
+        return list(rule.card.consider) or (text.consider_same if same and text.consider_same else text.consider)
 
     def _write(self, outcome: Outcome) -> tuple[str, str, tuple[str, ...]]:
-        page, library = outcome.rule.loaded.page, self.display.library
+        rule, library = outcome.rule.loaded.rule, self.display.library
         assert outcome.verdict is not None
         values = self.display.placeholders(outcome.rule, outcome.verdict)
-        summary, detail, consider = page.card.summary, page.card.detail, list(page.card.consider)
-        if page.when is None:
-            text = library.wording.separate[page.separate.interval] if page.separate else library.wording.avoid
+        summary, detail, consider = rule.card.summary, rule.card.detail, list(rule.card.consider)
+        if rule.when is None:
+            text = library.wording.separate[rule.separate.interval] if rule.separate else library.wording.avoid
             same = values.get("hours_before") == values.get("hours_after")
             summary = summary or (text.summary_same if same else text.summary)
             detail = detail or (text.detail_same if same else text.detail)
@@ -160,17 +160,17 @@ class Writer:
         )
 
     def _short(self, outcome: Outcome) -> str:
-        """One line for a finding that another one leads; "" where the page adds nothing to any that may lead it."""
-        page = outcome.rule.loaded.page
+        """One line for a finding that another one leads; "" where the rule adds nothing to any that may lead it."""
+        rule = outcome.rule.loaded.rule
         assert outcome.verdict is not None
-        if page.when is None:
+        if rule.when is None:
             return self._texts(outcome)[0]
-        short = page.title if page.card.short is None else page.card.short
+        short = rule.title if rule.card.short is None else rule.card.short
         return sentence(fill(short, self.display.placeholders(outcome.rule, outcome.verdict)))
 
     def _summary(self, group: Group) -> str:
         library, outcome = self.display.library, group.lead
-        certainty = library.evidence.certainty[outcome.rule.loaded.page.evidence.certainty].label
+        certainty = library.evidence.certainty[outcome.rule.loaded.rule.evidence.certainty].label
         suffix = fill(library.wording.evidence_suffix, {"certainty": certainty})
         room = MAX_SUMMARY - len(suffix)
         if group.day is not None and len(group.outcomes) > 1 and not group.day.avoided:
@@ -185,7 +185,7 @@ class Writer:
         for head, points in ((heads["note"], self._notes(group)), (heads["not_checked"], self._not_checked(group))):
             blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
         if rest:
-            titles = "; ".join(item.lead.rule.loaded.page.title for item in rest)
+            titles = "; ".join(item.lead.rule.loaded.rule.title for item in rest)
             blocks.append(fill(library.wording.overflow, {"titles": titles}))
         if self.dev:
             blocks.append(f"*{library.wording.dev_notice}*")
@@ -213,7 +213,7 @@ class Writer:
     def _day_blocks(self, group: Group) -> list[str]:
         """The card of several drugs and one plan: each distance with its evidence, the day, what to consider.
 
-        Where it gets too long, first the pages' own options go, then the sources of the distances, then the table.
+        Where it gets too long, first the rules' own options go, then the sources of the distances, then the table.
         """
         assert group.day is not None
         wording = self.display.library.wording
@@ -222,7 +222,7 @@ class Writer:
         why = fill(wording.plan.why, {"drugs": self.display.few([self.display.drug(name) for name in names])})
         if group.day.avoided:
             why = self._texts(group.lead)[1].strip()
-        # A page's option that gives hours says what its line says already.
+        # A rule's option that gives hours says what its line says already.
         more = [] if group.day.avoided else [
             option
             for outcome in group.outcomes
@@ -242,9 +242,9 @@ class Writer:
                 break
         return blocks
 
-    def evidence_line(self, rule: Rule) -> str:
+    def evidence_line(self, rule: ActiveRule) -> str:
         """Certainty, strength, direction, source and year."""
-        library, evidence = self.display.library, rule.loaded.page.evidence
+        library, evidence = self.display.library, rule.loaded.rule.evidence
         reference = library.references[evidence.references[0]]
         year = f", {reference.year}" if reference.year else ""
         certainty = library.evidence.certainty[evidence.certainty].label
@@ -274,15 +274,15 @@ class Writer:
             points += [
                 fill(
                     wording.notes["laboratory_disagrees"],
-                    {"limit": self.display.lab_amount(hit.lab, hit.page_limit.value)},
+                    {"limit": self.display.lab_amount(hit.lab, hit.rule_limit.value)},
                 )
                 for hit in hits
-                if hit.page_disagrees
+                if hit.rule_disagrees
             ]
         return list(dict.fromkeys(points))
 
     def _not_checked(self, group: Group) -> list[str]:
-        """What these findings could not know, then why other pages were not evaluated; three at most.
+        """What these findings could not know, then why other rules were not evaluated; three at most.
 
         That there is no result is not said again where a finding of this card is just that.
         """
@@ -293,7 +293,7 @@ class Writer:
         return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told][:3]
 
     def open_reasons(self) -> list[str]:
-        """Why shown pages were not evaluated, most frequent first."""
+        """Why shown rules were not evaluated, most frequent first."""
         counted: dict[str, int] = {}
         for outcome in self.evaluation.of("not_evaluated"):
             if outcome.rule.visibility == "shown":
@@ -312,12 +312,12 @@ class Writer:
         lines = []
         for reason in reasons[:5]:
             titles = [
-                o.rule.loaded.page.title
+                o.rule.loaded.rule.title
                 for o in self.evaluation.of("not_evaluated")
                 if o.rule.visibility == "shown" and reason in map(self.display.reason, o.reasons)
             ]
             few = "; ".join(titles[:3]) + (f" (+{len(titles) - 3})" if len(titles) > 3 else "")
-            lines.append("- " + fill(words["line"], {"pages": few, "reason": reason}))
+            lines.append("- " + fill(words["line"], {"rules": few, "reason": reason}))
         detail = [words["detail"], "\n".join(lines)]
         if self.dev:
             detail.append(f"*{library.wording.dev_notice}*")
@@ -328,6 +328,6 @@ class Writer:
             "indicator": "info",
             "detail": "\n\n".join(detail),
             "source": {"label": library.wording.source_label, "url": f"{self.base_url}/evidence", "topic": topic},
-            "extension": {EXTENSION: {"page": "not_evaluated", "reasons": reasons}},
+            "extension": {EXTENSION: {"rule": "not_evaluated", "reasons": reasons}},
         }
         return Shown(card, ("not_evaluated",))

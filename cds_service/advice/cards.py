@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A card that would be shown: its leading page, what makes the finding, how urgent it is."""
+    """A card that would be shown: its leading rule, what makes the finding, how urgent it is."""
 
-    page: str
+    rule: str
     finding: str
     indicator: str
 
@@ -33,20 +33,20 @@ class Candidate:
 class _Untold(Exception):
     """Findings that a fault of ours keeps from being told."""
 
-    pages: Collection[str]
+    rules: Collection[str]
     fault: Fault
 
 
 def problem_of(outcome: Outcome) -> str:
     """Findings of one problem make one card. Doses that meet are one problem, however many drugs there are."""
-    page = outcome.rule.loaded.page
-    return TIMING if page.when is None else page.card.problem
+    rule = outcome.rule.loaded.rule
+    return TIMING if rule.when is None else rule.card.problem
 
 
 def urgency(outcome: Outcome) -> tuple[int, int, str]:
-    """Sort key: indicator, then the page's priority, then its id."""
-    card = outcome.rule.loaded.page.card
-    return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.page
+    """Sort key: indicator, then the rule's priority, then its id."""
+    card = outcome.rule.loaded.rule.card
+    return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.rule_id
 
 
 def build_cards(
@@ -61,9 +61,9 @@ def build_cards(
     silent: Callable[[Sequence[Candidate]], set[int]],
     most: int = MAX_CARDS,
 ) -> tuple[Evaluation, list[Shown]]:
-    """All cards of a call, ordered and capped. Silent pages are left out, and then what `silent` names by index.
+    """All cards of a call, ordered and capped. Silent rules are left out, and then what `silent` names by index.
 
-    Empty only if every page was evaluated: silence comes before the cap, and is never shown as an all-clear. A finding
+    Empty only if every rule was evaluated: silence comes before the cap, and is never shown as an all-clear. A finding
     that a fault of ours keeps from being told is withdrawn, and the cards are made again: the evaluation given back has
     it as not evaluated.
     """
@@ -72,7 +72,7 @@ def build_cards(
         try:
             return evaluation, _cards(writer, silent, most, plan_secret)
         except _Untold as untold:
-            evaluation = evaluation.withdrawn(untold.pages, untold.fault)
+            evaluation = evaluation.withdrawn(untold.rules, untold.fault)
 
 
 def _cards(
@@ -82,7 +82,7 @@ def _cards(
     if TIMING in groups and not contraindicated(writer.evaluation):
         group = groups[TIMING]
         # Of equally urgent findings the one that no distance mends leads.
-        group.outcomes.sort(key=lambda o: (urgency(o)[0], o.rule.loaded.page.avoid is None))
+        group.outcomes.sort(key=lambda o: (urgency(o)[0], o.rule.loaded.rule.avoid is None))
         planned = attempt(plan_for, group.outcomes, writer.evaluation, writer.display.rulebook, plan_secret)
         group.planned = "fault" if isinstance(planned, Fault) else planned
     quiet = silent([_told(_candidate, group) for group in groups.values()])
@@ -103,7 +103,7 @@ def _grouped(evaluation: Evaluation) -> dict[str, Group]:
 
 
 def _candidate(group: Group) -> Candidate:
-    return Candidate(group.lead.page, finding_text(group.outcomes), group.lead.rule.loaded.page.card.indicator)
+    return Candidate(group.lead.rule_id, finding_text(group.outcomes), group.lead.rule.loaded.rule.card.indicator)
 
 
 def _told(work: Callable[Concatenate[Group, P], T], group: Group, *given: P.args, **named: P.kwargs) -> T:
@@ -112,5 +112,5 @@ def _told(work: Callable[Concatenate[Group, P], T], group: Group, *given: P.args
     made = attempt(work, group, *given, **named)
     if not isinstance(made, Fault):
         return made
-    alone = [o.page for o in group.outcomes if isinstance(attempt(work, Group([o]), *given, **named), Fault)]
-    raise _Untold(alone or [o.page for o in group.outcomes], made)
+    alone = [o.rule_id for o in group.outcomes if isinstance(attempt(work, Group([o]), *given, **named), Fault)]
+    raise _Untold(alone or [o.rule_id for o in group.outcomes], made)

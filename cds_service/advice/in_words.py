@@ -10,7 +10,7 @@ from typing import Any
 
 from cds_service.content.library import Library
 from cds_service.content.placeholders import PLACEHOLDER
-from cds_service.content.rulebook import Limit, Rule, Rulebook
+from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner import hours
@@ -70,8 +70,8 @@ class Display:
     # brackets where asked.
 
     def _in_unit(self, concept: str, value: Decimal, unit: str) -> Decimal:
-        page = self.library.terminology[concept]
-        return self.table.convert(value, page.unit or "", unit, molar_mass=page.molar_mass, valence=page.valence)
+        entry = self.library.terminology[concept]
+        return self.table.convert(value, entry.unit or "", unit, molar_mass=entry.molar_mass, valence=entry.valence)
 
     def _chosen_unit(self, concept: str) -> str | None:
         return self.units.get(concept) or self.rulebook.site.unit(concept)
@@ -80,7 +80,7 @@ class Display:
         return self._chosen_unit(lab.concept) or (lab.reported.unit if lab.reported else lab.unit)
 
     def _decimals(self, concept: str, unit: str) -> int:
-        """Of the page, in its unit; in a unit with smaller numbers as many more, so that nothing is rounded away."""
+        """Of the concept, in its unit; in a unit with smaller numbers as many more, so that nothing is rounded away."""
         step = self._in_unit(concept, Decimal(1), unit)
         return self.library.terminology[concept].decimals + max(0, -step.adjusted())
 
@@ -164,9 +164,9 @@ class Display:
         return joined(names) or joined(self.library.title(drug) for drug in sorted(medication.drugs))
 
     def _narrowest(self, concepts: frozenset[str]) -> list[str]:
-        pages = self.library.terminology
-        broad = {name for concept in concepts for name in pages[concept].member_of}
-        broad |= {concept for concept in concepts if concepts & set(pages[concept].members)}
+        entries = self.library.terminology
+        broad = {name for concept in concepts for name in entries[concept].member_of}
+        broad |= {concept for concept in concepts if concepts & set(entries[concept].members)}
         return sorted(concepts - broad) or sorted(concepts)
 
     @staticmethod
@@ -175,14 +175,14 @@ class Display:
 
     # Placeholders and reasons.
 
-    def placeholders(self, rule: Rule, verdict: Verdict) -> dict[str, str]:
+    def placeholders(self, rule: ActiveRule, verdict: Verdict) -> dict[str, str]:
         """Every placeholder that this finding fills. Several texts of a card ask for them, so they are filled once."""
         key = rule.id, id(verdict)
         if key not in self._placeholders:
             self._placeholders[key] = verdict, self._fill_placeholders(rule, verdict)
         return self._placeholders[key][1]
 
-    def _fill_placeholders(self, rule: Rule, verdict: Verdict) -> dict[str, str]:
+    def _fill_placeholders(self, rule: ActiveRule, verdict: Verdict) -> dict[str, str]:
         filled: dict[str, str] = _Limits(self, rule)
         for name, value in verdict.bindings.items():
             match value:
@@ -215,7 +215,7 @@ class Display:
                     filled[name] = joined(self._lower(self.library.title(item)) for item in value)
                 case _ if name in ("drug", "salt"):
                     filled[name] = self.drug(value)
-        separate = rule.loaded.page.separate
+        separate = rule.loaded.rule.separate
         if separate:
             before, after = rule.limits[separate.drug_then_magnesium], rule.limits[separate.magnesium_then_drug]
             longer = max(before, after, key=lambda limit: limit.value)
@@ -246,7 +246,7 @@ class Display:
         }
 
     def _persists(self, hit: LabHit) -> str:
-        """'after 3.2 mmol/L on 2026-11-16 and with potassium chloride'; empty where the page does not ask."""
+        """'after 3.2 mmol/L on 2026-11-16 and with potassium chloride'; empty where the rule does not ask."""
         words, parts = self.library.wording.persists, []
         if hit.earlier and hit.earlier.time:
             values = {"value": self.lab_value(hit.earlier), "date": self.when(hit.earlier.time)}
@@ -302,7 +302,7 @@ class Display:
 class _Limits(dict[str, str]):
     """Placeholders, the rule's limits among them: these are only written out where a text names them."""
 
-    def __init__(self, display: Display, rule: Rule) -> None:
+    def __init__(self, display: Display, rule: ActiveRule) -> None:
         super().__init__()
         self._display, self._limits = display, rule.limits
 

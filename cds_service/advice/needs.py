@@ -1,11 +1,11 @@
-"""What the pages read, as input keys, and the prefetch templates made from that."""
+"""What the rules read, as input keys, and the prefetch templates made from that."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from cds_service.content.library import Library
-from cds_service.content.rule import Page
+from cds_service.content.rule import Rule
 from cds_service.fhir import Need
 from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
 
@@ -16,17 +16,17 @@ NEWEST = "_sort=-date&_count=20"
 A_YEAR = 365
 
 
-def inputs_read(page: Page, library: Library) -> set[str]:
-    """The input keys that a page reads. Age and sex (patient) are read for every call: identity rests on them."""
-    keys = {PATIENT}.union(*(part.reads for _, part in page.parts()))
-    labs = (library.terminology[item.name] for item in page.named() if item.mark.what == "lab")
+def inputs_read(rule: Rule, library: Library) -> set[str]:
+    """The input keys that a rule reads. Age and sex (patient) are read for every call: identity rests on them."""
+    keys = {PATIENT}.union(*(part.reads for _, part in rule.parts()))
+    labs = (library.terminology[item.name] for item in rule.named() if item.mark.what == "lab")
     return keys | {lab.input for lab in labs if lab.input}
 
 
 def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
     """Every input key with its template: reads and searches of the widely supported subset only.
 
-    With `windows` results are asked for no further back than any page looks, by `today()`, which CDS Hooks 2.0 clients
+    With `windows` results are asked for no further back than any rule looks, by `today()`, which CDS Hooks 2.0 clients
     cannot fill.
     """
     needs = {
@@ -43,9 +43,9 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
     screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
     needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)
     codes: dict[str, list[str]] = {}
-    for page in library.terminology.values():
-        if page.input and page.loinc:
-            codes.setdefault(page.input, []).extend(f"{LOINC}|{item.code}" for item in page.loinc)
+    for entry in library.terminology.values():
+        if entry.input and entry.loinc:
+            codes.setdefault(entry.input, []).extend(f"{LOINC}|{item.code}" for item in entry.loinc)
     days = days_read(library) if windows else {}
     for key, listed in sorted(codes.items()):
         since = f"&date=ge{{{{today() - {days.get(key, A_YEAR)} days}}}}" if windows else ""
@@ -55,22 +55,22 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
 
 
 def days_read(library: Library) -> dict[str, int]:
-    """How far back any page, under any value that a site may set, reads each input, where one says so."""
+    """How far back any rule, under any value that a site may set, reads each input, where one says so."""
     longest: dict[str, int] = {}
-    for loaded in library.pages.values():
-        thresholds = {**library.shared_thresholds, **loaded.page.thresholds}
-        named = (thresholds[item.name] for item in loaded.page.named() if item.mark.looks_back)
+    for loaded in library.rules.values():
+        thresholds = {**library.shared_thresholds, **loaded.rule.thresholds}
+        named = (thresholds[item.name] for item in loaded.rule.named() if item.mark.looks_back)
         days = [int(max((*one.values.values(), *(one.site_may_set or ())))) for one in named]
-        for key in inputs_read(loaded.page, library) if days else ():
+        for key in inputs_read(loaded.rule, library) if days else ():
             longest[key] = max(longest.get(key, 0), *days)
     return longest
 
 
 def needs_of(
-    pages: Iterable[Page], library: Library, left_out: frozenset[str], windows: bool = False
+    rules: Iterable[Rule], library: Library, left_out: frozenset[str], windows: bool = False
 ) -> Mapping[str, Need]:
-    """The prefetch of a service: the union of what its pages read, in a fixed order."""
+    """The prefetch of a service: the union of what its rules read, in a fixed order."""
     keys: set[str] = {PATIENT}
-    for page in pages:
-        keys |= inputs_read(page, library)
+    for rule in rules:
+        keys |= inputs_read(rule, library)
     return {key: need for key, need in all_needs(library, windows).items() if key in keys - left_out}

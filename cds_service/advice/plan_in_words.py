@@ -7,7 +7,7 @@ from typing import Literal
 
 from cds_service.advice.in_words import Display, fill, joined
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
-from cds_service.content.rulebook import Rule
+from cds_service.content.rulebook import ActiveRule
 from cds_service.content.texts import PlanText
 from cds_service.planner import DAYS, Alternative, DrugTimes, clock, hours
 from cds_service.planner.model import DAY, WEEK, TimesWeek, same_every_day
@@ -91,13 +91,13 @@ def _nearest(day: DayPlan) -> list[str]:
     return [text for _, text in sorted(tightest.values(), key=lambda row: row[0])]
 
 
-def plan_lines(findings: Sequence[tuple[str, Rule]], display: Display, short: bool) -> str:
+def plan_lines(findings: Sequence[tuple[str, ActiveRule]], display: Display, short: bool) -> str:
     """One line for each drug: its distance, and on what evidence; `short`: without the source."""
     library = display.library
     words, lines = library.wording.plan, []
     shown = findings if len(findings) <= MAX_LINES else findings[: MAX_LINES - 1]
     for line, rule in shown:
-        evidence = rule.loaded.page.evidence
+        evidence = rule.loaded.rule.evidence
         source = library.references[evidence.references[0]]
         certainty = library.evidence.certainty[evidence.certainty].label
         values = {"line": line, "certainty": certainty, "source": source.publisher or source.title}

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from cds_service.content.rule import Avoid, Separate
-from cds_service.content.rulebook import Rule, Rulebook
+from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import Medication
 from cds_service.planner import (
     DrugTimes,
@@ -39,7 +39,7 @@ SENTENCE = re.compile(r"(?<=\.)\s")
 
 @dataclass(frozen=True)
 class DayPlan:
-    """A plan for one magnesium product among the other drugs of this patient; `token` opens its page."""
+    """A plan for one magnesium product among the other drugs of this patient; `token` opens its rule."""
 
     product: Medication
     request: PlanRequest
@@ -85,10 +85,10 @@ def _schedule(rulebook: _ById) -> Schedule:
 
 @lru_cache(maxsize=8)
 def _intervals(rulebook: _ById) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
-    """By drug concept: the intervals of the pages in force, each with the block that says what it holds for."""
+    """By drug concept: the intervals of the rules in force, each with the block that says what it holds for."""
     found: dict[str, list[tuple[Interval, Separate | Avoid]]] = {}
     for rule in rulebook.value.rules.values():
-        block = rule.loaded.page.timing
+        block = rule.loaded.rule.timing
         interval = interval_of(rule, rulebook.value)
         if block is not None and interval is not None and rule.visibility != "hidden":
             found.setdefault(block.drug, []).append((interval, block))
@@ -100,27 +100,27 @@ def schedule_of(rulebook: Rulebook) -> Schedule:
     return _schedule(_ById(rulebook))
 
 
-def interval_of(rule: Rule, rulebook: Rulebook) -> Interval | None:
-    """The interval of a timing page, in minutes; None for a page of another kind."""
-    page, library = rule.loaded.page, rulebook.library
-    block = page.timing
+def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
+    """The interval of a timing rule, in minutes; None for a rule of another kind."""
+    written, library = rule.loaded.rule, rulebook.library
+    block = written.timing
     if block is None:
         return None
-    source = library.references[page.evidence.references[0]]
+    source = library.references[written.evidence.references[0]]
     after = before = 0
-    if page.separate:
-        after = int(rule.limits[page.separate.drug_then_magnesium].value * 60)
-        before = int(rule.limits[page.separate.magnesium_then_drug].value * 60)
+    if written.separate:
+        after = int(rule.limits[written.separate.drug_then_magnesium].value * 60)
+        before = int(rule.limits[written.separate.magnesium_then_drug].value * 60)
     return Interval(
         drug=block.drug,
         label=_label(library.title(block.drug)),
         drug_then_magnesium=after,
         magnesium_then_drug=before,
-        avoid=page.avoid is not None,
-        label_moment=WAKING if page.separate and page.separate.fixed_by_label else "",
-        verified=page.separate is None or page.separate.interval == "drug_specific",
-        certainty=library.evidence.certainty[page.evidence.certainty].label,
-        reason=SENTENCE.split(" ".join(page.why.split()))[0].rstrip("."),
+        avoid=written.avoid is not None,
+        label_moment=WAKING if written.separate and written.separate.fixed_by_label else "",
+        verified=written.separate is None or written.separate.interval == "drug_specific",
+        certainty=library.evidence.certainty[written.evidence.certainty].label,
+        reason=SENTENCE.split(" ".join(written.why.split()))[0].rstrip("."),
         reference=", ".join(filter(None, [source.publisher or source.title, str(source.year or "")])),
         url=f"/evidence/{rule.id}",
     )
@@ -133,7 +133,7 @@ def _label(title: str) -> str:
 def plan_content(rulebook: Rulebook, vocabulary: Any) -> PlanContent:
     """What POST /plan and the plan's page need of the content in force."""
     intervals = {name: found[-1][0] for name, found in _intervals(_ById(rulebook)).items()}
-    names = {name: _label(page.title) for name, page in rulebook.library.terminology.items() if page.kind == "drug"}
+    names = {name: _label(entry.title) for name, entry in rulebook.library.terminology.items() if entry.kind == "drug"}
 
     def find(name: str) -> list[str]:
         drugs = vocabulary.drug([], name).drugs

@@ -36,15 +36,15 @@ def suggestions_for(
     library = display.library
     made: dict[str, dict[str, Any]] = {}
     # Beside a drug that no distance mends, none is proposed.
-    avoided = any(outcome.rule.loaded.page.avoid for outcome in outcomes)
+    avoided = any(outcome.rule.loaded.rule.avoid for outcome in outcomes)
     for outcome in outcomes:
-        for name in outcome.rule.loaded.page.card.suggest:
+        for name in outcome.rule.loaded.rule.card.suggest:
             suggestion = library.suggestions[name]
             if isinstance(suggestion, LabOrder):
                 if not _already_drafted(suggestion, chart, display):
                     made.setdefault(f"lab:{suggestion.lab}", _lab_order(suggestion, chart, display))
             elif not no_magnesium and not avoided and f"{name}:0" not in made:
-                drafted = [item for item in outcomes if name in item.rule.loaded.page.card.suggest]
+                drafted = [item for item in outcomes if name in item.rule.loaded.rule.card.suggest]
                 update = _Update(suggestion, drafted, chart, display, phrase_in_text)
                 made |= {f"{name}:{place}": item for place, item in enumerate(update.made(day))}
     return list(made.values())

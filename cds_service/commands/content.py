@@ -37,7 +37,7 @@ def check(content: Path | None, as_json: bool) -> None:
             stop(CONFIGURATION)
         stop(CONFIGURATION, *map(str, error.faults), f"{len(error.faults)} faults")
     counts = {
-        "pages": len(library.pages),
+        "rules": len(library.rules),
         "terminology": len(library.terminology),
         "references": len(library.references),
         "claims": len(library.claims),
@@ -50,7 +50,7 @@ def check(content: Path | None, as_json: bool) -> None:
 @click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if cards/README.md is not current.")
 def catalogue(content: Path | None, only_check: bool) -> None:
-    """Write cards/README.md from the pages."""
+    """Write cards/README.md from the rules."""
     root = content or default_root()
     with told_plainly():
         text = catalogue_text(load_library(root))
@@ -100,14 +100,16 @@ def validate(file: Path, as_json: bool) -> None:
     library = _library()
     if as_json:
         try:
-            _site_values(file, library)
+            values = _site_values(file, library)
         except ContentError as error:
             faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
             click.echo(json.dumps({"faults": faults}, indent=1))
             stop(CONFIGURATION)
-        click.echo(json.dumps({"faults": []}))
+        click.echo(json.dumps({"faults": [], "notes": list(values.notes)}))
         return
     values = _told_site_values(file, library)
+    for note in values.notes:
+        click.echo(note, err=True)
     click.echo(f"{file}: can be used ({values.digest})")
 
 
@@ -118,13 +120,13 @@ def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
     today = datetime.now(UTC).date()
     rows: list[dict[str, object]] = []
     owners = [("shared", library.shared_thresholds)]
-    owners += [(name, loaded.page.thresholds) for name, loaded in sorted(library.pages.items())]
+    owners += [(name, loaded.rule.thresholds) for name, loaded in sorted(library.rules.items())]
     for owner, thresholds in owners:
         for name, threshold in thresholds.items():
             own = values.threshold(owner, name)
             allowed = threshold.site_may_set
             rows.append({
-                "page": owner, "threshold": name, "label": threshold.label, "unit": threshold.unit,
+                "rule": owner, "threshold": name, "label": threshold.label, "unit": threshold.unit,
                 "default": str(threshold.at(today)), "value": str(threshold.at(today) if own is None else own),
                 "site": own is not None, "allowed": [str(limit) for limit in allowed] if allowed else None,
             })  # fmt: skip
@@ -146,12 +148,12 @@ def show(file: Path | None, as_json: bool) -> None:
         allowed = row["allowed"]
         span = f"may be {allowed[0]} to {allowed[1]}" if isinstance(allowed, list) else "fixed"
         mark = f" (site; default {row['default']})" if row["site"] else ""
-        click.echo(f"{row['page']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
+        click.echo(f"{row['rule']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
     for key, region in _regions(values).items():
         click.echo(f"{key} = {region}; may be us or eu")
-    for page, mine in sorted(values.by_page.items()):
+    for rule, mine in sorted(values.by_rule.items()):
         if mine.show:
-            click.echo(f"{page}: {mine.show} ({mine.reason})")
+            click.echo(f"{rule}: {mine.show} ({mine.reason})")
 
 
 def _regions(values: SiteValues) -> dict[str, str]:
@@ -187,8 +189,8 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
 
 
 def _flat(library: Library, values: SiteValues) -> dict[str, str]:
-    flat = {f"{row['page']}.{row['threshold']}": f"{row['value']} {row['unit']}" for row in _rows(library, values)}
-    flat |= {f"{page}.show": values.visibility(page) for page in library.pages}
+    flat = {f"{row['rule']}.{row['threshold']}": f"{row['value']} {row['unit']}" for row in _rows(library, values)}
+    flat |= {f"{rule}.show": values.visibility(rule) for rule in library.rules}
     flat |= _regions(values) | {f"schedule.{key}": str(value) for key, value in values.schedule.items()}
     if values.repetition:
         flat |= {f"repetition.{key}": str(value) for key, value in values.repetition.model_dump().items()}

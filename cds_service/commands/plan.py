@@ -111,8 +111,8 @@ def _of_chart(
     service = next((key for key, item in library.services.items() if item.hook == hook), None)
     if service is None:
         stop(FAILED, f"{name}: no service answers the hook {hook}")
-    pages = [rule.loaded.page for rule in rulebook.of_service(service)]
-    needs = list(needs_of(pages, library, rulebook.not_available, False).values())
+    rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
+    needs = list(needs_of(rules, library, rulebook.not_available, False).values())
     try:
         body = document if is_hook_request(document) else hook_request(document, hook, needs)
         call = parse_call(orjson.dumps(body), hook)
@@ -138,7 +138,7 @@ def _of_chart(
     timing = [
         outcome
         for outcome in evaluation.of("fired")
-        if outcome.rule.loaded.page.when is None and outcome.rule.visibility != "hidden"
+        if outcome.rule.loaded.rule.when is None and outcome.rule.visibility != "hidden"
     ]
     if not timing:
         stop(FAILED, f"{name}: no medicine here that magnesium has still to be kept apart from")

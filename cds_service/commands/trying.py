@@ -1,4 +1,4 @@
-"""`magnesium-cds evaluate`: one patient's cards and the outcome of every page, without a server."""
+"""`magnesium-cds evaluate`: one patient's cards and the outcome of every rule, without a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOOKS = ("patient-view", "order-select", "order-sign")
 def evaluate(file: TextIO, hook: str | None, site: Path | None, as_json: bool) -> None:
     """Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient.
 
-    Prints the cards and the outcome of every page, with the values used. Exit 1 where the request is refused.
+    Prints the cards and the outcome of every rule, with the values used. Exit 1 where the request is refused.
     """
     configure("WARNING")
     try:
@@ -70,7 +70,7 @@ def evaluate(file: TextIO, hook: str | None, site: Path | None, as_json: bool) -
             console.print("  used: " + ", ".join(f"{key} {value}" for key, value in item.items()), markup=False)
     for outcome in answer["extension"]["org.magnesium-cds"]["outcomes"]:
         reason = f": {outcome['reason']}" if "reason" in outcome else ""
-        console.print(f"{outcome['outcome']:15} {outcome['page']}{reason}", markup=False)
+        console.print(f"{outcome['outcome']:15} {outcome['rule']}{reason}", markup=False)
 
 
 def _as_request(document: Any, hook: str | None, advisor: Any, name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Strict(BaseModel):
 class Names:
     """Stands in a field's type, `Annotated[Name, Names(...)]`, and says what the field names.
 
-    A concept: `kinds` of terminology pages fit, and because of it the input keys `reads` are read (of a lab: its own).
+    A concept: `kinds` of concepts fit, and because of it the input keys `reads` are read (of a lab: its own).
     A threshold: its UCUM `unit`; results are read as far back as one that `looks_back`; a name of `besides` is none.
     """
 
@@ -43,7 +43,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A name that stands in a page: the keys that lead to it, what its field's type says of it, and the name itself."""
+    """A name that stands in a rule: the keys that lead to it, what its field's type says of it, and the name itself."""
 
     at: KeyPath
     mark: Names
@@ -60,7 +60,7 @@ class Asked:
 
 
 class Part(Strict):
-    """A test or another block of a page that decides when it fires.
+    """A test or another block of a rule that decides when it fires.
 
     What it reads and needs is told by the types of its fields; what these cannot tell, a part declares.
     """

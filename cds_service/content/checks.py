@@ -1,4 +1,4 @@
-"""Checks across files: names that pages use exist, numbers have a source, sentences keep the rules."""
+"""Checks across files: names that rules use exist, numbers have a source, sentences are as the house writes them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Named, named
 from cds_service.content.placeholders import offered, placeholders_in
-from cds_service.content.rule import Page
+from cds_service.content.rule import Rule
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 from cds_service.spelling import nearest
 
 if TYPE_CHECKING:
-    from cds_service.content.library import Library, LoadedPage
+    from cds_service.content.library import Library, LoadedRule
 
 SUMMARY_LIMIT = 139
 # Card-writing rule: options, not orders; nothing is called safe or normal. These are editorial, not clinical.
@@ -26,17 +26,17 @@ FORBIDDEN = re.compile(
 def check_library(library: Library, documents: Mapping[str, Document]) -> list[Fault]:
     """Every fault that needs more than one file to see."""
     faults: list[Fault] = []
-    for loaded in library.pages.values():
-        faults += _PageCheck(library, loaded, documents[loaded.file]).faults()
+    for loaded in library.rules.values():
+        faults += _RuleCheck(library, loaded, documents[loaded.file]).faults()
     faults += _terminology(library, documents)
     faults += _tables(library, documents)
     faults += _claims(library, documents)
     return faults
 
 
-class _PageCheck:
-    def __init__(self, library: Library, loaded: LoadedPage, document: Document) -> None:
-        self.library, self.page, self.document = library, loaded.page, document
+class _RuleCheck:
+    def __init__(self, library: Library, loaded: LoadedRule, document: Document) -> None:
+        self.library, self.rule, self.document = library, loaded.rule, document
 
     def faults(self) -> Iterator[Fault]:
         yield from self._names()
@@ -50,12 +50,12 @@ class _PageCheck:
             yield self.document.fault(path, f"no {what} {name}{nearest(name, known)}")
 
     def _names(self) -> Iterator[Fault]:
-        library, card = self.library, self.page.card
-        for index, name in enumerate(self.page.services):
+        library, card = self.library, self.rule.card
+        for index, name in enumerate(self.rule.services):
             yield from self._unknown(("services", index), name, library.services, "service in services.yaml named")
         ordering = {name for name, service in library.services.items() if service.hook != "patient-view"}
-        if card.contraindicates_magnesium and ordering - {*self.page.services} not in (ordering, set()):
-            message = "a page that speaks against magnesium when it is ordered belongs to every order service"
+        if card.contraindicates_magnesium and ordering - {*self.rule.services} not in (ordering, set()):
+            message = "a rule that speaks against magnesium when it is ordered belongs to every order service"
             yield self.document.fault(("services",), f"{message}: {', '.join(sorted(ordering))}")
         for index, name in enumerate(card.suggest):
             yield from self._unknown(("card", "suggest", index), name, library.suggestions, "suggestion named")
@@ -63,24 +63,24 @@ class _PageCheck:
             known = library.override_reasons
             yield from self._unknown(("card", "override_reasons", index), name, known, "override reason named")
         yield from self._unknown(("card", "topic"), card.topic, library.wording.topics, "topic in wording.yaml named")
-        for index, name in enumerate(self.page.claims):
+        for index, name in enumerate(self.rule.claims):
             yield from self._unknown(("claims", index), name, library.claims, "claim")
-        for name in self.page.source_attributes:
+        for name in self.rule.source_attributes:
             yield from self._unknown(("source_attributes", name), name, library.source_attributes, "source attribute")
 
     def _thresholds(self) -> Iterator[Fault]:
-        own, shared = self.page.thresholds, self.library.shared_thresholds
-        used = {item.name for item in self.page.named() if item.mark.what == "threshold"}
+        own, shared = self.rule.thresholds, self.library.shared_thresholds
+        used = {item.name for item in self.rule.named() if item.mark.what == "threshold"}
         for name, threshold in own.items():
             if name in shared:
                 yield self.document.fault(("thresholds", name), "is also a shared threshold; give it another name")
-            if name not in used and not any(f"{{{name}}}" in text for text in _texts(self.page)):
+            if name not in used and not any(f"{{{name}}}" in text for text in _texts(self.rule)):
                 yield self.document.fault(("thresholds", name), "is not used")
             yield from self._reference(("thresholds", name, "reference"), threshold.reference)
 
     def _named(self) -> Iterator[Fault]:
-        """Whatever the page's tests and other blocks name, by the types of their fields."""
-        for at, part in self.page.parts():
+        """Whatever the rule's tests and other blocks name, by the types of their fields."""
+        for at, part in self.rule.parts():
             names = list(named(part, at))
             lab = next((item.name for item in names if item.mark.what == "lab"), "")
             for item in names:
@@ -91,13 +91,13 @@ class _PageCheck:
                         forms = {row.form for row in self.library.dose_forms if row.form}
                         yield from self._unknown(item.at, item.name, forms, "form in terminology/dose_forms.csv named")
                     case _:
-                        pages, kinds = self.library.terminology, item.mark.kinds
-                        fitting = {name for name, page in pages.items() if page.kind in kinds}
+                        entries, kinds = self.library.terminology, item.mark.kinds
+                        fitting = {name for name, entry in entries.items() if entry.kind in kinds}
                         yield from self._unknown(item.at, item.name, fitting, f"{kinds[0]} in terminology/ named")
 
     def _threshold(self, item: Named, lab: str) -> Iterator[Fault]:
         """It exists, and has the unit in which it is compared; `lab` is the first that the same test names."""
-        known = {**self.library.shared_thresholds, **self.page.thresholds}
+        known = {**self.library.shared_thresholds, **self.rule.thresholds}
         yield from self._unknown(item.at, item.name, known, "threshold named")
         unit = item.mark.unit
         if unit == UNIT_OF_THE_LAB:
@@ -107,7 +107,7 @@ class _PageCheck:
             yield self.document.fault(item.at, message)
 
     def _references(self) -> Iterator[Fault]:
-        for index, name in enumerate(self.page.evidence.references):
+        for index, name in enumerate(self.rule.evidence.references):
             yield from self._reference(("evidence", "references", index), name)
 
     def _reference(self, path: KeyPath, name: str) -> Iterator[Fault]:
@@ -118,15 +118,15 @@ class _PageCheck:
             yield self.document.fault(path, f"{name} has status {reference.status} and cannot be shown as a source")
 
     def _wording(self) -> Iterator[Fault]:
-        page = self.page
-        known = offered(page, frozenset({**self.library.shared_thresholds, **page.thresholds}))
-        card = page.card
+        rule = self.rule
+        known = offered(rule, frozenset({**self.library.shared_thresholds, **rule.thresholds}))
+        card = rule.card
         texts: list[tuple[KeyPath, str]] = [(("card", "summary"), card.summary or "")]
         texts += [(("card", "short"), card.short or ""), (("card", "detail"), card.detail or "")]
         texts += [(("card", "consider", index), text) for index, text in enumerate(card.consider)]
         for path, text in texts:
             for name in placeholders_in(text):
-                yield from self._unknown(path, name, known, "placeholder filled by this page's tests is named")
+                yield from self._unknown(path, name, known, "placeholder filled by this rule's tests is named")
             if found := FORBIDDEN.search(text):
                 yield self.document.fault(path, f"the word '{found.group()}' does not belong on a card")
         if card.summary and len(card.summary) > SUMMARY_LIMIT:
@@ -134,38 +134,38 @@ class _PageCheck:
 
 
 def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
-    """Claims and pages name each other; references and pages exist."""
+    """Claims and rules name each other; references and rules exist."""
     document = documents["claims.yaml"]
     for key, claim in library.claims.items():
         for index, name in enumerate(claim.references):
             if name not in library.references:
                 message = f"no reference {name}{nearest(name, library.references)}"
                 yield document.fault((key, "references", index), message)
-        using = {loaded.id for loaded in library.pages.values() if key in loaded.page.claims}
-        for name in sorted(using ^ set(claim.pages)):
-            yield document.fault((key, "pages"), f"{name} and this claim do not name each other")
+        using = {loaded.id for loaded in library.rules.values() if key in loaded.rule.claims}
+        for name in sorted(using ^ set(claim.rules)):
+            yield document.fault((key, "rules"), f"{name} and this claim do not name each other")
     for key, row in library.coverage.items():
-        for index, name in enumerate(row.pages):
-            if name not in library.pages:
-                message = f"no page {name}{nearest(name, library.pages)}"
-                yield documents["coverage.yaml"].fault((key, "pages", index), message)
+        for index, name in enumerate(row.rules):
+            if name not in library.rules:
+                message = f"no rule {name}{nearest(name, library.rules)}"
+                yield documents["coverage.yaml"].fault((key, "rules", index), message)
 
 
-def _texts(page: Page) -> Iterator[str]:
-    yield page.card.summary or ""
-    yield page.card.detail or ""
-    yield from page.card.consider
+def _texts(rule: Rule) -> Iterator[str]:
+    yield rule.card.summary or ""
+    yield rule.card.detail or ""
+    yield from rule.card.consider
 
 
 def _terminology(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
-    for concept, page in library.terminology.items():
+    for concept, entry in library.terminology.items():
         document = documents[f"terminology/{concept}.yaml"]
         for key in ("members", "member_of"):
-            for index, name in enumerate(getattr(page, key)):
+            for index, name in enumerate(getattr(entry, key)):
                 if name not in library.terminology:
-                    message = f"no terminology page {name}{nearest(name, library.terminology)}"
+                    message = f"no concept {name}{nearest(name, library.terminology)}"
                     yield document.fault((key, index), message)
-        if page.kind == "lab" and page.input and not page.unit:
+        if entry.kind == "lab" and entry.input and not entry.unit:
             yield document.fault(("unit",), "a lab that is read needs a unit")
 
 
@@ -179,7 +179,7 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
         file = "tables/salts.yaml"
         yield from cited(file, (key, "reference"), salt.reference)
         if key not in library.terminology:
-            yield documents[file].fault((key,), f"no terminology page {key}{nearest(key, library.terminology)}")
+            yield documents[file].fault((key,), f"no concept {key}{nearest(key, library.terminology)}")
     for key, food in library.foods.items():
         yield from cited("tables/foods.yaml", (key, "reference"), food.reference)
     for key, item in library.screener.items.items():

@@ -1,4 +1,4 @@
-"""The typed form of a terminology page: one concept, its codes, names and units."""
+"""The typed form of one concept: its codes, names and units."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CodedAnswer(Strict):
     code: Text
 
 
-class TerminologyPage(Strict):
+class ConceptFile(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `decimals` the precision of

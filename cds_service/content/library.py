@@ -8,9 +8,9 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
-from cds_service.content.concept import TerminologyPage
+from cds_service.content.concept import ConceptFile
 from cds_service.content.products import Form, OtherIngredient, Product
-from cds_service.content.rule import Page, Threshold
+from cds_service.content.rule import Rule, Threshold
 from cds_service.content.shared import (
     Claim,
     Coverage,
@@ -38,18 +38,18 @@ from cds_service.content.texts import Wording
 from cds_service.content.yamlfile import KeyPath
 from cds_service.patient import Route
 
-PAGE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
+RULE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
 NOT_CONTENT = frozenset({"README.md", "__init__.py"})
 
 
 @dataclass(frozen=True)
-class LoadedPage:
-    """A page with its id (file stem), its folder, and `version`: date of review and digest of its text."""
+class LoadedRule:
+    """A rule with its id (file stem), its folder, and `version`: date of review and digest of its text."""
 
     id: str
     folder: str
     file: str
-    page: Page
+    rule: Rule
     version: str
     lines: Mapping[KeyPath, int] = field(repr=False, default_factory=dict)
 
@@ -58,8 +58,8 @@ class LoadedPage:
 class Library:
     """All content, typed: every file below the folder. `digest` names exactly these bytes."""
 
-    pages: Mapping[str, LoadedPage]
-    terminology: Mapping[str, TerminologyPage]
+    rules: Mapping[str, LoadedRule]
+    terminology: Mapping[str, ConceptFile]
     references: Mapping[str, Reference]
     evidence: EvidenceScale
     services: Mapping[str, Service]
@@ -90,11 +90,11 @@ class Library:
     @cached_property
     def drug_titles(self) -> Mapping[str, str]:
         """Titles of single drugs by concept id, without umbrella concepts such as a class."""
-        broader = {name for page in self.terminology.values() for name in page.member_of}
+        broader = {name for entry in self.terminology.values() for name in entry.member_of}
         return {
-            concept: page.title
-            for concept, page in self.terminology.items()
-            if page.kind == "drug" and concept not in broader
+            concept: entry.title
+            for concept, entry in self.terminology.items()
+            if entry.kind == "drug" and concept not in broader
         }
 
     def title(self, concept: str) -> str:

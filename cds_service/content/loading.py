@@ -11,11 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from cds_service.content.base import Name
 from cds_service.content.checks import check_library
-from cds_service.content.concept import TerminologyPage
+from cds_service.content.concept import ConceptFile
 from cds_service.content.csvfile import parse_rows
-from cds_service.content.library import NOT_CONTENT, PAGE_FOLDERS, Library, LoadedPage, default_root
+from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
 from cds_service.content.products import Form, OtherIngredient, Product
-from cds_service.content.rule import KEY_ORDER, Page
+from cds_service.content.rule import KEY_ORDER, Rule
 from cds_service.content.shared import (
     Claim,
     Coverage,
@@ -44,14 +44,14 @@ NOT_CONCEPTS = frozenset({"units", "routes"})
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
-    pages = reader.pages()
+    rules = reader.rules()
     no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
     shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
     units = reader.one("terminology/units.yaml", UnitRows)
     routes = reader.one("terminology/routes.yaml", RouteRows)
     library = Library(
-        pages=pages,
-        terminology=reader.folder("terminology", TerminologyPage),
+        rules=rules,
+        terminology=reader.folder("terminology", ConceptFile),
         references=reader.table("references.yaml", Reference),
         evidence=reader.one("evidence.yaml", EvidenceScale),
         services=reader.table("services.yaml", Service, key=str),
@@ -157,28 +157,28 @@ class Reader:
             document = self.document(file)
             if document is None:
                 continue
-            page = self._validate(document, model, None)
-            if page is not None:
-                found[path.stem] = page
+            item = self._validate(document, model, None)
+            if item is not None:
+                found[path.stem] = item
         return found
 
-    def pages(self) -> dict[str, LoadedPage]:
-        found: dict[str, LoadedPage] = {}
-        for folder in PAGE_FOLDERS:
+    def rules(self) -> dict[str, LoadedRule]:
+        found: dict[str, LoadedRule] = {}
+        for folder in RULE_FOLDERS:
             for path in sorted((self.root / folder).glob("*.yaml")):
                 file = f"{folder}/{path.name}"
                 document = self.document(file)
                 if document is None:
                     continue
-                page: Page | None = self._validate(document, Page, None)
-                if page is None:
+                rule: Rule | None = self._validate(document, Rule, None)
+                if rule is None:
                     continue
                 if path.stem in found:
                     self.faults.append(Fault(file, 0, "", f"the id {path.stem} is taken by {found[path.stem].file}"))
                 self._key_order(document)
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-                version = f"{page.reviewed.date.isoformat()}.{digest}"
-                found[path.stem] = LoadedPage(path.stem, folder, file, page, version, document.lines)
+                version = f"{rule.reviewed.date.isoformat()}.{digest}"
+                found[path.stem] = LoadedRule(path.stem, folder, file, rule, version, document.lines)
         return found
 
     def _key_order(self, document: Document) -> None:

@@ -1,11 +1,11 @@
-"""The placeholders that a page's wording may hold: fixed names, no expressions."""
+"""The placeholders that a rule's wording may hold: fixed names, no expressions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from cds_service.content.rule import Page
+from cds_service.content.rule import Rule
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -15,7 +15,7 @@ def placeholders_in(text: str) -> Iterator[str]:
     yield from PLACEHOLDER.findall(text)
 
 
-def offered(page: Page, threshold_names: frozenset[str]) -> frozenset[str]:
-    """The placeholders that are always filled when the page fires."""
-    trigger = page.timing or page.when
+def offered(rule: Rule, threshold_names: frozenset[str]) -> frozenset[str]:
+    """The placeholders that are always filled when the rule fires."""
+    trigger = rule.timing or rule.when
     return threshold_names | trigger.offers if trigger else threshold_names

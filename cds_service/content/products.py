@@ -38,6 +38,6 @@ class Product(NamedTuple):
 
 
 class OtherIngredient(NamedTuple):
-    """One row of the table of ingredients and brands that no page describes."""
+    """One row of the table of ingredients and brands that no rule describes."""
 
     name: Annotated[str, Field(min_length=1)]

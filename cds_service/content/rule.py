@@ -1,6 +1,6 @@
-"""The typed form of a page: one YAML file in `cards/`, one rule with its wording, thresholds and evidence.
+"""The typed form of a rule: one YAML file in `cards/` with its wording, thresholds and evidence.
 
-Every model refuses unknown keys. `KEY_ORDER` is the one order in which a page's keys stand.
+Every model refuses unknown keys. `KEY_ORDER` is the one order in which a rule's keys stand.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class When(Strict):
 
 
 class RecentResult(Strict):
-    """The page is about a recent result of `lab`: where there is none within `within` days it does not apply."""
+    """The rule is about a recent result of `lab`: where there is none within `within` days it does not apply."""
 
     lab: LabName
     within: DaysBack
 
 
 class AppliesTo(Part):
-    """Whom the page was written for. Outside of it the page is `not_applicable`, with the reason."""
+    """Whom the rule was written for. Outside of it the rule is `not_applicable`, with the reason."""
 
     age_at_least: Years | None = None
     age_below: Years | None = None
@@ -113,7 +113,7 @@ class Timing(Part):
 
 
 class Separate(Timing):
-    """Two doses that must be apart. The hours are thresholds of the page; cards and planner read this one block.
+    """Two doses that must be apart. The hours are thresholds of the rule; cards and planner read this one block.
 
     `interval`: `drug_specific` where the hours were read for this drug; `general_rule` where no drug-specific interval
     is established and the hours are a class or product rule. `unless_form`: dose forms of the drug (of
@@ -135,7 +135,7 @@ class Avoid(Timing):
 
 class CardText(Strict):
     """What the clinician reads. `problem` groups findings: one problem, one card; `short` is this finding's line there
-    when another page leads, "" where it would say again what every such page says."""
+    when another rule leads, "" where it would say again what every such rule says."""
 
     indicator: Indicator
     topic: Name
@@ -150,7 +150,7 @@ class CardText(Strict):
     contraindicates_magnesium: bool = False
 
 
-class PageEvidence(Strict):
+class RuleEvidence(Strict):
     """GRADE certainty, strength, direction; references are keys of `references.yaml`, first the card's source."""
 
     certainty: Certainty
@@ -168,7 +168,7 @@ class Reviewed(Strict):
     date: date
 
 
-class Page(Strict):
+class Rule(Strict):
     """One rule. See the README for how to add one."""
 
     title: Text
@@ -183,12 +183,12 @@ class Page(Strict):
     avoid: Avoid | None = None
     when: When | None = None
     card: CardText
-    evidence: PageEvidence
+    evidence: RuleEvidence
     claims: list[str] = []
     source_attributes: dict[str, Text] = {}
 
     @model_validator(mode="after")
-    def _one_trigger(self) -> Page:
+    def _one_trigger(self) -> Rule:
         if sum(part is not None for part in (self.separate, self.avoid, self.when)) != 1:
             raise ValueError("needs exactly one of when, separate, avoid")
         if self.when is not None and not (self.card.summary and self.card.detail and self.card.consider):
@@ -197,16 +197,16 @@ class Page(Strict):
 
     @property
     def timing(self) -> Separate | Avoid | None:
-        """The block of a page about doses that meet."""
+        """The block of a rule about doses that meet."""
         return self.separate or self.avoid
 
     @property
     def needed(self) -> Sequence[Part]:
-        """The parts all of which must hold for the page to fire."""
+        """The parts all of which must hold for the rule to fire."""
         return [self.timing] if self.timing else self.when.all if self.when else []
 
     def parts(self) -> Iterator[tuple[KeyPath, Part]]:
-        """Everything that decides when the page fires, each with the keys that lead to it."""
+        """Everything that decides when the rule fires, each with the keys that lead to it."""
         yield ("applies_to",), self.applies_to
         if self.timing:
             yield ("separate" if self.separate else "avoid",), self.timing
@@ -214,9 +214,9 @@ class Page(Strict):
             yield from ((("when", key, index), test) for index, test in enumerate(getattr(self.when, key)))
 
     def named(self) -> Iterator[Named]:
-        """Every name that decides when the page fires, with its place in the page."""
+        """Every name that decides when the rule fires, with its place in the rule."""
         for at, part in self.parts():
             yield from named(part, at)
 
 
-KEY_ORDER = tuple(Page.model_fields)
+KEY_ORDER = tuple(Rule.model_fields)

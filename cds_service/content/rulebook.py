@@ -1,4 +1,4 @@
-"""A rulebook: the pages with this site's values for one day. Immutable; a call reads one from start to end."""
+"""A rulebook: the rules with this site's values for one day. Immutable; a call reads one from start to end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from cds_service.content.base import named
-from cds_service.content.library import Library, LoadedPage
+from cds_service.content.library import Library, LoadedRule
 from cds_service.content.site import SiteValues
 
 Visibility = Literal["shown", "silent", "hidden"]
@@ -17,7 +17,7 @@ Visibility = Literal["shown", "silent", "hidden"]
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the page's own."""
+    """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the rule's own."""
 
     name: str
     label: str
@@ -29,43 +29,43 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One page ready to be tried. `silent` pages are evaluated and their cards withheld."""
+class ActiveRule:
+    """A rule ready to be tried, its thresholds resolved. `silent` rules are evaluated and their cards withheld."""
 
     id: str
-    loaded: LoadedPage
+    loaded: LoadedRule
     limits: Mapping[str, Limit]
     visibility: Visibility
 
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All active pages of all services; `site_digest` names the site values behind it ("" for none)."""
+    """All active rules of all services; `site_digest` names the site values behind it ("" for none)."""
 
     library: Library
     site: SiteValues
     day: date
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, ActiveRule]
     site_digest: str = ""
     not_available: frozenset[str] = frozenset()
     reason_groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def of_service(self, service: str) -> Iterator[Rule]:
+    def of_service(self, service: str) -> Iterator[ActiveRule]:
         """The rules that the service tries, hidden ones left out."""
         for rule in self.rules.values():
-            if service in rule.loaded.page.services and rule.visibility != "hidden":
+            if service in rule.loaded.rule.services and rule.visibility != "hidden":
                 yield rule
 
 
 def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
-    """Resolve every threshold of every active page for `day` under the site values (already validated)."""
-    rules: dict[str, Rule] = {}
+    """Resolve every threshold of every active rule for `day` under the site values (already validated)."""
+    rules: dict[str, ActiveRule] = {}
     reason_groups: dict[str, frozenset[str]] = {}
-    for loaded in library.pages.values():
-        if loaded.page.status != "active":
+    for loaded in library.rules.values():
+        if loaded.rule.status != "active":
             continue
         limits: dict[str, Limit] = {}
-        for owner, thresholds in (("shared", library.shared_thresholds), (loaded.id, loaded.page.thresholds)):
+        for owner, thresholds in (("shared", library.shared_thresholds), (loaded.id, loaded.rule.thresholds)):
             for name, threshold in thresholds.items():
                 default = threshold.at(day)
                 own = site.threshold(owner, name)
@@ -73,8 +73,8 @@ def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
                     name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
                     site=own is not None and own != default, default=default,
                 )  # fmt: skip
-        rules[loaded.id] = Rule(loaded.id, loaded, limits, site.visibility(loaded.id))
-        names = (item for part in loaded.page.needed for item in named(part))
+        rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
+        names = (item for part in loaded.rule.needed for item in named(part))
         if reasons := frozenset(item.name for item in names if item.mark.what == "reason"):
             reason_groups[loaded.id] = reasons
     return Rulebook(library, site, day, rules, site.digest, frozenset(site.not_available), reason_groups)

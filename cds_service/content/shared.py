@@ -1,4 +1,4 @@
-"""The typed form of the content that pages share: references, evidence scale, services, wording, tables."""
+"""The typed form of the content that rules share: references, evidence scale, services, wording, tables."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class EvidenceScale(Strict):
 
 
 class SourceAttribute(Strict):
-    """One of the 13 source attributes of 45 CFR 170.315(b)(11)(iv)(A); `default` holds for pages that do not differ."""
+    """One of the 13 source attributes of 45 CFR 170.315(b)(11)(iv)(A); `default` holds for rules that do not differ."""
 
     number: int
     name: Text
@@ -178,7 +178,7 @@ class Salt(Strict):
 class EgfrEquation(Strict):
     """CKD-EPI 2021 creatinine equation, race-free; result in mL/min/{1.73_m2}.
 
-    `creatinine_factor` turns a creatinine in its terminology page's unit into `creatinine_unit`, the equation's.
+    `creatinine_factor` turns a creatinine in its concept's unit into `creatinine_unit`, the equation's.
     """
 
     creatinine_unit: str
@@ -194,7 +194,7 @@ class EgfrEquation(Strict):
 
 
 class SharedThresholds(Strict):
-    """`tables/thresholds.yaml`: numbers that several pages read, such as how old a result may be.
+    """`tables/thresholds.yaml`: numbers that several rules read, such as how old a result may be.
 
     `inpatient_classes`: HL7 v3 ActCode encounter classes in which results age as in hospital.
     """
@@ -233,7 +233,7 @@ class Claim(Strict):
     statement: Text
     references: list[Name] = Field(min_length=1)
     sources_note: Text | None = None
-    pages: list[Name] = Field(default_factory=list)
+    rules: list[Name] = Field(default_factory=list)
     shown: bool
     reason: Text | None = None
 
@@ -241,8 +241,8 @@ class Claim(Strict):
     def _reason_when_not_shown(self) -> Claim:
         if not self.shown and self.reason is None:
             raise ValueError("a claim that is not shown needs a reason")
-        if self.pages and not self.shown:
-            raise ValueError("pages use it, so it is shown")
+        if self.rules and not self.shown:
+            raise ValueError("rules use it, so it is shown")
         return self
 
     @property
@@ -252,15 +252,15 @@ class Claim(Strict):
 
 
 class Coverage(Strict):
-    """One known interaction of magnesium: the pages that hold it, or why there is none."""
+    """One known interaction of magnesium: the rules that hold it, or why there is none."""
 
-    pages: list[Name] = Field(default_factory=list)
-    not_a_page: Text | None = None
+    rules: list[Name] = Field(default_factory=list)
+    not_a_rule: Text | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Coverage:
-        if bool(self.pages) == (self.not_a_page is not None):
-            raise ValueError("needs either pages or not_a_page")
+        if bool(self.rules) == (self.not_a_rule is not None):
+            raise ValueError("needs either rules or not_a_rule")
         return self
 
 

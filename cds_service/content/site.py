@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from cds_service.content.library import Library
 
 SHARED = "shared"
+OLD_WORD, RULES = "pages", "rules"
 
 
 class SiteThreshold(Strict):
-    """A threshold's own value, in the unit of the page, and why."""
+    """A threshold's own value, in the unit of the rule, and why."""
 
     value: Decimal
     reason: Text
 
 
-class SitePage(Strict):
-    """What this site makes of one page. `silent`: evaluated, counted, not shown. `hidden`: not tried, which a page that
-    speaks against magnesium cannot be: without its finding, other pages would go on to suggest magnesium."""
+class SiteRule(Strict):
+    """What this site makes of one rule. `silent`: evaluated, counted, not shown. `hidden`: not tried, which a rule that
+    speaks against magnesium cannot be: without its finding, other rules would go on to suggest magnesium."""
 
     show: Literal["shown", "silent", "hidden"] | None = None
     thresholds: dict[Name, SiteThreshold] = {}
@@ -45,7 +46,7 @@ class SiteUnit(Strict):
 
 
 class SiteInput(Strict):
-    """An input that this EHR has not got at all, such as medication statements. Not the problem list: pages that speak
+    """An input that this EHR has not got at all, such as medication statements. Not the problem list: rules that speak
     against magnesium would find nothing in it."""
 
     available: Literal[False]
@@ -80,13 +81,13 @@ class SiteScheduleValue(Strict):
 
 
 class SiteDocument(Strict):
-    """The site file. `pages` by page id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab.
+    """The site file. `rules` by rule id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab.
 
     `upper_level`: whose level for supplemental magnesium; `allowance`: whose value an intake is compared with.
     """
 
     site: Text
-    pages: dict[Name, SitePage] = {}
+    rules: dict[Name, SiteRule] = {}
     units: dict[Name, SiteUnit] = {}
     inputs: dict[Name, SiteInput] = {}
     upper_level: SiteRegion | None = None
@@ -101,20 +102,21 @@ class SiteValues:
 
     document: SiteDocument | None = None
     digest: str = ""
-    by_page: Mapping[str, SitePage] = field(default_factory=dict)
+    by_rule: Mapping[str, SiteRule] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def threshold(self, page: str, name: str) -> Decimal | None:
+    def threshold(self, rule: str, name: str) -> Decimal | None:
         """The site's own value of a threshold, or None."""
-        mine = self.by_page.get(page)
+        mine = self.by_rule.get(rule)
         value = mine.thresholds.get(name) if mine else None
         return value.value if value else None
 
-    def visibility(self, page: str) -> Literal["shown", "silent", "hidden"]:
-        mine = self.by_page.get(page)
+    def visibility(self, rule: str) -> Literal["shown", "silent", "hidden"]:
+        mine = self.by_rule.get(rule)
         return (mine.show if mine else None) or "shown"
 
     def unit(self, lab: str) -> str | None:
-        """The unit to show a lab in, or None for its terminology page's own."""
+        """The unit to show a lab in, or None for its concept's own."""
         units = self.document.units if self.document else {}
         return units[lab].unit if lab in units else None
 
@@ -150,7 +152,7 @@ NO_SITE = SiteValues()
 
 def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]) -> SiteValues:
     """Site values from a document. Raises ContentError with every fault: file, line, allowed range, nearest name."""
-    document = parse(text, file)
+    document, notes = _with_rules(parse(text, file))
     try:
         parsed = TypeAdapter(SiteDocument).validate_python(document.data)
     except ValidationError as error:
@@ -160,32 +162,43 @@ def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]
     faults = list(_faults(parsed, document, library, input_keys))
     if faults:
         raise ContentError(faults)
-    return SiteValues(parsed, hashlib.sha256(text.encode()).hexdigest()[:12], parsed.pages)
+    return SiteValues(parsed, hashlib.sha256(text.encode()).hexdigest()[:12], parsed.rules, notes)
+
+
+def _with_rules(document: Document) -> tuple[Document, tuple[str, ...]]:
+    """A document whose `rules` still stand under their old name, with these and a note; any other as it is."""
+    data = document.data
+    if not isinstance(data, dict) or OLD_WORD not in data or RULES in data:
+        return document, ()
+    lines = {(RULES, *path[1:]) if path[:1] == (OLD_WORD,) else path: line for path, line in document.lines.items()}
+    note = f"{document.file}:{lines[(RULES,)]}: {OLD_WORD} is now called {RULES}: rename it, it is read as that"
+    data = {RULES if key == OLD_WORD else key: value for key, value in data.items()}
+    return Document(document.file, data, lines), (note,)
 
 
 def _faults(parsed: SiteDocument, document: Document, library: Library, input_keys: frozenset[str]) -> list[Fault]:
     faults: list[Fault] = []
-    for page_id, mine in parsed.pages.items():
-        if page_id == SHARED:
+    for rule_id, mine in parsed.rules.items():
+        if rule_id == SHARED:
             thresholds = library.shared_thresholds
             if mine.show:
-                faults.append(document.fault(("pages", page_id, "show"), "shared thresholds cannot be hidden"))
-        elif page_id in library.pages:
-            thresholds = library.pages[page_id].page.thresholds
+                faults.append(document.fault(("rules", rule_id, "show"), "shared thresholds cannot be hidden"))
+        elif rule_id in library.rules:
+            thresholds = library.rules[rule_id].rule.thresholds
         else:
-            known = [*library.pages, SHARED]
-            faults.append(document.fault(("pages", page_id), f"no page {page_id}{nearest(page_id, known)}"))
+            known = [*library.rules, SHARED]
+            faults.append(document.fault(("rules", rule_id), f"no rule {rule_id}{nearest(rule_id, known)}"))
             continue
-        if mine.show == "hidden" and page_id in against_magnesium(library):
-            message = f"{page_id} speaks against magnesium and is always evaluated: write silent, its card is not shown"
-            faults.append(document.fault(("pages", page_id, "show"), message))
+        if mine.show == "hidden" and rule_id in against_magnesium(library):
+            message = f"{rule_id} speaks against magnesium and is always evaluated: write silent, its card is not shown"
+            faults.append(document.fault(("rules", rule_id, "show"), message))
         elif mine.show in ("silent", "hidden") and not mine.reason:
-            faults.append(document.fault(("pages", page_id, "show"), f"{mine.show} needs a reason"))
+            faults.append(document.fault(("rules", rule_id, "show"), f"{mine.show} needs a reason"))
         for name, own in mine.thresholds.items():
-            path = ("pages", page_id, "thresholds", name)
+            path = ("rules", rule_id, "thresholds", name)
             threshold = thresholds.get(name)
             if threshold is None:
-                where = "shared thresholds" if page_id == SHARED else page_id
+                where = "shared thresholds" if rule_id == SHARED else rule_id
                 hint = nearest(name, thresholds)
                 if not hint and name in library.shared_thresholds:
                     hint = f" (it is a shared one: put it under {SHARED})"
@@ -220,8 +233,8 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
 
 
 def against_magnesium(library: Library) -> list[str]:
-    """The ids of the pages that speak against magnesium: no site can do without them."""
-    return sorted(name for name, loaded in library.pages.items() if loaded.page.card.contraindicates_magnesium)
+    """The ids of the rules that speak against magnesium: no site can do without them."""
+    return sorted(name for name, loaded in library.rules.items() if loaded.rule.card.contraindicates_magnesium)
 
 
 def against_magnesium_by_problem(library: Library) -> list[str]:
@@ -231,7 +244,7 @@ def against_magnesium_by_problem(library: Library) -> list[str]:
         for name in against_magnesium(library)
         if any(
             at[0] == "when" and item.mark.kinds == ("condition",)
-            for at, part in library.pages[name].page.parts()
+            for at, part in library.rules[name].rule.parts()
             for item in named(part, at)
         )
     ]
@@ -239,7 +252,7 @@ def against_magnesium_by_problem(library: Library) -> list[str]:
 
 def units_of(library: Library) -> dict[str, list[str]]:
     """The labs that may be shown in a unit of choice, each with the units to choose from."""
-    return {name: page.site_units for name, page in library.terminology.items() if page.site_units}
+    return {name: entry.site_units for name, entry in library.terminology.items() if entry.site_units}
 
 
 def unit_fault(lab: str, unit: str, labs: Mapping[str, list[str]]) -> str:

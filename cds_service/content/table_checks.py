@@ -21,7 +21,7 @@ NEEDED = frozenset({
     *(f"doses_a_day_{count}" for count in DOSES_A_DAY),
 })  # fmt: skip
 
-# Concepts that are asked for by name, whatever the pages say.
+# Concepts that are asked for by name, whatever the rules say.
 READ_BY_NAME = (
     "chronic_kidney_disease", "creatinine", "dialysis", "dietary_magnesium_intake", "egfr", "lactation",
     "lactation_status", "magnesium", "pregnancy", "pregnancy_status", "serum_magnesium",
@@ -66,12 +66,12 @@ def _spellings(library: Library, documents: Mapping[str, Document]) -> Iterator[
 
 
 def _units_used(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
-    """Every unit that a page of a test, or a period of time, is written in is one of the table."""
+    """Every unit that a rule of a test, or a period of time, is written in is one of the table."""
     for unit in sorted({*get_args(PeriodUnit)} - library.units.keys()):
         yield documents["terminology/units.yaml"].fault(("units",), f"no row for the unit {unit}")
-    for concept, page in library.terminology.items():
-        named: list[tuple[KeyPath, str]] = [(("unit",), page.unit)] if page.unit else []
-        named += [(("site_units", index), unit) for index, unit in enumerate(page.site_units)]
+    for concept, entry in library.terminology.items():
+        named: list[tuple[KeyPath, str]] = [(("unit",), entry.unit)] if entry.unit else []
+        named += [(("site_units", index), unit) for index, unit in enumerate(entry.site_units)]
         for path, unit in named:
             if unit not in library.units:
                 message = f"no unit {unit}{nearest(unit, library.units)} in terminology/units.yaml"
@@ -113,8 +113,8 @@ def _schedule(library: Library, document: Document) -> Iterator[Fault]:
 
 
 def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
-    """Products hold drugs that have a page; every name has a word to match; no concept is a member of itself."""
-    drugs = {name for name, page in library.terminology.items() if page.kind == "drug"}
+    """Products hold drugs that have a rule; every name has a word to match; no concept is a member of itself."""
+    drugs = {name for name, entry in library.terminology.items() if entry.kind == "drug"}
     products = documents["terminology/rxnorm_products.csv"]
     for index, product in enumerate(library.products):
         held = product.drugs.split()
@@ -132,11 +132,11 @@ def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Faul
         for index, text in enumerate(texts):
             if text and not tokens(text):
                 yield _row(documents[f"terminology/{file}.csv"], index, key, f"{text!r} has no word to match")
-    for concept, page in library.terminology.items():
+    for concept, entry in library.terminology.items():
         document = documents[f"terminology/{concept}.yaml"]
-        for key, names in (("names", page.names), ("brands", page.brands), ("not", page.not_)):
+        for key, names in (("names", entry.names), ("brands", entry.brands), ("not", entry.not_)):
             for index, text in enumerate(names):
-                if page.kind in ("drug", "drug_class") and not tokens(text):
+                if entry.kind in ("drug", "drug_class") and not tokens(text):
                     yield document.fault((key, index), f"{text!r} has no word to match")
     yield from _rings(library, documents)
 
@@ -147,9 +147,9 @@ def _row(document: Document, index: int, column: str, message: str) -> Fault:
 
 def _rings(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     """A concept above itself, by `member_of` and `members`."""
-    above = {name: {*page.member_of} for name, page in library.terminology.items()}
-    for name, page in library.terminology.items():
-        for member in page.members:
+    above = {name: {*entry.member_of} for name, entry in library.terminology.items()}
+    for name, entry in library.terminology.items():
+        for member in entry.members:
             above.get(member, set()).add(name)
     for name in above:
         seen: set[str] = set()

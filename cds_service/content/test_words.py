@@ -1,7 +1,7 @@
 """The test words: each word of `when` is one model, whose field types say what its fields name.
 
 A new word is a model here and its line in `_Words`, a case where words are tried (`rules/words.py`) and one where they
-are said (`hooks/logic.py`). What a page reads, needs and may say follows from the types.
+are said (`hooks/logic.py`). What a rule reads, needs and may say follows from the types.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Persists(Strict):
 class LabTest(Part):
     """The newest usable result of `lab` against a limit, no older than the threshold `within`.
 
-    With `laboratory_first` the reporting laboratory's own range, then its flag, decide; the page's limit only where
+    With `laboratory_first` the reporting laboratory's own range, then its flag, decide; the rule's limit only where
     the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit. With
     `persists` one result is not enough.
     """

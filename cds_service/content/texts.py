@@ -1,4 +1,4 @@
-"""The typed form of `wording.yaml`: every sentence of a card that is not a page's own."""
+"""The typed form of `wording.yaml`: every sentence of a card that is not a rule's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cds_service.content.shared import Region
 
 
 class TimingText(Strict):
-    """Default card wording of `separate` and `avoid` pages."""
+    """Default card wording of `separate` and `avoid` rules."""
 
     summary: Text
     summary_same: Text
@@ -61,7 +61,7 @@ class PlanText(Strict):
 
 
 class Wording(Strict):
-    """`wording.yaml`: every sentence of a card that is not a page's own."""
+    """`wording.yaml`: every sentence of a card that is not a rule's own."""
 
     source_label: Text
     headings: dict[Literal["why", "consider", "evidence", "note", "not_checked"], Text]

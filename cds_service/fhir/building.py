@@ -70,11 +70,11 @@ class Building:
         self.unreadable[item.key] += 1
 
     def measured_codes(self) -> frozenset[str]:
-        """Every LOINC code that some page knows. Most results of a chart have none of them."""
+        """Every LOINC code that some concept has. Most results of a chart have none of them."""
         found = _measured.get(self.vocabulary)
         if found is None:
-            pages = self.vocabulary.concepts.values()
-            found = _measured[self.vocabulary] = frozenset(code for page in pages for code, _, _ in page.loinc)
+            entries = self.vocabulary.concepts.values()
+            found = _measured[self.vocabulary] = frozenset(code for entry in entries for code, _, _ in entry.loinc)
         return found
 
     def drug(self, concept: Concept) -> Identified:
@@ -99,7 +99,7 @@ class Building:
         return Identified(self.vocabulary.drug(codings, name or None), kept_apart)
 
     def condition_concepts(self, concept: Concept | None) -> frozenset[str]:
-        """Ids of the condition pages that the codes of a CodeableConcept belong to."""
+        """Ids of the condition concepts that the codes of a CodeableConcept belong to."""
         found: frozenset[str] = frozenset()
         for coding in concept.coding or () if concept else ():
             found |= self.vocabulary.condition_concepts(coding.system, coding.code)

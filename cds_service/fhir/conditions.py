@@ -1,4 +1,4 @@
-"""Condition resources to facts: active, unrefuted problems whose codes some page knows."""
+"""Condition resources to facts: active, unrefuted problems whose codes some concept has."""
 
 from __future__ import annotations
 

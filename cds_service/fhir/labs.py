@@ -62,7 +62,7 @@ class _Result:
 
 
 def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
-    """Every usable or unusable result of a test that some page knows, by concept, newest first.
+    """Every usable or unusable result of a test that some concept has, by concept, newest first.
 
     Fills `building.observed` with the other observations that we know.
     """
@@ -274,7 +274,7 @@ def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None
 def _trouble(
     building: Building, concept: LabConcept, view: Observation, part: Observation | ObservationComponent
 ) -> frozenset[str]:
-    """Specimen trouble that is written down and not denied. The words are those of the page of the test."""
+    """Specimen trouble that is written down and not denied. The words are those of the concept of the test."""
     if view.note is None and part.interpretation is None and part.dataAbsentReason is None:
         return frozenset()
     words = building.vocabulary.trouble_words(concept.id)

@@ -1,4 +1,4 @@
-"""Full FHIR validation with fhir.resources, of just those resources that a page uses.
+"""Full FHIR validation with fhir.resources, of just those resources that a rule uses.
 
 The caches remember only that the bytes with this digest are valid, or where they are not. No patient data is kept.
 Charts are new, but what they are made of is not: the same codes, statuses and instructions come again and again. So

@@ -45,7 +45,7 @@ from cds_service.web.published import artifacts_blueprint
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
 GATE_SECONDS: Final = 0.25
-LIMITED: Final = ("/cds-services", "/plan")  # what costs more than reading a page
+LIMITED: Final = ("/cds-services", "/plan")  # what costs more than reading a rule
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
 
@@ -234,8 +234,8 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
             "profile": settings.profile,
             "instance": settings.instance,
             "content": rulebook.library.digest,
-            "pages": len(rulebook.rules),
-            "page_faults": dict(advisor.page_faults),
+            "rules": len(rulebook.rules),
+            "rule_faults": dict(advisor.rule_faults),
             "site": {"digest": rulebook.site_digest, "faults": faults},
             "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
             "cards_not_recorded": advisor.store.counters().shown_dropped,

@@ -41,7 +41,7 @@ from cds_service.terminology.index import Vocabulary
 from cds_service.trust.clients import Profile
 
 log = logging.getLogger(__name__)
-faults_log = structlog.get_logger("magnesium_cds.pages")
+faults_log = structlog.get_logger("magnesium_cds.rules")
 SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
 # An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
 SITTING = timedelta(minutes=15)
@@ -72,15 +72,15 @@ class Advisor:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     plan_secret: str = ""
     server_for: Callable[[HookRequest], FhirServer | None] = lambda _: None
-    page_faults: Counter[str] = field(default_factory=Counter)  # by page, since this process started
+    rule_faults: Counter[str] = field(default_factory=Counter)  # by rule, since this process started
     _needs: dict[str, tuple[Rulebook, Mapping[str, Need]]] = field(default_factory=dict)
 
     def needs(self, service: str, rulebook: Rulebook) -> Mapping[str, Need]:
         """The inputs of a service under the rulebook in force."""
         book, found = self._needs.get(service, (None, None))
         if found is None or book is not rulebook:
-            pages = [rule.loaded.page for rule in rulebook.of_service(service)]
-            found = needs_of(pages, rulebook.library, rulebook.not_available, self.settings.today_windows)
+            rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
+            found = needs_of(rules, rulebook.library, rulebook.not_available, self.settings.today_windows)
             self._needs[service] = rulebook, found
         return found
 
@@ -137,7 +137,7 @@ class Advisor:
         """
         repeats = call.rulebook.site.repetition
         days = repeats.after_override_days if repeats else 0
-        wanted = [self.hashes(item.page, item.finding, call.client, call.patient) for item in candidates]
+        wanted = [self.hashes(item.rule, item.finding, call.client, call.patient) for item in candidates]
         past = self.store.past_outcomes(wanted, call.now - max(SITTING, timedelta(days=days)))
         again: set[tuple[str, str]] = set()
         if repeats and repeats.same_sitting and call.hook == "order-sign":
@@ -160,21 +160,21 @@ class Advisor:
                 found.add(index)
         return found
 
-    def hashes(self, page: str, finding: str, client: str, patient: str) -> tuple[str, str]:
-        """Keyed hashes of the patient under the leading page, and of the finding."""
-        return self.store.subject_hash(client, patient, page), self.store.finding_hash([finding])
+    def hashes(self, rule: str, finding: str, client: str, patient: str) -> tuple[str, str]:
+        """Keyed hashes of the patient under the leading rule, and of the finding."""
+        return self.store.subject_hash(client, patient, rule), self.store.finding_hash([finding])
 
     def tell(self, evaluation: Evaluation) -> None:
-        """Count the pages that a fault of ours kept from answering, and log each fault with their ids, never with what
+        """Count the rules that a fault of ours kept from answering, and log each fault with their ids, never with what
         is a patient's."""
         met: dict[Fault, list[str]] = {}
         for outcome in evaluation.outcomes:
             if outcome.fault is not None:
-                self.page_faults[outcome.page] += 1
-                met.setdefault(outcome.fault, []).append(outcome.page)
-        for fault, pages in met.items():
+                self.rule_faults[outcome.rule_id] += 1
+                met.setdefault(outcome.fault, []).append(outcome.rule_id)
+        for fault, rules in met.items():
             faults_log.error(
-                "pages met a fault", pages=pages, kind=fault.kind, ref=fault.reference, places=fault.places
+                "rules met a fault", rules=rules, kind=fault.kind, ref=fault.reference, places=fault.places
             )
 
     def record(
@@ -186,11 +186,11 @@ class Advisor:
         """
         rules, records = rulebook.rules, []
         for item in shown:
-            page = item.pages[0]
-            subject, finding = self.hashes(page, item.finding, client, patient)
+            rule = item.rules[0]
+            subject, finding = self.hashes(rule, item.finding, client, patient)
             records.append(ShownCard(
-                card=item.card["uuid"], page=page,
-                page_version=rules[page].loaded.version if page in rules else "",
+                card=item.card["uuid"], rule=rule,
+                rule_version=rules[rule].loaded.version if rule in rules else "",
                 service=service, hook=hook, indicator=item.card["indicator"], client=client, shown_at=self.now(),
                 software_version=self.version, content_version=rulebook.library.digest,
                 site_revision=rulebook.site_digest, subject_hash=subject, finding_hash=finding,
@@ -277,10 +277,10 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
 
 
 def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
-    """The outcome of every page, with the reason where it was not evaluated or does not apply."""
+    """The outcome of every rule, with the reason where it was not evaluated or does not apply."""
     listed = []
     for outcome in evaluation.outcomes:
-        item: dict[str, Any] = {"page": outcome.page, "outcome": outcome.kind}
+        item: dict[str, Any] = {"rule": outcome.rule_id, "outcome": outcome.kind}
         if outcome.reasons:
             item["reason"] = "; ".join(display.reasons(outcome.reasons))
         listed.append(item)
@@ -294,11 +294,11 @@ def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
 
 
 def _worded(evaluation: Evaluation, display: Display) -> Evaluation:
-    """The same, with a page whose reasons cannot be worded withdrawn."""
+    """The same, with a rule whose reasons cannot be worded withdrawn."""
     for outcome in [outcome for outcome in evaluation.outcomes if outcome.reasons]:
         words = attempt(display.reasons, outcome.reasons)
         if isinstance(words, Fault):
-            evaluation = evaluation.withdrawn({outcome.page}, words)
+            evaluation = evaluation.withdrawn({outcome.rule_id}, words)
     return evaluation
 
 

@@ -1,48 +1,48 @@
-"""`cards/README.md`: every page in a line, made from the pages."""
+"""`cards/README.md`: every rule in a line, made from the rules."""
 
 from __future__ import annotations
 
-from cds_service.content.library import PAGE_FOLDERS, Library
+from cds_service.content.library import RULE_FOLDERS, Library
 
-INTRO = """# Pages
+INTRO = """# Rules
 
 Written by `magnesium-cds catalogue`; do not edit. One YAML file is one rule; its file stem is its id.
-Clinical review of every page: see `reviewed` in the page. "Pending" means that it has not happened.
+Clinical review of every rule: see `reviewed` in the rule. "Pending" means that it has not happened.
 """
 
 
 def catalogue_text(library: Library) -> str:
     """The whole file."""
     parts = [INTRO]
-    for folder in PAGE_FOLDERS:
-        pages = sorted((p for p in library.pages.values() if p.folder == folder), key=lambda item: item.id)
-        if not pages:
+    for folder in RULE_FOLDERS:
+        rules = sorted((p for p in library.rules.values() if p.folder == folder), key=lambda item: item.id)
+        if not rules:
             continue
         parts.append(f"## {library.wording.topics[folder]}\n")
-        parts.append("| page | what it says | hooks | urgency | evidence | source | review |")
+        parts.append("| rule | what it says | hooks | urgency | evidence | source | review |")
         parts.append("|---|---|---|---|---|---|---|")
-        for loaded in pages:
-            page = loaded.page
-            hooks = ", ".join(library.services[name].hook for name in page.services)
-            certainty = library.evidence.certainty[page.evidence.certainty].label
-            strength = page.evidence.strength
-            direction = library.evidence.direction[page.evidence.direction]
-            source = library.references[page.evidence.references[0]]
+        for loaded in rules:
+            rule = loaded.rule
+            hooks = ", ".join(library.services[name].hook for name in rule.services)
+            certainty = library.evidence.certainty[rule.evidence.certainty].label
+            strength = rule.evidence.strength
+            direction = library.evidence.direction[rule.evidence.direction]
+            source = library.references[rule.evidence.references[0]]
             year = f", {source.year}" if source.year else ""
-            state = "" if page.status == "active" else f" ({page.status})"
+            state = "" if rule.status == "active" else f" ({rule.status})"
             parts.append(
-                f"| [{loaded.id}]({loaded.file}){state} | {page.title} | {hooks} | {page.card.indicator} | "
-                f"{certainty}; {strength} {direction} | {source.publisher or source.title}{year} | {page.reviewed.by} |"
+                f"| [{loaded.id}]({loaded.file}){state} | {rule.title} | {hooks} | {rule.card.indicator} | "
+                f"{certainty}; {strength} {direction} | {source.publisher or source.title}{year} | {rule.reviewed.by} |"
             )
         parts.append("")
-    parts += ["## Coverage of known interactions\n", "| interaction | pages, or why there is none |", "|---|---|"]
+    parts += ["## Coverage of known interactions\n", "| interaction | rules, or why there is none |", "|---|---|"]
     for name, row in library.coverage.items():
-        parts.append(f"| {name} | {', '.join(row.pages) if row.pages else row.not_a_page} |")
-    parts += ["", "## Claims\n", "| claim | verdict | certainty | pages, or how it is answered |", "|---|---|---|---|"]
+        parts.append(f"| {name} | {', '.join(row.rules) if row.rules else row.not_a_rule} |")
+    parts += ["", "## Claims\n", "| claim | verdict | certainty | rules, or how it is answered |", "|---|---|---|---|"]
     for name, claim in library.claims.items():
-        answered = ", ".join(claim.pages) or ("claims page only" if claim.shown else f"not linked: {claim.reason}")
+        answered = ", ".join(claim.rules) or ("claims page only" if claim.shown else f"not linked: {claim.reason}")
         verdict = claim.verdict.replace("_", " ")
         parts.append(f"| {name} | {verdict} | {library.evidence.certainty[claim.certainty].label} | {answered} |")
     parts.append("")
-    parts.append(f"{len(library.pages)} pages, {len(library.terminology)} concepts, {len(library.references)} sources.")
+    parts.append(f"{len(library.rules)} rules, {len(library.terminology)} concepts, {len(library.references)} sources.")
     return "\n".join(parts) + "\n"

@@ -1,11 +1,11 @@
-"""Our content as FHIR R4: PlanDefinition of a page, ValueSet of a concept, the intake Questionnaire."""
+"""Our content as FHIR R4: PlanDefinition of a rule, ValueSet of a concept, the intake Questionnaire."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cds_service.content.concept import TerminologyPage
-from cds_service.content.library import Library, LoadedPage
+from cds_service.content.concept import ConceptFile
+from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Reference, Screener
 from cds_service.publish.rule_in_words import in_force, in_words
@@ -48,30 +48,30 @@ CANONICAL = "urn:magnesium-cds"
 HOOK_TRIGGER = "named-event"
 
 
-def plan_definition(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
+def plan_definition(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
     """An ECA rule (R4) with its citations, quality of evidence and strength of recommendation."""
-    page, library = loaded.page, rulebook.library
+    rule, library = loaded.rule, rulebook.library
     scale = library.evidence
-    certainty, strength = scale.certainty[page.evidence.certainty], scale.strength[page.evidence.strength]
-    lines = [f"{head}: {'; '.join(text)}" for head, text in in_words(page, library, in_force(loaded, rulebook))]
-    hooks = [library.services[name].hook for name in page.services]
+    certainty, strength = scale.certainty[rule.evidence.certainty], scale.strength[rule.evidence.strength]
+    lines = [f"{head}: {'; '.join(text)}" for head, text in in_words(rule, library, in_force(loaded, rulebook))]
+    hooks = [library.services[name].hook for name in rule.services]
     return {
         "resourceType": "PlanDefinition",
         "id": loaded.id.replace("_", "-"),
-        "url": f"{CANONICAL}:page:{loaded.id}",
+        "url": f"{CANONICAL}:rule:{loaded.id}",
         "version": loaded.version,
         "name": "".join(part.capitalize() for part in loaded.id.split("_")),
-        "title": page.title,
+        "title": rule.title,
         "type": {"coding": [{"system": PLAN_TYPES, "code": "eca-rule"}]},
-        "status": page.status,
+        "status": rule.status,
         "experimental": True,
-        "description": page.why.strip(),
-        "usage": page.known_limits.strip(),
-        "lastReviewDate": page.reviewed.date.isoformat(),
-        "relatedArtifact": [_citation(library.references[key]) for key in page.evidence.references],
+        "description": rule.why.strip(),
+        "usage": rule.known_limits.strip(),
+        "lastReviewDate": rule.reviewed.date.isoformat(),
+        "relatedArtifact": [_citation(library.references[key]) for key in rule.evidence.references],
         "action": [
             {
-                "title": page.title,
+                "title": rule.title,
                 "description": " ".join(lines),
                 "trigger": [{"type": HOOK_TRIGGER, "name": hook} for hook in hooks],
                 "documentation": [
@@ -82,7 +82,7 @@ def plan_definition(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
                             {"url": scale.strength_extension,
                              "valueCodeableConcept": _coded(scale.strength_system, strength.code, strength.display)},
                         ],
-                        **_citation(library.references[page.evidence.references[0]]),
+                        **_citation(library.references[rule.evidence.references[0]]),
                     }
                 ],
             }
@@ -105,20 +105,20 @@ def _citation(reference: Reference) -> dict[str, Any]:
     return made | ({"url": reference.url} if reference.url else {})
 
 
-def value_set(concept: str, page: TerminologyPage, library: Library) -> dict[str, Any]:
+def value_set(concept: str, entry: ConceptFile, library: Library) -> dict[str, Any]:
     """The codes of a concept. Prefix matching is a regex filter on `code`; members are included by reference."""
     include: list[dict[str, Any]] = []
     for field, system in SYSTEMS.items():
-        codes = getattr(page, field)
+        codes = getattr(entry, field)
         if codes:
             include.append({"system": system, "concept": [{"code": code} for code in codes]})
     for field, system in PREFIXES.items():
-        for prefix in getattr(page, field):
+        for prefix in getattr(entry, field):
             pattern = prefix.replace(".", "\\.") + ".*"
             include.append({"system": system, "filter": [{"property": "code", "op": "regex", "value": pattern}]})
-    if page.loinc:
-        include.append({"system": LOINC, "concept": [{"code": item.code} for item in page.loinc]})
-    members = [*page.members, *(name for name, other in library.terminology.items() if concept in other.member_of)]
+    if entry.loinc:
+        include.append({"system": LOINC, "concept": [{"code": item.code} for item in entry.loinc]})
+    members = [*entry.members, *(name for name, other in library.terminology.items() if concept in other.member_of)]
     if members:
         include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in dict.fromkeys(members)]})
     made: dict[str, Any] = {
@@ -126,10 +126,10 @@ def value_set(concept: str, page: TerminologyPage, library: Library) -> dict[str
         "id": concept.replace("_", "-")[:64],
         "url": f"{CANONICAL}:concept:{concept}",
         "name": "".join(part.capitalize() for part in concept.split("_")),
-        "title": page.title,
+        "title": entry.title,
         "status": "active",
         "experimental": True,
-        "date": page.checked.date.isoformat(),
-        "description": f"Codes read in: {page.checked.source}",
+        "date": entry.checked.date.isoformat(),
+        "description": f"Codes read in: {entry.checked.source}",
     }
     return made | ({"compose": {"include": include}} if include else {})

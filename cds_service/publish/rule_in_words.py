@@ -1,4 +1,4 @@
-"""A page's trigger in plain words, so that a clinician can review the logic without reading YAML."""
+"""A rule's trigger in plain words, so that a clinician can review the logic without reading YAML."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from cds_service.advice.in_words import number
-from cds_service.content.library import Library, LoadedPage
-from cds_service.content.rule import Page
+from cds_service.content.library import Library, LoadedRule
+from cds_service.content.rule import Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.test_words import (
     UPPER_LEVEL,
@@ -30,14 +30,14 @@ from cds_service.content.test_words import (
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
 
 
-def in_words(page: Page, library: Library, limits: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """Headed lists: what all, any or none of must hold, and whom the page is for.
+def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Headed lists: what all, any or none of must hold, and whom the rule is for.
 
     `limits` are the thresholds in force, by name, with their units.
     """
     label = dict(limits)
     parts: list[tuple[str, list[str]]] = []
-    scope = page.applies_to
+    scope = rule.applies_to
     scopes = [f"age {label[scope.age_at_least]} or more"] if scope.age_at_least else []
     scopes += [f"age below {label[scope.age_below]}"] if scope.age_below else []
     if scope.recent_result:
@@ -46,18 +46,18 @@ def in_words(page: Page, library: Library, limits: Mapping[str, str]) -> list[tu
     scopes += [f"not with {library.title(name)}" for name in (*scope.unless_medication, *scope.unless_condition)]
     if scopes:
         parts.append(("Written for", scopes))
-    if page.separate:
-        drug = library.title(page.separate.drug)
+    if rule.separate:
+        drug = library.title(rule.separate.drug)
         parts.append(("Fires when", [
             f"oral magnesium and oral {drug} are both ordered, at least one of them being ordered now "
             "(or, when a chart is opened, both active)",
             "the orders do not already keep the doses apart by clock times or by an instruction",
-            *(f"the form of {drug} is not: {form}" for form in page.separate.unless_form),
+            *(f"the form of {drug} is not: {form}" for form in rule.separate.unless_form),
         ]))  # fmt: skip
-    if page.avoid:
-        parts.append(("Fires when", [f"oral magnesium and oral {library.title(page.avoid.drug)} are both ordered"]))
-    if page.when:
-        for head, tests in (("All of", page.when.all), ("Any of", page.when.any), ("None of", page.when.none)):
+    if rule.avoid:
+        parts.append(("Fires when", [f"oral magnesium and oral {library.title(rule.avoid.drug)} are both ordered"]))
+    if rule.when:
+        for head, tests in (("All of", rule.when.all), ("Any of", rule.when.any), ("None of", rule.when.none)):
             if tests:
                 parts.append((head, [_words(test, label, library) for test in tests]))
     return parts
@@ -122,39 +122,38 @@ def _words(test: Test, label: dict[str, str], library: Library) -> str:
             assert_never(test)
 
 
-def page_view(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
-    """Everything that the web page of one page shows."""
-    library, page = rulebook.library, loaded.page
+def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
+    """Everything that the web page of one rule shows."""
+    library, written = rulebook.library, loaded.rule
     rule = rulebook.rules.get(loaded.id)
     limits = [
         {"limit": limit, "value": f"{number(limit.value)} {library.wording.units.get(limit.unit, limit.unit)}",
          "default": number(limit.default) if limit.default is not None else "",
-         "threshold": page.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
+         "threshold": written.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
          "reference": library.references[limit.reference]}
         for limit in (rule.limits.values() if rule else ())
-        if limit.name in page.thresholds or limit.name in used_shared(loaded)
+        if limit.name in written.thresholds or limit.name in used_shared(loaded)
     ]  # fmt: skip
     attributes = [
-        (item, page.source_attributes.get(name, item.default))
+        (item, written.source_attributes.get(name, item.default))
         for name, item in sorted(library.source_attributes.items(), key=lambda pair: pair[1].number)
     ]
     return {
         "loaded": loaded,
-        "page": page,
+        "rule": written,
         "library": library,
-        "rule": rule,
         "limits": limits,
-        "logic": in_words(page, library, in_force(loaded, rulebook)),
-        "references": [library.references[name] for name in page.evidence.references],
+        "logic": in_words(written, library, in_force(loaded, rulebook)),
+        "references": [library.references[name] for name in written.evidence.references],
         "attributes": attributes,
-        "claims": {name: library.claims[name] for name in page.claims},
+        "claims": {name: library.claims[name] for name in written.claims},
     }
 
 
-def in_force(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, str]:
-    """Thresholds of a page with their units, as they hold today; a retired page has its own values."""
+def in_force(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, str]:
+    """Thresholds of a rule with their units, as they hold today; a retired rule has its own values."""
     words = rulebook.library.wording.units
-    thresholds = {**rulebook.library.shared_thresholds, **loaded.page.thresholds}
+    thresholds = {**rulebook.library.shared_thresholds, **loaded.rule.thresholds}
     rule = rulebook.rules.get(loaded.id)
     return {
         name: f"{number(rule.limits[name].value if rule else item.at(rulebook.day))} {words.get(item.unit, item.unit)}"
@@ -162,26 +161,26 @@ def in_force(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, str]:
     }
 
 
-def used_shared(loaded: LoadedPage) -> set[str]:
-    """Names of the thresholds that the page's trigger uses."""
-    return {item.name for item in loaded.page.named() if item.mark.what == "threshold"}
+def used_shared(loaded: LoadedRule) -> set[str]:
+    """Names of the thresholds that the rule's trigger uses."""
+    return {item.name for item in loaded.rule.named() if item.mark.what == "threshold"}
 
 
-def evidence_of(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
-    """What the page's web page shows, machine-readable: the 13 source attributes among it."""
-    view, page, library = page_view(loaded, rulebook), loaded.page, rulebook.library
+def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
+    """What the rule's web page shows, machine-readable: the 13 source attributes among it."""
+    view, rule, library = rule_view(loaded, rulebook), loaded.rule, rulebook.library
     return {
-        "page": loaded.id,
+        "rule": loaded.id,
         "version": loaded.version,
-        "title": page.title,
-        "status": page.status,
-        "reviewed": page.reviewed.model_dump(mode="json"),
-        "why": page.why.strip(),
-        "knownLimits": page.known_limits.strip(),
-        "evidence": page.evidence.model_dump(mode="json", exclude_none=True),
+        "title": rule.title,
+        "status": rule.status,
+        "reviewed": rule.reviewed.model_dump(mode="json"),
+        "why": rule.why.strip(),
+        "knownLimits": rule.known_limits.strip(),
+        "evidence": rule.evidence.model_dump(mode="json", exclude_none=True),
         "references": [
             {"key": key, **library.references[key].model_dump(mode="json", exclude_none=True)}
-            for key in page.evidence.references
+            for key in rule.evidence.references
         ],
         "logic": [{"part": head, "lines": lines} for head, lines in view["logic"]],
         "thresholds": [
@@ -192,5 +191,5 @@ def evidence_of(loaded: LoadedPage, rulebook: Rulebook) -> dict[str, Any]:
         "sourceAttributes": [
             {"number": item.number, "name": item.name, "value": value} for item, value in view["attributes"]
         ],
-        "claims": page.claims,
+        "claims": rule.claims,
     }  # fmt: skip

@@ -133,10 +133,10 @@ class _Order:
 
     def atoms(self, amount: Quantity) -> Decimal | None:
         """mg of magnesium in an amount of substance or charge, which always counts magnesium itself; else None."""
-        page = self.rulebook.library.terminology[SERUM_MAGNESIUM]
-        if page.molar_mass is None or not page.valence:
+        entry = self.rulebook.library.terminology[SERUM_MAGNESIUM]
+        if entry.molar_mass is None or not entry.valence:
             return None
-        each = {"mmol": page.molar_mass, "meq": page.molar_mass / page.valence}.get(amount.unit)
+        each = {"mmol": entry.molar_mass, "meq": entry.molar_mass / entry.valence}.get(amount.unit)
         return None if each is None else amount.value * each
 
     def bare(self, mass: Decimal, usual: Decimal | None) -> Reading:
@@ -205,8 +205,8 @@ class _Order:
 
 def is_magnesium(drug: str, rulebook: Rulebook) -> bool:
     """Whether a drug concept is magnesium or one of its salts."""
-    page = rulebook.library.terminology.get(drug)
-    return page is not None and (drug == MAGNESIUM or MAGNESIUM in page.member_of)
+    entry = rulebook.library.terminology.get(drug)
+    return entry is not None and (drug == MAGNESIUM or MAGNESIUM in entry.member_of)
 
 
 def milligrams(amount: Quantity | None) -> Decimal | None:

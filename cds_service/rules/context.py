@@ -29,7 +29,7 @@ INTAKE_KEYS = (INTAKE, SCREENER)
 MEDICATION_KEYS = (MEDICATIONS, STATEMENTS)
 DRAFT_ORDERS = "draft_orders"
 
-# Routes by which a product does not reach the gut or the blood in amounts that a page is about.
+# Routes by which a product does not reach the gut or the blood in amounts that a rule is about.
 LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
 ORAL_ROUTES = frozenset({"oral", "enteral", "unknown"})
 
@@ -174,7 +174,7 @@ class Context:
         return "sex_unknown" if person.sex is None else "no_kidney_result"
 
     def egfr(self, creatinine: Decimal) -> Decimal | None:
-        """CKD-EPI 2021 from creatinine in its page's unit; None without adult age and sex."""
+        """CKD-EPI 2021 from creatinine in its concept's unit; None without adult age and sex."""
         person, equation = self.facts.person, self.rulebook.library.egfr
         if person.sex is None or person.age_years is None or person.age_years < equation.adult_age:
             return None

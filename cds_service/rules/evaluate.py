@@ -1,4 +1,4 @@
-"""Every page of a service tried for one patient: PatientFacts + Rulebook -> outcomes, three-valued and disjoint."""
+"""Every rule of a service tried for one patient: PatientFacts + Rulebook -> outcomes, three-valued and disjoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cds_service.content.rulebook import Rule, Rulebook
+from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import ENCOUNTER, PATIENT, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
@@ -25,20 +25,20 @@ __all__ = ["Evaluation", "Outcome", "evaluate"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one page for one call. `verdict` holds the facts and limits of a finding where `kind` is fired; its `reasons`
+    """Of one rule for one call. `verdict` holds the facts and limits of a finding where `kind` is fired; its `reasons`
     then say what the finding could not know.
 
-    `fault` is ours: the page is then not evaluated. It keeps its verdict where it had fired and could not be told.
+    `fault` is ours: the rule is then not evaluated. It keeps its verdict where it had fired and could not be told.
     """
 
-    rule: Rule
+    rule: ActiveRule
     kind: Kind
     reasons: tuple[Reason, ...] = ()
     verdict: Verdict | None = None
     fault: Fault | None = None
 
     @property
-    def page(self) -> str:
+    def rule_id(self) -> str:
         return self.rule.id
 
 
@@ -52,11 +52,11 @@ class Evaluation:
     def of(self, kind: Kind) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.kind == kind]
 
-    def withdrawn(self, pages: Collection[str], fault: Fault) -> Evaluation:
-        """The same with these pages not evaluated: a fault keeps them from being told."""
+    def withdrawn(self, rules: Collection[str], fault: Fault) -> Evaluation:
+        """The same with these rules not evaluated: a fault keeps them from being told."""
         changed = (
             replace(outcome, kind="not_evaluated", reasons=(fault.reason,), fault=fault)
-            if outcome.page in pages
+            if outcome.rule_id in rules
             else outcome
             for outcome in self.outcomes
         )
@@ -64,7 +64,7 @@ class Evaluation:
 
 
 def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str, encounter_named: bool = False) -> Evaluation:
-    """Try every page of `service`. Pure: same facts and rulebook, same outcomes. A page that meets a fault of ours is
+    """Try every rule of `service`. Pure: same facts and rulebook, same outcomes. A rule that meets a fault of ours is
     not evaluated."""
     hook = rulebook.library.services[service].hook
     context = Context(
@@ -87,21 +87,21 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         return guard
     if ready.cannot_fire(context):
         return Outcome(rule, "quiet")
-    page = rule.loaded.page
-    if page.when is None:
-        verdict = try_timing(page, context, rule.limits)
+    written = rule.loaded.rule
+    if written.when is None:
+        verdict = try_timing(written, context, rule.limits)
     else:
-        parts = [all_of(try_test(test, context, rule.limits, rule.id) for test in page.when.all)]
+        parts = [all_of(try_test(test, context, rule.limits, rule.id) for test in written.when.all)]
         if parts[0].truth is not False:
-            if page.when.any:
-                parts.append(any_of(try_test(test, context, rule.limits, rule.id) for test in page.when.any))
-            if page.when.none:
-                parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in page.when.none))
+            if written.when.any:
+                parts.append(any_of(try_test(test, context, rule.limits, rule.id) for test in written.when.any))
+            if written.when.none:
+                parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in written.when.none))
         verdict = all_of(parts)
         if verdict.truth and context.drafts_expected and ready.about_the_order and not _drafted(verdict):
             return Outcome(rule, "quiet")
     if verdict.truth is None:
-        # The search was complete and nothing of the kind is documented: the page has no subject.
+        # The search was complete and nothing of the kind is documented: the rule has no subject.
         nothing = verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons)
         return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
     if not verdict.truth:
@@ -131,7 +131,7 @@ def _drafted(verdict: Verdict) -> bool:
 
 
 def _guard(ready: Prepared, context: Context) -> Outcome | None:
-    """`applies_to`: outside it the page is not applicable; where age is unknown it is not evaluated."""
+    """`applies_to`: outside it the rule is not applicable; where age is unknown it is not evaluated."""
     rule, person = ready.rule, context.facts.person
     # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
     if person.deceased and not context.drafts_expected:

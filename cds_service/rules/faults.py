@@ -1,4 +1,4 @@
-"""A fault of ours while one page is worked on: that page alone is then not evaluated, and all others answer."""
+"""A fault of ours while one rule is worked on: that rule alone is then not evaluated, and all others answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fault:
 
     @property
     def reason(self) -> Reason:
-        """Why the page was not evaluated."""
+        """Why the rule was not evaluated."""
         return Reason("internal_error", self.reference)
 
 
@@ -44,10 +44,10 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def attempt(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | Fault:
-    """What `work` gives for one page, or the fault of ours that it met (F42).
+    """What `work` gives for one rule, or the fault of ours that it met (F42).
 
     The one place that catches whatever is raised: a bug that one patient meets in one rule must not take the other
-    rules' answers away, nor pass for a quiet page. What is caught is told: on a card, in the outcome, in the log.
+    rules' answers away, nor pass for a quiet rule. What is caught is told: on a card, in the outcome, in the log.
     """
     try:
         return work(*given, **named)

@@ -44,7 +44,7 @@ def _key(concept: str, context: Context) -> str:
 
 
 def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
-    """A result against a limit, the laboratory's own first where the page says so."""
+    """A result against a limit, the laboratory's own first where the rule says so."""
     found = usable(test.lab, context, limits[test.within], limits)
     if isinstance(found, Reason):
         return unknown(found)
@@ -59,7 +59,7 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
 
 def _judged(test: LabTest, comparison: Comparison, found: Lab, context: Context, limits: Limits) -> Verdict:
     """One result against one limit of the test; unknown where a bound or the specimen leaves it open."""
-    page = context.rulebook.library.terminology[test.lab]
+    entry = context.rulebook.library.terminology[test.lab]
     own_limit = limits[limits_of(test)[comparison]]
     limit, origin, used = _limit_for(test, comparison, found, own_limit)
     if found.interpretation == CRITICAL_FLAG.get(comparison) and (test.laboratory_first or test.critical_flag):
@@ -68,17 +68,17 @@ def _judged(test: LabTest, comparison: Comparison, found: Lab, context: Context,
     elif origin == "flag":
         truth = found.interpretation in FLAGS[comparison]
     else:
-        truth = compare(found, comparison, limit, page.decimals)
-    effects = {page.trouble_effect.get(trouble) for trouble in found.trouble}
+        truth = compare(found, comparison, limit, entry.decimals)
+    effects = {entry.trouble_effect.get(trouble) for trouble in found.trouble}
     misleads = "falsely_low" if comparison in ("below", "at_most") else "falsely_high"
     hides = "falsely_high" if comparison in ("below", "at_most") else "falsely_low"
     if truth is not None and ((truth and misleads in effects) or (not truth and hides in effects)):
         return unknown(Reason("specimen_trouble", test.lab))
     if truth is None:
         return unknown(Reason("comparator", test.lab))
-    page_says = compare(found, comparison, own_limit.value, page.decimals)
+    rule_says = compare(found, comparison, own_limit.value, entry.decimals)
     shown_limit = limit if origin != "flag" else None
-    hit = LabHit(found, shown_limit, origin, comparison, own_limit, page_says is not truth)
+    hit = LabHit(found, shown_limit, origin, comparison, own_limit, rule_says is not truth)
     notes: tuple[str, ...] = ("preliminary",) if found.status == "preliminary" else ()
     notes += ("date_only",) if found.time_is_date_only else ()
     every = (*((used,) if used else ()), limits[test.within])
@@ -92,7 +92,7 @@ def _limit_for(test: LabTest, comparison: str, found: Lab, limit: Limit) -> tupl
             return own, "laboratory", None
         if found.interpretation is not None:
             return limit.value, "flag", None
-    return limit.value, "site" if limit.site else "page", limit
+    return limit.value, "site" if limit.site else "rule", limit
 
 
 def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Context, limits: Limits) -> Verdict:
@@ -105,7 +105,7 @@ def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Con
         gaps = (*((gap,) if gap else ()), *context.medication_gaps("active"))
         return unknown(*gaps) if gaps else FALSE
     still = LabHit(
-        hit.lab, hit.limit, hit.limit_from, hit.comparison, hit.page_limit, hit.page_disagrees, earlier, taken
+        hit.lab, hit.limit, hit.limit_from, hit.comparison, hit.rule_limit, hit.rule_disagrees, earlier, taken
     )
     sources = (*newest.sources, *((earlier.source,) if earlier else ()), *(item.source for item in taken))
     notes = (*newest.notes, *(("start_unknown",) if start_unknown else ()))
@@ -141,14 +141,14 @@ def _taken_before(drugs: list[str], newest: Lab, apart: Limit, context: Context)
     """Active medicines of `drugs`, and of nothing else, begun at least `apart` before the result or at a time that is
     not known; and whether that is so of all of them."""
     assert newest.time is not None
-    pages = context.rulebook.library.terminology
-    fitting = frozenset(drugs).union(*(pages[name].members for name in drugs))
+    entries = context.rulebook.library.terminology
+    fitting = frozenset(drugs).union(*(entries[name].members for name in drugs))
     latest = (newest.time - timedelta(days=float(apart.value))).date()
     found = tuple(
         item
         for item in context.medications(fitting, "active", "systemic")
         if not item.others
-        and fitting.issuperset(drug for drug in item.drugs if pages[drug].kind == "drug")
+        and fitting.issuperset(drug for drug in item.drugs if entries[drug].kind == "drug")
         and (item.since is None or item.since <= latest)
     )
     return found, bool(found) and all(item.since is None for item in found)

@@ -1,6 +1,6 @@
-"""What can be known of the pages before any patient is: done once for a rulebook, and used by every call.
+"""What can be known of the rules before any patient is: done once for a rulebook, and used by every call.
 
-A page that asks for a drug or condition which this patient has not got is quiet at once; most pages are.
+A rule that asks for a drug or condition which this patient has not got is quiet at once; most rules are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from cds_service.content.base import Asked, named
 from cds_service.content.rule import RecentResult
-from cds_service.content.rulebook import Limit, Rule, Rulebook
+from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
 
@@ -21,11 +21,11 @@ _KEPT = 8
 class Prepared:
     """A rule with its sets and ages looked up. `asked` has to be there, all of it.
 
-    `about_the_order`: on order hooks one of the drugs that the page names has to be drafted. `ages_in_hospital`: its
+    `about_the_order`: on order hooks one of the drugs that the rule names has to be drafted. `ages_in_hospital`: its
     results are read for less long there. `pregnancy_matters`: a card says so where pregnancy could not be read.
     """
 
-    rule: Rule
+    rule: ActiveRule
     age_at_least: Decimal | int | None
     age_below: Decimal | int | None
     recent_result: RecentResult | None
@@ -38,7 +38,7 @@ class Prepared:
     pregnancy_matters: bool
 
     def cannot_fire(self, context: Context) -> bool:
-        """Whether something that this page needs is certainly not there."""
+        """Whether something that this rule needs is certainly not there."""
         for asked in self.asked:
             if asked.status is None:
                 if asked.names.isdisjoint(context.concepts) and not context.input_gap(CONDITIONS):
@@ -62,13 +62,13 @@ def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
     return made
 
 
-def _prepare(rule: Rule) -> Prepared:
-    page, limits = rule.loaded.page, rule.limits
-    scope, when = page.applies_to, page.when
-    asked = [one for part in page.needed if (one := part.asks_for)]
+def _prepare(rule: ActiveRule) -> Prepared:
+    written, limits = rule.loaded.rule, rule.limits
+    scope, when = written.applies_to, written.when
+    asked = [one for part in written.needed if (one := part.asks_for)]
     either = [one for test in (when.any if when else ()) if (one := test.asks_for)]
     statuses = {one.status for one in (*asked, *either) if one.status}
-    back = (item.name for part in page.needed for item in named(part) if item.mark.looks_back)
+    back = (item.name for part in written.needed for item in named(part) if item.mark.looks_back)
     return Prepared(
         rule,
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
@@ -81,7 +81,7 @@ def _prepare(rule: Rule) -> Prepared:
         tuple(one for one in asked if one.status != "ended"),
         statuses == {"any"},
         any(f"{name}_inpatient" in limits for name in back),
-        scope.not_pregnant or any(part.pregnancy_matters for part in page.needed),
+        scope.not_pregnant or any(part.pregnancy_matters for part in written.needed),
     )
 
 

@@ -1,4 +1,4 @@
-"""Doses that meet: pages with a `separate` or an `avoid` block."""
+"""Doses that meet: rules with a `separate` or an `avoid` block."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from cds_service.content.concept import MAGNESIUM
-from cds_service.content.rule import Avoid, Page, Separate
+from cds_service.content.rule import Avoid, Rule, Separate
 from cds_service.content.rulebook import Limit
 from cds_service.patient import Medication
 from cds_service.rules.context import Context, medication_notes
@@ -15,15 +15,15 @@ from cds_service.rules.verdict import FALSE, Pair, Verdict, unknown
 MINUTES_A_DAY = 24 * 60
 
 
-def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Verdict:
+def try_timing(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Verdict:
     """True where magnesium and the drug may meet: both active, or one of them being ordered beside the other.
 
     Quiet where the orders already keep them apart: by fixed times that satisfy both intervals, or by our own
     instruction in the order.
     """
-    block = page.timing
+    block = rule.timing
     if block is None:
-        raise TypeError("a timing page has a separate or an avoid block")
+        raise TypeError("a timing rule has a separate or an avoid block")
     drugs = [item for item in context.medications(frozenset({block.drug}), "any", "oral") if form_fits(item, block)]
     products = [
         item for item in context.oral_magnesium if block.drug not in item.drugs and salt_fits(item, block.magnesium)
@@ -34,8 +34,8 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
         for drug in drugs
         if MAGNESIUM not in drug.drugs and (pair := _pair(product, drug, context))
     ]
-    if page.separate:
-        before, after = limits[page.separate.drug_then_magnesium], limits[page.separate.magnesium_then_drug]
+    if rule.separate:
+        before, after = limits[rule.separate.drug_then_magnesium], limits[rule.separate.magnesium_then_drug]
         open_pairs = [pair for pair in pairs if not kept_apart(pair, block.drug, before.value, after.value)]
         used: tuple[Limit, ...] = (before, after)
     else:
@@ -46,7 +46,7 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
         notes = medication_notes([first.magnesium, first.drug])
         if block.magnesium and not first.magnesium.drugs & set(block.magnesium):
             notes += ("salt_not_stated",)
-        if page.separate and page.separate.unless_form and first.drug.form is None:
+        if rule.separate and rule.separate.unless_form and first.drug.form is None:
             notes += ("form_not_stated",)
         bindings = {"pairs": tuple(open_pairs), "magnesium": first.magnesium, "drug": block.drug}
         return Verdict(True, (), bindings, sources, notes, used)
@@ -58,18 +58,18 @@ def try_timing(page: Page, context: Context, limits: Mapping[str, Limit]) -> Ver
 
 
 def salt_fits(product: Medication, salts: list[str]) -> bool:
-    """Whether the page holds for this product. One whose salt is not named may be any of them."""
+    """Whether the rule holds for this product. One whose salt is not named may be any of them."""
     named = any(name.startswith(f"{MAGNESIUM}_") for name in product.drugs)
     return not salts or bool(product.drugs & set(salts)) or not named
 
 
 def form_fits(drug: Medication, block: Separate | Avoid) -> bool:
-    """Whether the page holds for this form of the drug. One that is not stated may be any."""
+    """Whether the rule holds for this form of the drug. One that is not stated may be any."""
     return not isinstance(block, Separate) or drug.form not in block.unless_form
 
 
 def _could_concern(context: Context, products: list[Medication], drugs: list[Medication]) -> bool:
-    """Whether the page could fire if more were known: on order hooks one half has to be among the drafts."""
+    """Whether the rule could fire if more were known: on order hooks one half has to be among the drafts."""
     if not context.drafts_expected or context.medication_gaps("draft"):
         return True
     return any(item.status == "draft" for item in (*products, *drugs))

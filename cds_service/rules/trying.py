@@ -31,8 +31,8 @@ from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
-def try_test(test: Test, context: Context, limits: Limits, page: str) -> Verdict:
-    """One test of one page for one patient."""
+def try_test(test: Test, context: Context, limits: Limits, rule: str) -> Verdict:
+    """One test of one rule for one patient."""
     match test:
         case LabTest():
             return lab(test, context, limits)
@@ -59,7 +59,7 @@ def try_test(test: Test, context: Context, limits: Limits, page: str) -> Verdict
         case IntakeTest():
             return intake(test, context, limits)
         case ReasonTest():
-            return reason(test, context, page)
+            return reason(test, context, rule)
         case _:
             assert_never(test)
 
@@ -193,7 +193,7 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
     used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
     outcomes = {word: compare(_as_lab(found), word, limit.value, 0) for word, limit in used.items()}
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
-        # "<20" is below 30 for certain: the milder page speaks, and the graver one says that the bound does not decide.
+        # "<20" is below 30 for certain: the milder rule speaks, and the graver one says that the bound does not decide.
         outcomes["at_least"] = True
     if None in outcomes.values() and False not in outcomes.values():
         return unknown(Reason("comparator", "egfr"))
@@ -236,10 +236,10 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
     return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
 
 
-def reason(test: ReasonTest, context: Context, page: str) -> Verdict:
-    """Magnesium is drafted for one of the conditions: its own reasonCode, or the only page whose condition is there.
+def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
+    """Magnesium is drafted for one of the conditions: its own reasonCode, or the only rule whose condition is there.
 
-    One condition of several pages counts for the narrowest of them, which lists the fewest codes.
+    One condition of several rules counts for the narrowest of them, which lists the fewest codes.
     """
     wanted = frozenset(test.reason)
     drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")
@@ -261,11 +261,11 @@ def reason(test: ReasonTest, context: Context, page: str) -> Verdict:
     fitting: set[str] = set()
     for item in context.facts.conditions:
         touched = {other for other, concepts in groups.items() if item.concepts & concepts}
-        if len(touched) > 1:  # diabetic polyneuropathy is for the page of neuropathy, the narrower one
+        if len(touched) > 1:  # diabetic polyneuropathy is for the rule of neuropathy, the narrower one
             breadths = {other: _codes_listed(groups[other], context) for other in touched}
             touched = {other for other in touched if breadths[other] == min(breadths.values())}
         fitting |= touched
-    if fitting != {page}:
+    if fitting != {rule}:
         return FALSE
     found = [item for item in context.facts.conditions if item.concepts & wanted]
     sources = (unexplained[0].source, *(item.source for item in found))
@@ -275,6 +275,6 @@ def reason(test: ReasonTest, context: Context, page: str) -> Verdict:
 
 def _codes_listed(concepts: Iterable[str], context: Context) -> int:
     """How many codes the concepts and all below them list."""
-    pages = [context.rulebook.library.terminology[name] for name in concepts]
-    own = sum(len(page.snomed) + len(page.icd10cm) + len(page.icd10cm_prefixes) for page in pages)
-    return own + sum(_codes_listed(page.members, context) for page in pages if page.members)
+    entries = [context.rulebook.library.terminology[name] for name in concepts]
+    own = sum(len(entry.snomed) + len(entry.icd10cm) + len(entry.icd10cm_prefixes) for entry in entries)
+    return own + sum(_codes_listed(entry.members, context) for entry in entries if entry.members)

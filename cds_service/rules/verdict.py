@@ -29,9 +29,9 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class LabHit:
-    """A laboratory result and the limit that it was held against. `limit_from`: laboratory, flag, page or site.
+    """A laboratory result and the limit that it was held against. `limit_from`: laboratory, flag, rule or site.
 
-    `page_limit` is the page's own; `page_disagrees` says that it would have decided otherwise than the laboratory's.
+    `rule_limit` is the rule's own; `rule_disagrees` says that it would have decided otherwise than the laboratory's.
     Of a test for what persists: `earlier` is a result beyond the limit too, `despite` what was taken against it.
     """
 
@@ -39,8 +39,8 @@ class LabHit:
     limit: Decimal | None
     limit_from: str
     comparison: str
-    page_limit: Limit
-    page_disagrees: bool
+    rule_limit: Limit
+    rule_disagrees: bool
     earlier: Lab | None = None
     despite: tuple[Medication, ...] = ()
 

@@ -96,6 +96,6 @@ def read(stem: str, text: str) -> SamplePatient:
 def load() -> Mapping[str, SamplePatient]:
     """Every sample patient by id, in the order of their ids. Raises SampleError."""
     folder = files(__package__) / "patients"
-    pages = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    found = [read(page.name.removesuffix(".yaml"), page.read_text(encoding="utf-8")) for page in pages]
+    rules = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    found = [read(rule.name.removesuffix(".yaml"), rule.read_text(encoding="utf-8")) for rule in rules]
     return MappingProxyType({sample.id: sample for sample in found})

@@ -4,10 +4,10 @@ from cds_service.store.errors import StoreError, StoreUnavailable
 from cds_service.store.records import (
     FeedbackItem,
     FeedbackResult,
-    PageStats,
     PastOutcome,
     Reason,
     Retention,
+    RuleStats,
     ShownCard,
     StoreCounters,
 )
@@ -16,10 +16,10 @@ from cds_service.store.store import Store
 __all__ = [
     "FeedbackItem",
     "FeedbackResult",
-    "PageStats",
     "PastOutcome",
     "Reason",
     "Retention",
+    "RuleStats",
     "ShownCard",
     "Store",
     "StoreCounters",

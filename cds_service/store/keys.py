@@ -38,12 +38,12 @@ class HashKey:
     def _hex(self, label: str, parts: Iterable[str]) -> str:
         return hmac.new(self._secret, digest(label, parts), hashlib.sha256).hexdigest()
 
-    def subject(self, client: str, patient_id: str, page: str) -> str:
-        """One patient of one client under one page: the same patient has another hash on every page."""
-        return f"{self.fingerprint}.{self._hex('subject', (client, patient_id, page))}"
+    def subject(self, client: str, patient_id: str, rule: str) -> str:
+        """One patient of one client under one rule: the same patient has another hash on every rule."""
+        return f"{self.fingerprint}.{self._hex('subject', (client, patient_id, rule))}"
 
     def finding(self, parts: Iterable[str]) -> str:
-        """What made a page fire, as texts in a fixed order. Another value, date or threshold gives another
+        """What made a rule fire, as texts in a fixed order. Another value, date or threshold gives another
         hash.
         """
         return f"{self.fingerprint}.{self._hex('finding', parts)}"

@@ -37,8 +37,8 @@ class ShownCard:
     """
 
     card: str
-    page: str
-    page_version: str
+    rule: str
+    rule_version: str
     service: str
     hook: str
     indicator: str
@@ -107,12 +107,12 @@ class PastOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class PageStats:
-    """Cards of one page: shown, and of those the ones accepted or overridden at least once (a card may be
+class RuleStats:
+    """Cards of one rule: shown, and of those the ones accepted or overridden at least once (a card may be
     both).
     """
 
-    page: str
+    rule: str
     shown: int
     accepted: int
     overridden: int

@@ -15,9 +15,9 @@ from cds_service.store.records import (
     CardMatch,
     FeedbackItem,
     FeedbackResult,
-    PageStats,
     PastOutcome,
     Retention,
+    RuleStats,
     ShownCard,
     bounded_comment,
     canonical_id,
@@ -112,8 +112,8 @@ def write_shown(connection: Connection, cards: Sequence[ShownCard]) -> int:
     rows = [
         {
             "card": canonical_id(card.card),
-            "page": card.page,
-            "page_version": card.page_version,
+            "rule": card.rule,
+            "rule_version": card.rule_version,
             "service": card.service,
             "hook": card.hook,
             "indicator": card.indicator,
@@ -207,26 +207,26 @@ def read_shown(
     return {(subject, finding) for subject, finding in connection.execute(_SHOWN, values)} & pairs
 
 
-def read_stats(connection: Connection, since: datetime | None) -> list[PageStats]:
-    """Counts per page, by page id, of cards shown since then. Unmatched feedback counts for nothing."""
+def read_stats(connection: Connection, since: datetime | None) -> list[RuleStats]:
+    """Counts per rule, by rule id, of cards shown since then. Unmatched feedback counts for nothing."""
 
     def cards_with(outcome: str) -> Any:
         return func.count(func.distinct(case((feedback.c.outcome == outcome, shown_cards.c.card))))
 
     counts = (
         select(
-            shown_cards.c.page,
+            shown_cards.c.rule,
             func.count(func.distinct(shown_cards.c.card)),
             cards_with("accepted"),
             cards_with("overridden"),
         )
         .outerjoin(feedback, (feedback.c.card == shown_cards.c.card) & (feedback.c.card_match == "matched"))
-        .group_by(shown_cards.c.page)
-        .order_by(shown_cards.c.page)
+        .group_by(shown_cards.c.rule)
+        .order_by(shown_cards.c.rule)
     )
     if since is not None:
         counts = counts.where(shown_cards.c.shown_at >= since)
-    return [PageStats(*row) for row in connection.execute(counts)]
+    return [RuleStats(*row) for row in connection.execute(counts)]
 
 
 def _row(item: FeedbackItem, key: str, keep_comments: bool) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from cds_service.store.records import (
     FOR_EVER,
     FeedbackItem,
     FeedbackResult,
-    PageStats,
     PastOutcome,
     Retention,
+    RuleStats,
     ShownCard,
     StoreCounters,
     canonical_id,
@@ -142,9 +142,9 @@ class Store(TokenMemory):
             feedback_wait=feedback_wait,
         )
 
-    def subject_hash(self, client: str, patient_id: str, page: str) -> str:
-        """For `ShownCard.subject_hash`: tells one client's patient under one page again, and nothing else."""
-        return self._key.subject(client, patient_id, page)
+    def subject_hash(self, client: str, patient_id: str, rule: str) -> str:
+        """For `ShownCard.subject_hash`: tells one client's patient under one rule again, and nothing else."""
+        return self._key.subject(client, patient_id, rule)
 
     def finding_hash(self, parts: Iterable[str]) -> str:
         """For `ShownCard.finding_hash`: `parts` are the finding's inputs, limits and versions in a fixed
@@ -247,8 +247,8 @@ class Store(TokenMemory):
             self._trouble()
             return {}
 
-    def stats(self, since: datetime | None = None) -> list[PageStats]:
-        """Counts per page of cards shown since then. Of cards older than are kept, only those answered are left.
+    def stats(self, since: datetime | None = None) -> list[RuleStats]:
+        """Counts per rule of cards shown since then. Of cards older than are kept, only those answered are left.
 
         StoreUnavailable when they cannot be read within `feedback_wait` seconds.
         """

@@ -63,8 +63,8 @@ shown_cards = Table(
     "shown_cards",
     metadata,
     Column("card", String(100), primary_key=True),
-    Column("page", String(100), nullable=False),
-    Column("page_version", String(100), nullable=False),
+    Column("rule", String(100), nullable=False),
+    Column("rule_version", String(100), nullable=False),
     Column("service", String(100), nullable=False),
     Column("hook", String(100), nullable=False),
     Column("indicator", String(20), nullable=False),
@@ -78,7 +78,7 @@ shown_cards = Table(
     Column("suggestions", JSON, nullable=False),
     Column("override_reasons", JSON, nullable=False),
     Index(None, "subject_hash", "finding_hash"),
-    Index(None, "page", "shown_at"),
+    Index(None, "rule", "shown_at"),
     Index(None, "shown_at"),
 )
 

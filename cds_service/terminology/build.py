@@ -4,7 +4,7 @@
 read and written to. The source folder holds an extract of RxNorm
 Prescribable Content (`rxnorm_prescribable_*.json.gz`: `ing` {rxcui: [name, tty, unii]} and `prod` {rxcui: {name, tty,
 ings}}) and `rxnorm_products.csv` (rxcui, name, ingredient_rxcui, ingredient, tty, source) with products from other
-public sources. The result depends on these files and the pages of `cards/terminology/` only.
+public sources. The result depends on these files and the concepts of `cards/terminology/` only.
 
 Which product holds which ingredient is taken from the codes of the source. Names decide only for ingredients that
 the extract lacks (those that begin with A).
@@ -22,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-from cds_service.content.concept import TerminologyPage
+from cds_service.content.concept import ConceptFile
 from cds_service.content.library import default_root
 from cds_service.content.loading import Reader
 from cds_service.content.products import Form, Product
@@ -69,13 +69,13 @@ def read_source(folder: Path) -> Source:
     return source
 
 
-Pages = Mapping[str, TerminologyPage]
-"""The pages of kind drug, by id."""
+Pages = Mapping[str, ConceptFile]
+"""The concepts of kind drug, by id."""
 
 
-def other_ingredients(source: Source, pages: Pages) -> list[str]:
-    """Names of ingredients that no page describes, sorted."""
-    ours = {tokens(name) for page in pages.values() for name in (*page.names, *page.brands, *page.not_)}
+def other_ingredients(source: Source, entries: Pages) -> list[str]:
+    """Names of ingredients that no concept describes, sorted."""
+    ours = {tokens(name) for entry in entries.values() for name in (*entry.names, *entry.brands, *entry.not_)}
     found = set()
     for name, tty in source.ingredients.values():
         words = tokens(name)
@@ -84,13 +84,13 @@ def other_ingredients(source: Source, pages: Pages) -> list[str]:
     return sorted(found)
 
 
-def other_brands(source: Source, pages: Pages, rows: Sequence[Product]) -> list[str]:
+def other_brands(source: Source, entries: Pages, rows: Sequence[Product]) -> list[str]:
     """Brand names that hold a name of ours but nothing of it ("Maalox Max Quick Dissolve" is calcium), sorted.
 
-    `pages` are those whose ingredient the extract has: of the others it cannot tell.
+    `entries` are those whose ingredient the extract has: of the others it cannot tell.
     """
     ours: dict[str, list[tuple[str, ...]]] = {}
-    names = [name for page in pages.values() for name in (*page.names, *page.brands)]
+    names = [name for entry in entries.values() for name in (*entry.names, *entry.brands)]
     for words in map(tokens, [*names, *(row.brand for row in rows if row.brand)]):
         ours.setdefault(words[0], []).append(words)
     held = {row.rxcui for row in rows}
@@ -106,29 +106,29 @@ def other_brands(source: Source, pages: Pages, rows: Sequence[Product]) -> list[
 
 
 class Builder:
-    """Makes rows of the product table from one source and the pages."""
+    """Makes rows of the product table from one source and the concepts."""
 
-    def __init__(self, source: Source, pages: Pages, forms: Iterable[Form]) -> None:
+    def __init__(self, source: Source, entries: Pages, forms: Iterable[Form]) -> None:
         self.source = source
         self.code_of: dict[str, str] = {}
-        broader = {name: frozenset(page.member_of) for name, page in pages.items()}
+        broader = {name: frozenset(entry.member_of) for name, entry in entries.items()}
         phrases: list[Phrase] = []
         missing: set[str] = set()
-        for name, page in pages.items():
-            codes = page.rxnorm_ingredients
+        for name, entry in entries.items():
+            codes = entry.rxnorm_ingredients
             for code in codes:
                 self.code_of[code] = name
             if not any(code in source.ingredients for code in codes):
                 missing.add(name)
-            phrases += [Phrase(n, frozenset({name})) for n in page.names]
-            phrases += [Phrase(n, frozenset()) for n in page.not_]
-        phrases += [Phrase(n, frozenset({OTHER})) for n in other_ingredients(source, pages)]
+            phrases += [Phrase(n, frozenset({name})) for n in entry.names]
+            phrases += [Phrase(n, frozenset()) for n in entry.not_]
+        phrases += [Phrase(n, frozenset({OTHER})) for n in other_ingredients(source, entries)]
         self.missing = frozenset(missing)
         self.reader = NameReader(phrases, forms, broader)
         self.by_name = {n.lower(): c for c, (n, tty) in source.ingredients.items() if tty in ("IN", "PIN")}
 
     def rows(self) -> Iterator[Product]:
-        """Every product that holds an ingredient of a page, once, in the order of the codes."""
+        """Every product that holds an ingredient of a concept, once, in the order of the codes."""
         made: dict[str, Product] = {}
         for code, (name, tty) in self.source.ingredients.items():
             if tty == "MIN":
@@ -174,7 +174,7 @@ class Builder:
 def product_table(source: Source, rows: Sequence[Product]) -> str:
     """The text of the product table."""
     out = StringIO()
-    out.write(f"# RxNorm products that hold an ingredient of a page here. Source: {source.label}, U.S. National\n")
+    out.write(f"# RxNorm products that hold an ingredient of a concept here. Source: {source.label}, U.S. National\n")
     out.write("# Library of Medicine, and products listed in public value sets.\n")
     out.write(f"# Written by cds_service.terminology.build. Do not edit.\n# {len(rows)} rows.\n")
     writer = csv.writer(out, lineterminator="\n")
@@ -187,7 +187,9 @@ def product_table(source: Source, rows: Sequence[Product]) -> str:
 def other_table(source: Source, names: Sequence[str]) -> str:
     """The text of the list of other ingredients and brands."""
     out = StringIO()
-    out.write("# Ingredients that no page describes, and brands that only sound like one that a page does: they show\n")
+    out.write(
+        "# Ingredients that no concept describes, and brands that only sound like one that a concept does: they show\n"
+    )
     out.write(f"# that a text names another drug. Source: {source.label}.\n")
     out.write(f"# Written by cds_service.terminology.build. Do not edit.\n# {len(names)} rows.\n")
     writer = csv.writer(out, lineterminator="\n")
@@ -200,15 +202,15 @@ def build(folder: Path, root: Path) -> dict[str, str]:
     """File name -> text, from a source folder and a folder of content. Raises ContentError, FileNotFoundError."""
     source = read_source(folder)
     reader = Reader(root)
-    concepts = reader.folder("terminology", TerminologyPage)
+    concepts = reader.folder("terminology", ConceptFile)
     forms = reader.rows(f"terminology/{FORMS}", Form)
     if reader.faults:
         raise ContentError(reader.faults)
-    pages = {name: page for name, page in concepts.items() if page.kind == "drug"}
-    builder = Builder(source, pages, forms)
+    entries = {name: entry for name, entry in concepts.items() if entry.kind == "drug"}
+    builder = Builder(source, entries, forms)
     rows = list(builder.rows())
-    seen = {name: page for name, page in pages.items() if name not in builder.missing}
-    others = sorted({*other_ingredients(source, pages), *other_brands(source, seen, rows)})
+    seen = {name: entry for name, entry in entries.items() if name not in builder.missing}
+    others = sorted({*other_ingredients(source, entries), *other_brands(source, seen, rows)})
     return {PRODUCTS: product_table(source, rows), OTHERS: other_table(source, others)}
 
 

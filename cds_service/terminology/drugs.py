@@ -25,7 +25,7 @@ _CLOSURES = 4096
 _REMEMBERED = 2048
 
 
-class DrugPage(Protocol):
+class DrugConcept(Protocol):
     """What is read of a concept of kind drug or drug_class."""
 
     @property
@@ -50,7 +50,7 @@ class DrugPage(Protocol):
 class DrugIdentity:
     """What a medicine is.
 
-    `drugs`: its concept ids with every broader drug and class. `others`: it holds an ingredient without a page.
+    `drugs`: its concept ids with every broader drug and class. `others`: it holds an ingredient without a concept.
     `salt`: the one concept that is a form of a broader drug (magnesium_oxide), None where there is none or more than
     one. `components`: what one dose unit holds; `product_coded`: by the code of a product. `elemental`: what its text
     calls elemental in one dose unit.
@@ -86,13 +86,13 @@ class _Named(NamedTuple):
 class DrugIndex:
     """Codes and names of drugs, ready for look-up.
 
-    `broader` maps each concept id to all ids above it (closure). `others` are names of ingredients without a page;
+    `broader` maps each concept id to all ids above it (closure). `others` are names of ingredients without a concept;
     they only serve to see that a text names something else.
     """
 
     def __init__(
         self,
-        pages: Iterable[DrugPage],
+        entries: Iterable[DrugConcept],
         broader: Mapping[str, frozenset[str]],
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),
@@ -107,20 +107,20 @@ class DrugIndex:
         self._prefixes: dict[str, frozenset[str]] = {}
         phrases: list[Phrase] = []
         drugs_only: dict[str, frozenset[str]] = {}
-        pages = [p for p in pages if p.kind in ("drug", "drug_class")]
-        kinds = {p.id: p.kind for p in pages}
-        for page in pages:
-            one = frozenset({page.id})
-            drugs_only[page.id] = frozenset(b for b in broader.get(page.id, ()) if kinds.get(b) == "drug")
-            phrases += [Phrase(n, one) for n in page.names]
-            phrases += [Phrase(n, one, True) for n in page.brands]
-            phrases += [Phrase(n, frozenset()) for n in page.not_names]
-            for code in page.rxnorm_ingredients:
+        entries = [p for p in entries if p.kind in ("drug", "drug_class")]
+        kinds = {p.id: p.kind for p in entries}
+        for entry in entries:
+            one = frozenset({entry.id})
+            drugs_only[entry.id] = frozenset(b for b in broader.get(entry.id, ()) if kinds.get(b) == "drug")
+            phrases += [Phrase(n, one) for n in entry.names]
+            phrases += [Phrase(n, one, True) for n in entry.brands]
+            phrases += [Phrase(n, frozenset()) for n in entry.not_names]
+            for code in entry.rxnorm_ingredients:
                 held = self._rxnorm.get(code)
                 self._rxnorm[code] = _Named(one | held.drugs if held else one, False, None)
-            for code in page.atc:
+            for code in entry.atc:
                 self._atc[code] = self._atc.get(code, frozenset()) | one
-            for code in page.atc_prefixes:
+            for code in entry.atc_prefixes:
                 self._prefixes[code] = self._prefixes.get(code, frozenset()) | one
         groups: dict[str, frozenset[str]] = {}
         for row in products:
@@ -132,8 +132,8 @@ class DrugIndex:
                 phrases.append(Phrase(row.brand, held_too, True))
         phrases += [Phrase(n, frozenset({OTHER})) for n in others]
         self._drugs_only = drugs_only
-        salts = [page for page in pages if drugs_only[page.id]]
-        self._salt_words = frozenset(tokens(name)[-1] for page in salts for name in page.names)
+        salts = [entry for entry in entries if drugs_only[entry.id]]
+        self._salt_words = frozenset(tokens(name)[-1] for entry in salts for name in entry.names)
         self._single = frozenset(drugs_only) - {i for i, kind in kinds.items() if kind != "drug"}
         self.reader = NameReader(phrases, forms, drugs_only)
 

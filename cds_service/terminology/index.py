@@ -1,6 +1,6 @@
-"""Codes and names of the terminology pages, indexed: what does this code mean to us?
+"""Codes and names of the concepts, indexed: what does this code mean to us?
 
-Plain data in (`Concept`, built from pages of `cards/terminology/` by `concept`), look-ups out. The fields of a page,
+Plain data in (`Concept`, built from files of `cards/terminology/` by `concept`), look-ups out. The fields of a file,
 in their order: title, kind; for a drug `names`, `brands`, `not` (phrases that cancel a name inside them),
 `rxnorm_ingredients`, `atc`, `member_of`; for a drug class `members`, `atc_prefixes`; for a condition `names`, `snomed`,
 `icd10cm`, `icd10cm_prefixes`, `icd10` (WHO; prefixes), `members`; for a lab or observation `loinc` (list of
@@ -61,7 +61,7 @@ _CLOCKS = r"\d\d:\d\d(?:(?:, | and )\d\d:\d\d){0,5}\Z"
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """One terminology page as plain data; ids are file stems."""
+    """One concept as plain data; ids are file stems."""
 
     id: str
     title: str
@@ -108,32 +108,32 @@ class LabConcept:
     flag: str = ""
 
 
-def _texts(page: Mapping[str, object], key: str) -> tuple[str, ...]:
-    return tuple(str(v) for v in cast(Sequence[object], page.get(key) or ()))
+def _texts(entry: Mapping[str, object], key: str) -> tuple[str, ...]:
+    return tuple(str(v) for v in cast(Sequence[object], entry.get(key) or ()))
 
 
-def concept(name: str, page: Mapping[str, object]) -> Concept:
-    """A page as a Concept. `page` is the decoded YAML mapping; what is missing is empty. KeyError: no title or kind."""
-    loinc = cast(Sequence[Mapping[str, object]], page.get("loinc") or ())
-    mass = page.get("molar_mass")
-    span = cast("Sequence[object] | None", page.get("plausible"))
-    trouble = cast(Mapping[str, Sequence[str]], page.get("trouble_words") or {})
-    answers = cast(Mapping[str, Sequence[Mapping[str, object]]], page.get("values") or {})
+def concept(name: str, entry: Mapping[str, object]) -> Concept:
+    """A file as a Concept. `entry` is its YAML mapping; what is missing is empty. KeyError: no title or kind."""
+    loinc = cast(Sequence[Mapping[str, object]], entry.get("loinc") or ())
+    mass = entry.get("molar_mass")
+    span = cast("Sequence[object] | None", entry.get("plausible"))
+    trouble = cast(Mapping[str, Sequence[str]], entry.get("trouble_words") or {})
+    answers = cast(Mapping[str, Sequence[Mapping[str, object]]], entry.get("values") or {})
     return Concept(
         id=name,
-        title=str(page["title"]),
-        kind=str(page["kind"]),
-        not_names=_texts(page, "not"),
+        title=str(entry["title"]),
+        kind=str(entry["kind"]),
+        not_names=_texts(entry, "not"),
         loinc=tuple((str(r["code"]), str(r.get("property", "")), str(r.get("flag") or "")) for r in loinc),
-        input=cast("str | None", page.get("input")),
-        unit=str(page.get("unit") or ""),
+        input=cast("str | None", entry.get("input")),
+        unit=str(entry.get("unit") or ""),
         molar_mass=Decimal(str(mass).split()[0]) if mass is not None else None,
-        valence=cast("int | None", page.get("valence")),
+        valence=cast("int | None", entry.get("valence")),
         plausible=(Decimal(str(span[0])), Decimal(str(span[1]))) if span else None,
         values=tuple((m, str(v["system"]), str(v["code"])) for m, rows in answers.items() for v in rows),
-        never_used_as=cast("str | None", page.get("never_used_as")),
+        never_used_as=cast("str | None", entry.get("never_used_as")),
         trouble_words=tuple((kind, tuple(words)) for kind, words in trouble.items()),
-        **{key: _texts(page, key) for key in _LISTS},
+        **{key: _texts(entry, key) for key in _LISTS},
     )
 
 
@@ -184,8 +184,8 @@ class Vocabulary:
             "lactation": timedelta(days=states.lactation.answer_holds_days),
         }
         concepts = [
-            concept(name, page.model_dump(by_alias=True, exclude_none=True))
-            for name, page in library.terminology.items()
+            concept(name, entry.model_dump(by_alias=True, exclude_none=True))
+            for name, entry in library.terminology.items()
         ]
         self._keep_apart_prefix = library.wording.keep_apart_phrase.partition("{")[0]
         times_prefix = library.wording.plan.times_phrase.partition("{")[0]
@@ -259,11 +259,11 @@ class Vocabulary:
         return self._observations.get(code.strip()) if code and system_name(system) == "loinc" else None
 
     def answer(self, concept_id: str, system: str | None, code: str | None) -> str | None:
-        """What a coded answer to an observation means ("yes", "no", "unknown"); None if the page does not list it."""
+        """What a coded answer to an observation means ("yes", "no", "unknown"); None if its file does not list it."""
         return self._answers.get((concept_id, system_name(system) or system or "", code)) if code else None
 
     def trouble_words(self, concept_id: str) -> Mapping[str, tuple[str, ...]]:
-        """Kind of specimen trouble -> words that tell of it, for a lab; empty where its page lists none."""
+        """Kind of specimen trouble -> words that tell of it, for a lab; empty where its concept lists none."""
         return self._trouble.get(concept_id, {})
 
     def loinc_codes(self, input_key: str) -> tuple[str, ...]:

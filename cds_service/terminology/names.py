@@ -19,7 +19,7 @@ from cds_service.spelling import TOKEN, fold, tokens
 from cds_service.terminology.strengths import ELEMENT, Line
 
 OTHER = ""
-"""Stands in a phrase table for an ingredient that no terminology page describes."""
+"""Stands in a phrase table for an ingredient that no concept describes."""
 
 _BETWEEN = frozenset({"as", "from"})
 _FAR = 8  # tokens after an ingredient in which its strength is looked for
@@ -37,7 +37,7 @@ class Phrase(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
-    that no page describes."""
+    that no concept describes."""
 
     drugs: frozenset[str] = frozenset()
     others: bool = False

@@ -14,7 +14,7 @@ _HERE = "\x00"  # stands for a word with the mark in it; no text holds it
 def troubles_in(
     comments: Iterable[str], words: Mapping[str, tuple[str, ...]], denials: re.Pattern[str]
 ) -> frozenset[str]:
-    """Which kinds of trouble the comments tell of. `words`: kind -> parts of words, from the test's page."""
+    """Which kinds of trouble the comments tell of. `words`: kind -> parts of words, from the test's concept."""
     text = "\n".join(comments).casefold()
     return frozenset(
         kind for kind, marks in words.items() if any(_tells(mark.casefold(), text, denials) for mark in marks)

@@ -1,4 +1,4 @@
-"""Web pages behind a card: what the page says, on what evidence, from which sources, with which limits."""
+"""Web pages behind a card: what the rule says, on what evidence, from which sources, with which limits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import orjson
 from flask import Blueprint, Response, render_template, request
 
 from cds_service.content.current import CurrentRulebook
-from cds_service.content.library import Library, LoadedPage
+from cds_service.content.library import Library, LoadedRule
 from cds_service.content.shared import Claim
 from cds_service.hooks.errors import Problem
-from cds_service.publish.rule_in_words import page_view
+from cds_service.publish.rule_in_words import rule_view
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
@@ -24,27 +24,27 @@ CSP = (
 def evidence_blueprint(
     current: CurrentRulebook, dev: bool, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Blueprint:
-    """GET /evidence and /evidence/<page>: readable without JavaScript, without login."""
+    """GET /evidence and /evidence/<rule>: readable without JavaScript, without login."""
     blueprint = Blueprint("evidence", __name__, template_folder="templates", static_folder="static",
                           static_url_path="/static")  # fmt: skip
 
     @blueprint.get("/evidence")
     def index() -> Response:
         rulebook = current.on(now().date())
-        folders: dict[str, list[LoadedPage]] = {}
-        for loaded in sorted(rulebook.library.pages.values(), key=lambda item: item.page.title):
+        folders: dict[str, list[LoadedRule]] = {}
+        for loaded in sorted(rulebook.library.rules.values(), key=lambda item: item.rule.title):
             folders.setdefault(loaded.folder, []).append(loaded)
         return page_response(
             "evidence_index.html", folders=folders, library=rulebook.library, rulebook=rulebook, dev=dev
         )
 
-    @blueprint.get("/evidence/<page_id>")
-    def one(page_id: str) -> Response:
+    @blueprint.get("/evidence/<rule_id>")
+    def one(rule_id: str) -> Response:
         rulebook = current.on(now().date())
-        loaded = rulebook.library.pages.get(page_id)
+        loaded = rulebook.library.rules.get(rule_id)
         if loaded is None:
-            raise Problem.of(404, "There is no page with this id.")
-        return page_response("evidence_page.html", dev=dev, **page_view(loaded, rulebook))
+            raise Problem.of(404, "There is no rule with this id.")
+        return page_response("evidence_page.html", dev=dev, **rule_view(loaded, rulebook))
 
     return blueprint
 

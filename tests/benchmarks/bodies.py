@@ -6,7 +6,7 @@
     large    1751 (1 + 100 + 150 + 1500)
 
 The first entries of each list are what the cards cite, about twelve resources; the others are what a chart also holds.
-Results of tests that no page reads are sent under `serum_magnesium`, as an EHR does that ignores the code filter.
+Results of tests that no rule reads are sent under `serum_magnesium`, as an EHR does that ignores the code filter.
 Every id, reference and `lastUpdated` holds MARK. `fresh` puts a number there, so that no resource has the bytes of one
 that was sent before.
 """

@@ -25,7 +25,7 @@ from cds_service.logs import configure
 from cds_service.planner import DAYS, PlanRequest, clock, picture, plan_day, token
 from cds_service.planner.model import DAY, MOST_DRUGS
 from cds_service.settings import Settings
-from cds_service.web.plan_page import page
+from cds_service.web.plan_page import rule
 from tests.conftest import NOW
 from tests.planner.regimens import HOURS, ask, takes
 from tests.scenario import Builder, Scenario
@@ -128,7 +128,7 @@ def main() -> None:
     steps: dict[str, Callable[[PlanRequest], object]] = {
         "answer": answered,
         "draw": lambda asked: picture.svg(asked, plans[id(asked)]),
-        "open": lambda asked: page(asked, plan_day(asked), styles="", picture=""),
+        "open": lambda asked: rule(asked, plan_day(asked), styles="", picture=""),
     }
     for name, step in steps.items():
         little, much = (best(lambda asked=asked, step=step: step(asked), CALLS) for asked in (usual, most))

@@ -34,8 +34,8 @@ def shown() -> ShownCard:
     """A card with what a real one has: two suggestions, six reasons; about 0.9 kB as a row."""
     return ShownCard(
         card=str(uuid.uuid4()),
-        page="low_magnesium",
-        page_version="2026-01-01",
+        rule="low_magnesium",
+        rule_version="2026-01-01",
         service="magnesium-patient-view",
         hook="patient-view",
         indicator="warning",

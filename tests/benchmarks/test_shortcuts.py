@@ -71,7 +71,7 @@ def test_an_element_of_another_place_is_not_known():
 
 @pytest.mark.parametrize("left_out", [(), ("medications",), ("conditions",), ("serum_magnesium", "kidney")])
 @pytest.mark.parametrize("service", ["magnesium-patient-view", "magnesium-order-select"])
-def test_pages_decided_beforehand_have_the_outcome_of_trying_them(content, service, left_out, monkeypatch):
+def test_rules_decided_beforehand_have_the_outcome_of_trying_them(content, service, left_out, monkeypatch):
     needs = list(all_needs(content.library).values())
     rulebook = CurrentRulebook(content.library, None, frozenset(need.key for need in needs)).on(NOW.date())
     facts = read_chart(

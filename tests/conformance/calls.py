@@ -118,9 +118,9 @@ def own(answer_or_card: Body) -> Body:
     return found
 
 
-def outcome(answer: Body, page: str) -> Body:
-    """The outcome of one page."""
-    found: Body = next(item for item in own(answer)["outcomes"] if item["page"] == page)
+def outcome(answer: Body, rule: str) -> Body:
+    """The outcome of one rule."""
+    found: Body = next(item for item in own(answer)["outcomes"] if item["rule"] == rule)
     return found
 
 

@@ -125,7 +125,7 @@ def test_c49_a_suggestion_taken_into_the_draft_is_not_made_again(service: FlaskC
 
 
 def test_c49_silence_after_an_acceptance_is_not_shown_as_an_all_clear(service: FlaskClient) -> None:
-    # Real clients show an empty list as "All clear": it may stand only where every page was evaluated.
+    # Real clients show an empty list as "All clear": it may stand only where every rule was evaluated.
     body = sample_call(service, "unmeasured")
     del body["prefetch"]["electrolytes"]
     card = answered(service, body)["cards"][0]
@@ -134,7 +134,7 @@ def test_c49_silence_after_an_acceptance_is_not_shown_as_an_all_clear(service: F
     kinds = {item["outcome"] for item in own(later)["outcomes"]}
     assert "not_evaluated" in kinds
     assert card["summary"] not in [other["summary"] for other in later["cards"]]
-    assert later["cards"], "an empty list though pages were not evaluated"
+    assert later["cards"], "an empty list though rules were not evaluated"
 
 
 def test_c49_an_accepted_card_makes_room_for_the_next_finding(service: FlaskClient) -> None:

@@ -78,7 +78,7 @@ def test_a_problem_with_codes_of_two_systems_has_the_concepts_of_both() -> None:
     assert {"multiple_sclerosis", "type_2_diabetes"} <= concepts
 
 
-def test_a_problem_that_no_page_knows_is_no_fact_and_no_fault() -> None:
+def test_a_problem_that_no_rule_knows_is_no_fact_and_no_fault() -> None:
     facts = read(conditions=bundle(condition(code="195662009"))).facts
     assert facts.conditions == ()
     assert facts.inputs["conditions"].complete

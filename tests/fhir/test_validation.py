@@ -1,4 +1,4 @@
-"""Only what a page uses is validated in full, and what is wrong is told without a value."""
+"""Only what a rule uses is validated in full, and what is wrong is told without a value."""
 
 from typing import Any
 

@@ -83,7 +83,7 @@ def test_where_not_all_orders_were_given_no_drug_is_said_to_be_absent(
     answer = answered(client, bare_call(client, chosen.url, chosen.load(resources)))
     assert states(answer)["medications"] == "incomplete"
     assert "medication orders arrived incomplete" in reasons(answer)
-    timing = {item["outcome"] for item in own(answer)["outcomes"] if item["page"].endswith("_timing")}
+    timing = {item["outcome"] for item in own(answer)["outcomes"] if item["rule"].endswith("_timing")}
     assert timing == {"not_evaluated"}
     assert outcome(answer, "low_magnesium_with_digoxin")["outcome"] == "not_evaluated"
     assert "medication orders arrived incomplete" in answer["cards"][0]["detail"]

@@ -1,7 +1,7 @@
-"""Random charts as FHIR, over HTTP: the times written into an order break no interval of the pages that fired.
+"""Random charts as FHIR, over HTTP: the times written into an order break no interval of the rules that fired.
 
 The check is not the planner's: clock times by `rules.timing.kept_apart`, and plain sums of minutes where days differ.
-The usual times are written out here (cards/tables/schedule.yaml), the hours are read from the pages themselves.
+The usual times are written out here (cards/tables/schedule.yaml), the hours are read from the rules themselves.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-def test_no_update_of_a_random_chart_breaks_an_interval_of_a_page_that_fired(
+def test_no_update_of_a_random_chart_breaks_an_interval_of_a_rule_that_fired(
     client: FlaskClient, content: Content
 ) -> None:
     services = client.get("/cds-services").json["services"]
@@ -116,13 +116,13 @@ def test_no_update_of_a_random_chart_breaks_an_interval_of_a_page_that_fired(
         answer = client.post("/cds-services/magnesium-order-select", data=body, content_type="application/json").json
         (card,) = [item for item in answer["cards"] if item["source"]["topic"]["code"] == "timing"]
         fired = [
-            item["page"] for item in answer["extension"]["org.magnesium-cds"]["outcomes"] if item["outcome"] == "fired"
+            item["rule"] for item in answer["extension"]["org.magnesium-cds"]["outcomes"] if item["outcome"] == "fired"
         ]
         hours = {}
-        for page in (content.library.pages[name].page for name in fired):
-            if page.separate:
-                values = [page.separate.drug_then_magnesium, page.separate.magnesium_then_drug]
-                hours[page.separate.drug] = tuple(page.thresholds[name].at(NOW.date()) for name in values)
+        for rule in (content.library.rules[name].rule for name in fired):
+            if rule.separate:
+                values = [rule.separate.drug_then_magnesium, rule.separate.magnesium_then_drug]
+                hours[rule.separate.drug] = tuple(rule.thresholds[name].at(NOW.date()) for name in values)
         assert set(hours) == set(taken)
         seen["charts"] += 1
         for suggestion in card["suggestions"]:

@@ -34,10 +34,10 @@ def codes(resource: object, system: str) -> set[str]:
 
 
 def terminology(key: str) -> set[str]:
-    """Every code under this key of every terminology page."""
+    """Every code under this key of every concept."""
     found: set[str] = set()
-    for page in (CARDS / "terminology").glob("*.yaml"):
-        for code in yaml.safe_load(page.read_text(encoding="utf-8")).get(key, ()):
+    for entry in (CARDS / "terminology").glob("*.yaml"):
+        for code in yaml.safe_load(entry.read_text(encoding="utf-8")).get(key, ()):
             found.add(str(code["code"]) if isinstance(code, dict) else str(code))
     return found
 
@@ -86,17 +86,17 @@ def test_a_result_is_as_old_as_its_file_says_at_any_time(sample: SamplePatient) 
 
 
 @each_sample
-def test_every_laboratory_code_and_problem_is_one_that_the_terminology_pages_know(sample: SamplePatient) -> None:
+def test_every_laboratory_code_and_problem_is_one_that_the_terminology_rules_know(sample: SamplePatient) -> None:
     resources = sample.resources(TIMES[0])
     results = [r for r in resources if r["resourceType"] == "Observation"]
     assert codes(results, "http://loinc.org") <= terminology("loinc")
     problems = codes([r for r in resources if r["resourceType"] == "Condition"], "http://snomed.info/sct")
-    # Atrial fibrillation is only the reason for the drug: no page reads it.
+    # Atrial fibrillation is only the reason for the drug: no rule reads it.
     assert problems - {"49436004"} <= terminology("snomed")
 
 
 @each_sample
-def test_every_drug_that_a_page_could_read_is_in_the_product_table(sample: SamplePatient) -> None:
+def test_every_drug_that_a_rule_could_read_is_in_the_product_table(sample: SamplePatient) -> None:
     with (CARDS / "terminology" / "rxnorm_products.csv").open(encoding="utf-8", newline="") as table:
         known = {row["rxcui"] for row in csv.DictReader(line for line in table if not line.startswith("#"))}
     drugs = [*sample.sample.drugs, *sample.sample.drafts.values()]

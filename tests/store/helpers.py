@@ -19,8 +19,8 @@ REFUSED = Reason("patient-refused", "http://example.org/or", "Patient refused")
 def card(**changes: Any) -> ShownCard:
     values: dict[str, Any] = {
         "card": str(uuid.uuid4()),
-        "page": "low_magnesium",
-        "page_version": "1",
+        "rule": "low_magnesium",
+        "rule_version": "1",
         "service": "magnesium-patient-view",
         "hook": "patient-view",
         "indicator": "warning",

@@ -81,10 +81,10 @@ def test_findings_have_one_hash_exactly_when_their_parts_are_the_same(one: list[
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_a_subject_is_told_from_a_finding_and_depends_on_the_key(client: str, patient: str, page: str) -> None:
-    subject = KEY.subject(client, patient, page)
-    assert subject != KEY.finding([client, patient, page])
-    assert subject != HashKey("another secret of some characters").subject(client, patient, page)
+def test_a_subject_is_told_from_a_finding_and_depends_on_the_key(client: str, patient: str, rule: str) -> None:
+    subject = KEY.subject(client, patient, rule)
+    assert subject != KEY.finding([client, patient, rule])
+    assert subject != HashKey("another secret of some characters").subject(client, patient, rule)
     assert subject.startswith(f"{KEY.fingerprint}.")
     assert len(subject) == 8 + 1 + 64
 

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from cds_service.store import Store, StoreError, schema
+from cds_service.store import RuleStats, Store, StoreError, schema
 from cds_service.store import engine as engines
 from cds_service.store.engine import FILE_NAME, START_LOCK, journal_mode
 from cds_service.store.keys import HashKey
@@ -34,7 +36,7 @@ def test_no_column_could_hold_a_patient() -> None:
     columns = {name: {column.name for column in table.columns} for name, table in metadata.tables.items()}
     assert columns == {
         "shown_cards": {
-            *("card", "page", "page_version", "service", "hook", "indicator", "client", "shown_at"),
+            *("card", "rule", "rule_version", "service", "hook", "indicator", "client", "shown_at"),
             *("software_version", "content_version", "site_revision", "subject_hash", "finding_hash"),
             *("suggestions", "override_reasons"),
         },
@@ -52,10 +54,10 @@ def test_opened_again_it_holds_what_it_held_and_makes_the_same_hashes(database: 
     first = database()
     item = accepted(card())
     first.record_feedback([item])
-    subject = first.subject_hash("ehr", "patient-1", "page")
+    subject = first.subject_hash("ehr", "patient-1", "rule")
     first.close()
     again = database()
-    assert again.subject_hash("ehr", "patient-1", "page") == subject
+    assert again.subject_hash("ehr", "patient-1", "rule") == subject
     assert again.record_feedback([item]).repeated == 1
 
 
@@ -136,7 +138,7 @@ def test_a_database_newer_than_the_program_is_refused_and_not_touched(database: 
     with store._write_engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     store.close()
-    with pytest.raises(StoreError, match=r"newer version .* schema is 9999, .* up to 0002"):
+    with pytest.raises(StoreError, match=r"newer version .* schema is 9999, .* up to 0003"):
         database()
 
 
@@ -181,7 +183,7 @@ def test_an_empty_file_is_a_database_that_was_lost(folder: Path) -> None:
 
 def test_a_key_that_is_gone_while_cards_are_there_is_not_made_anew(database: Opener, folder: Path) -> None:
     first = database()
-    hashed = first.subject_hash("ehr", "patient", "page")
+    hashed = first.subject_hash("ehr", "patient", "rule")
     first.record_shown([card(subject_hash=hashed)])
     first.close()
     path = folder / "hash-key-0001"
@@ -191,9 +193,9 @@ def test_a_key_that_is_gone_while_cards_are_there_is_not_made_anew(database: Ope
         database()
     assert not path.exists()
     path.write_bytes(copy)
-    assert database().subject_hash("ehr", "patient", "page") == hashed
+    assert database().subject_hash("ehr", "patient", "rule") == hashed
     path.write_text("n" * 32)
-    assert database().subject_hash("ehr", "patient", "page") != hashed
+    assert database().subject_hash("ehr", "patient", "rule") != hashed
 
 
 def test_a_key_that_is_gone_before_any_card_was_shown_is_made_anew(database: Opener, folder: Path) -> None:
@@ -287,7 +289,7 @@ from cds_service.store import Store
 print("ready", flush=True)
 sys.stdin.readline()
 with Store.open(data_dir=Path(sys.argv[1])) as store:
-    print(store.subject_hash("ehr", "patient", "page"), flush=True)
+    print(store.subject_hash("ehr", "patient", "rule"), flush=True)
 """
 
 
@@ -303,7 +305,7 @@ def test_processes_that_start_at_once_make_one_database_and_one_key(folder: Path
     outputs = {process.communicate(timeout=30)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     assert len(outputs) == 1
-    assert rows(folder, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": "0002"}]
+    assert rows(folder, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": "0003"}]
 
 
 def test_services_that_start_at_once_on_one_postgresql_take_turns(postgres: Callable[[], str]) -> None:
@@ -361,11 +363,11 @@ def test_a_key_too_short_or_lost_is_refused(folder: Path) -> None:
 
 def test_a_new_key_is_a_new_file_and_its_hashes_are_plainly_its_own(folder: Path) -> None:
     with Store.open(data_dir=folder) as store:
-        old = store.subject_hash("ehr", "patient", "page")
+        old = store.subject_hash("ehr", "patient", "rule")
     (folder / "hash-key-0002").write_text("n" * 64)
     with Store.open(data_dir=folder) as store:
-        new = store.subject_hash("ehr", "patient", "page")
-    assert new == HashKey("n" * 64).subject("ehr", "patient", "page")
+        new = store.subject_hash("ehr", "patient", "rule")
+    assert new == HashKey("n" * 64).subject("ehr", "patient", "rule")
     assert old.split(".")[0] != new.split(".")[0]
     assert old.split(".")[1] != new.split(".")[1]
 
@@ -373,7 +375,7 @@ def test_a_new_key_is_a_new_file_and_its_hashes_are_plainly_its_own(folder: Path
 def test_no_key_can_be_read_out_of_a_hash_and_no_patient_out_of_the_files(folder: Path) -> None:
     with Store.open(data_dir=folder) as store:
         shown = card(
-            subject_hash=store.subject_hash("ehr", "patient-4711", "page"),
+            subject_hash=store.subject_hash("ehr", "patient-4711", "rule"),
             finding_hash=store.finding_hash(["Observation/4711", "0.55 mmol/L"]),
         )
         store.record_shown([shown])
@@ -404,3 +406,23 @@ def test_f27_a_start_that_is_killed_while_it_makes_the_tables_can_be_made_again(
         assert ended == 9, "else nothing was tried"
     with Store.open(data_dir=folder) as store:
         assert store.record_feedback([accepted(card())]).stored == 1
+
+
+def test_a_database_that_still_says_page_keeps_its_cards_and_calls_them_by_their_rule(database: Opener) -> None:
+    store = database()
+    store.record_shown([card(rule="low_magnesium", rule_version="2026-01-01.abc")])
+    with store._write_engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "cds_service.store:migrations")
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        held = connection.execute(text("SELECT page, page_version FROM shown_cards")).all()
+    assert held == [("low_magnesium", "2026-01-01.abc")]
+    store.close()
+    again = database()
+    assert again.stats() == [RuleStats("low_magnesium", 1, 0, 0)]
+    with again._write_engine.connect() as connection:
+        assert connection.execute(text("SELECT rule_version FROM shown_cards")).scalar() == "2026-01-01.abc"
+        here = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert not compare_metadata(here, metadata)

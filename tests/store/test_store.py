@@ -11,8 +11,8 @@ from sqlalchemy import Connection, select
 from cds_service.store import (
     FeedbackItem,
     FeedbackResult,
-    PageStats,
     Reason,
+    RuleStats,
     ShownCard,
     Store,
     StoreUnavailable,
@@ -35,7 +35,7 @@ def test_a_shown_card_is_on_disk_when_a_hook_that_waits_goes_on(store: Store) ->
     assert row["shown_at"] == shown.shown_at
     assert row["suggestions"] == list(shown.suggestions)
     assert row["override_reasons"] == [{"code": REFUSED.code, "system": REFUSED.system, "display": REFUSED.display}]
-    for name in ("card", "page", "page_version", "service", "hook", "indicator", "client", "software_version"):
+    for name in ("card", "rule", "rule_version", "service", "hook", "indicator", "client", "software_version"):
         assert row[name] == getattr(shown, name)
     for name in ("content_version", "site_revision", "subject_hash", "finding_hash"):
         assert row[name] == getattr(shown, name)
@@ -45,8 +45,8 @@ def test_a_shown_card_is_on_disk_when_a_hook_that_waits_goes_on(store: Store) ->
 def test_the_same_card_recorded_twice_is_one_card(store: Store) -> None:
     shown = card()
     store.record_shown([shown])
-    store.record_shown([shown, replace(shown, page="other")])
-    assert store.stats() == [PageStats("low_magnesium", 1, 0, 0)]
+    store.record_shown([shown, replace(shown, rule="other")])
+    assert store.stats() == [RuleStats("low_magnesium", 1, 0, 0)]
     assert store.counters().shown_written == 1
 
 
@@ -235,12 +235,12 @@ def test_comments_can_be_switched_off(database: Opener) -> None:
     assert [(row["comment"], row["reason_code"]) for row in kept(store)] == [(None, "other")]
 
 
-def test_counts_per_page(store: Store) -> None:
-    one, two, three = card(), card(), card(page="timing")
-    store.record_shown([one, two, three, card(page="timing")])
+def test_counts_per_rule(store: Store) -> None:
+    one, two, three = card(), card(), card(rule="timing")
+    store.record_shown([one, two, three, card(rule="timing")])
     store.record_feedback([accepted(one), accepted(one, outcome_at=NOW + HOUR), overridden(one)])
     store.record_feedback([overridden(two), overridden(three), accepted(card())])
-    assert store.stats() == [PageStats("low_magnesium", 2, 1, 2), PageStats("timing", 2, 0, 1)]
+    assert store.stats() == [RuleStats("low_magnesium", 2, 1, 2), RuleStats("timing", 2, 0, 1)]
 
 
 def test_one_callers_bad_data_takes_no_others_with_it(store: Store) -> None:
@@ -296,7 +296,7 @@ def test_closing_writes_what_still_waits(database: Opener) -> None:
     store.close()
     assert store.counters().shown_written == 40
     assert store.counters().shown_dropped == 0
-    assert database().stats() == [PageStats("low_magnesium", 40, 0, 0)]
+    assert database().stats() == [RuleStats("low_magnesium", 40, 0, 0)]
 
 
 def test_nothing_to_write_is_not_written(store: Store) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from cds_service.store import FeedbackResult, PageStats, Store, StoreUnavailable
+from cds_service.store import FeedbackResult, RuleStats, Store, StoreUnavailable
 from cds_service.store import engine as engines
 from cds_service.store import store as stores
 from cds_service.store.engine import FILE_NAME, WRITE_LOCK
@@ -155,7 +155,7 @@ def test_a_postgresql_that_went_away_is_told_and_found_again(postgres: Callable[
     admin.dispose()
 
 
-def limit_pages(store: Store, pages: int | None) -> None:
+def limit_rules(store: Store, pages: int | None) -> None:
     """Let the database file grow no further than now, or freely again (None)."""
     with store._write_engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages or 1_000_000}")
@@ -163,7 +163,7 @@ def limit_pages(store: Store, pages: int | None) -> None:
 
 def test_a_full_database_refuses_feedback_and_recovers_alone(sqlite_store: Store, folder: Path) -> None:
     """F18."""
-    limit_pages(sqlite_store, 1)
+    limit_rules(sqlite_store, 1)
     written = 0
 
     def fill() -> str:
@@ -288,7 +288,7 @@ def test_nothing_is_acknowledged_into_a_file_that_was_deleted(sqlite_store: Stor
     (folder / FILE_NAME).write_bytes(copy)
     sqlite_store.ping()
     assert sqlite_store.record_feedback([accepted(card())]).stored == 1
-    assert sqlite_store.stats() == [PageStats("low_magnesium", 1, 0, 0)]
+    assert sqlite_store.stats() == [RuleStats("low_magnesium", 1, 0, 0)]
 
 
 def test_a_file_replaced_by_another_is_not_mixed_with_it(sqlite_store: Store, folder: Path) -> None:

@@ -80,8 +80,8 @@ def context(**changes: Any) -> Json:
 
 
 def states(answer: Json) -> dict[str, str]:
-    """Outcome by page."""
-    return {item["page"]: item["outcome"] for item in answer["extension"]["org.magnesium-cds"]["outcomes"]}
+    """Outcome by rule."""
+    return {item["rule"]: item["outcome"] for item in answer["extension"]["org.magnesium-cds"]["outcomes"]}
 
 
 def inputs(answer: Json) -> dict[str, str]:
@@ -90,7 +90,7 @@ def inputs(answer: Json) -> dict[str, str]:
 
 
 def reasons(answer: Json) -> str:
-    """Why pages were not evaluated, all in one text."""
+    """Why rules were not evaluated, all in one text."""
     listed = answer["extension"]["org.magnesium-cds"]["outcomes"]
     return "; ".join(item.get("reason", "") for item in listed)
 

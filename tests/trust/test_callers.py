@@ -111,6 +111,6 @@ def test_a18_a19_what_one_tenant_was_shown_no_other_can_answer(make_app: Any, fo
     item = {"card": shown["cards"][0]["uuid"], "outcome": "overridden", "outcomeTimestamp": "2026-11-21T09:30:00Z",
             "overrideReason": {"userComment": "not mine"}}  # fmt: skip
     assert post(FEEDBACK, "s", {"feedback": [item]}).status_code == 200
-    assert all(page.overridden == 0 for page in app.extensions["advisor"].store.stats())
+    assert all(rule.overridden == 0 for rule in app.extensions["advisor"].store.stats())
     assert post(FEEDBACK, "n", {"feedback": [item]}).status_code == 200
-    assert sum(page.overridden for page in app.extensions["advisor"].store.stats()) == 1
+    assert sum(rule.overridden for rule in app.extensions["advisor"].store.stats()) == 1

@@ -104,7 +104,7 @@ def test_f31_site_values_that_change_during_calls_are_never_mixed(
         """Both change together, and the file is whole at every moment."""
         values = f"lower_limit: {{value: {limit}, reason: Our own interval}}"
         new = tmp_path / "new.yaml"
-        new.write_text(f"site: {site} hospital\npages: {{shared: {{thresholds: {{{values}}}}}}}\n")
+        new.write_text(f"site: {site} hospital\nrules: {{shared: {{thresholds: {{{values}}}}}}}\n")
         new.replace(file)
 
     put("First", "0.60")

@@ -100,7 +100,7 @@ def test_the_limit_is_in_the_unit_of_the_value_and_no_digit_that_counts_is_round
     ask = asks(labs)
     assert "limit 1.70 mg/dL" in words(ask("us"))
     assert "limit 0.70 mmol/L" in words(ask("si"))
-    ask = asks(labs, pages={"low_serum_magnesium": {"show": "hidden", "reason": "So that albumin leads"}})
+    ask = asks(labs, rules={"low_serum_magnesium": {"show": "hidden", "reason": "So that albumin leads"}})
     assert "Albumin was 2.8 g/dL (28 g/L) on 2026-11-20. Below 3.0 g/dL" in words(ask("us"))
     assert "Albumin was 28 g/L on 2026-11-20. Below 30 g/L" in words(ask("si"))
 

@@ -1,4 +1,4 @@
-"""Adding a page is one YAML file, one scenario file and `magnesium-cds catalogue`; every fault of it is named."""
+"""Adding a rule is one YAML file, one scenario file and `magnesium-cds catalogue`; every fault of it is named."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.conftest import NOW
 from tests.scenario import Builder, Scenario, read_file
 from tests.test_scenarios import check
 
-PAGE = """\
+RULE = """\
 title: Magnesium above the range while taking an antacid
 services: [magnesium-patient-view]
 status: active
 reviewed: {by: pending clinical sign-off, date: 2026-11-21}
 
 why: >
-  An example page: it shows how a page is added, and belongs to no one's practice.
+  An example rule: it shows how a rule is added, and belongs to no one's practice.
 known_limits: >
   It is an example.
 
@@ -121,16 +121,16 @@ def answer(app: Flask, case: Scenario, folder: Path) -> Body:
     return found
 
 
-def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, serve: Callable[[Path], Flask]) -> None:
+def test_a_rule_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, serve: Callable[[Path], Flask]) -> None:
     before = {path for path in cards.rglob("*") if path.is_file()}
-    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
+    (cards / "safety" / f"{STEM}.yaml").write_text(RULE, "utf-8")
     scenarios = read_file(yaml.safe_load(SCENARIOS)).scenarios
 
     app = serve(cards)
     fires, limit = (answer(app, case, cards) for case in scenarios)
-    kinds = [{item["page"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] for found in (fires, limit)]
+    kinds = [{item["rule"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] for found in (fires, limit)]
     assert kinds == [case.expect.outcome for case in scenarios] == ["fired", "quiet"]
-    card = next(card for card in fires["cards"] if own(card)["page"] == STEM)
+    card = next(card for card in fires["cards"] if own(card)["rule"] == STEM)
     check(STEM, scenarios[0], fires)
     assert card["summary"] == "Magnesium 1.04 mmol/L (2 d ago), above 1.00 mmol/L (evidence: very low)"
     assert card["links"][0]["url"].endswith(f"/evidence/{STEM}")
@@ -145,28 +145,28 @@ def test_a_page_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, ser
     assert {path for path in cards.rglob("*") if path.is_file()} - before == {cards / "safety" / f"{STEM}.yaml"}
 
 
-def test_a_site_may_set_the_threshold_of_a_new_page_at_once(cards: Path, tmp_path: Path) -> None:
-    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
+def test_a_site_may_set_the_threshold_of_a_new_rule_at_once(cards: Path, tmp_path: Path) -> None:
+    (cards / "safety" / f"{STEM}.yaml").write_text(RULE, "utf-8")
     site = tmp_path / "site.yaml"
     own_value = {"value": 0.95, "reason": "An example"}
     site.write_text(
-        yaml.safe_dump({"site": "Test hospital", "pages": {STEM: {"thresholds": {"example_limit": own_value}}}})
+        yaml.safe_dump({"site": "Test hospital", "rules": {STEM: {"thresholds": {"example_limit": own_value}}}})
     )
     app = create_app(Settings(data_dir=tmp_path / "data", site=site), now=lambda: NOW, content=load_content(cards))
     case = read_file(yaml.safe_load(SCENARIOS)).scenarios[1]
     found = answer(app, case, cards)
     app.extensions["advisor"].store.close()
-    assert {item["page"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] == "fired"
+    assert {item["rule"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] == "fired"
 
 
-def test_a_page_that_is_taken_away_is_gone(cards: Path, serve: Callable[[Path], Flask]) -> None:
-    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE, "utf-8")
+def test_a_rule_that_is_taken_away_is_gone(cards: Path, serve: Callable[[Path], Flask]) -> None:
+    (cards / "safety" / f"{STEM}.yaml").write_text(RULE, "utf-8")
     (cards / "safety" / f"{STEM}.yaml").unlink()
     assert serve(cards).test_client().get(f"/evidence/{STEM}").status_code == 404
 
 
 THREE_FAULTS = (
-    PAGE.replace("above: example_limit,", "above: exampel_limit,")
+    RULE.replace("above: example_limit,", "above: exampel_limit,")
     .replace("override_reasons: [will_monitor,", "override_reasons: [will_moniter,")
     .replace("Consider asking about antacids.", "You must ask about antacids.")
 )
@@ -176,7 +176,7 @@ def line_of(text: str, words: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if words in line)
 
 
-def test_a_page_with_three_faults_names_all_three_with_file_key_and_line(cards: Path) -> None:
+def test_a_rule_with_three_faults_names_all_three_with_file_key_and_line(cards: Path) -> None:
     (cards / "safety" / f"{STEM}.yaml").write_text(THREE_FAULTS, "utf-8")
     done = invoke("check", "--content", cards, "--json")
     assert done.returncode == 78
@@ -218,9 +218,9 @@ def test_the_same_faults_are_lines_for_people(cards: Path) -> None:
         (TEST, "{smoker: true}", "when.all.0"),
     ],
 )
-def test_a_page_with_one_fault_is_refused_where_it_is(cards: Path, old: str, new: str, key: str) -> None:
-    assert old in PAGE
-    (cards / "safety" / f"{STEM}.yaml").write_text(PAGE.replace(old, new, 1), "utf-8")
+def test_a_rule_with_one_fault_is_refused_where_it_is(cards: Path, old: str, new: str, key: str) -> None:
+    assert old in RULE
+    (cards / "safety" / f"{STEM}.yaml").write_text(RULE.replace(old, new, 1), "utf-8")
     with pytest.raises(ContentError) as caught:
         load_content(cards)
     faults = [fault for fault in caught.value.faults if fault.file == f"safety/{STEM}.yaml"]

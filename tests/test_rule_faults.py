@@ -1,4 +1,4 @@
-"""A bug that one patient meets in one page (F42): that page says so, the others answer, and operators are told."""
+"""A bug that one patient meets in one rule (F42): that rule says so, the others answer, and operators are told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from structlog.testing import CapturingLogger
 
 from cds_service.advice.in_words import Display
 from cds_service.advice.loaded_content import Content
-from cds_service.content.rulebook import Rule
+from cds_service.content.rulebook import ActiveRule
 from cds_service.hooks import services
 from cds_service.rules import evaluate as rules
 from cds_service.rules.verdict import Reason, unknown
@@ -34,7 +34,7 @@ def client(make_app: Callable[..., Flask]) -> FlaskClient:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any]) -> Iterator[CapturingLogger]:
-    """What is logged of pages; the tests here mean their faults to happen."""
+    """What is logged of rules; the tests here mean their faults to happen."""
     logger = CapturingLogger()
     monkeypatch.setattr(services, "faults_log", logger)
     yield logger
@@ -43,15 +43,15 @@ def told(monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any]) -> Iterato
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch, told: CapturingLogger) -> Callable[..., None]:
-    """Breaks the rule of these pages."""
+    """Breaks the trying of these rules."""
 
-    def make(*pages: str) -> None:
+    def make(*rule_ids: str) -> None:
         before = rules.try_test
 
-        def try_test(test: Any, context: Any, limits: Any, page: str) -> Any:
-            if page in pages:
+        def try_test(test: Any, context: Any, limits: Any, rule: str) -> Any:
+            if rule in rule_ids:
                 raise ZeroDivisionError(f"{NAME} divided")
-            return before(test, context, limits, page)
+            return before(test, context, limits, rule)
 
         monkeypatch.setattr(rules, "try_test", try_test)
 
@@ -60,13 +60,13 @@ def broken(monkeypatch: pytest.MonkeyPatch, told: CapturingLogger) -> Callable[.
 
 @pytest.fixture
 def wordless(monkeypatch: pytest.MonkeyPatch, told: CapturingLogger) -> Callable[..., None]:
-    """Breaks the wording of these pages' findings."""
+    """Breaks the wording of these rules' findings."""
 
-    def make(*pages: str) -> None:
+    def make(*rules: str) -> None:
         before = Display._fill_placeholders
 
-        def fill(display: Display, rule: Rule, verdict: Any) -> Any:
-            if rule.id in pages:
+        def fill(display: Display, rule: ActiveRule, verdict: Any) -> Any:
+            if rule.id in rules:
                 raise KeyError(NAME)
             return before(display, rule, verdict)
 
@@ -83,17 +83,17 @@ def view(client: FlaskClient) -> Json:
     return dict(answer.json or {})
 
 
-def reason(answer: Json, page: str) -> str:
+def reason(answer: Json, rule: str) -> str:
     listed = answer["extension"]["org.magnesium-cds"]["outcomes"]
-    return str(next(item["reason"] for item in listed if item["page"] == page))
+    return str(next(item["reason"] for item in listed if item["rule"] == rule))
 
 
 def changed(before: Json, after: Json) -> dict[str, str]:
-    """Pages whose outcome is another than before."""
-    return {page: kind for page, kind in states(after).items() if states(before)[page] != kind}
+    """Rules whose outcome is another than before."""
+    return {rule: kind for rule, kind in states(after).items() if states(before)[rule] != kind}
 
 
-def test_f42_a_rule_that_raises_is_not_evaluated_and_every_other_page_answers(
+def test_f42_a_rule_that_raises_is_not_evaluated_and_every_other_rule_answers(
     client: FlaskClient, broken: Callable[..., None], told: CapturingLogger
 ) -> None:
     before = view(client)
@@ -103,10 +103,10 @@ def test_f42_a_rule_that_raises_is_not_evaluated_and_every_other_page_answers(
     assert changed(before, after) == {LOW: "not_evaluated"}
     assert WORDS in reason(after, LOW)
     (card,) = after["cards"]
-    assert card["extension"]["org.magnesium-cds"]["page"] == DEPLETED
+    assert card["extension"]["org.magnesium-cds"]["rule"] == DEPLETED
     assert f"**Not checked:** {WORDS}" in card["detail"]
     (line,) = told.calls
-    assert line.kwargs["pages"] == [LOW]
+    assert line.kwargs["rules"] == [LOW]
     assert line.kwargs["kind"] == "ZeroDivisionError"
     assert line.kwargs["places"][-1].endswith(" try_test")
     assert line.kwargs["ref"] in reason(after, LOW), "the card and the log name one fault"
@@ -130,21 +130,21 @@ def test_f42_a_client_that_wants_412_gets_it_and_never_500(
     assert WORDS in answer.text
 
 
-def test_f42_faults_are_counted_by_page_for_the_operators(client: FlaskClient, broken: Callable[..., None]) -> None:
-    assert client.get("/readyz").json["page_faults"] == {}
+def test_f42_faults_are_counted_by_rule_for_the_operators(client: FlaskClient, broken: Callable[..., None]) -> None:
+    assert client.get("/readyz").json["rule_faults"] == {}
     broken(LOW)
     view(client)
     view(client)
-    assert client.get("/readyz").json["page_faults"] == {LOW: 2}
+    assert client.get("/readyz").json["rule_faults"] == {LOW: 2}
 
 
-def test_f42_the_same_place_has_the_same_reference_for_every_page_and_patient(
+def test_f42_the_same_place_has_the_same_reference_for_every_rule_and_patient(
     client: FlaskClient, broken: Callable[..., None], told: CapturingLogger
 ) -> None:
     broken(LOW, DEPLETED)
     view(client)
     view(client)
-    assert [sorted(line.kwargs["pages"]) for line in told.calls] == [sorted([LOW, DEPLETED])] * 2, "a line for a fault"
+    assert [sorted(line.kwargs["rules"]) for line in told.calls] == [sorted([LOW, DEPLETED])] * 2, "a line for a fault"
     assert len({line.kwargs["ref"] for line in told.calls}) == 1
 
 
@@ -156,25 +156,25 @@ def test_f42_a_finding_that_cannot_be_worded_is_withdrawn_and_the_others_of_its_
     after = view(client)
     assert changed(before, after) == {LOW: "not_evaluated"}
     (card,) = after["cards"]
-    assert card["extension"]["org.magnesium-cds"]["page"] == DEPLETED
+    assert card["extension"]["org.magnesium-cds"]["rule"] == DEPLETED
     assert WORDS in card["detail"]
-    assert [line.kwargs["pages"] for line in told.calls] == [[LOW]]
+    assert [line.kwargs["rules"] for line in told.calls] == [[LOW]]
 
 
-def test_f42_a_reason_without_words_is_a_fault_of_its_page_only(
+def test_f42_a_reason_without_words_is_a_fault_of_its_rule_only(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, told: CapturingLogger
 ) -> None:
     before = view(client)
     real = rules.try_test
 
-    def try_test(test: Any, context: Any, limits: Any, page: str) -> Any:
-        return unknown(Reason("unheard_of")) if page == LOW else real(test, context, limits, page)
+    def try_test(test: Any, context: Any, limits: Any, rule: str) -> Any:
+        return unknown(Reason("unheard_of")) if rule == LOW else real(test, context, limits, rule)
 
     monkeypatch.setattr(rules, "try_test", try_test)
     after = view(client)
     assert changed(before, after) == {LOW: "not_evaluated"}
     assert WORDS in reason(after, LOW)
-    assert [line.kwargs["pages"] for line in told.calls] == [[LOW]]
+    assert [line.kwargs["rules"] for line in told.calls] == [[LOW]]
 
 
 def test_f42_of_the_doses_that_meet_only_the_one_without_words_is_left_out(
@@ -183,7 +183,7 @@ def test_f42_of_the_doses_that_meet_only_the_one_without_words_is_left_out(
     body = order(content, client, [{"drug": "levothyroxine", "at": ["07:00"]}, "ciprofloxacin"], ["magnesium_oxide"])
     wordless(CIPROFLOXACIN)
     (card,) = timing(ask(client, body))
-    assert card["extension"]["org.magnesium-cds"]["page"] == LEVOTHYROXINE
+    assert card["extension"]["org.magnesium-cds"]["rule"] == LEVOTHYROXINE
     assert WORDS in card["detail"]
 
 
@@ -206,12 +206,12 @@ def test_f42_what_speaks_against_magnesium_still_does_when_it_cannot_be_told(
 ) -> None:
     body = order(content, client, ["levothyroxine"], ["magnesium_oxide"])
     body["prefetch"]["kidney"]["entry"][0]["resource"]["valueQuantity"]["value"] = 12
-    names = {page for page, rule in content.library.pages.items() if rule.page.card.contraindicates_magnesium}
+    names = {written for written, rule in content.library.rules.items() if rule.rule.card.contraindicates_magnesium}
     assert all("suggestions" not in card for card in timing(ask(client, body)))
     wordless(*names)
     answer = client.post(
         "/cds-services/magnesium-order-select", data=orjson.dumps(body), content_type="application/json"
     )
-    kept = {page for page, kind in states(answer.json).items() if kind == "not_evaluated"}
+    kept = {rule for rule, kind in states(answer.json).items() if kind == "not_evaluated"}
     assert kept & names
     assert all("suggestions" not in card for card in timing(answer.json["cards"]))
