@@ -196,13 +196,6 @@ def main() -> int:
             *pytest_words,
         ]
         run("pytest", pytest, env, failed)
-        if "pytest" in failed:
-            # Some tests hold deadlines against real sockets; on a busy machine the first answer to them may be wrong.
-            print("\nWhat failed runs once more, alone; it has to pass then.", flush=True)
-            failed.remove("pytest")
-            alone: list[str | Path] = [bin_folder / "python", "-m", "pytest"]
-            alone += ["--last-failed", "--last-failed-no-failures=none", *pytest_words]
-            run("pytest, alone", alone, env, failed)
         skipped = skipped_tests(report)
     if strict and skipped:
         failed.append("nothing may be skipped")

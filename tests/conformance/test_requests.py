@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
@@ -213,15 +213,24 @@ def test_c17_a_result_that_the_template_did_not_ask_for_is_not_used(client: Flas
     assert outcome(answered(client, body), "low_serum_magnesium")["outcome"] == "quiet"
 
 
-def test_c18_a_typical_call_takes_far_less_than_half_a_second(client: FlaskClient) -> None:
-    body = json.dumps(sample_call(client, "low-magnesium")).encode()
-    post(client, body, "patient-view")
-    times = []
-    for _ in range(9):
-        start = perf_counter()
-        assert post(client, body, "patient-view").status_code == 200
-        times.append(perf_counter() - start)
-    assert sorted(times)[4] < 0.5
+def test_c18_a_typical_call_waits_for_one_look_at_the_database_and_for_nothing_else(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long its own work takes is in the benchmarks, beside a floor."""
+    store = client.application.extensions["advisor"].store
+    looks: list[float] = []
+    read = store._read
+
+    def counted(query: Any, wait: float) -> Any:
+        looks.append(wait)
+        return read(query, wait)
+
+    monkeypatch.setattr(store, "_read", counted)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("it asked a server"))
+    late = store.counters().shown_late
+    assert answered(client, sample_call(client, "low-magnesium"))["cards"]
+    assert looks == [0.2]
+    assert store.counters().shown_late == late
 
 
 def test_c19_prefetch_and_access_to_the_server_give_the_same_cards(reading: FlaskClient, stub: str) -> None:

@@ -197,6 +197,7 @@ def test_f34_a_burst_is_answered_or_told_to_come_back_and_the_admitted_stay_quic
             answer = sessions.http.post(service.url + SERVICE, json=bare_body(), timeout=20)
             return answer.status_code, time.monotonic() - start, answer.headers.get("Retry-After")
 
+        alone = sorted(post(0)[1] for _ in range(9))[4]
         with ThreadPoolExecutor(40) as threads:
             answers = list(threads.map(post, range(240)))
         seen = Counter(status for status, _, _ in answers)
@@ -204,7 +205,7 @@ def test_f34_a_burst_is_answered_or_told_to_come_back_and_the_admitted_stay_quic
         assert seen[200] > 20
         assert all(retry == "1" for status, _, retry in answers if status == 503)
         admitted = sorted(took for status, took, _ in answers if status == 200)
-        assert admitted[len(admitted) // 2] < 2.5, "the queue is bounded: nobody waits for forty others"
+        assert admitted[len(admitted) // 2] < 40 * alone, "the queue is bounded: nobody waits for forty others"
         after = [post(0) for _ in range(5)]
         assert [status for status, _, _ in after] == [200] * 5, "and it is over at once"
 
