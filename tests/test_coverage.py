@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from cds_service.advice.loaded_content import Content
+from cds_service.content.library import default_root
 from cds_service.publish.catalogue import catalogue_text
 from tests.conftest import SHARED
 from tests.support.requires import missing
@@ -22,7 +23,7 @@ def dossier(name: str) -> Path:
 
 
 def test_the_catalogue_is_current(content: Content) -> None:
-    written = content.library.root / "README.md"
+    written = default_root() / "README.md"
     assert written.read_text("utf-8") == catalogue_text(content.library), "run `magnesium-cds catalogue`"
 
 
