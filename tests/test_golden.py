@@ -2,10 +2,10 @@
 
 `tests/golden/NAME.json` is a request that the CDS Hooks Sandbox really made; `NAME.expected.json` is the answer to it,
 twice: as it was recorded (its prefetch keys are those of another service), and with its prefetch under our keys. Rule
-versions and uuids are the only parts that are not compared. Outcomes are written by what they say, with the rules that
-say it; of the quiet ones only the count, so a rule that is quiet no longer changes the count and stands elsewhere. `pytest tests/test_golden.py --update-golden` writes the
-expected files anew; such a run always fails, so that nobody takes it for a passed one: look at what changed, then run
-it again without.
+versions and uuids are the only parts that are not compared. Outcomes are written as lists of the rules that have them;
+of the quiet ones only the count, so that a rule that is quiet no longer changes the count and stands in another list.
+`pytest tests/test_golden.py --update-golden` writes the expected files anew; such a run always fails, so that nobody
+takes it for a passed one: look at what changed, then run it again without.
 """
 
 from __future__ import annotations
