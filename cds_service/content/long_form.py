@@ -22,7 +22,7 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar("tag:yaml.org,2002:str", value, style=">" if long else None)
 
     def number(self, value: Decimal) -> yaml.Node:
-        kind = "int" if value == value.to_integral_value() else "float"
+        kind = "float" if "." in str(value) else "int"
         return self.represent_scalar(f"tag:yaml.org,2002:{kind}", str(value))
 
     def short_list(self, value: list[Any]) -> yaml.Node:
