@@ -25,6 +25,8 @@ _SIDES: dict[Literal["after_drug", "before_drug"], str] = {
     "after_drug": "drug_then_magnesium",
     "before_drug": "magnesium_then_drug",
 }
+FamilyName = Literal["separate", "avoid"]
+"""A family is called by the block of the long form that its rules fill."""
 _IN_BRACES = re.compile(r"\{(\w+)\}")
 
 
@@ -113,7 +115,8 @@ class SharedHours(Strict):
 
 
 class Family(Strict):
-    """What timing rules share. {drug} and {Drug} in its texts are filled. Without `hours` no distance helps."""
+    """What timing rules share. Its title, labels and limits may hold {drug_name} and {Drug_name}, the drug as the rule
+    calls it. A family without `hours` is of drugs that no distance helps."""
 
     title: Text
     services: list[str]
@@ -130,10 +133,14 @@ class Family(Strict):
     limits: dict[Name, Text] = {}
 
     @model_validator(mode="after")
-    def _reasons_exist(self) -> Family:
+    def _names_exist(self) -> Family:
         for item in self.urgency.values():
             if item.reasons not in self.reasons:
                 raise ValueError(f"urgency: no reasons named {item.reasons}{nearest(item.reasons, self.reasons)}")
+        labels = self.hours.label.values() if self.hours else ()
+        for text in (self.title, *labels, *self.limits.values()):
+            if unknown := set(_IN_BRACES.findall(text)) - {"drug_name", "Drug_name"}:
+                raise ValueError(f"{min(unknown)} is not filled in: {text.strip()}")
         return self
 
 
@@ -165,7 +172,7 @@ def fill(rule_id: str, document: Document, rule: ShortRule, family: Family, shar
     """The rule in long form. `shared` is the document of the families, `title` that of the drug's concept. Raises
     ContentError where the rule names what its family does not have."""
     drug = rule.called or f"{title[:1].lower()}{title[1:]}"
-    _same_names(document, rule, family)
+    _check_names(document, rule, family)
 
     def own(*at: str) -> _Part | None:
         return _part(document, at)
@@ -235,8 +242,8 @@ def fill(rule_id: str, document: Document, rule: ShortRule, family: Family, shar
     return Filled(document.file, _unpacked(long, (), lines, origins), lines, origins)
 
 
-def _same_names(document: Document, rule: ShortRule, family: Family) -> None:
-    """Whatever the rule names of its family stands there. Raises ContentError."""
+def _check_names(document: Document, rule: ShortRule, family: Family) -> None:
+    """Raises ContentError where the rule names what its family does not have."""
     faults = []
     named: list[tuple[str, str, Mapping[Any, Any]]] = [("urgency", rule.urgency, family.urgency)]
     named += [("reasons", rule.reasons, family.reasons)] if rule.reasons else []

@@ -13,7 +13,7 @@ from cds_service.content.base import Name
 from cds_service.content.checks import check_library
 from cds_service.content.concept import ConceptFile
 from cds_service.content.csvfile import parse_rows
-from cds_service.content.families import FAMILIES, Family, ShortRule, fill
+from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
 from cds_service.content.products import Form, OtherIngredient, Product
 from cds_service.content.rule import KEY_ORDER, Rule
@@ -47,7 +47,7 @@ def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
     terminology = reader.folder("terminology", ConceptFile)
-    rules = reader.rules(reader.table(FAMILIES, Family), terminology)
+    rules = reader.rules(reader.table(FAMILIES, Family, FamilyName), terminology)
     no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
     shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
     units = reader.one("terminology/units.yaml", UnitRows)
@@ -196,16 +196,16 @@ class Reader:
         if short is None:
             return None
         self._key_order(document, ShortRule.model_fields)
-        shared = self.documents.get(FAMILIES)
-        if shared is None or short.family not in families:
+        if not families:
+            return None  # the file of the families has a fault, which is told
+        if short.family not in families:
             message = f"no family {short.family} in {FAMILIES}{nearest(short.family, families)}"
             self.faults.append(document.fault(("family",), message))
             return None
-        concept = terminology.get(short.drug)
+        family, shared = families[short.family], self.documents[FAMILIES]
+        title = terminology[short.drug].title if short.drug in terminology else short.drug
         try:
-            return fill(
-                rule_id, document, short, families[short.family], shared, concept.title if concept else short.drug
-            )
+            return fill(rule_id, document, short, family, shared, title)
         except ContentError as error:
             self.faults += error.faults
             return None
