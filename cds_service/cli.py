@@ -19,6 +19,7 @@ COMMANDS = {
     "clients": "clients",
     "check": "content",
     "catalogue": "content",
+    "show": "content",
     "site": "content",
 }
 """The file of `commands/` in which each command stands."""

@@ -1,4 +1,8 @@
-"""Adding a rule is one YAML file, one scenario file and `magnesium-cds catalogue`; every fault of it is named."""
+"""Adding a rule is one YAML file, one scenario file and `magnesium-cds catalogue`; every fault of it is named.
+
+A timing rule is written in the short form of its family, and a drug that is new brings its concept and its line in the
+coverage table.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,11 @@ from flask import Flask
 from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
 from cds_service.content.library import default_root
+from cds_service.content.loading import load_library
+from cds_service.content.long_form import long_form
 from cds_service.content.yamlfile import ContentError
 from cds_service.settings import Settings
-from tests.conformance.calls import Body, invoke, own, services
+from tests.conformance.calls import Body, invoke, own, run_cli, services
 from tests.conftest import NOW
 from tests.scenario import Builder, Scenario, read_file
 from tests.test_scenarios import check
@@ -231,3 +237,158 @@ def test_a_service_does_not_start_on_content_with_faults(cards: Path) -> None:
     (cards / "wording.yaml").write_text("source_label: only this\n", "utf-8")
     with pytest.raises(ContentError):
         load_content(cards)
+
+
+TIMING = """\
+family: separate
+drug: examplidine
+hours: {after_drug: 2, before_drug: 4, interval: drug_specific, reference: betapace_label_2014}
+urgency: info
+why: Magnesium may hold examplidine in the gut.
+limits: It is an example. {times_of_day}
+detail: Magnesium may lower the level of {drug}.
+consider: ["Consider asking how {drug} is taken."]
+evidence:
+  certainty: low
+  strength: conditional
+  basis: An example.
+  references: [betapace_label_2014]
+"""
+CONCEPT = """\
+title: Examplidine
+kind: drug
+names: [examplidine]
+checked: {source: An example that is no drug, date: 2026-11-21}
+"""
+TIMING_SCENARIOS = """\
+given: {hook: order-sign, sex: female, age: 58}
+scenarios:
+  - name: magnesium oxide is ordered for a woman who takes examplidine
+    kind: fires
+    drugs: [{text: examplidine}]
+    drafts: [magnesium_oxide]
+    expect:
+      outcome: fired
+      indicator: info
+      summary: ["Magnesium with examplidine", 4 h, "evidence: low"]
+      detail: Magnesium may lower the level of examplidine
+      evidence: {certainty: low, strength: conditional, direction: for}
+      options:
+        - "Magnesium at 12:30: 4 h 30 min after examplidine at 08:00 (time assumed)"
+        - Giving examplidine at least 2 h before or 4 h after magnesium oxide.
+        - Asking how examplidine is taken.
+      suggestions: [Keep the doses apart]
+      reasons: [doses-already-apart, not-taken, will-monitor, does-not-align-preferences, cds-not-applicable]
+  - name: magnesium oxide at 10:00, exactly 2 hours after examplidine at 08:00
+    kind: at_the_limit
+    drugs: [{text: examplidine, at: ["08:00"]}]
+    drafts: [{drug: magnesium_oxide, at: ["10:00"]}]
+    expect: {outcome: quiet}
+"""
+DRUG = "examplidine_timing"
+
+
+def new_timing_drug(cards: Path, rule: str = TIMING) -> None:
+    (cards / "timing" / f"{DRUG}.yaml").write_text(rule, "utf-8")
+    (cards / "terminology" / "examplidine.yaml").write_text(CONCEPT, "utf-8")
+    with (cards / "coverage.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"examplidine:\n  rules: [{DRUG}]\n")
+
+
+def test_a_new_timing_drug_is_its_rule_its_concept_and_a_line_of_coverage(
+    cards: Path, serve: Callable[[Path], Flask]
+) -> None:
+    new_timing_drug(cards)
+    assert invoke("check", "--content", cards).returncode == 0
+    app = serve(cards)
+    for case in read_file(yaml.safe_load(TIMING_SCENARIOS)).scenarios:
+        check(DRUG, case, answer(app, case, cards))
+    page = app.test_client().get(f"/evidence/{DRUG}").text
+    assert "Examplidine and oral magnesium: keep doses apart" in page
+    assert "It is an example. Times of day are known only where an order states them." in page
+    assert "Hours from magnesium to the next dose of examplidine" in page
+
+
+def test_every_rule_is_shown_in_the_long_form_and_the_loader_reads_that_the_same(cards: Path) -> None:
+    new_timing_drug(cards)
+    before = load_library(cards).rules
+    assert run_cli("show", DRUG, "--content", cards).stdout == long_form(before[DRUG].data)
+    assert sum(loaded.rule.separate is not None for loaded in before.values()) > 70
+    for loaded in before.values():
+        (cards / loaded.file).write_text(long_form(loaded.data), "utf-8")
+        assert not (cards / loaded.file).read_text("utf-8").startswith("family"), loaded.id
+    after = load_library(cards).rules
+    assert {name: loaded.rule for name, loaded in after.items()} == {name: item.rule for name, item in before.items()}
+    assert {loaded.version for loaded in after.values()} == {loaded.version for loaded in before.values()}
+
+
+def test_a_rule_that_is_not_there_cannot_be_shown() -> None:
+    done = invoke("show", "sotalol_timming")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "sotalol_timing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        ("family: separate", "family: seperate", "family", "did you mean separate"),
+        ("family: separate", "family: avoid", "hours", "has no hours"),
+        ("drug: examplidine", "drug: examplidin", "drug", "did you mean examplidine"),
+        ("urgency: info", "urgency: critical", "urgency", "no urgency named critical"),
+        ("urgency: info", "urgency: info\nreasons: ongoin", "reasons", "did you mean ongoing"),
+        ("urgency: info", "urgency: info\npriority: 0", "priority", "greater than or equal to 1"),
+        ("urgency: info", "colour: red\nurgency: info", "colour", "not permitted"),
+        ("urgency: info\n", "", "urgency", "required"),
+        ("{times_of_day}", "{times_of_days}", "limits", "did you mean times_of_day"),
+        ("urgency: info", "magnesium: [antacid_salt]\nurgency: info", "magnesium.0", "no drug in terminology/"),
+        ("why: Magnesium", "magnesium: [magnesium_oxide]\nwhy: Magnesium", "urgency", "keys stand in the order"),
+        ("after_drug: 2", "after_drug: two", "hours.after_drug", "valid decimal"),
+        ("after_drug: 2", "after_drug: 5", "hours.after_drug", "no site_may_set for 5 hours"),
+        ("after_drug: 2", "after_drug: {hours: 5, site_may_set: [6, 8]}", "hours.after_drug", "outside site_may_set"),
+        ("after_drug: 2", "after_drug: {reference: betapace_label_2014}", "hours.after_drug", "hours or values"),
+        ("reference: betapace_label_2014", "reference: nobody", "hours.reference", "no reference nobody"),
+        ("interval: drug_specific", "interval: read", "hours.interval", "drug_specific"),
+        ("certainty: low\n", "certainty: sure\n", "evidence.certainty", "very_low"),
+        ("  certainty: low\n", "", "evidence.certainty", "required"),
+        ("  basis: An", "  grade: A\n  basis: An", "evidence.grade", "not permitted"),
+        ("Consider asking", "You must ask", "consider.0", "does not belong on a card"),
+        ("level of {drug}", "level of {drugs}", "detail", "did you mean drug"),
+    ],
+)
+def test_a_fault_of_a_short_rule_is_named_in_its_own_file(
+    cards: Path, old: str, new: str, key: str, words: str
+) -> None:
+    assert old in TIMING
+    rule = TIMING.replace(old, new, 1)
+    new_timing_drug(cards, rule)
+    faults = json.loads(invoke("check", "--content", cards, "--json").stdout)["faults"]
+    told = [fault for fault in faults if fault["file"] == f"timing/{DRUG}.yaml"]
+    found = [fault for fault in told if fault["key"] == key and words in fault["message"]]
+    assert found, told
+    top = key.split(".")[0]
+    wanted = {line for line, text in enumerate(rule.splitlines(), 1) if text.startswith((f"{top}:", "  "))}
+    assert all(fault["line"] in wanted for fault in found) or words == "required"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("    since: 2026-01-01", "    since: soon", "separate.hours.since"),
+        ("  topic: timing\n", "  topic: timming\n", "separate.topic"),
+        ("ongoing: [doses_already_apart", "ongoing: [doses_apart", "separate.reasons.ongoing.0"),
+        ("reasons: ongoing}", "reasons: on_going}", "separate"),
+        ("  suggest: [keep_apart]", "  suggest: [keep_appart]", "separate.suggest.0"),
+        ("Consider giving {drug}", "Consider giving {drugg}", "separate.first_option"),
+        ("2: [2, 4]", "2: [3, 4]", "separate.hours"),
+        ("direction: for", "direction: to", "separate.direction"),
+        ("\nseparate:\n", "\nseparated:\n", "separated"),
+        ('"{Drug_name} and oral', '"{Drug} and oral', "separate"),
+    ],
+)
+def test_a_fault_of_a_family_is_named_once_and_there(cards: Path, old: str, new: str, key: str) -> None:
+    text = (cards / "families.yaml").read_text("utf-8")
+    assert old in text
+    (cards / "families.yaml").write_text(text.replace(old, new, 1), "utf-8")
+    faults = json.loads(invoke("check", "--content", cards, "--json").stdout)["faults"]
+    assert [(fault["file"], fault["key"]) for fault in faults] == [("families.yaml", key)]
+    assert faults[0]["line"] > 4

@@ -29,7 +29,7 @@ def test_the_catalogue_is_current(content: Content) -> None:
 
 def test_every_interaction_of_the_dossier_is_a_rule_or_has_a_reason(content: Content) -> None:
     rows = yaml.load(dossier("interactions.yaml").read_text("utf-8"), yaml.CSafeLoader)
-    assert {row["id"] for row in rows} == set(content.library.coverage)
+    assert {row["id"] for row in rows} <= set(content.library.coverage)
     assert len(rows) == 86
 
 

@@ -10,12 +10,14 @@ import click
 import orjson
 
 from cds_service.advice.needs import all_needs
-from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, stop, told_plainly
+from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, stop, told_plainly
 from cds_service.content.library import Library, default_root
 from cds_service.content.loading import load_library
+from cds_service.content.long_form import long_form
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.publish.catalogue import catalogue_text
+from cds_service.spelling import nearest
 from cds_service.terminology.index import Vocabulary
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -64,6 +66,18 @@ def catalogue(content: Path | None, only_check: bool) -> None:
     except OSError as error:
         stop(CANNOT_CREATE, f"{target}: {error.strerror}")
     click.echo(str(target), err=True)
+
+
+@click.command()
+@click.argument("rule")
+@click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
+def show(rule: str, content: Path | None) -> None:
+    """Print RULE in long form, as the loader reads it: a timing rule is filled with what its family shares."""
+    with told_plainly():
+        rules = load_library(content).rules
+    if rule not in rules:
+        stop(USAGE, f"no rule {rule}{nearest(rule, rules)}")
+    click.echo(long_form(rules[rule].data), nl=False)
 
 
 @click.group()
@@ -133,10 +147,10 @@ def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
     return rows
 
 
-@site.command()
+@site.command("show")
 @click.argument("file", type=FILE, required=False)
 @click.option("--json", "as_json", is_flag=True)
-def show(file: Path | None, as_json: bool) -> None:
+def show_site(file: Path | None, as_json: bool) -> None:
     """Show every threshold with the value in force under FILE (or the defaults)."""
     library = _library()
     values = _told_site_values(file, library) if file else SiteValues()

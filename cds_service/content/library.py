@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from cds_service.content.concept import ConceptFile
 from cds_service.content.products import Form, OtherIngredient, Product
@@ -35,7 +36,6 @@ from cds_service.content.tables import (
     UnitRow,
 )
 from cds_service.content.texts import Wording
-from cds_service.content.yamlfile import KeyPath
 from cds_service.patient import Route
 
 RULE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
@@ -44,14 +44,14 @@ NOT_CONTENT = frozenset({"README.md", "__init__.py"})
 
 @dataclass(frozen=True)
 class LoadedRule:
-    """A rule with its id (file stem), its folder, and `version`: date of review and digest of its text."""
+    """A rule with its id (file stem), its folder, and `version`: date of review and digest of `data`, its long form."""
 
     id: str
     folder: str
     file: str
     rule: Rule
     version: str
-    lines: Mapping[KeyPath, int] = field(repr=False, default_factory=dict)
+    data: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)

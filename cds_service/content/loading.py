@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from cds_service.content.base import Name
 from cds_service.content.checks import check_library
 from cds_service.content.concept import ConceptFile
 from cds_service.content.csvfile import parse_rows
+from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
 from cds_service.content.products import Form, OtherIngredient, Product
 from cds_service.content.rule import KEY_ORDER, Rule
@@ -36,6 +37,7 @@ from cds_service.content.table_checks import table_faults
 from cds_service.content.tables import PatientStates, RouteRows, ScheduleTable, SigPhrases, SpecimenComments, UnitRows
 from cds_service.content.texts import Wording
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
+from cds_service.spelling import nearest
 
 NOT_CONCEPTS = frozenset({"units", "routes"})
 """Files of `terminology/` that are tables."""
@@ -44,14 +46,15 @@ NOT_CONCEPTS = frozenset({"units", "routes"})
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
-    rules = reader.rules()
+    terminology = reader.folder("terminology", ConceptFile)
+    rules = reader.rules(reader.table(FAMILIES, Family, FamilyName), terminology)
     no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
     shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
     units = reader.one("terminology/units.yaml", UnitRows)
     routes = reader.one("terminology/routes.yaml", RouteRows)
     library = Library(
         rules=rules,
-        terminology=reader.folder("terminology", ConceptFile),
+        terminology=terminology,
         references=reader.table("references.yaml", Reference),
         evidence=reader.one("evidence.yaml", EvidenceScale),
         services=reader.table("services.yaml", Service, key=str),
@@ -162,28 +165,54 @@ class Reader:
                 found[path.stem] = item
         return found
 
-    def rules(self) -> dict[str, LoadedRule]:
+    def rules(self, families: Mapping[str, Family], terminology: Mapping[str, ConceptFile]) -> dict[str, LoadedRule]:
+        """Every rule by its id; one in the short form of its family is filled first."""
         found: dict[str, LoadedRule] = {}
         for folder in RULE_FOLDERS:
             for path in sorted((self.root / folder).glob("*.yaml")):
                 file = f"{folder}/{path.name}"
                 document = self.document(file)
+                if document is not None and isinstance(document.data, dict) and "family" in document.data:
+                    document = self._filled(path.stem, document, families, terminology)
                 if document is None:
                     continue
+                self.documents[file] = document
                 rule: Rule | None = self._validate(document, Rule, None)
                 if rule is None:
                     continue
                 if path.stem in found:
                     self.faults.append(Fault(file, 0, "", f"the id {path.stem} is taken by {found[path.stem].file}"))
-                self._key_order(document)
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+                self._key_order(document, KEY_ORDER)
+                digest = hashlib.sha256(repr(document.data).encode()).hexdigest()[:8]
                 version = f"{rule.reviewed.date.isoformat()}.{digest}"
-                found[path.stem] = LoadedRule(path.stem, folder, file, rule, version, document.lines)
+                found[path.stem] = LoadedRule(path.stem, folder, file, rule, version, document.data)
         return found
 
-    def _key_order(self, document: Document) -> None:
+    def _filled(
+        self, rule_id: str, document: Document, families: Mapping[str, Family], terminology: Mapping[str, ConceptFile]
+    ) -> Document | None:
+        """A rule in long form, from the short form of its family."""
+        short: ShortRule | None = self._validate(document, ShortRule, None)
+        if short is None:
+            return None
+        self._key_order(document, ShortRule.model_fields)
+        if not families:
+            return None  # the file of the families has a fault, which is told
+        if short.family not in families:
+            message = f"no family {short.family} in {FAMILIES}{nearest(short.family, families)}"
+            self.faults.append(document.fault(("family",), message))
+            return None
+        family, shared = families[short.family], self.documents[FAMILIES]
+        title = terminology[short.drug].title if short.drug in terminology else short.drug
+        try:
+            return fill(rule_id, document, short, family, shared, title)
+        except ContentError as error:
+            self.faults += error.faults
+            return None
+
+    def _key_order(self, document: Document, order: Iterable[str]) -> None:
         keys = list(document.data)
-        wanted = [key for key in KEY_ORDER if key in keys]
+        wanted = [key for key in order if key in keys]
         for key, expected in zip(keys, wanted, strict=False):
             if key != expected:
                 self.faults.append(document.fault((key,), f"keys stand in the order {', '.join(wanted)}"))
