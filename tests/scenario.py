@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cds_service.advice.loaded_content import Content
 from cds_service.sandbox.sample import moment
+from tests.family import Family, expand
 
 LOINC = "http://loinc.org"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -171,12 +172,14 @@ class Scenario(_Strict):
 class ScenarioFile(_Strict):
     """`not_here` names kinds that make no sense for the rule, each with the reason.
 
+    `family` fills the shapes of tests/family.py; the scenarios made of them stand behind those of the file.
     `in_pregnancy` is the outcome for the first scenario's patient, were she pregnant.
     """
 
     given: dict[str, Any] = {}
     not_here: dict[str, Annotated[str, Field(min_length=10)]] = {}
     in_pregnancy: Literal["fired", "not_applicable"] = "fired"
+    family: Family | None = None
     scenarios: Annotated[list[Scenario], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -191,10 +194,12 @@ class ScenarioFile(_Strict):
 
 
 def read_file(data: dict[str, Any]) -> ScenarioFile:
-    """The file with `given` filled into every scenario, and its `expect` into those in which the rule leads a card."""
+    """The file with the scenarios of its family, `given` filled into every scenario, and its `expect` into those in
+    which the rule leads a card."""
     given = dict(data.get("given", {}))
     said = given.pop("expect", {})
-    filled = [{**given, **item} for item in data.get("scenarios", [])]
+    family = expand(Family.model_validate(data["family"]), given.get("sex", "female")) if "family" in data else []
+    filled = [{**given, **item} for item in [*data.get("scenarios", []), *family]]
     for item in filled:
         if item["expect"].get("outcome") == "fired" and item["expect"].get("shown", "leads") == "leads":
             item["expect"] = {**said, **item["expect"]}

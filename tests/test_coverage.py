@@ -7,6 +7,8 @@ from pathlib import Path
 import yaml
 
 from cds_service.advice.loaded_content import Content
+from cds_service.content.library import default_root
+from cds_service.publish.catalogue import catalogue_text
 from tests.conftest import SHARED
 from tests.support.requires import missing
 from tests.support.some import some
@@ -18,6 +20,11 @@ def dossier(name: str) -> Path:
     if not path.exists():
         missing(f"the clinical dossier is not here ({name})")
     return path
+
+
+def test_the_catalogue_is_current(content: Content) -> None:
+    written = default_root() / "README.md"
+    assert written.read_text("utf-8") == catalogue_text(content.library), "run `magnesium-cds catalogue`"
 
 
 def test_every_interaction_of_the_dossier_is_a_rule_or_has_a_reason(content: Content) -> None:

@@ -17,6 +17,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.site import read_site
 from tests.conftest import NOW, shipped
+from tests.family import FILE as FAMILY
 from tests.scenario import KINDS, Builder, Expect, Scenario, ScenarioFile, read_file
 from tests.variants import variants
 
@@ -30,7 +31,7 @@ def files() -> dict[str, ScenarioFile]:
     """Every scenario file by rule id."""
     return {
         path.stem: read_file(yaml.load(path.read_text("utf-8"), yaml.CSafeLoader))
-        for path in sorted(FOLDER.glob("*.yaml"))
+        for path in sorted(set(FOLDER.glob("*.yaml")) - {FAMILY})
     }
 
 

@@ -348,7 +348,7 @@ def test_a_page_that_leads_to_itself_is_read_once(ehr: responses.RequestsMock) -
 
 def test_no_more_than_ten_pages_are_read(ehr: responses.RequestsMock) -> None:
     def page(request: Any) -> tuple[int, dict[str, str], str]:
-        number = int(parse_qs(urlsplit(request.url).query).get("rule", ["1"])[0])
+        number = int(parse_qs(urlsplit(request.url).query).get("page", ["1"])[0])
         body = bundle(condition(id=f"c{number}"), **next_link(f"{BASE}/Condition?page={number + 1}"))
         return 200, {}, json.dumps(body)
 

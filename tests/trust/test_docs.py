@@ -38,8 +38,8 @@ from tests.trust.support import BASE, FEEDBACK, SERVICE, body_for, client_entry,
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "integration.md").read_text("utf-8")
 HOOKS = ROOT / "cds_service" / "hooks"
-WIRE = [HOOKS / f"{name}.py" for name in ("app", "errors", "service", "feedback", "request")]
-WIRE += [ROOT / "cds_service" / f"{name}.py" for name in ("serving", "strictness")]
+WIRE = [HOOKS / f"{name}.py" for name in ("app", "errors", "services", "feedback", "request")]
+WIRE += [ROOT / "cds_service" / f"{name}.py" for name in ("serving", "fhir/strict_json")]
 
 
 def table(heading: str) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_questions_and_openings_count_towards_the_rate_of_their_address(make_app
 def test_plans_wait_at_the_gate_with_all_other_calls(make_app: Make, monkeypatch: Any) -> None:
     http = make_app().test_client()
     link = http.post("/plan", json=QUESTION).json["link"]
-    monkeypatch.setattr(Gate, "enter", lambda _: False)
+    monkeypatch.setattr(Gate, "place", lambda _: nullcontext(False))
     for answer in (http.get(link), http.get(link + ".svg"), http.post("/plan", json=QUESTION)):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.json["resourceType"] == "OperationOutcome"

@@ -108,7 +108,7 @@ def cheaply(post: Any, raw: bytes) -> TestResponse:
 
 
 def worked(post: Any, raw: bytes) -> tuple[TestResponse, float]:
-    """The answer, and the seconds of our own work: the best of three, as another process on the core shows in ours."""
+    """The answer, and the seconds of our own work: the best of three, since what runs beside it shows in it."""
     spent = []
     for _ in range(3):
         start = time.process_time()
