@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -338,6 +339,13 @@ def test_a_short_rule_may_differ_from_its_family(cards: Path) -> None:
     assert len(rule.separate.magnesium) == 4 and "magnesium_hydroxide" in rule.separate.magnesium
     assert (rule.card.priority, rule.card.override_reasons[2]) == (40, "specialist_agrees")
     assert rule.card.consider == ["Consider asking how {drug} is taken."]
+
+
+def test_the_short_rule_of_the_readme_can_be_loaded(cards: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    shown = dedent("  family: separate\n" + readme.split("  family: separate\n")[1].split("  ```")[0])
+    (cards / "timing" / "chloroquine_timing.yaml").write_text(shown, "utf-8")
+    assert invoke("check", "--content", cards).returncode == 0
 
 
 def test_a_rule_that_is_not_there_cannot_be_shown() -> None:
