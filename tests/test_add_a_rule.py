@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -320,6 +321,31 @@ def test_every_rule_is_shown_in_the_long_form_and_the_loader_reads_that_the_same
     after = load_library(cards).rules
     assert {name: loaded.rule for name, loaded in after.items()} == {name: item.rule for name, item in before.items()}
     assert {loaded.version for loaded in after.values()} == {loaded.version for loaded in before.values()}
+
+
+def test_a_short_rule_may_differ_from_its_family(cards: Path) -> None:
+    new_timing_drug(
+        cards,
+        TIMING.replace("after_drug: 2", "after_drug: {values: {2026-01-01: 2, 2026-06-01: 3}, site_may_set: [1, 9]}")
+        .replace("urgency: info", "magnesium: [antacid_salts]\nurgency: info\npriority: 40\nreasons: specialist")
+        .replace("examplidine\nhours", "examplidine\ncalled: oral examplidine\nhours")
+        .replace("consider:", 'first_option: ""\nconsider:'),
+    )
+    rule = load_library(cards).rules[DRUG].rule
+    assert rule.title.startswith("Oral examplidine and") and rule.separate
+    after = rule.thresholds["drug_then_magnesium"]
+    assert (after.label, after.unit) == ("Hours from oral examplidine to the next dose of magnesium", "h")
+    assert (after.at(NOW.date()), after.site_may_set) == (3, (1, 9))
+    assert len(rule.separate.magnesium) == 4 and "magnesium_hydroxide" in rule.separate.magnesium
+    assert (rule.card.priority, rule.card.override_reasons[2]) == (40, "specialist_agrees")
+    assert rule.card.consider == ["Consider asking how {drug} is taken."]
+
+
+def test_the_short_rule_of_the_readme_can_be_loaded(cards: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    shown = dedent("  family: separate\n" + readme.split("  family: separate\n")[1].split("  ```")[0])
+    (cards / "timing" / "chloroquine_timing.yaml").write_text(shown, "utf-8")
+    assert invoke("check", "--content", cards).returncode == 0
 
 
 def test_a_rule_that_is_not_there_cannot_be_shown() -> None:
