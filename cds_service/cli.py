@@ -14,7 +14,7 @@ COMMANDS = {
     "serve": "running",
     "sandbox": "running",
     "mock-ehr": "mock_ehr",
-    "evaluate": "trying",
+    "evaluate": "evaluate",
     "plan": "plan",
     "clients": "clients",
     "check": "content",

@@ -23,7 +23,8 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from cds_service import create_app
 from cds_service.advice.loaded_content import Content
-from cds_service.hooks.errors import Issue, outcome_response
+from cds_service.hooks.errors import outcome_response
+from cds_service.hooks.problems import Issue
 from cds_service.logs import configure
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings

@@ -12,8 +12,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cds_service.hooks.errors import Problem, install_error_handlers
+from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import MAX_BYTES, MAX_ITEMS, feedback_blueprint
+from cds_service.hooks.problems import Problem
 from cds_service.store import RuleStats, Store
 from tests.store.helpers import card, locked, rows
 from tests.support.timing import within

@@ -25,9 +25,7 @@ def is_hook_request(document: object) -> bool:
 
 def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) -> dict[str, Any]:
     """The call of `hook` for the one patient in `bundle`, with a complete prefetch. Raises NotOnePatient."""
-    listed = bundle.get("entry")
-    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    resources = [entry for entry in entries if isinstance(entry.get("resource"), dict)]
+    resources = _entries(bundle)
     patients = [entry for entry in resources if entry["resource"].get("resourceType") == "Patient"]
     if len(patients) != 1:
         raise NotOnePatient(f"the Bundle holds {len(patients)} Patient resources; it needs one")
@@ -54,6 +52,17 @@ def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) ->
             f"{entry['resource']['resourceType']}/{entry['resource'].get('id', '')}" for entry in drafts
         ]
     return {"hook": hook, "hookInstance": str(uuid4()), "context": context, "prefetch": prefetch}
+
+
+def has_drafts(bundle: Mapping[str, Any]) -> bool:
+    """Whether a Bundle holds an order that is not signed yet."""
+    return any(_is_draft(entry["resource"]) for entry in _entries(bundle))
+
+
+def _entries(bundle: Mapping[str, Any]) -> list[Entry]:
+    listed = bundle.get("entry")
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return [entry for entry in entries if isinstance(entry.get("resource"), dict)]
 
 
 def _is_draft(resource: Mapping[str, Any]) -> bool:

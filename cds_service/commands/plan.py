@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,19 +10,13 @@ import click
 import orjson
 from pydantic import ValidationError
 
-from cds_service.advice.loaded_content import Content, load_content
-from cds_service.advice.needs import all_needs, needs_of
-from cds_service.advice.one_bundle import NotOnePatient, hook_request, is_hook_request
+from cds_service.advice.advise import outcomes_of
+from cds_service.advice.one_bundle import has_drafts
 from cds_service.advice.plan_of_findings import plan_content, plan_for
-from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop, told_plainly
-from cds_service.content.current import CurrentRulebook
-from cds_service.content.rulebook import Rulebook
-from cds_service.fhir import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion, read_chart
-from cds_service.hooks.errors import Problem
-from cds_service.hooks.request import parse_call
+from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop
+from cds_service.commands.patient_file import InForce, in_force, is_patient, read_patient
 from cds_service.logs import configure
 from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day
-from cds_service.rules.evaluate import evaluate
 from cds_service.web.plan_page import text
 from cds_service.web.plan_question import PlanQuestion, answer_of, request_of
 
@@ -47,13 +40,8 @@ def plan(file: TextIO, svg: Path | None, png: Path | None, as_json: bool, site: 
         document = json.loads(file.read())
     except (ValueError, RecursionError):
         stop(FAILED, f"{file.name}: not JSON")
-    with told_plainly():
-        content = load_content()
-        current = CurrentRulebook(content.library, site, frozenset(all_needs(content.library)))
-        now = datetime.now(UTC)
-        rulebook = current.on(now.date())
-    chart = is_hook_request(document) or (isinstance(document, dict) and document.get("resourceType") == "Bundle")
-    asked, unknown = (_of_chart if chart else _of_question)(document, content, rulebook, now, file.name)
+    held = in_force(site)
+    asked, unknown = (_of_chart if is_patient(document) else _of_question)(document, held, file.name)
     found = plan_day(asked)
     if svg is not None:
         _save(svg, str(picture.svg(asked, found)).encode())
@@ -77,14 +65,12 @@ def _save(path: Path, data: bytes) -> None:
         stop(CANNOT_CREATE, f"{path}: {error.strerror}")
 
 
-def _of_question(
-    document: Any, content: Content, rulebook: Rulebook, now: datetime, name: str
-) -> tuple[PlanRequest, list[str]]:
+def _of_question(document: Any, held: InForce, name: str) -> tuple[PlanRequest, list[str]]:
     """The question of POST /plan; exits 1 with every fault and its place."""
-    holds = plan_content(rulebook, content.vocabulary)
+    holds = plan_content(held.rulebook, held.content.vocabulary)
     try:
         question = PlanQuestion.model_validate_json(orjson.dumps(document))
-        return request_of(question, holds.intervals, holds.schedule, now.date(), holds.find)
+        return request_of(question, holds.intervals, holds.schedule, held.now.date(), holds.find)
     except ValidationError as error:
         places = [".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)]
         stop(
@@ -98,43 +84,11 @@ def _of_question(
         stop(FAILED, f"{name}: medications hold {error}")
 
 
-def _of_chart(
-    document: Any, content: Content, rulebook: Rulebook, now: datetime, name: str
-) -> tuple[PlanRequest, list[str]]:
+def _of_chart(document: Any, held: InForce, name: str) -> tuple[PlanRequest, list[str]]:
     """The magnesium and the medicines of one patient; exits 1 where they hold nothing to plan."""
-    library = content.library
-    drafts = not is_hook_request(document) and any(
-        isinstance(entry, dict) and (entry.get("resource") or {}).get("status") == "draft"
-        for entry in document.get("entry") or []
-    )
-    hook = str(document["hook"]) if is_hook_request(document) else "order-select" if drafts else "patient-view"
-    service = next((key for key, item in library.services.items() if item.hook == hook), None)
-    if service is None:
-        stop(FAILED, f"{name}: no service answers the hook {hook}")
-    rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
-    needs = list(needs_of(rules, library, rulebook.not_available, False).values())
-    try:
-        body = document if is_hook_request(document) else hook_request(document, hook, needs)
-        call = parse_call(orjson.dumps(body), hook)
-        chart = read_chart(
-            patient_id=call.envelope.context.patientId,
-            needs=needs,
-            prefetch=call.prefetch,
-            draft_orders=call.draft_orders,
-            selections=call.envelope.context.selections,
-            vocabulary=content.vocabulary,
-            now=now,
-            server=None,
-            not_available=rulebook.not_available,
-            fhir_version=call.fhir_version,
-        )
-    except NotOnePatient as error:
-        stop(FAILED, f"{name}: {error}")
-    except Problem as problem:
-        stop(FAILED, *[f"{name}: {issue.text}" for issue in problem.issues])
-    except (IdentityMismatch, UnsupportedFhirVersion, UnreadableInput) as error:
-        stop(FAILED, f"{name}: cannot be read ({error})")
-    evaluation = evaluate(chart.facts, rulebook, service)
+    hook = "order-select" if has_drafts(document) else None
+    asked = read_patient(document, name, held, hook)
+    _, evaluation = outcomes_of(asked.chart, held.rulebook, asked.service, asked.encounter_named)
     timing = [
         outcome
         for outcome in evaluation.of("fired")
@@ -142,7 +96,7 @@ def _of_chart(
     ]
     if not timing:
         stop(FAILED, f"{name}: no medicine here that magnesium has still to be kept apart from")
-    found = plan_for(timing, evaluation, rulebook)
+    found = plan_for(timing, evaluation, held.rulebook)
     if isinstance(found, str):
-        stop(FAILED, f"{name}: {library.wording.plan.not_planned[found]}")
+        stop(FAILED, f"{name}: {held.content.library.wording.plan.not_planned[found]}")
     return found.request, []

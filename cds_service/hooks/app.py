@@ -24,8 +24,9 @@ from cds_service.advice.needs import all_needs
 from cds_service.advice.plan_of_findings import plan_content
 from cds_service.content.current import CurrentRulebook
 from cds_service.fhir import FetchFailed, FhirServer
-from cds_service.hooks.errors import Problem, install_error_handlers
+from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import feedback_blueprint
+from cds_service.hooks.problems import Problem
 from cds_service.hooks.profile import unit_faults
 from cds_service.hooks.request import HookRequest
 from cds_service.hooks.services import Advisor, base_url, service_blueprint

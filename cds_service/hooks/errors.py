@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from flask import Flask, Request, Response
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+
+from cds_service.fhir.strict_json import NotStrict, check
+from cds_service.hooks.problems import Issue, Problem
 
 FHIR_JSON = "application/fhir+json"
 
@@ -16,32 +18,6 @@ FHIR_JSON = "application/fhir+json"
 ISSUE_TYPES = {400: "invalid", 401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported",
                408: "timeout", 412: "incomplete", 413: "too-long", 415: "not-supported", 429: "throttled",
                431: "too-long", 500: "exception", 503: "transient"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """One issue of an OperationOutcome: our own words and the place (a path into the request, no value)."""
-
-    text: str
-    expression: Sequence[str] = ()
-    code: str = ""
-    severity: str = "error"
-
-
-@dataclass(eq=False)
-class Problem(Exception):
-    """Raised anywhere below a route; the error handler renders it. `issues` are shown all at once."""
-
-    status: int
-    issues: Sequence[Issue]
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, status: int, text: str, *expression: str, code: str = "", headers: Mapping[str, str] | None = None
-    ) -> Problem:
-        """A problem with one issue."""
-        return cls(status, (Issue(text, expression, code),), headers or {})
 
 
 def outcome_response(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None) -> Response:
@@ -76,6 +52,28 @@ class ReadRequest(Request):
             raise
         except Exception as error:  # each server has exceptions of its own for this
             raise BadRequest from error
+
+
+def read_body(request: Request) -> bytes:
+    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask) and 400 (not JSON, or
+    not as strictness asks).
+    """
+    if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):
+        raise Problem.of(415, "Send JSON with Content-Type: application/json.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Problem.of(415, "Send the body without Content-Encoding; compressed requests are not read.")
+    most = request.max_content_length
+    if request.content_length is None and most is not None:
+        # Of a body in chunks that is too large, the framework gives the beginning: one byte more tells.
+        request.max_content_length = most + 1
+    body = request.get_data(cache=False)
+    if most is not None and len(body) > most:
+        raise RequestEntityTooLarge
+    try:
+        check(body)
+    except NotStrict as fault:
+        raise Problem.of(400, fault.text, "request", code=fault.code) from None
+    return body
 
 
 def install_error_handlers(app: Flask) -> None:

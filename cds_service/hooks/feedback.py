@@ -18,8 +18,8 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, Valid
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from cds_service.hooks.errors import Issue, Problem
-from cds_service.hooks.request import read_body
+from cds_service.hooks.errors import read_body
+from cds_service.hooks.problems import Issue, Problem
 from cds_service.store import FeedbackItem, Store, StoreUnavailable
 
 MAX_BYTES: Final = 1_048_576

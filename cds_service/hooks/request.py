@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from flask import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
 
-from cds_service.fhir.strict_json import NotStrict, check
-from cds_service.hooks.errors import Issue, Problem
+from cds_service.content.rulebook import Rulebook
+from cds_service.fhir import (
+    Chart,
+    FhirServer,
+    IdentityMismatch,
+    Need,
+    UnreadableInput,
+    UnsupportedFhirVersion,
+    read_chart,
+)
+from cds_service.hooks.problems import Issue, Problem
+from cds_service.terminology.index import Vocabulary
+
+log = logging.getLogger(__name__)
 
 # A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
 # dot is asked for.
@@ -84,28 +96,6 @@ class HookRequest:
     fhir_version: str | None = None
 
 
-def read_body(request: Request) -> bytes:
-    """The body of a JSON POST. Raises Problem 415 (type, encoding), 413 (size, by Flask) and 400 (not JSON, or
-    not as strictness asks).
-    """
-    if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):
-        raise Problem.of(415, "Send JSON with Content-Type: application/json.")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Problem.of(415, "Send the body without Content-Encoding; compressed requests are not read.")
-    most = request.max_content_length
-    if request.content_length is None and most is not None:
-        # Of a body in chunks that is too large, the framework gives the beginning: one byte more tells.
-        request.max_content_length = most + 1
-    body = request.get_data(cache=False)
-    if most is not None and len(body) > most:
-        raise RequestEntityTooLarge
-    try:
-        check(body)
-    except NotStrict as fault:
-        raise Problem.of(400, fault.text, "request", code=fault.code) from None
-    return body
-
-
 def parse_call(body: bytes, hook: str) -> HookRequest:
     """Raises Problem 400 with every fault of the envelope, each with its place; values are never echoed."""
     members = raw_object(body, "request")
@@ -131,6 +121,43 @@ def parse_call(body: bytes, hook: str) -> HookRequest:
     return HookRequest(
         envelope, prefetch, bytes(drafts) if drafts is not None else None, version if isinstance(version, str) else None
     )
+
+
+def chart_of(
+    call: HookRequest,
+    needs: Iterable[Need],
+    vocabulary: Vocabulary,
+    rulebook: Rulebook,
+    now: datetime,
+    server: FhirServer | None = None,
+    validate_all: bool = False,
+) -> Chart:
+    """What the call, and `server` where it leaves something out, say of its patient. Raises Problem 400 and 412."""
+    context = call.envelope.context
+    try:
+        return read_chart(
+            patient_id=context.patientId,
+            needs=list(needs),
+            prefetch=call.prefetch,
+            draft_orders=call.draft_orders,
+            selections=context.selections,
+            vocabulary=vocabulary,
+            now=now,
+            server=server,
+            encounter_id=context.encounterId,
+            not_available=rulebook.not_available,
+            validate_all=validate_all,
+            fhir_version=call.fhir_version,
+        )
+    except IdentityMismatch as error:
+        log.warning("identity mismatch at %s", error.where)
+        text = "This belongs to another patient than context.patientId, so nothing was evaluated."
+        raise Problem.of(412, text, error.where, code="conflict") from None
+    except UnsupportedFhirVersion as error:
+        text = f"This is FHIR {error.version}; the service reads R4 (4.0, 4.3) and R5."
+        raise Problem.of(400, text, error.where, code="not-supported") from None
+    except UnreadableInput as error:
+        raise Problem.of(400, f"Cannot be read: {error.reason}.", error.where, code="structure") from None
 
 
 def _rules(envelope: Envelope, hook: str, drafts: object, plain: dict[str, Any]) -> list[Issue]:

@@ -13,28 +13,23 @@ import orjson
 import structlog
 from flask import Blueprint, Response, g, request
 
+from cds_service.advice.advise import Advice, CardStyle, advise
 from cds_service.advice.card_extension import EXTENSION
 from cds_service.advice.card_text import Shown
-from cds_service.advice.cards import MAX_CARDS, Candidate, build_cards
-from cds_service.advice.in_words import Display
+from cds_service.advice.cards import MAX_CARDS, Candidate
 from cds_service.advice.needs import needs_of
-from cds_service.advice.suggestions import sources_cited
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import (
-    Chart,
     FhirServer,
-    IdentityMismatch,
     Need,
-    UnreadableInput,
-    UnsupportedFhirVersion,
-    read_chart,
 )
-from cds_service.hooks.errors import Issue, Problem
+from cds_service.hooks.errors import read_body
+from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import fit
-from cds_service.hooks.request import HookRequest, parse_call, read_body
-from cds_service.rules.evaluate import Evaluation, evaluate
-from cds_service.rules.faults import Fault, attempt
+from cds_service.hooks.request import HookRequest, chart_of, parse_call
+from cds_service.rules.evaluate import Evaluation
+from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.store import Reason, ShownCard, Store
 from cds_service.terminology.index import Vocabulary
@@ -83,52 +78,6 @@ class Advisor:
             found = needs_of(rules, rulebook.library, rulebook.not_available, self.settings.today_windows)
             self._needs[service] = rulebook, found
         return found
-
-    def read(self, call: HookRequest, needs: Mapping[str, Need], rulebook: Rulebook, now: datetime) -> Chart:
-        """The chart of the call. Raises Problem 400 and 412."""
-        context = call.envelope.context
-        try:
-            return read_chart(
-                patient_id=context.patientId,
-                needs=list(needs.values()),
-                prefetch=call.prefetch,
-                draft_orders=call.draft_orders,
-                selections=context.selections,
-                vocabulary=self.vocabulary,
-                now=now,
-                server=self.server_for(call),
-                encounter_id=context.encounterId,
-                not_available=rulebook.not_available,
-                validate_all=self.settings.validate_all,
-                fhir_version=call.fhir_version,
-            )
-        except IdentityMismatch as error:
-            log.warning("identity mismatch at %s", error.where)
-            raise Problem.of(
-                412,
-                "This belongs to another patient than context.patientId, so nothing was evaluated.",
-                error.where,
-                code="conflict",
-            ) from None
-        except UnsupportedFhirVersion as error:
-            text = f"This is FHIR {error.version}; the service reads R4 (4.0, 4.3) and R5."
-            raise Problem.of(400, text, error.where, code="not-supported") from None
-        except UnreadableInput as error:
-            raise Problem.of(400, f"Cannot be read: {error.reason}.", error.where, code="structure") from None
-
-    def evaluate(
-        self, chart: Chart, rulebook: Rulebook, service: str, encounter: bool = False
-    ) -> tuple[Chart, Evaluation]:
-        """Evaluate, then validate what the findings cite; a resource that fails is taken out and all is tried again."""
-        evaluation = evaluate(chart.facts, rulebook, service, encounter)
-        for _ in range(MAX_REREADS):
-            broken = chart.invalid(sources_cited(evaluation.of("fired")))
-            if not broken:
-                break
-            log.warning("%d cited resources are not valid FHIR and were left out", len(broken))
-            chart = chart.without(broken)
-            evaluation = evaluate(chart.facts, rulebook, service, encounter)
-        return chart, evaluation
 
     def silent(self, candidates: Sequence[Candidate], call: Silence) -> set[int]:
         """Findings that are not shown again, by index: accepted in this sitting, or silenced by the site's own values.
@@ -243,83 +192,37 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         g.service = service_id
         hook = library.services[service_id].hook
         asked = parse_call(read_body(request), hook)
-        patient = asked.envelope.context.patientId
-        now = advisor.now()
+        context, settings, now = asked.envelope.context, advisor.settings, advisor.now()
         rulebook = advisor.current.on(now.date())
-        chart = advisor.read(asked, advisor.needs(service_id, rulebook), rulebook, now)
-        chart, evaluation = advisor.evaluate(
-            chart, rulebook, service_id, asked.envelope.context.encounterId is not None
-        )
         screen: Profile = g.caller.profile if "caller" in g else Profile()
-        display = Display(rulebook, evaluation.context, advisor.vocabulary.units, screen.units)
-        evaluation = _worded(evaluation, display)
-        _refuse_incomplete(screen.on_incomplete or advisor.settings.on_incomplete, evaluation, display)
-        settings = advisor.settings
-        evaluation, shown = build_cards(
-            evaluation,
-            chart,
-            display,
-            base_url(settings),
-            dev=settings.dev,
-            phrase_in_text=settings.phrase_in_text,
-            plan_secret=advisor.plan_secret,
-            most=screen.max_cards or MAX_CARDS,
-            silent=lambda candidates: advisor.silent(candidates, Silence(rulebook, hook, caller, patient, now)),
+        needs = advisor.needs(service_id, rulebook).values()
+        chart = chart_of(
+            asked, needs, advisor.vocabulary, rulebook, now, advisor.server_for(asked), settings.validate_all
         )
-        advisor.tell(evaluation)
-        advisor.record(shown, service_id, hook, caller, patient, rulebook)
-        g.summary = _summary(evaluation, shown)
-        cards = [fit(item.card, screen.markdown, screen.links == "absolute") for item in shown]
-        body = {"cards": cards, "extension": {EXTENSION: outcomes(evaluation, display)}}
+        style = CardStyle(
+            base_url(settings), settings.dev, settings.phrase_in_text, advisor.plan_secret,
+            screen.max_cards or MAX_CARDS, screen.units,
+        )  # fmt: skip
+        whose = Silence(rulebook, hook, caller, context.patientId, now)
+        advice = advise(
+            chart, rulebook, service_id, lambda candidates: advisor.silent(candidates, whose),
+            units=advisor.vocabulary.units, style=style, encounter_named=context.encounterId is not None,
+        )  # fmt: skip
+        _refuse_incomplete(screen.on_incomplete or settings.on_incomplete, advice)
+        advisor.tell(advice.evaluation)
+        advisor.record(advice.shown, service_id, hook, caller, context.patientId, rulebook)
+        g.summary = advice.summary()
+        body = advice.answer()
+        body["cards"] = [fit(card, screen.markdown, screen.links == "absolute") for card in body["cards"]]
         return _json(body)
 
     return blueprint
 
 
-def outcomes(evaluation: Evaluation, display: Display) -> dict[str, Any]:
-    """The outcome of every rule, with the reason where it was not evaluated or does not apply."""
-    listed = []
-    for outcome in evaluation.outcomes:
-        item: dict[str, Any] = {"rule": outcome.rule_id, "outcome": outcome.kind}
-        if outcome.reasons:
-            item["reason"] = "; ".join(display.reasons(outcome.reasons))
-        listed.append(item)
-    found: dict[str, Any] = {"outcomes": listed}
-    inputs = {key: availability.state for key, availability in sorted(evaluation.context.facts.inputs.items())}
-    if inputs:
-        found["inputs"] = inputs
-    if evaluation.context.facts.repairs:
-        found["repairs"] = dict(evaluation.context.facts.repairs)
-    return found
-
-
-def _worded(evaluation: Evaluation, display: Display) -> Evaluation:
-    """The same, with a rule whose reasons cannot be worded withdrawn."""
-    for outcome in [outcome for outcome in evaluation.outcomes if outcome.reasons]:
-        words = attempt(display.reasons, outcome.reasons)
-        if isinstance(words, Fault):
-            evaluation = evaluation.withdrawn({outcome.rule_id}, words)
-    return evaluation
-
-
-def _refuse_incomplete(on_incomplete: str, evaluation: Evaluation, display: Display) -> None:
+def _refuse_incomplete(on_incomplete: str, advice: Advice) -> None:
     """412 instead of the not-evaluated card, where the client asked for it and nothing fired."""
-    if on_incomplete != "412" or evaluation.of("fired"):
-        return
-    missing = evaluation.of("not_evaluated")
-    if missing:
-        reasons = display.reasons(reason for outcome in missing for reason in outcome.reasons)
+    if on_incomplete == "412" and not advice.evaluation.of("fired") and (reasons := advice.not_checked()):
         raise Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in reasons])
-
-
-def _summary(evaluation: Evaluation, shown: list[Shown]) -> dict[str, Any]:
-    return {
-        "cards": len(shown),
-        "fired": len(evaluation.of("fired")),
-        "not_evaluated": len(evaluation.of("not_evaluated")),
-        "faults": sum(outcome.fault is not None for outcome in evaluation.outcomes),
-        "unreadable": sum(a.unreadable for a in evaluation.context.facts.inputs.values()),
-    }
 
 
 def _json(body: dict[str, Any]) -> Response:

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, render_template, request
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.shared import Claim
-from cds_service.hooks.errors import Problem
+from cds_service.hooks.problems import Problem
 from cds_service.publish.rule_in_words import rule_view
 
 CSP = (

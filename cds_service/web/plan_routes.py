@@ -12,8 +12,8 @@ from flask import Blueprint, Response, request, url_for
 from pydantic import ValidationError
 
 from cds_service import planner
-from cds_service.hooks.errors import Issue, Problem
-from cds_service.hooks.request import read_body
+from cds_service.hooks.errors import read_body
+from cds_service.hooks.problems import Issue, Problem
 from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day, token
 from cds_service.planner.content import PlanContent
 from cds_service.web.plan_page import page

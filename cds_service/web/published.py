@@ -12,7 +12,8 @@ from flask import Blueprint, Response
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import LoadedRule
 from cds_service.content.rulebook import Rulebook
-from cds_service.hooks.errors import FHIR_JSON, Problem
+from cds_service.hooks.errors import FHIR_JSON
+from cds_service.hooks.problems import Problem
 from cds_service.publish.fhir import plan_definition, questionnaire, value_set
 from cds_service.publish.rule_in_words import evidence_of
 

@@ -16,8 +16,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cds_service.hooks.errors import Problem, install_error_handlers
+from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import feedback_blueprint
+from cds_service.hooks.problems import Problem
 from cds_service.store import Store
 from tests.conformance.calls import Body, answered, every_sample_call, own, places, problem, sample_call
 from tests.conftest import NOW

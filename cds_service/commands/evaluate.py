@@ -1,0 +1,57 @@
+"""`magnesium-cds evaluate`: one patient's cards and the outcome of every rule, without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TextIO
+
+import click
+import orjson
+from rich.console import Console
+
+from cds_service.advice.advise import CardStyle, advise
+from cds_service.advice.card_extension import EXTENSION
+from cds_service.commands.common import FAILED, stop
+from cds_service.commands.patient_file import in_force, read_patient
+from cds_service.commands.reading import print_cards
+from cds_service.logs import configure
+
+HOOKS = ("patient-view", "order-select", "order-sign")
+# As a service without further settings would write its cards.
+STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
+
+
+@click.command()
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
+@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
+def evaluate(file: TextIO, hook: str | None, site: Path | None, as_json: bool) -> None:
+    """Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient.
+
+    Prints the cards and the outcome of every rule, with the values used. Exit 1 where the request is refused.
+    """
+    configure("WARNING")
+    try:
+        document = json.loads(file.read())
+    except (ValueError, RecursionError):
+        stop(FAILED, f"{file.name}: not JSON")
+    held = in_force(site)
+    asked = read_patient(document, file.name, held, hook)
+    advice = advise(
+        asked.chart, held.rulebook, asked.service,
+        units=held.content.vocabulary.units, style=STYLE, encounter_named=asked.encounter_named,
+    )  # fmt: skip
+    answer = advice.answer()
+    if as_json:
+        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        return
+    console = Console(highlight=False)
+    print_cards(console, asked.hook, answer)
+    for card in answer["cards"]:
+        for item in card["extension"][EXTENSION].get("inputs", []):
+            console.print("  used: " + ", ".join(f"{key} {value}" for key, value in item.items()), markup=False)
+    for outcome in answer["extension"][EXTENSION]["outcomes"]:
+        reason = f": {outcome['reason']}" if "reason" in outcome else ""
+        console.print(f"{outcome['outcome']:15} {outcome['rule']}{reason}", markup=False)
