@@ -15,6 +15,7 @@ COMMANDS = {
     "sandbox": "running",
     "mock-ehr": "mock_ehr",
     "evaluate": "evaluate",
+    "why": "why",
     "plan": "plan",
     "clients": "clients",
     "check": "content",

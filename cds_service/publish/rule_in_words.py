@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from cds_service.advice.in_words import number
 from cds_service.content.library import Library, LoadedRule
-from cds_service.content.rule import Rule
+from cds_service.content.rule import AppliesTo, Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.test_words import (
     UPPER_LEVEL,
@@ -37,13 +37,7 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     """
     label = dict(limits)
     parts: list[tuple[str, list[str]]] = []
-    scope = rule.applies_to
-    scopes = [f"age {label[scope.age_at_least]} or more"] if scope.age_at_least else []
-    scopes += [f"age below {label[scope.age_below]}"] if scope.age_below else []
-    if scope.recent_result:
-        scopes.append(f"a {library.title(scope.recent_result.lab)} result within {label[scope.recent_result.within]}")
-    scopes += ["not in a recorded pregnancy"] if scope.not_pregnant else []
-    scopes += [f"not with {library.title(name)}" for name in (*scope.unless_medication, *scope.unless_condition)]
+    scopes = scopes_in_words(rule.applies_to, label, library)
     if scopes:
         parts.append(("Written for", scopes))
     if rule.separate:
@@ -59,11 +53,24 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     if rule.when:
         for head, tests in (("All of", rule.when.all), ("Any of", rule.when.any), ("None of", rule.when.none)):
             if tests:
-                parts.append((head, [_words(test, label, library) for test in tests]))
+                parts.append((head, [test_in_words(test, label, library) for test in tests]))
     return parts
 
 
-def _words(test: Test, label: dict[str, str], library: Library) -> str:
+def scopes_in_words(scope: AppliesTo, label: Mapping[str, str], library: Library) -> list[str]:
+    """Whom a rule is written for."""
+    scopes = [f"age {label[scope.age_at_least]} or more"] if scope.age_at_least else []
+    scopes += [f"age below {label[scope.age_below]}"] if scope.age_below else []
+    if scope.recent_result:
+        scopes.append(f"a {library.title(scope.recent_result.lab)} result within {label[scope.recent_result.within]}")
+    scopes += ["not in a recorded pregnancy"] if scope.not_pregnant else []
+    scopes += [f"not with {library.title(name)}" for name in (*scope.unless_medication, *scope.unless_condition)]
+    return scopes
+
+
+def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str:
+    """One test as a sentence."""
+
     def titles(names: list[str]) -> str:
         return " or ".join(library.title(name) for name in names)
 

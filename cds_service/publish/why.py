@@ -1,0 +1,140 @@
+"""Why a rule fired for one patient, or why it did not: each test with what was found and what it was held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cds_service.advice.advise import outcomes_of
+from cds_service.advice.in_words import Display, number
+from cds_service.content.base import Part, named
+from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
+from cds_service.fhir import Chart
+from cds_service.patient import Source
+from cds_service.publish.rule_in_words import in_force, scopes_in_words, test_in_words
+from cds_service.rules.timing import try_timing
+from cds_service.rules.trying import try_test
+from cds_service.rules.verdict import LabHit, Reason, Verdict
+from cds_service.terminology.units import UnitTable
+
+TRUTHS = {True: "true", False: "false", None: "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One test: the list that it stands in, its words, what came of it and why, what was found, and its limits."""
+
+    part: str
+    test: str
+    verdict: str
+    reasons: list[str]
+    found: dict[str, str]
+    sources: list[str]
+    limits: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The decision on one rule: its outcome with the reasons, whom it is written for, and all its tests. The tests are
+    all tried, also where an earlier one has decided."""
+
+    rule: str
+    title: str
+    outcome: str
+    reasons: list[str]
+    written_for: list[str]
+    tests: list[Tried]
+
+
+def why(
+    chart: Chart, rulebook: Rulebook, service: str, rule_id: str, units: UnitTable, encounter_named: bool = False
+) -> Why:
+    """The tree of the decision. `rule_id` is one that the service tries, else KeyError."""
+    rule = {each.id: each for each in rulebook.of_service(service)}[rule_id]
+    _, evaluation = outcomes_of(chart, rulebook, service, encounter_named)
+    outcome = next(each for each in evaluation.outcomes if each.rule_id == rule_id)
+    written, labels = rule.loaded.rule, in_force(rule.loaded, rulebook)
+    display = Display(rulebook, evaluation.context, units)
+    told = _Telling(rule, display)
+    if written.when is None:
+        block = written.separate or written.avoid
+        assert block is not None
+        words = "oral magnesium and the drug are both there, and their doses are not apart"
+        tests = [told.tried("trigger", words, block, try_timing(written, evaluation.context, rule.limits))]
+    else:
+        tests = [
+            told.tried(part, test_in_words(test, labels, rulebook.library), test,
+                       try_test(test, evaluation.context, rule.limits, rule_id))
+            for part, listed in (("all", written.when.all), ("any", written.when.any), ("none", written.when.none))
+            for test in listed
+        ]  # fmt: skip
+    scopes = scopes_in_words(written.applies_to, labels, rulebook.library)
+    return Why(rule_id, written.title, outcome.kind, display.reasons(outcome.reasons), scopes, tests)
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    rule: ActiveRule
+    display: Display
+
+    def tried(self, part: str, words: str, test: Part, verdict: Verdict) -> Tried:
+        limits = [self._limit(limit) for limit in self._limits(test)]
+        reasons = self.display.reasons(verdict.reasons)
+        return Tried(
+            part, words, TRUTHS[verdict.truth], reasons, self._found(verdict), _places(verdict.sources), limits
+        )
+
+    def _found(self, verdict: Verdict) -> dict[str, str]:
+        """What the test read, as cards say it."""
+        filled = self.display.placeholders(self.rule, verdict)
+        found = {name: filled[name] for name in sorted(filled) if filled[name] and not name.startswith("hours_")}
+        for name, value in verdict.bindings.items():
+            if isinstance(value, int) and not isinstance(value, bool):
+                found[name] = str(value)
+            elif isinstance(value, Reason):
+                found[name] = self.display.reason(value)
+            elif isinstance(value, LabHit):
+                found[f"{name}.limit"] += f" ({value.limit_from})"
+        return found
+
+    def _limits(self, test: Part) -> Iterable[Limit]:
+        names = dict.fromkeys(item.name for item in named(test) if item.mark.what == "threshold")
+        return [self.rule.limits[name] for name in names if name in self.rule.limits]
+
+    def _limit(self, limit: Limit) -> dict[str, str]:
+        library = self.display.library
+        unit = self.display.unit_word(limit.unit)
+        told = {"label": limit.label, "value": f"{number(limit.value)} {unit}".strip()}
+        if limit.site and limit.default is not None:
+            return told | {"from": "this site", "default": f"{number(limit.default)} {unit}".strip()}
+        reference = library.references[limit.reference]
+        return told | {"from": "the rule", "reference": reference.title}
+
+
+def _places(sources: Iterable[Source]) -> list[str]:
+    """The kinds of the resources read. Their ids are the patient's."""
+    return list(dict.fromkeys(str(source.type) for source in sources))
+
+
+def lines(told: Why) -> list[str]:
+    """The tree as lines of text, indented."""
+    made = [f"{told.rule}: {told.outcome}", f"  {told.title}"]
+    made += [f"  reason: {reason}" for reason in told.reasons]
+    made += [f"  written for: {scope}" for scope in told.written_for]
+    part = ""
+    for tried in told.tests:
+        if tried.part != part:
+            part = tried.part
+            made.append(f"  {part} of" if part != "trigger" else "  fires when")
+        made.append(f"    [{tried.verdict}] {tried.test}")
+        made += [f"      because: {reason}" for reason in tried.reasons]
+        made += [f"      found: {name} = {value}" for name, value in tried.found.items()]
+        made += [f"      read from: {', '.join(tried.sources)}"] if tried.sources else []
+        made += [f"      limit: {_limit_line(limit)}" for limit in tried.limits]
+    return made
+
+
+def _limit_line(limit: dict[str, Any]) -> str:
+    origin = f"set by this site, default {limit['default']}" if "default" in limit else limit["reference"]
+    return f"{limit['label']}: {limit['value']} ({origin})"

@@ -1,0 +1,95 @@
+"""Why a rule fired for a patient, or did not, as the command line tells it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cds_service.sandbox import patients
+from tests.conformance.calls import invoke
+
+
+def told(folder: Path, sample: str, rule: str, *words: object, without: str = "") -> dict[str, Any]:
+    """The tree for a sample patient, without the resources of one type."""
+    bundle = patients.load()[sample].bundle(datetime.now(UTC))
+    bundle["entry"] = [entry for entry in bundle["entry"] if entry["resource"]["resourceType"] != without]
+    file = folder / "patient.json"
+    file.write_text(json.dumps(bundle, default=str), "utf-8")
+    done = invoke("why", file, rule, "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_low_value_says_the_value_the_limit_and_its_source(tmp_path: Path) -> None:
+    why = told(tmp_path, "low-magnesium", "low_serum_magnesium")
+    assert (why["outcome"], why["reasons"]) == ("fired", [])
+    (test,) = why["tests"]
+    assert (test["part"], test["verdict"], test["sources"]) == ("all", "true", ["Observation"])
+    assert test["found"]["serum_magnesium.value"] == "0.58 mmol/L"
+    assert test["found"]["serum_magnesium.limit"] == "0.70 mmol/L (laboratory)"
+    assert test["limits"][0]["value"] == "0.70 mmol/L"
+    assert "Alfred" in test["limits"][0]["reference"]
+
+
+def test_a_quiet_rule_says_which_number_kept_it_quiet(tmp_path: Path) -> None:
+    why = told(tmp_path, "low-magnesium", "severely_low_serum_magnesium")
+    assert why["outcome"] == "quiet"
+    (test,) = why["tests"]
+    assert (test["verdict"], test["found"]["serum_magnesium.value"]) == ("false", "0.58 mmol/L")
+    assert test["limits"][0]["value"] == "0.50 mmol/L"
+
+
+def test_all_tests_are_tried_though_the_first_has_decided(tmp_path: Path) -> None:
+    why = told(tmp_path, "low-magnesium", "no_recent_magnesium_at_risk")
+    assert why["outcome"] == "quiet"
+    assert [test["verdict"] for test in why["tests"] if test["part"] == "all"] == ["false"]
+    found = [test["found"].get("matched", "") for test in why["tests"] if test["part"] == "any"]
+    assert found[0] == "type 2 diabetes"
+    assert "furosemide" in found
+
+
+def test_without_a_result_the_rule_does_not_apply_and_the_test_says_that_there_is_none(tmp_path: Path) -> None:
+    why = told(tmp_path, "low-magnesium", "low_serum_magnesium", without="Observation")
+    assert why["outcome"] == "not_applicable"
+    assert why["reasons"] == ["no serum magnesium result on record"]
+    assert (why["tests"][0]["verdict"], why["tests"][0]["reasons"]) == ("unknown", why["reasons"])
+
+
+def test_a_value_of_the_site_says_so_beside_the_default(tmp_path: Path) -> None:
+    limit = {"lower_limit": {"value": 0.6, "reason": "Our laboratory's own interval"}}
+    site = tmp_path / "site.yaml"
+    site.write_text(yaml.safe_dump({"site": "Test hospital", "rules": {"shared": {"thresholds": limit}}}), "utf-8")
+    why = told(tmp_path, "low-magnesium", "low_serum_magnesium", "--site", site)
+    told_of = why["tests"][0]["limits"][0]
+    assert (told_of["value"], told_of["from"], told_of["default"]) == ("0.6 mmol/L", "this site", "0.70 mmol/L")
+
+
+def test_two_doses_that_meet_say_the_hours(tmp_path: Path) -> None:
+    why = told(tmp_path, "levothyroxine", "levothyroxine_timing", "--hook", "order-select")
+    (test,) = why["tests"]
+    assert (test["part"], {limit["value"] for limit in test["limits"]}) == ("trigger", {"4 h"})
+    assert why["outcome"] == "quiet", "the sample's draft is not in its Bundle"
+    assert test["verdict"] == "false"
+
+
+def test_a_rule_that_the_hook_has_not_got_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    file = tmp_path / "patient.json"
+    file.write_text(json.dumps(patients.load()["kidney"].bundle(datetime.now(UTC)), default=str), "utf-8")
+    done = invoke("why", file, "low_serum_magnesum")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "did you mean low_serum_magnesium?" in done.stderr
+
+
+@pytest.mark.parametrize("rule", ["low_serum_magnesium", "levothyroxine_timing"])
+def test_the_tree_in_words_names_rule_outcome_and_every_test(tmp_path: Path, rule: str) -> None:
+    file = tmp_path / "patient.json"
+    file.write_text(json.dumps(patients.load()["low-magnesium"].bundle(datetime.now(UTC)), default=str), "utf-8")
+    done = invoke("why", file, rule)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{rule}: ")
+    assert done.stdout.count("    [") == 1
