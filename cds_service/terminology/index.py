@@ -156,11 +156,6 @@ class Vocabulary:
         """What a coded answer to an observation means ("yes", "no", "unknown"); None if its file does not list it."""
         return self._answers.get((concept_id, system_name(system) or system or "", code)) if code else None
 
-    def loinc_codes(self, input_key: str) -> tuple[str, ...]:
-        """The LOINC codes asked for under one prefetch key, sorted."""
-        found = (entry for entry in self.concepts.values() if entry.input == input_key)
-        return tuple(sorted(row.code for entry in found for row in entry.loinc))
-
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
         """A drug's text without our own closing phrases and times, and the drug concepts that they name.
 
