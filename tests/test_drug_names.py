@@ -371,8 +371,8 @@ def test_names_of_all_rxnorm_products_are_read_with_high_precision_and_recall(vo
     extract = json.loads(gzip.decompress(next(shared().glob("rxnorm_prescribable_*.json.gz")).read_bytes()))
     names = extract["ing"]
     ours = {
-        c: entry.id
-        for entry in vocabulary.concepts.values()
+        c: name
+        for name, entry in vocabulary.concepts.items()
         for c in entry.rxnorm_ingredients
         if names.get(c, "  ")[1] == "IN"
     }

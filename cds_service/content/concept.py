@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -51,6 +52,7 @@ class CodedAnswer(Strict):
 class ConceptFile(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
+    Drugs: `not` are phrases that cancel a name inside them. Conditions: `icd10` are codes of the WHO, read as prefixes.
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `decimals` the precision of
     comparison and display in `unit`; `trouble_words` are words in a comment that tell of specimen trouble,
     `trouble_effect` what it does.
@@ -86,3 +88,19 @@ class ConceptFile(Strict):
     note: Text | None = None
     not_confirmed: list[Name] = []
     checked: Checked
+
+
+def broader(concepts: Mapping[str, ConceptFile]) -> dict[str, frozenset[str]]:
+    """Every concept above each one (`member_of` up, `members` down). One that is above itself stands in a ring."""
+    direct = {name: {*entry.member_of} for name, entry in concepts.items()}
+    for name, entry in concepts.items():
+        for member in entry.members:
+            direct.get(member, set()).add(name)
+    above: dict[str, frozenset[str]] = {}
+    for name, waiting in direct.items():
+        found: set[str] = set()
+        while waiting := waiting - found:
+            found |= waiting
+            waiting = set().union(*(direct.get(one, ()) for one in waiting))
+        above[name] = frozenset(found)
+    return above

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import ConceptFile, broader
 from cds_service.content.products import Form, OtherIngredient, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.shared import (
@@ -88,13 +88,18 @@ class Library:
     digest: str
 
     @cached_property
+    def broader(self) -> Mapping[str, frozenset[str]]:
+        """Every concept above each one, without end: a salt's magnesium, a drug's class, a condition's group."""
+        return broader(self.terminology)
+
+    @cached_property
     def drug_titles(self) -> Mapping[str, str]:
         """Titles of single drugs by concept id, without umbrella concepts such as a class."""
-        broader = {name for entry in self.terminology.values() for name in entry.member_of}
+        umbrellas = frozenset[str]().union(*self.broader.values())
         return {
             concept: entry.title
             for concept, entry in self.terminology.items()
-            if entry.kind == "drug" and concept not in broader
+            if entry.kind == "drug" and concept not in umbrellas
         }
 
     def title(self, concept: str) -> str:

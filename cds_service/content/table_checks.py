@@ -138,26 +138,10 @@ def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Faul
             for index, text in enumerate(names):
                 if entry.kind in ("drug", "drug_class") and not tokens(text):
                     yield document.fault((key, index), f"{text!r} has no word to match")
-    yield from _rings(library, documents)
+    for concept, above in library.broader.items():
+        if concept in above:
+            yield documents[f"terminology/{concept}.yaml"].fault((), f"{concept} is a member of itself")
 
 
 def _row(document: Document, index: int, column: str, message: str) -> Fault:
     return Fault(document.file, document.lines[index,], column, message)
-
-
-def _rings(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
-    """A concept above itself, by `member_of` and `members`."""
-    above = {name: {*entry.member_of} for name, entry in library.terminology.items()}
-    for name, entry in library.terminology.items():
-        for member in entry.members:
-            above.get(member, set()).add(name)
-    for name in above:
-        seen: set[str] = set()
-        waiting = [*above[name]]
-        while waiting:
-            one = waiting.pop()
-            if one not in seen:
-                seen.add(one)
-                waiting += above.get(one, ())
-        if name in seen:
-            yield documents[f"terminology/{name}.yaml"].fault((), f"{name} is a member of itself")

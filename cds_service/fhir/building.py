@@ -34,7 +34,6 @@ class Identified(NamedTuple):
 # to us, never the text itself.
 _key = secrets.token_bytes(32)
 _identified: WeakKeyDictionary[Vocabulary, dict[bytes, Identified]] = WeakKeyDictionary()
-_measured: WeakKeyDictionary[Vocabulary, frozenset[str]] = WeakKeyDictionary()
 
 
 @dataclass(slots=True)
@@ -68,14 +67,6 @@ class Building:
     def lost(self, item: Item) -> None:
         """This resource could not be used; its input is no longer complete."""
         self.unreadable[item.key] += 1
-
-    def measured_codes(self) -> frozenset[str]:
-        """Every LOINC code that some concept has. Most results of a chart have none of them."""
-        found = _measured.get(self.vocabulary)
-        if found is None:
-            entries = self.vocabulary.concepts.values()
-            found = _measured[self.vocabulary] = frozenset(code for entry in entries for code, _, _ in entry.loinc)
-        return found
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""

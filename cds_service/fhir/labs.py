@@ -67,7 +67,7 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
     Fills `building.observed` with the other observations that we know.
     """
     by_concept: dict[str, list[_Result]] = {}
-    ours = building.measured_codes()
+    ours = building.vocabulary.measured_codes
     for item, view in building.of(Observation):
         if item.draft or view.status in NOT_USED:
             continue
@@ -110,14 +110,14 @@ def _concept(building: Building, code: Concept | None, item: Item | None = None)
             if other is not None and item is not None:
                 building.observed.setdefault(other.id, []).append((item, other))
             continue
-        if concept.input is None:
+        if concept.entry.input is None:
             continue
         if found is None:
             found = concept
         elif found.id != concept.id:
-            return replace(found, property=_TORN)
+            return found._replace(property=_TORN)
         elif found.property != concept.property:
-            found = replace(found, property="")
+            found = found._replace(property="")
     return found
 
 
@@ -160,7 +160,7 @@ def _result(
             time_is_date_only=read.moment.date_only if read.moment else False,
             value=read.value,
             comparator=read.comparator,
-            unit=concept.unit,
+            unit=concept.entry.unit or "",
             reported=read.reported,
             low=read.low,
             high=read.high,
@@ -211,16 +211,16 @@ def _amount(concept: LabConcept, part: Observation | ObservationComponent, units
 
 
 def _canonical(amount: Decimal, unit: Unit, concept: LabConcept, units: UnitTable) -> Decimal:
-    target = units.find(concept.unit)
+    target = units.find(concept.entry.unit or "")
     if target is None:
         raise UnitProblem("unit not known")
-    return convert(amount, unit, target, molar_mass=concept.molar_mass, valence=concept.valence)
+    return convert(amount, unit, target, molar_mass=concept.entry.molar_mass, valence=concept.entry.valence)
 
 
 def _check_plausible(value: Decimal, concept: LabConcept, part: Observation | ObservationComponent) -> None:
-    if concept.plausible is None:
+    if concept.entry.plausible is None:
         return
-    low, high = concept.plausible
+    low, high = concept.entry.plausible
     comparator = (part.valueQuantity.comparator if part.valueQuantity else None) or ""
     # "below 0.3" may well be plausible although 0.3 itself is the lowest that is measured.
     if (value < low and not comparator.startswith("<")) or (value > high and not comparator.startswith(">")):
@@ -277,7 +277,7 @@ def _trouble(
     """Specimen trouble that is written down and not denied. The words are those of the concept of the test."""
     if view.note is None and part.interpretation is None and part.dataAbsentReason is None:
         return frozenset()
-    words = building.vocabulary.trouble_words(concept.id)
+    words = concept.entry.trouble_words
     said = [note.text for note in view.note or () if note.text]
     for each in (*(part.interpretation or ()), *((part.dataAbsentReason,) if part.dataAbsentReason else ())):
         said += [each.text] if each.text else []

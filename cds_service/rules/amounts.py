@@ -205,8 +205,7 @@ class _Order:
 
 def is_magnesium(drug: str, rulebook: Rulebook) -> bool:
     """Whether a drug concept is magnesium or one of its salts."""
-    entry = rulebook.library.terminology.get(drug)
-    return entry is not None and (drug == MAGNESIUM or MAGNESIUM in entry.member_of)
+    return drug == MAGNESIUM or MAGNESIUM in rulebook.library.broader.get(drug, ())
 
 
 def milligrams(amount: Quantity | None) -> Decimal | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
+from cds_service.content.concept import ConceptFile
 from cds_service.content.products import Form, Product
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import LONGEST, tokens
@@ -23,27 +24,6 @@ Coding = tuple[str | None, str | None, str | None]
 
 _CLOSURES = 4096
 _REMEMBERED = 2048
-
-
-class DrugConcept(Protocol):
-    """What is read of a concept of kind drug or drug_class."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def brands(self) -> tuple[str, ...]: ...
-    @property
-    def not_names(self) -> tuple[str, ...]: ...
-    @property
-    def rxnorm_ingredients(self) -> tuple[str, ...]: ...
-    @property
-    def atc(self) -> tuple[str, ...]: ...
-    @property
-    def atc_prefixes(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +72,7 @@ class DrugIndex:
 
     def __init__(
         self,
-        entries: Iterable[DrugConcept],
+        concepts: Mapping[str, ConceptFile],
         broader: Mapping[str, frozenset[str]],
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),
@@ -107,14 +87,14 @@ class DrugIndex:
         self._prefixes: dict[str, frozenset[str]] = {}
         phrases: list[Phrase] = []
         drugs_only: dict[str, frozenset[str]] = {}
-        entries = [p for p in entries if p.kind in ("drug", "drug_class")]
-        kinds = {p.id: p.kind for p in entries}
-        for entry in entries:
-            one = frozenset({entry.id})
-            drugs_only[entry.id] = frozenset(b for b in broader.get(entry.id, ()) if kinds.get(b) == "drug")
+        entries = {name: entry for name, entry in concepts.items() if entry.kind in ("drug", "drug_class")}
+        drugs = frozenset(name for name, entry in entries.items() if entry.kind == "drug")
+        for name, entry in entries.items():
+            one = frozenset({name})
+            drugs_only[name] = broader.get(name, frozenset()) & drugs
             phrases += [Phrase(n, one) for n in entry.names]
             phrases += [Phrase(n, one, True) for n in entry.brands]
-            phrases += [Phrase(n, frozenset()) for n in entry.not_names]
+            phrases += [Phrase(n, frozenset()) for n in entry.not_]
             for code in entry.rxnorm_ingredients:
                 held = self._rxnorm.get(code)
                 self._rxnorm[code] = _Named(one | held.drugs if held else one, False, None)
@@ -132,9 +112,9 @@ class DrugIndex:
                 phrases.append(Phrase(row.brand, held_too, True))
         phrases += [Phrase(n, frozenset({OTHER})) for n in others]
         self._drugs_only = drugs_only
-        salts = [entry for entry in entries if drugs_only[entry.id]]
+        salts = [entry for name, entry in entries.items() if drugs_only[name]]
         self._salt_words = frozenset(tokens(name)[-1] for entry in salts for name in entry.names)
-        self._single = frozenset(drugs_only) - {i for i, kind in kinds.items() if kind != "drug"}
+        self._single = drugs
         self.reader = NameReader(phrases, forms, drugs_only)
 
     def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:

@@ -1,22 +1,16 @@
 """Codes and names of the concepts, indexed: what does this code mean to us?
 
-Plain data in (`Concept`, built from files of `cards/terminology/` by `concept`), look-ups out. The fields of a file,
-in their order: title, kind; for a drug `names`, `brands`, `not` (phrases that cancel a name inside them),
-`rxnorm_ingredients`, `atc`, `member_of`; for a drug class `members`, `atc_prefixes`; for a condition `names`, `snomed`,
-`icd10cm`, `icd10cm_prefixes`, `icd10` (WHO; prefixes), `members`; for a lab or observation `loinc` (list of
-{code, property, flag}), `input`, `unit`, `molar_mass`, `valence`, `plausible`, `trouble_words`, `values` (coded
-answers: yes, no, unknown), `never_used_as`; then `note`, `not_confirmed` and `checked`, which nobody matches by.
+The files of `cards/terminology/` come in as they were loaded (`ConceptFile`); look-ups come out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
-from typing import cast
+from typing import NamedTuple
 
+from cds_service.content.concept import ConceptFile
 from cds_service.content.library import Library
 from cds_service.content.shared import scoring
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
@@ -24,8 +18,6 @@ from cds_service.terminology.routes import route_table
 from cds_service.terminology.specimen_comments import denials_of
 from cds_service.terminology.units import unit_table
 from cds_service.terminology.written_dosage import Sigs
-
-__all__ = ["SYSTEMS", "Concept", "LabConcept", "Vocabulary", "broader", "concept", "system_name"]
 
 SYSTEMS = {
     "http://www.nlm.nih.gov/research/umls/rxnorm": "rxnorm",
@@ -59,110 +51,16 @@ MAX_PHRASES = 20
 _CLOCKS = r"\d\d:\d\d(?:(?:, | and )\d\d:\d\d){0,5}\Z"
 
 
-@dataclass(frozen=True, slots=True)
-class Concept:
-    """One concept as plain data; ids are file stems."""
+class LabConcept(NamedTuple):
+    """A LOINC code of ours: its concept, and the property that this code measures (mass, substance, ...). A concept
+    without `input` is a near miss, known only so that it is never taken for another test. `flag` is race_based for an
+    eGFR with a race coefficient."""
 
     id: str
-    title: str
-    kind: str
-    names: tuple[str, ...] = ()
-    brands: tuple[str, ...] = ()
-    not_names: tuple[str, ...] = ()
-    rxnorm_ingredients: tuple[str, ...] = ()
-    atc: tuple[str, ...] = ()
-    atc_prefixes: tuple[str, ...] = ()
-    member_of: tuple[str, ...] = ()
-    members: tuple[str, ...] = ()
-    snomed: tuple[str, ...] = ()
-    icd10cm: tuple[str, ...] = ()
-    icd10cm_prefixes: tuple[str, ...] = ()
-    icd10: tuple[str, ...] = ()
-    loinc: tuple[tuple[str, str, str], ...] = ()
-    input: str | None = None
-    unit: str = ""
-    molar_mass: Decimal | None = None
-    valence: int | None = None
-    plausible: tuple[Decimal, Decimal] | None = None
-    values: tuple[tuple[str, str, str], ...] = ()
-    never_used_as: str | None = None
-    trouble_words: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LabConcept:
-    """A LOINC code of ours: its concept, the property that this code measures (mass, substance, ...), the canonical
-    UCUM unit, molar mass in g/mol and valence for conversion, and the plausible range in the canonical unit.
-    `input` is None for a near miss that is known only so that it is never taken for another test. `flag` is
-    race_based for an eGFR with a race coefficient."""
-
-    id: str
-    title: str
+    entry: ConceptFile
     code: str
     property: str
-    unit: str
-    input: str | None = None
-    molar_mass: Decimal | None = None
-    valence: int | None = None
-    plausible: tuple[Decimal, Decimal] | None = None
-    flag: str = ""
-
-
-def _texts(entry: Mapping[str, object], key: str) -> tuple[str, ...]:
-    return tuple(str(v) for v in cast(Sequence[object], entry.get(key) or ()))
-
-
-def concept(name: str, entry: Mapping[str, object]) -> Concept:
-    """A file as a Concept. `entry` is its YAML mapping; what is missing is empty. KeyError: no title or kind."""
-    loinc = cast(Sequence[Mapping[str, object]], entry.get("loinc") or ())
-    mass = entry.get("molar_mass")
-    span = cast("Sequence[object] | None", entry.get("plausible"))
-    trouble = cast(Mapping[str, Sequence[str]], entry.get("trouble_words") or {})
-    answers = cast(Mapping[str, Sequence[Mapping[str, object]]], entry.get("values") or {})
-    return Concept(
-        id=name,
-        title=str(entry["title"]),
-        kind=str(entry["kind"]),
-        not_names=_texts(entry, "not"),
-        loinc=tuple((str(r["code"]), str(r.get("property", "")), str(r.get("flag") or "")) for r in loinc),
-        input=cast("str | None", entry.get("input")),
-        unit=str(entry.get("unit") or ""),
-        molar_mass=Decimal(str(mass).split()[0]) if mass is not None else None,
-        valence=cast("int | None", entry.get("valence")),
-        plausible=(Decimal(str(span[0])), Decimal(str(span[1]))) if span else None,
-        values=tuple((m, str(v["system"]), str(v["code"])) for m, rows in answers.items() for v in rows),
-        never_used_as=cast("str | None", entry.get("never_used_as")),
-        trouble_words=tuple((kind, tuple(words)) for kind, words in trouble.items()),
-        **{key: _texts(entry, key) for key in _LISTS},
-    )
-
-
-_LISTS = (
-    "names", "brands", "rxnorm_ingredients", "atc", "atc_prefixes", "member_of", "members", "snomed", "icd10cm",
-    "icd10cm_prefixes", "icd10",
-)  # fmt: skip
-
-
-def broader(concepts: Iterable[Concept]) -> dict[str, frozenset[str]]:
-    """Every concept above each one (`member_of` up, `members` down), without itself. ValueError on a ring."""
-    direct: dict[str, set[str]] = {}
-    for c in concepts:
-        direct.setdefault(c.id, set()).update(c.member_of)
-        for member in c.members:
-            direct.setdefault(member, set()).add(c.id)
-    done: dict[str, frozenset[str]] = {}
-
-    def climb(name: str, path: tuple[str, ...]) -> frozenset[str]:
-        if name in path:
-            raise ValueError(f"{name} is a member of itself: {' -> '.join((*path, name))}")
-        if name not in done:
-            found: set[str] = set()
-            for parent in direct.get(name, ()):
-                found |= {parent} | climb(parent, (*path, name))
-            done[name] = frozenset(found)
-        return done[name]
-
-    return {name: climb(name, ()) for name in sorted(direct)}
+    flag: str
 
 
 class Vocabulary:
@@ -183,56 +81,52 @@ class Vocabulary:
             "pregnancy": timedelta(days=states.pregnancy.answer_holds_days),
             "lactation": timedelta(days=states.lactation.answer_holds_days),
         }
-        concepts = [
-            concept(name, entry.model_dump(by_alias=True, exclude_none=True))
-            for name, entry in library.terminology.items()
-        ]
         self._keep_apart_prefix = library.wording.keep_apart_phrase.partition("{")[0]
         times_prefix = library.wording.plan.times_phrase.partition("{")[0]
         self._times = re.compile(re.escape(times_prefix) + _CLOCKS) if times_prefix else None
-        self._titles = {c.title.lower(): c.id for c in concepts if c.kind in ("drug", "drug_class")}
-        self.concepts: dict[str, Concept] = {c.id: c for c in concepts}
-        self.broader = broader(self.concepts.values())
+        self.concepts, self.broader = library.terminology, library.broader
+        drugs = ("drug", "drug_class")
+        self._titles = {entry.title.lower(): name for name, entry in self.concepts.items() if entry.kind in drugs}
         self._snomed: dict[str, frozenset[str]] = {}
         self._exact: dict[str, dict[str, frozenset[str]]] = {"icd10cm": {}, "icd10": {}}
         self._prefix: dict[str, dict[str, frozenset[str]]] = {"icd10cm": {}, "icd10": {}}
         self._labs: dict[str, LabConcept] = {}
         self._observations: dict[str, LabConcept] = {}
         self._answers: dict[tuple[str, str, str], str] = {}
-        self._trouble = {c.id: dict(c.trouble_words) for c in self.concepts.values() if c.trouble_words}
-        for c in self.concepts.values():
-            if c.kind == "condition":
-                self._condition(c)
-            elif c.kind in ("lab", "observation"):
-                self._measured(c)
+        for name, entry in self.concepts.items():
+            if entry.kind == "condition":
+                self._condition(name, entry)
+            elif entry.kind in ("lab", "observation"):
+                self._measured(name, entry)
+        # Most results of a chart have none of these codes.
+        self.measured_codes = frozenset(self._labs.keys() | self._observations.keys())
         self._drugs = DrugIndex(
-            self.concepts.values(),
+            self.concepts,
             self.broader,
             library.products,
             library.dose_forms,
             [row.name for row in library.other_ingredients],
         )
 
-    def _condition(self, c: Concept) -> None:
-        mine = frozenset({c.id}) | self.broader.get(c.id, frozenset())
+    def _condition(self, name: str, entry: ConceptFile) -> None:
+        mine = self.broader[name] | {name}
         for table, codes in (
-            (self._snomed, c.snomed),
-            (self._exact["icd10cm"], c.icd10cm),
-            (self._prefix["icd10cm"], c.icd10cm_prefixes),
-            (self._prefix["icd10"], c.icd10),
+            (self._snomed, entry.snomed),
+            (self._exact["icd10cm"], entry.icd10cm),
+            (self._prefix["icd10cm"], entry.icd10cm_prefixes),
+            (self._prefix["icd10"], entry.icd10),
         ):
             for code in codes:
                 key = code.replace(".", "").upper()
                 table[key] = table.get(key, frozenset()) | mine
 
-    def _measured(self, c: Concept) -> None:
-        table = self._labs if c.kind == "lab" else self._observations
-        for code, measured, flag in c.loinc:
-            table[code] = LabConcept(
-                c.id, c.title, code, measured, c.unit, c.input, c.molar_mass, c.valence, c.plausible, flag
-            )
-        for meaning, system, code in c.values:
-            self._answers[c.id, system_name(system) or system, code] = meaning
+    def _measured(self, name: str, entry: ConceptFile) -> None:
+        table = self._labs if entry.kind == "lab" else self._observations
+        for row in entry.loinc:
+            table[row.code] = LabConcept(name, entry, row.code, row.property, row.flag or "")
+        for meaning, answers in (entry.values or {}).items():
+            for answer in answers:
+                self._answers[name, system_name(answer.system) or answer.system, answer.code] = meaning
 
     def condition_concepts(self, system: str | None, code: str | None) -> frozenset[str]:
         """Concept ids, groups included, that a condition code belongs to; empty if none. ICD codes match with or
@@ -261,15 +155,6 @@ class Vocabulary:
     def answer(self, concept_id: str, system: str | None, code: str | None) -> str | None:
         """What a coded answer to an observation means ("yes", "no", "unknown"); None if its file does not list it."""
         return self._answers.get((concept_id, system_name(system) or system or "", code)) if code else None
-
-    def trouble_words(self, concept_id: str) -> Mapping[str, tuple[str, ...]]:
-        """Kind of specimen trouble -> words that tell of it, for a lab; empty where its concept lists none."""
-        return self._trouble.get(concept_id, {})
-
-    def loinc_codes(self, input_key: str) -> tuple[str, ...]:
-        """The LOINC codes asked for under one prefetch key, sorted."""
-        found = (c for c in self.concepts.values() if c.input == input_key)
-        return tuple(sorted(code for c in found for code, _, _ in c.loinc))
 
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
         """A drug's text without our own closing phrases and times, and the drug concepts that they name.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cds_service.content.tables import SpecimenComments
 
@@ -12,7 +12,7 @@ _HERE = "\x00"  # stands for a word with the mark in it; no text holds it
 
 
 def troubles_in(
-    comments: Iterable[str], words: Mapping[str, tuple[str, ...]], denials: re.Pattern[str]
+    comments: Iterable[str], words: Mapping[str, Sequence[str]], denials: re.Pattern[str]
 ) -> frozenset[str]:
     """Which kinds of trouble the comments tell of. `words`: kind -> parts of words, from the test's concept."""
     text = "\n".join(comments).casefold()
