@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service import __version__
@@ -256,6 +260,44 @@ def test_evaluate_answers_a_bundle_with_one_odd_entry(tmp_path: Path, what: str)
     done = invoke("evaluate", save(tmp_path, ODD[what]), "--json")
     assert done.returncode == 0, done.stderr
     assert own(json.loads(done.stdout))["outcomes"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "plan", "why"])
+@pytest.mark.parametrize(
+    ("sent", "instead"),
+    [('"status": "final"', '"status": "final", "status": "cancelled"'), ('"value": 0.58', '"value": NaN')],
+)
+def test_a_file_that_can_be_read_two_ways_is_refused_and_never_an_all_clear(
+    tmp_path: Path, command: str, sent: str, instead: str
+) -> None:
+    text = json.dumps(patients.load()["low-magnesium"].bundle(NOW), default=str)
+    assert sent in text
+    words = ["low_serum_magnesium"] if command == "why" else []
+    done = invoke(command, save(tmp_path, text.replace(sent, instead, 1)), *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "twice" in done.stderr or "not JSON" in done.stderr
+
+
+def test_evaluate_answers_as_the_service_does(tmp_path: Path, make_app: Callable[..., Flask]) -> None:
+    client = make_app(now=lambda: datetime.now(UTC)).test_client()
+    call = sample_call(client, "low-magnesium", "patient-view")
+    there = test_golden.normalised(client.post("/cds-services/magnesium-patient-view", json=call).json)
+    here = test_golden.normalised(json.loads(invoke("evaluate", save(tmp_path, call), "--json").stdout))
+    assert {item["rule"]: item["outcome"] for item in own(here)["outcomes"]} == {
+        item["rule"]: item["outcome"] for item in own(there)["outcomes"]
+    }
+    assert [card["indicator"] for card in here["cards"]] == [card["indicator"] for card in there["cards"]] != []
+
+
+def test_evaluate_starts_neither_the_web_framework_nor_a_server(tmp_path: Path) -> None:
+    file = save(tmp_path, json.dumps(patients.load()["low-magnesium"].bundle(NOW), default=str))
+    code = (
+        "import sys\nfrom cds_service.cli import main\n"
+        f"main(['evaluate', {str(file)!r}], standalone_mode=False)\n"
+        "print([name for name in ('flask', 'gunicorn', 'alembic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
 def test_evaluate_refuses_a_request_of_another_hook_than_asked_for(tmp_path: Path, client: FlaskClient) -> None:

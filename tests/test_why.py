@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from flask.testing import FlaskClient
 
 from cds_service.sandbox import patients
-from tests.conformance.calls import invoke
+from tests.conformance.calls import invoke, sample_call
 
 
 def told(folder: Path, sample: str, rule: str, *words: object, without: str = "") -> dict[str, Any]:
@@ -69,12 +70,41 @@ def test_a_value_of_the_site_says_so_beside_the_default(tmp_path: Path) -> None:
     assert (told_of["value"], told_of["from"], told_of["default"]) == ("0.6 mmol/L", "this site", "0.70 mmol/L")
 
 
-def test_two_doses_that_meet_say_the_hours(tmp_path: Path) -> None:
-    why = told(tmp_path, "levothyroxine", "levothyroxine_timing", "--hook", "order-select")
+def test_an_input_that_was_not_sent_leaves_the_test_unknown_with_the_reason(
+    tmp_path: Path, client: FlaskClient
+) -> None:
+    body = sample_call(client, "levothyroxine", "order-select")
+    del body["prefetch"]["medication_statements"]
+    del body["prefetch"]["medications"]
+    file = tmp_path / "call.json"
+    file.write_text(json.dumps(body, default=str), "utf-8")
+    why = json.loads(invoke("why", file, "levothyroxine_timing", "--json").stdout)
+    assert (why["outcome"], why["tests"][0]["verdict"]) == ("not_evaluated", "unknown")
+    assert why["reasons"] == why["tests"][0]["reasons"] != []
+    assert "medication statements not sent and not readable" in why["reasons"]
+
+
+def test_two_doses_that_meet_say_the_drugs_and_the_hours(tmp_path: Path, client: FlaskClient) -> None:
+    file = tmp_path / "call.json"
+    file.write_text(json.dumps(sample_call(client, "levothyroxine", "order-select"), default=str), "utf-8")
+    why = json.loads(invoke("why", file, "levothyroxine_timing", "--json").stdout)
     (test,) = why["tests"]
-    assert (test["part"], {limit["value"] for limit in test["limits"]}) == ("trigger", {"4 h"})
-    assert why["outcome"] == "quiet", "the sample's draft is not in its Bundle"
-    assert test["verdict"] == "false"
+    assert (why["outcome"], test["part"], test["verdict"]) == ("fired", "trigger", "true")
+    assert {limit["value"] for limit in test["limits"]} == {"4 h"}
+    assert test["found"]["drug"] == "levothyroxine"
+    assert "magnesium oxide" in test["found"]["magnesium"]
+
+
+def test_a_fault_of_ours_is_told_as_the_engine_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any]
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cds_service.rules.trying.lab", broken)
+    why = told(tmp_path, "low-magnesium", "low_serum_magnesium")
+    assert (why["outcome"], why["tests"][0]["verdict"]) == ("not_evaluated", "unknown")
+    assert expected_faults
 
 
 def test_a_rule_that_the_hook_has_not_got_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

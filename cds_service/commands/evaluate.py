@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import click
 import orjson
@@ -12,8 +11,7 @@ from rich.console import Console
 
 from cds_service.advice.advise import CardStyle, advise
 from cds_service.advice.card_extension import EXTENSION
-from cds_service.commands.common import FAILED, stop
-from cds_service.commands.patient_file import in_force, read_patient
+from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.commands.reading import print_cards
 from cds_service.logs import configure
 
@@ -23,22 +21,19 @@ STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
 
 
 @click.command()
-@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.argument("file", type=click.File("rb"))
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
-def evaluate(file: TextIO, hook: str | None, site: Path | None, as_json: bool) -> None:
+def evaluate(file: BinaryIO, hook: str | None, site: Path | None, as_json: bool) -> None:
     """Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient.
 
     Prints the cards and the outcome of every rule, with the values used. Exit 1 where the request is refused.
     """
     configure("WARNING")
-    try:
-        document = json.loads(file.read())
-    except (ValueError, RecursionError):
-        stop(FAILED, f"{file.name}: not JSON")
+    document = read_document(file)
     held = in_force(site)
-    asked = read_patient(document, file.name, held, hook)
+    asked = read_patient(document, held, hook)
     advice = advise(
         asked.chart, held.rulebook, asked.service,
         units=held.content.vocabulary.units, style=STYLE, encounter_named=asked.encounter_named,

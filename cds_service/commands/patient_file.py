@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -31,6 +32,15 @@ class InForce:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON file as given: its name, what it holds, and its bytes."""
+
+    name: str
+    data: Any
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PatientFile:
     """One patient's chart, and the service that was asked about it."""
 
@@ -49,13 +59,27 @@ def in_force(site: Path | None) -> InForce:
     raise AssertionError
 
 
+def read_document(file: BinaryIO) -> Document:
+    """The file, as strictly as the service reads a call: of a member that stands twice nobody knows which one holds.
+    Exits 1 where it is refused."""
+    raw = file.read()
+    try:
+        check(raw)
+        return Document(file.name, json.loads(raw), raw)
+    except NotStrict as fault:
+        stop(FAILED, f"{file.name}: {fault.text}")
+    except (ValueError, RecursionError):
+        stop(FAILED, f"{file.name}: not JSON")
+
+
 def is_patient(document: Any) -> bool:
     """Whether a JSON document may be a patient's: a hook request or a Bundle."""
     return is_hook_request(document) or (isinstance(document, dict) and document.get("resourceType") == "Bundle")
 
 
-def read_patient(document: Any, name: str, held: InForce, hook: str | None = None) -> PatientFile:
-    """The chart in a document; a Bundle is tried with `hook`, else with patient-view. Exits 1 where it is refused."""
+def read_patient(file: Document, held: InForce, hook: str | None = None) -> PatientFile:
+    """The chart in a file; a Bundle is tried with `hook`, else with patient-view. Exits 1 where it is refused."""
+    document, name = file.data, file.name
     if not is_patient(document):
         stop(FAILED, f"{name}: neither a CDS Hooks request nor a FHIR Bundle")
     asked = str(document["hook"]) if is_hook_request(document) else hook or "patient-view"
@@ -68,16 +92,13 @@ def read_patient(document: Any, name: str, held: InForce, hook: str | None = Non
     rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
     needs = needs_of(rules, library, rulebook.not_available).values()
     try:
-        body = orjson.dumps(document if is_hook_request(document) else hook_request(document, asked, needs))
-        check(body)
+        body = file.raw if is_hook_request(document) else orjson.dumps(hook_request(document, asked, needs))
         call = parse_call(body, asked)
         chart = chart_of(call, needs, held.content.vocabulary, rulebook, held.now)
     except NotOnePatient as error:
         stop(FAILED, f"{name}: {error}")
     except TypeError:  # a number or text that is no JSON of the wire
         stop(FAILED, f"{name}: cannot be written as JSON")
-    except NotStrict as fault:
-        stop(FAILED, "Refused (400):", f"  request: {fault.text}")
     except Problem as problem:
         lines = [f"{', '.join(issue.expression)}: {issue.text}".removeprefix(": ") for issue in problem.issues]
         stop(FAILED, f"Refused ({problem.status}):", *[f"  {line}" for line in lines])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, TextIO
+from typing import BinaryIO
 
 import click
 import orjson
@@ -14,7 +13,7 @@ from cds_service.advice.advise import outcomes_of
 from cds_service.advice.one_bundle import has_drafts
 from cds_service.advice.plan_of_findings import plan_content, plan_for
 from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop
-from cds_service.commands.patient_file import InForce, in_force, is_patient, read_patient
+from cds_service.commands.patient_file import Document, InForce, in_force, is_patient, read_document, read_patient
 from cds_service.logs import configure
 from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day
 from cds_service.web.plan_page import text
@@ -24,24 +23,21 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.argument("file", type=click.File("rb"))
 @click.option("--svg", type=FILE, help="Draw the day as SVG into this file.")
 @click.option("--png", type=FILE, help="Draw the day as PNG into this file (needs the extra png).")
 @click.option("--json", "as_json", is_flag=True, help="The plan as POST /plan answers it.")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
-def plan(file: TextIO, svg: Path | None, png: Path | None, as_json: bool, site: Path | None) -> None:
+def plan(file: BinaryIO, svg: Path | None, png: Path | None, as_json: bool, site: Path | None) -> None:
     """Plan when to take magnesium beside the other medicines in FILE ('-' for stdin).
 
     FILE is the JSON that POST /plan takes, a hook request, or a FHIR Bundle of one patient. Exit 1 where it holds
     nothing to plan.
     """
     configure("WARNING")
-    try:
-        document = json.loads(file.read())
-    except (ValueError, RecursionError):
-        stop(FAILED, f"{file.name}: not JSON")
+    document = read_document(file)
     held = in_force(site)
-    asked, unknown = (_of_chart if is_patient(document) else _of_question)(document, held, file.name)
+    asked, unknown = (_of_chart if is_patient(document.data) else _of_question)(document, held)
     found = plan_day(asked)
     if svg is not None:
         _save(svg, str(picture.svg(asked, found)).encode())
@@ -65,29 +61,29 @@ def _save(path: Path, data: bytes) -> None:
         stop(CANNOT_CREATE, f"{path}: {error.strerror}")
 
 
-def _of_question(document: Any, held: InForce, name: str) -> tuple[PlanRequest, list[str]]:
+def _of_question(document: Document, held: InForce) -> tuple[PlanRequest, list[str]]:
     """The question of POST /plan; exits 1 with every fault and its place."""
     holds = plan_content(held.rulebook, held.content.vocabulary)
     try:
-        question = PlanQuestion.model_validate_json(orjson.dumps(document))
+        question = PlanQuestion.model_validate_json(document.raw)
         return request_of(question, holds.intervals, holds.schedule, held.now.date(), holds.find)
     except ValidationError as error:
         places = [".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)]
         stop(
             FAILED,
-            f"{name}: not a question to POST /plan, a hook request or a Bundle:",
+            f"{document.name}: not a question to POST /plan, a hook request or a Bundle:",
             *[f"  {place}: {fault['msg']}" for place, fault in zip(places, error.errors(), strict=True)],
         )
     except ScheduleError as error:
-        stop(FAILED, *[f"{name}: waking: {why}" for _, why in error.faults])
+        stop(FAILED, *[f"{document.name}: waking: {why}" for _, why in error.faults])
     except TooLarge as error:
-        stop(FAILED, f"{name}: medications hold {error}")
+        stop(FAILED, f"{document.name}: medications hold {error}")
 
 
-def _of_chart(document: Any, held: InForce, name: str) -> tuple[PlanRequest, list[str]]:
+def _of_chart(document: Document, held: InForce) -> tuple[PlanRequest, list[str]]:
     """The magnesium and the medicines of one patient; exits 1 where they hold nothing to plan."""
-    hook = "order-select" if has_drafts(document) else None
-    asked = read_patient(document, name, held, hook)
+    hook = "order-select" if has_drafts(document.data) else None
+    asked = read_patient(document, held, hook)
     _, evaluation = outcomes_of(asked.chart, held.rulebook, asked.service, asked.encounter_named)
     timing = [
         outcome
@@ -95,8 +91,8 @@ def _of_chart(document: Any, held: InForce, name: str) -> tuple[PlanRequest, lis
         if outcome.rule.loaded.rule.when is None and outcome.rule.visibility != "hidden"
     ]
     if not timing:
-        stop(FAILED, f"{name}: no medicine here that magnesium has still to be kept apart from")
+        stop(FAILED, f"{document.name}: no medicine here that magnesium has still to be kept apart from")
     found = plan_for(timing, evaluation, held.rulebook)
     if isinstance(found, str):
-        stop(FAILED, f"{name}: {held.content.library.wording.plan.not_planned[found]}")
+        stop(FAILED, f"{document.name}: {held.content.library.wording.plan.not_planned[found]}")
     return found.request, []

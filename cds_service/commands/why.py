@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import click
 import orjson
 
 from cds_service.commands.common import FAILED, stop
 from cds_service.commands.evaluate import HOOKS
-from cds_service.commands.patient_file import in_force, read_patient
+from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.logs import configure
 from cds_service.publish.why import lines
 from cds_service.publish.why import why as why_of
@@ -20,24 +19,21 @@ from cds_service.spelling import nearest
 
 
 @click.command()
-@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.argument("file", type=click.File("rb"))
 @click.argument("rule")
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
 @click.option("--json", "as_json", is_flag=True, help="The tree as JSON.")
-def why(file: TextIO, rule: str, hook: str | None, site: Path | None, as_json: bool) -> None:
+def why(file: BinaryIO, rule: str, hook: str | None, site: Path | None, as_json: bool) -> None:
     """Say why RULE fired for the patient in FILE ('-' for stdin), or why it did not.
 
     Prints each test of the rule with what was found, the limit and where it comes from. Exit 1 where the request is
     refused, or the hook has no such rule.
     """
     configure("WARNING")
-    try:
-        document = json.loads(file.read())
-    except (ValueError, RecursionError):
-        stop(FAILED, f"{file.name}: not JSON")
+    document = read_document(file)
     held = in_force(site)
-    asked = read_patient(document, file.name, held, hook)
+    asked = read_patient(document, held, hook)
     known = [each.id for each in held.rulebook.of_service(asked.service)]
     if rule not in known:
         stop(FAILED, f"{asked.hook} has no rule {rule}{nearest(rule, known)}")

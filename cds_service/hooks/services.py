@@ -41,7 +41,6 @@ SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
 # An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
 SITTING = timedelta(minutes=15)
 CRITICAL_SILENCE = timedelta(hours=24)
-MAX_REREADS = 8
 
 
 @dataclass(frozen=True, slots=True)

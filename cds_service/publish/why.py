@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 from cds_service.advice.advise import outcomes_of
 from cds_service.advice.in_words import Display, number
@@ -13,11 +13,14 @@ from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import Chart
 from cds_service.patient import Source
 from cds_service.publish.rule_in_words import in_force, scopes_in_words, test_in_words
+from cds_service.rules.faults import Fault, attempt
+from cds_service.rules.prepared import prepared
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
-from cds_service.rules.verdict import LabHit, Reason, Verdict
+from cds_service.rules.verdict import LabHit, Reason, Verdict, unknown
 from cds_service.terminology.units import UnitTable
 
+P = ParamSpec("P")
 TRUTHS = {True: "true", False: "false", None: "unknown"}
 
 
@@ -61,16 +64,25 @@ def why(
         block = written.separate or written.avoid
         assert block is not None
         words = "oral magnesium and the drug are both there, and their doses are not apart"
-        tests = [told.tried("trigger", words, block, try_timing(written, evaluation.context, rule.limits))]
+        tests = [told.tried("trigger", words, block, _attempt(try_timing, written, evaluation.context, rule.limits))]
     else:
         tests = [
             told.tried(part, test_in_words(test, labels, rulebook.library), test,
-                       try_test(test, evaluation.context, rule.limits, rule_id))
+                       _attempt(try_test, test, evaluation.context, rule.limits, rule_id))
             for part, listed in (("all", written.when.all), ("any", written.when.any), ("none", written.when.none))
             for test in listed
         ]  # fmt: skip
     scopes = scopes_in_words(written.applies_to, labels, rulebook.library)
+    ready = next(each for each in prepared(rulebook, service) if each.rule is rule)
+    if ready.about_the_order and evaluation.context.drafts_expected:
+        scopes.append("an order of one of its drugs: one that is only taken already does not count here")
     return Why(rule_id, written.title, outcome.kind, display.reasons(outcome.reasons), scopes, tests)
+
+
+def _attempt(work: Callable[P, Verdict], *given: P.args, **named: P.kwargs) -> Verdict:
+    """As the engine: where a test meets a fault of ours, it is unknown."""
+    found = attempt(work, *given, **named)
+    return unknown(found.reason) if isinstance(found, Fault) else found
 
 
 @dataclass(frozen=True, slots=True)
