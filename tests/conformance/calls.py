@@ -9,7 +9,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -176,7 +176,10 @@ def invoke(*arguments: str | Path, stdin: str | None = None) -> subprocess.Compl
     from cds_service.cli import main
 
     # The logs of the tests' own process stay as they are, and none of them mixes with what the command writes.
-    with patch("cds_service.commands.evaluate.configure"), structlog.testing.capture_logs():
+    with ExitStack() as kept:
+        for command in ("evaluate", "plan", "why"):
+            kept.enter_context(patch(f"cds_service.commands.{command}.configure"))
+        kept.enter_context(structlog.testing.capture_logs())
         done = CliRunner().invoke(main, [str(word) for word in arguments], input=stdin, env={"COLUMNS": "200"})
     trouble = done.exc_info if done.exception and not isinstance(done.exception, SystemExit) else None
     stderr = done.stderr + ("".join(traceback.format_exception(*trouble)) if trouble else "")

@@ -375,14 +375,14 @@ def test_a_new_key_is_a_new_file_and_its_hashes_are_plainly_its_own(folder: Path
 def test_no_key_can_be_read_out_of_a_hash_and_no_patient_out_of_the_files(folder: Path) -> None:
     with Store.open(data_dir=folder) as store:
         shown = card(
-            subject_hash=store.subject_hash("ehr", "patient-4711", "rule"),
-            finding_hash=store.finding_hash(["Observation/4711", "0.55 mmol/L"]),
+            subject_hash=store.subject_hash("ehr", "patient-zq4711", "rule"),
+            finding_hash=store.finding_hash(["Observation/zq4711", "0.55 mmol/L"]),
         )
         store.record_shown([shown])
         store.record_feedback([accepted(shown)])
     content = b"".join(path.read_bytes() for path in folder.iterdir())
     assert shown.subject_hash.encode() in content
-    assert b"4711" not in content
+    assert b"zq4711" not in content
     assert b"mmol" not in content
 
 
