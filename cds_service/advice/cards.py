@@ -81,7 +81,7 @@ def _cards(
     groups = _grouped(writer.evaluation)
     if TIMING in groups and not contraindicated(writer.evaluation):
         group = groups[TIMING]
-        # Of equally urgent findings the one that no distance mends leads.
+        # Among equally urgent findings, an 'avoid' rule comes first: no distance between doses helps there.
         group.outcomes.sort(key=lambda o: (urgency(o)[0], o.rule.loaded.rule.avoid is None))
         planned = attempt(plan_for, group.outcomes, writer.evaluation, writer.display.rulebook, plan_secret)
         group.planned = "fault" if isinstance(planned, Fault) else planned
