@@ -163,9 +163,10 @@ def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]
             child.send_signal(signal.SIGINT)  # gunicorn ends at once
             child.send_signal(signal.SIGTERM)  # what comes before gunicorn, too
             try:
-                child.wait(15)
-            except subprocess.TimeoutExpired:
+                child.wait(5)
+            except subprocess.TimeoutExpired:  # a signal came while it was being made; its workers end after it
                 child.kill()
+                child.wait()
 
 
 def _wait_ready(child: subprocess.Popen[bytes], base: str, instance: str) -> None:
