@@ -289,6 +289,17 @@ def test_evaluate_answers_as_the_service_does(tmp_path: Path, make_app: Callable
     assert [card["indicator"] for card in here["cards"]] == [card["indicator"] for card in there["cards"]] != []
 
 
+def test_evaluate_names_no_plan_that_nobody_could_open(tmp_path: Path, client: FlaskClient) -> None:
+    call = sample_call(client, "levothyroxine", "order-select")
+    links = [link["url"] for card in client.post("/cds-services/magnesium-order-select", json=call).json["cards"]
+             for link in card["links"]]  # fmt: skip
+    assert any("/plan/" in url for url in links)
+    answer = json.loads(invoke("evaluate", save(tmp_path, call), "--json").stdout)
+    kept = [link["url"] for card in answer["cards"] for link in card["links"]]
+    assert len(kept) == len(links) - 1
+    assert not any("/plan/" in url for url in kept)
+
+
 def test_evaluate_starts_neither_the_web_framework_nor_a_server(tmp_path: Path) -> None:
     file = save(tmp_path, json.dumps(patients.load()["low-magnesium"].bundle(NOW), default=str))
     code = (

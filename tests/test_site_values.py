@@ -427,3 +427,5 @@ def test_a_site_file_that_still_says_pages_works_and_is_told_the_new_word(tmp_pa
     assert "now called" not in invoke("site", "validate", new).stderr
     wrong = write(tmp_path / "wrong.yaml", LIMIT.format(value="0.20").replace("\nrules:", "\npages:"))
     assert "wrong.yaml:6" in invoke("site", "validate", wrong).stderr
+    both = write(tmp_path / "both.yaml", LIMIT.format(value="0.60") + "pages: {}\n")
+    assert "pages: extra inputs are not permitted" in invoke("site", "validate", both).stderr

@@ -14,7 +14,7 @@ from cds_service.advice.in_words import Display
 from cds_service.advice.suggestions import sources_cited
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart
-from cds_service.rules.evaluate import Evaluation, evaluate
+from cds_service.rules.evaluate import Evaluation, Outcome, evaluate
 from cds_service.rules.faults import Fault, attempt
 from cds_service.terminology.units import UnitTable
 
@@ -66,7 +66,7 @@ class Advice:
             told["repairs"] = dict(facts.repairs)
         return {"cards": [item.card for item in self.shown], "extension": {EXTENSION: told}}
 
-    def _outcome(self, outcome: Any) -> dict[str, Any]:
+    def _outcome(self, outcome: Outcome) -> dict[str, Any]:
         said = {"rule": outcome.rule_id, "outcome": outcome.kind}
         return said | ({"reason": "; ".join(self.display.reasons(outcome.reasons))} if outcome.reasons else {})
 

@@ -104,7 +104,7 @@ class Writer:
             first = min(doubtful, key=lambda name: claims[name].verdict != "contradicted")
             label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{first}"
             card["links"].append({"label": label, "url": address, "type": "absolute"})
-        if group.day is not None and not group.day.avoided:
+        if group.day is not None and not group.day.avoided and group.day.token:
             address = f"{self.base_url}/plan/{group.day.token}"
             label = self.display.library.wording.plan.link_label
             card["links"].append({"label": label, "url": address, "type": "absolute"})

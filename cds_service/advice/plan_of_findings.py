@@ -39,7 +39,8 @@ SENTENCE = re.compile(r"(?<=\.)\s")
 
 @dataclass(frozen=True)
 class DayPlan:
-    """A plan for one magnesium product among the other drugs of this patient; `token` opens its rule."""
+    """A plan for one magnesium product among the other drugs of this patient; `token` opens its web page, and
+    is empty where nobody could open it."""
 
     product: Medication
     request: PlanRequest
@@ -145,7 +146,7 @@ def plan_content(rulebook: Rulebook, vocabulary: Any) -> PlanContent:
 def plan_for(
     timing: Sequence[Outcome], evaluation: Evaluation, rulebook: Rulebook, secret: str = ""
 ) -> DayPlan | NoPlan:
-    """The plan behind timing findings, or why there is none to show. `secret` signs its address."""
+    """The plan behind timing findings, or why there is none to show. `secret` signs its address, if there is one."""
     products = {
         pair.magnesium.source: pair.magnesium
         for outcome in timing
@@ -175,10 +176,10 @@ def plan_for(
     with_food = any(moment.sign == 1 and (moment.meals or moment.at in MEALS) for moment in moments)
     try:
         request = PlanRequest(schedule, today, len(week[0]), with_food, tuple(drugs), unknown)
-        address = token.sign(request, secret)
+        address = token.sign(request, secret)  # also where it is not given: what is too large for it is no plan
     except TooLarge:
         return "too_large"
-    day = DayPlan(product, request, plan_day(request), address)
+    day = DayPlan(product, request, plan_day(request), address if secret else "")
     return day if day.avoided or any(drug.windowed for drug in drugs) else "no_times"
 
 

@@ -92,14 +92,19 @@ def read_patient(file: Document, held: InForce, hook: str | None = None) -> Pati
     rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
     needs = needs_of(rules, library, rulebook.not_available).values()
     try:
-        body = file.raw if is_hook_request(document) else orjson.dumps(hook_request(document, asked, needs))
+        body = file.raw if is_hook_request(document) else _written(hook_request(document, asked, needs), name)
         call = parse_call(body, asked)
         chart = chart_of(call, needs, held.content.vocabulary, rulebook, held.now)
     except NotOnePatient as error:
         stop(FAILED, f"{name}: {error}")
-    except TypeError:  # a number or text that is no JSON of the wire
-        stop(FAILED, f"{name}: cannot be written as JSON")
     except Problem as problem:
         lines = [f"{', '.join(issue.expression)}: {issue.text}".removeprefix(": ") for issue in problem.issues]
         stop(FAILED, f"Refused ({problem.status}):", *[f"  {line}" for line in lines])
     return PatientFile(chart, asked, service, call.envelope.context.encounterId is not None)
+
+
+def _written(request: dict[str, Any], name: str) -> bytes:
+    try:
+        return orjson.dumps(request)
+    except TypeError:  # a number or text that is no JSON of the wire
+        stop(FAILED, f"{name}: cannot be written as JSON")

@@ -46,7 +46,7 @@ from cds_service.web.published import artifacts_blueprint
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
 GATE_SECONDS: Final = 0.25
-LIMITED: Final = ("/cds-services", "/plan")  # what costs more than reading a rule
+LIMITED: Final = ("/cds-services", "/plan")  # what costs more than reading a page
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
 

@@ -20,10 +20,7 @@ from cds_service.advice.cards import MAX_CARDS, Candidate
 from cds_service.advice.needs import needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
-from cds_service.fhir import (
-    FhirServer,
-    Need,
-)
+from cds_service.fhir import FhirServer, Need
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import fit

@@ -96,6 +96,6 @@ def read(stem: str, text: str) -> SamplePatient:
 def load() -> Mapping[str, SamplePatient]:
     """Every sample patient by id, in the order of their ids. Raises SampleError."""
     folder = files(__package__) / "patients"
-    rules = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    found = [read(rule.name.removesuffix(".yaml"), rule.read_text(encoding="utf-8")) for rule in rules]
+    listed = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    found = [read(file.name.removesuffix(".yaml"), file.read_text(encoding="utf-8")) for file in listed]
     return MappingProxyType({sample.id: sample for sample in found})

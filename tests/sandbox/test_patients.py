@@ -86,7 +86,7 @@ def test_a_result_is_as_old_as_its_file_says_at_any_time(sample: SamplePatient) 
 
 
 @each_sample
-def test_every_laboratory_code_and_problem_is_one_that_the_terminology_rules_know(sample: SamplePatient) -> None:
+def test_every_laboratory_code_and_problem_is_one_that_the_terminology_knows(sample: SamplePatient) -> None:
     resources = sample.resources(TIMES[0])
     results = [r for r in resources if r["resourceType"] == "Observation"]
     assert codes(results, "http://loinc.org") <= terminology("loinc")

@@ -155,7 +155,7 @@ def test_a_postgresql_that_went_away_is_told_and_found_again(postgres: Callable[
     admin.dispose()
 
 
-def limit_rules(store: Store, pages: int | None) -> None:
+def limit_pages(store: Store, pages: int | None) -> None:
     """Let the database file grow no further than now, or freely again (None)."""
     with store._write_engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages or 1_000_000}")
@@ -163,7 +163,7 @@ def limit_rules(store: Store, pages: int | None) -> None:
 
 def test_a_full_database_refuses_feedback_and_recovers_alone(sqlite_store: Store, folder: Path) -> None:
     """F18."""
-    limit_rules(sqlite_store, 1)
+    limit_pages(sqlite_store, 1)
     written = 0
 
     def fill() -> str:
