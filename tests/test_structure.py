@@ -236,3 +236,9 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
         for match in machine_path.finditer(text)
     ]
     assert faults == []
+
+
+@pytest.mark.parametrize("path", list(python_files()), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_every_file_says_in_a_sentence_what_is_inside(path: Path) -> None:
+    told = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert told.split("\n\n")[0].endswith((".", "?")), f"the first words of {path.name}: {told[:80]!r}"
