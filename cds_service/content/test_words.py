@@ -58,7 +58,7 @@ class LabTest(Part):
     `persists` one result is not enough.
     """
 
-    also_reads: ClassVar = frozenset({ENCOUNTER})
+    also_reads: ClassVar = frozenset({ENCOUNTER}) | PREGNANCY_INPUTS
 
     lab: LabName
     below: LabLimit | None = None
@@ -77,6 +77,11 @@ class LabTest(Part):
         if self.laboratory_first and not (self.below or self.above):
             raise ValueError("laboratory_first goes with below or above")
         return self
+
+    @property
+    def pregnancy_matters(self) -> bool:  # type: ignore[override]
+        """Some limits are not made for pregnancy."""
+        return self.laboratory_first
 
     @property
     def offers(self) -> frozenset[str]:

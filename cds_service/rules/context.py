@@ -100,6 +100,14 @@ class Context:
                 gaps.append(Reason("medication_not_identified"))
         return tuple(dict.fromkeys(gaps))
 
+    @cached_property
+    def age(self) -> Decimal:
+        """Age in years, with parts of a year where the day of birth is known. The age has to be known."""
+        person = self.facts.person
+        if person.age_days is not None:
+            return Decimal(person.age_days) / Decimal("365.25")
+        return Decimal(person.age_years or 0)
+
     def medications(self, drugs: frozenset[str], status: str, route: str) -> list[Medication]:
         """Recognised medications of any of `drugs`, by status and route."""
         if drugs.isdisjoint(self.drugs):
@@ -208,7 +216,8 @@ class Context:
     @cached_property
     def allowance(self) -> Allowance | None:
         """The row of the site's table for this age; None where age is unknown or no value is set."""
-        return _row_for(self.facts.person, self.rulebook.library.intakes.allowance[self.rulebook.site.allowance])
+        rows = self.rulebook.library.intakes.allowance[self.rulebook.site.allowance]
+        return _row_for(self.age, rows) if self.facts.person.age_years is not None else None
 
     @cached_property
     def allowance_value(self) -> Decimal | None:
@@ -256,11 +265,8 @@ def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _row_for(person: Person, rows: list[Allowance]) -> Allowance | None:
-    if person.age_years is None:
-        return None
-    # Infants' rows are bounded in parts of a year, so days decide where they are known.
-    age = Decimal(person.age_days) / Decimal("365.25") if person.age_days is not None else Decimal(person.age_years)
+def _row_for(age: Decimal, rows: list[Allowance]) -> Allowance | None:
+    """The row for an age in years; infants' rows are bounded in parts of a year."""
     return next((row for row in rows if row.age_from <= age and (row.age_to is None or age < row.age_to)), None)
 
 
