@@ -205,6 +205,21 @@ class Medication:
     until: date | None = None
     selected: bool = False
 
+    @property
+    def identified(self) -> bool:
+        """Whether it is known what it holds, be it one of our drugs or another ingredient."""
+        return bool(self.drugs or self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A problem or a result that is in no code system and no words that we read. `name`: what the EHR calls it;
+    `time`: of a result, None where it is not known."""
+
+    source: Source
+    name: str
+    time: datetime | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -223,7 +238,9 @@ class PatientFacts:
     """All that the rules may know. `inputs` maps every input key to its Availability.
 
     `medications` are what is taken or being ordered; `ended` is kept apart, so that only what asks for it sees it.
-    `labs` are newest first by concept. `repairs` counts, by name, what was mended in what the EHR sent.
+    `labs` are newest first by concept.
+    `unread` holds, by input key, what nobody here could identify. `repairs` counts, by name, what was mended in what
+    the EHR sent.
     """
 
     now: datetime
@@ -234,4 +251,5 @@ class PatientFacts:
     labs: Mapping[str, tuple[Lab, ...]] = field(default_factory=dict)
     intakes: tuple[Intake, ...] = ()
     inputs: Mapping[str, Availability] = field(default_factory=dict)
+    unread: Mapping[str, tuple[Unread, ...]] = field(default_factory=dict)
     repairs: Mapping[str, int] = field(default_factory=dict)

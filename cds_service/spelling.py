@@ -14,6 +14,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+_NOT_INERT = re.compile(r"[^\w\s.,/%+()-]|_|(?<=[^\W\d])\.(?=[^\W\d])")
+
+
+def inert(text: str, longest: int = 48) -> str:
+    """A text of the EHR that may be shown: one short line without anything that Markdown, HTML or a link is made of,
+    and without control and format characters."""
+    plain = " ".join(_NOT_INERT.sub(" ", unicodedata.normalize("NFKC", text[:LONGEST])).split())
+    return plain if len(plain) <= longest else plain[: longest - 1].rstrip() + "…"
+
+
 LONGEST = 500
 TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|%")
 

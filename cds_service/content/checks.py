@@ -141,7 +141,8 @@ def _holds_for(
     for key, unit in (("age_at_least", "a"), ("otherwise", threshold.unit)):
         name = getattr(threshold.holds_for, key, None)
         if name and (name not in known or known[name].unit != unit):
-            yield document.fault((*path, "holds_for", key), f"no threshold in {unit} named {name}{nearest(name, known)}")
+            message = f"no threshold in {unit} named {name}{nearest(name, known)}"
+            yield document.fault((*path, "holds_for", key), message)
 
 
 def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

@@ -15,8 +15,9 @@ from msgspec.json import Encoder
 
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource
+from cds_service.patient import Unread
 from cds_service.terminology.drugs import DrugIdentity
-from cds_service.terminology.index import LabConcept, Vocabulary
+from cds_service.terminology.index import LabConcept, Vocabulary, system_name
 
 V = TypeVar("V", bound=Resource)
 _MOST_NAMES = 8192
@@ -53,6 +54,7 @@ class Building:
     repairs: Counter[str] = field(default_factory=Counter)
     by_type: dict[type, list[Item]] = field(default_factory=dict)
     observed: dict[str, list[tuple[Item, LabConcept]]] = field(default_factory=dict)
+    unread: dict[str, list[Unread]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for item in self.items:
@@ -67,6 +69,11 @@ class Building:
     def lost(self, item: Item) -> None:
         """This resource could not be used; its input is no longer complete."""
         self.unreadable[item.key] += 1
+
+    def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
+        """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
+        if not any(coding.code and system_name(coding.system) for coding in (code.coding if code else None) or ()):
+            self.unread.setdefault(item.key, []).append(Unread(item.source, name_of(code) if code else "", time))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""

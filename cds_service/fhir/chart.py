@@ -309,6 +309,7 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         labs=labs,
         intakes=read_intakes(building),
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},
+        unread={key: tuple(found) for key, found in building.unread.items()},
         repairs=dict(gathered.repairs + building.repairs),
     )
 

@@ -44,9 +44,9 @@ def _read(building: Building, item: Item, view: ConditionView) -> Condition | No
         building.repairs["clinical_status_missing"] += 1
     if not any(coding.code for coding in view.code.coding or ()):
         building.repairs["condition_without_code"] += 1
-        return None
     concepts = building.condition_concepts(view.code)
     if not concepts:
+        building.not_identified(item, view.code)
         return None
     return Condition(
         source=item.source,

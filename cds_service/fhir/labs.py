@@ -75,6 +75,8 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
             building.lost(item)
             continue
         if view.component is None and not _may_be(ours, view.code):
+            moment = read_moment(when_taken(view), building.now.tzinfo)
+            building.not_identified(item, view.code, moment.at if moment else None)
             continue
         wanted = _concept(building, view.code, item)
         if wanted is None and view.component is None:

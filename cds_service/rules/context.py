@@ -11,6 +11,7 @@ from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance
 from cds_service.patient import (
+    CONDITIONS,
     ENDED,
     INTAKE,
     MEDICATIONS,
@@ -20,10 +21,10 @@ from cds_service.patient import (
     Lab,
     Medication,
     PatientFacts,
-    Person,
 )
 from cds_service.rules.amounts import Reading, reading_a_day
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
+from cds_service.spelling import inert
 
 INTAKE_KEYS = (INTAKE, SCREENER)
 MEDICATION_KEYS = (MEDICATIONS, STATEMENTS)
@@ -71,6 +72,13 @@ class Context:
             return Reason("input_unreadable", key)
         return Reason(f"input_{availability.state}", key, problem=availability.reason)
 
+    @cached_property
+    def condition_gap(self) -> Reason | None:
+        """Why it cannot be said that a problem is not there."""
+        unread = self.facts.unread.get(CONDITIONS, ())
+        named = Reason("condition_not_identified", problem=inert(unread[0].name)) if unread else None
+        return self.input_gap(CONDITIONS) or named
+
     def person_gap(self, code: str) -> Reason:
         """Why something of the person is not known: the patient record could not be read, else `code`."""
         return self.input_gap(PATIENT) or Reason(code)
@@ -96,8 +104,8 @@ class Context:
                 continue
             if medication.conflict:
                 gaps.append(Reason("medication_conflict", str(medication.source.type)))
-            elif not medication.drugs and not medication.name and medication.status == "active":
-                gaps.append(Reason("medication_not_identified"))
+            elif not medication.identified:
+                gaps.append(_not_identified(medication))
         return tuple(dict.fromkeys(gaps))
 
     @cached_property
@@ -107,6 +115,13 @@ class Context:
         if person.age_days is not None:
             return Decimal(person.age_days) / Decimal("365.25")
         return Decimal(person.age_years or 0)
+
+    @cached_property
+    def unidentified_drafts(self) -> tuple[Reason, ...]:
+        """What is ordered here and not known: always said, whatever the rules make of it."""
+        found = (item for item in self.facts.medications if item.status == "draft" and not item.conflict)
+        drafts = [_not_identified(item) for item in found if not item.identified] if self.drafts_expected else []
+        return tuple(dict.fromkeys(drafts))
 
     def medications(self, drugs: frozenset[str], status: str, route: str) -> list[Medication]:
         """Recognised medications of any of `drugs`, by status and route."""
@@ -144,6 +159,9 @@ class Context:
     def newest_gap(self, concept: str, labs: Sequence[Lab]) -> Reason | None:
         """Why the first of `labs` may not be the newest there is. An incomplete answer shows it only if in order."""
         key = self.rulebook.library.terminology[concept].input or concept
+        for other in self.facts.unread.get(key, ()):
+            if not labs or labs[0].time is None or other.time is None or other.time >= labs[0].time:
+                return Reason("result_not_identified", concept, problem=inert(other.name))
         gap, availability = self.input_gap(key), self.facts.inputs.get(key)
         in_order = bool(labs) and availability is not None and availability.newest_first
         return None if gap and gap.code == "input_incomplete" and in_order else gap
@@ -243,6 +261,12 @@ class Context:
             if row.age_from <= age and (row.age_to is None or age < row.age_to):
                 return row.value
         return None
+
+
+def _not_identified(medication: Medication) -> Reason:
+    """An ordered or active medicine that is not known, by what the chart calls it."""
+    name = inert(medication.name)
+    return Reason(f"{medication.status}_not_identified" if name else f"{medication.status}_without_name", problem=name)
 
 
 def _newer(one: Lab, other: Lab) -> bool:

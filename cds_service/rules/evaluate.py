@@ -19,6 +19,10 @@ from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
 NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance"})
+# What is in the chart and not known blocks a rule only where its worst reading could warn. (Drafts are always said.)
+UNIDENTIFIED = frozenset({
+    "active_not_identified", "active_without_name", "condition_not_identified", "result_not_identified",
+})  # fmt: skip
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 
@@ -102,8 +106,11 @@ def _try(ready: Prepared, context: Context) -> Outcome:
             return Outcome(rule, "quiet")
     if verdict.truth is None:
         # The search was complete and nothing of the kind is documented: the rule has no subject.
-        nothing = verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons)
-        return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
+        if verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons):
+            return Outcome(rule, "not_applicable", verdict.reasons)
+        if written.card.indicator == "info" and all(reason.code in UNIDENTIFIED for reason in verdict.reasons):
+            return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
+        return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
     return Outcome(rule, "fired", _pregnancy_gap(ready, context) + _encounter_gap(ready, context), verdict)

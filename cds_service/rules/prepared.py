@@ -11,7 +11,6 @@ from decimal import Decimal
 from cds_service.content.base import Asked, named
 from cds_service.content.rule import RecentResult
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
-from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
 
 _KEPT = 8
@@ -41,7 +40,7 @@ class Prepared:
         """Whether something that this rule needs is certainly not there."""
         for asked in self.asked:
             if asked.status is None:
-                if asked.names.isdisjoint(context.concepts) and not context.input_gap(CONDITIONS):
+                if asked.names.isdisjoint(context.concepts) and not context.condition_gap:
                     return True
             elif asked.names.isdisjoint(context.drugs) and not context.medication_gaps(asked.status):
                 return True

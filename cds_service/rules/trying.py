@@ -72,7 +72,7 @@ def condition(test: ConditionTest, context: Context) -> Verdict:
         matched = tuple(Match(item, item.concepts & wanted) for item in found)
         notes = ("provisional_condition",) if all(item.provisional for item in found) else ()
         return Verdict(True, (), {"matched": matched}, tuple(item.source for item in found), notes)
-    gap = context.input_gap(CONDITIONS)
+    gap = context.condition_gap
     return unknown(gap) if gap else FALSE
 
 
