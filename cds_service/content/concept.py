@@ -52,7 +52,8 @@ class CodedAnswer(Strict):
 class ConceptFile(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
-    Drugs: `not` are phrases that cancel a name inside them. Conditions: `icd10` are codes of the WHO, read as prefixes.
+    Drugs: `not` are phrases that cancel a name inside them; `counter_ion_of` names acids beside
+    which a metal is no drug. Conditions: `icd10` are codes of the WHO, read as prefixes.
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `decimals` the precision of
     comparison and display in `unit`; `trouble_words` are words in a comment that tell of specimen trouble,
     `trouble_effect` what it does.
@@ -63,6 +64,7 @@ class ConceptFile(Strict):
     names: list[str] = []
     brands: list[str] = []
     not_: Annotated[list[str], Field(alias="not")] = []
+    counter_ion_of: list[str] = []
     rxnorm_ingredients: list[str] = []
     atc: list[str] = []
     atc_prefixes: list[str] = []

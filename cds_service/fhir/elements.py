@@ -221,11 +221,24 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     wasNotTaken: None = None  # DSTU2
 
 
+class Ingredient(Struct, gc=False):
+    """An ingredient of a Medication: R4 has the first two, R5 the third."""
+
+    itemCodeableConcept: Concept | None = None
+    itemReference: Reference | None = None
+    item: ConceptOrReference | None = None
+
+
 class MedicationView(Resource, tag="Medication"):
     code: Concept | None = None
+    ingredient: list[Ingredient] | None = None
     form: Concept | None = None
     status: str | None = None
     doseForm: Concept | None = None  # R5
+
+
+class SubstanceView(Resource, tag="Substance"):
+    code: Concept | None = None
 
 
 class Encounter(Resource, tag="Encounter"):

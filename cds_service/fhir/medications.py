@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Literal
@@ -22,16 +23,19 @@ from cds_service.fhir.elements import (
     MedicationStatement,
     MedicationView,
     Reference,
+    SubstanceView,
 )
 from cds_service.fhir.identity import UNREADABLE, split_reference
 from cds_service.fhir.routes import route_of
-from cds_service.patient import ENDED, Dosage, Medication
+from cds_service.patient import ENDED, Component, Dosage, Medication
+from cds_service.terminology.drugs import DrugIdentity
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
 _ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
 _NOT_TAKEN = ("not-taking", "on-hold", "stopped")
-_read_medication = Decoder(MedicationView).decode
+_read_contained = Decoder(MedicationView | SubstanceView).decode
+_DEEPEST = 3
 Drafted = MedicationRequest | MedicationStatement
 
 
@@ -124,10 +128,13 @@ def _medication(
     dosages: tuple[Dosage, ...],
     status: Literal["active", "draft", "ended"],
 ) -> Medication | None:
-    concept, form = _concept(building, view)
+    concept, form, ingredients = _concept(building, view)
     if concept is not None:
         identity, kept_apart = building.drug(concept)
         name = name_of(concept)
+        if ingredients and not (identity.drugs or identity.others or identity.conflict):
+            identity = _by_ingredients([building.drug(item).drug for item in ingredients], identity)
+            name = name or name_of(ingredients[0])
         if kept_apart:
             name = building.vocabulary.kept_apart(name)[0]
             dosages = tuple(replace(d, kept_apart_from=d.kept_apart_from | kept_apart) for d in dosages)
@@ -173,37 +180,78 @@ def _reference(view: Drafted) -> Reference | None:
     return view.medicationReference or (view.medication.reference if view.medication else None)
 
 
-def _concept(building: Building, view: Drafted) -> tuple[Concept | None, str | None]:
-    """The code of the medicine, and its dose form where a Medication names one."""
+def _concept(building: Building, view: Drafted) -> tuple[Concept | None, str | None, list[Concept]]:
+    """The code of the medicine; its dose form and its ingredients where a Medication names them."""
     inline = view.medicationCodeableConcept or (view.medication.concept if view.medication else None)
     if inline is not None and (inline.coding or inline.text):
-        return inline, None
-    medication = _referred(building, view)
-    if medication is None or medication.status == "entered-in-error":
-        return None, None
+        return inline, None, []
+    medication = _referred(building, _reference(view), view.contained)
+    if not isinstance(medication, MedicationView) or medication.status == "entered-in-error":
+        return None, None, []
     form = medication.form or medication.doseForm
     display = next((c.display for c in form.coding or () if c.display), None) if form else None
-    return medication.code, (form.text or display) if form else None
+    ingredients = list(_ingredients(building, medication, view.contained))
+    code = medication.code or (Concept() if ingredients else None)
+    return code, (form.text or display) if form else None, ingredients
 
 
-def _referred(building: Building, view: Drafted) -> MedicationView | None:
-    reference = target(_reference(view))
+def _ingredients(
+    building: Building, medication: MedicationView, contained: list[Raw] | None, depth: int = 0
+) -> Iterator[Concept]:
+    """What a Medication consists of: coded, in words, or another Medication or Substance."""
+    for part in medication.ingredient or ():
+        concept = part.itemCodeableConcept or (part.item.concept if part.item else None)
+        reference = part.itemReference or (part.item.reference if part.item else None)
+        found = _referred(building, reference, [*(contained or ()), *(medication.contained or ())])
+        if concept is None and found is not None:
+            concept = found.code
+        if concept is None and isinstance(found, MedicationView) and found.ingredient and depth < _DEEPEST:
+            yield from _ingredients(building, found, contained, depth + 1)
+            continue
+        yield concept or Concept(text=reference.display if reference else None)
+
+
+def _by_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugIdentity:
+    """A product as all of its ingredients. One of them that nobody knows leaves it not identified, unless another is
+    ours: then it holds something else too."""
+    drugs = frozenset[str]().union(*(part.drugs for part in parts))
+    known = all(part.drugs or part.others for part in parts)
+    return replace(
+        whole,
+        drugs=drugs,
+        others=any(part.others for part in parts) if known else bool(drugs),
+        identified_by="code" if any(part.identified_by == "code" for part in parts) else "name" if drugs else "none",
+        conflict=any(part.conflict for part in parts),
+        components=tuple(component for part in parts for component in _without_strengths(part.components)),
+        salt=parts[0].salt if len(parts) == 1 else None,
+    )
+
+
+def _without_strengths(components: Iterable[Component]) -> Iterator[Component]:
+    """The same without strengths: an ingredient's own code says nothing of how much the product holds."""
+    return (Component(component.drug, None) for component in components)
+
+
+def _referred(
+    building: Building, named: Reference | None, contained: list[Raw] | None
+) -> MedicationView | SubstanceView | None:
+    reference = target(named)
     if reference.startswith("#"):
-        return _contained(reference[1:], view.contained)
+        return _contained(reference[1:], contained)
     if reference in building.medications:
         return building.medications[reference]
     parts = split_reference(reference)
     return building.medications.get("/".join(parts)) if parts else None
 
 
-def _contained(name: str, contained: list[Raw] | None) -> MedicationView | None:
+def _contained(name: str, contained: list[Raw] | None) -> MedicationView | SubstanceView | None:
     for raw in contained or ():
         try:
-            medication = _read_medication(raw)
+            found: MedicationView | SubstanceView = _read_contained(raw)
         except UNREADABLE:
             continue
-        if medication.id == name:
-            return medication
+        if found.id == name:
+            return found
     return None
 
 
