@@ -19,7 +19,7 @@ from cds_service.content.yamlfile import ContentError
 from tests.conformance.calls import invoke
 
 Change = Callable[[Path, str], str]
-CSV = ("dose_forms", "rxnorm_products", "other_ingredients")
+CSV = ("dose_forms", "rxnorm_products", "other_ingredients", "other_names")
 
 
 @pytest.fixture
@@ -73,6 +73,7 @@ def wrong_type(path: Path, text: str) -> str:
         "dose_forms": "a phrase,tablet,by mouth,often\n",
         "rxnorm_products": "12a,SCD,magnesium_oxide,maybe,oral,tablet,magnesium_oxide=much,\n",
         "other_ingredients": '""\n',
+        "other_names": "sea water,brine\n",
     }
     return text + rows[path.stem]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.content.concept import ConceptFile, broader
-from cds_service.content.products import Form, OtherIngredient, Product
+from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.shared import (
     Claim,
@@ -85,6 +85,7 @@ class Library:
     dose_forms: Sequence[Form]
     products: Sequence[Product]
     other_ingredients: Sequence[OtherIngredient]
+    other_names: Sequence[OtherName]
     digest: str
 
     @cached_property

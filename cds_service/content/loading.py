@@ -15,7 +15,7 @@ from cds_service.content.concept import ConceptFile
 from cds_service.content.csvfile import parse_rows
 from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
-from cds_service.content.products import Form, OtherIngredient, Product
+from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import KEY_ORDER, Rule
 from cds_service.content.shared import (
     Claim,
@@ -80,6 +80,7 @@ def load_library(root: Path | None = None) -> Library:
         dose_forms=reader.rows("terminology/dose_forms.csv", Form),
         products=reader.rows("terminology/rxnorm_products.csv", Product),
         other_ingredients=reader.rows("terminology/other_ingredients.csv", OtherIngredient),
+        other_names=reader.rows("terminology/other_names.csv", OtherName),
         digest=reader.digest(),
     )
     reader.nothing_left()

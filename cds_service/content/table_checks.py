@@ -128,6 +128,7 @@ def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Faul
         ("rxnorm_products", "brand", (row.brand for row in library.products)),
         ("dose_forms", "phrase", (row.phrase for row in library.dose_forms)),
         ("other_ingredients", "name", (row.name for row in library.other_ingredients)),
+        ("other_names", "name", (row.name for row in library.other_names)),
     ):
         for index, text in enumerate(texts):
             if text and not tokens(text):

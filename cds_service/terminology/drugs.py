@@ -13,10 +13,10 @@ from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 from cds_service.content.concept import MAGNESIUM, ConceptFile
-from cds_service.content.products import Form, Product
+from cds_service.content.products import Form, OtherName, Product
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import LONGEST, tokens
-from cds_service.terminology.names import OTHER, NameReader, Phrase, Reading, unpack
+from cds_service.terminology.names import ALONE, FILLER, OTHER, NameReader, Phrase, Reading, unpack
 from cds_service.terminology.strengths import elemental_amount
 
 Coding = tuple[str | None, str | None, str | None]
@@ -80,6 +80,7 @@ class DrugIndex:
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),
         others: Iterable[str] = (),
+        more: Iterable[OtherName] = (),
     ) -> None:
         self._broader = broader
         self._closures: dict[frozenset[str], frozenset[str]] = {}
@@ -98,7 +99,7 @@ class DrugIndex:
             drugs_only[name] = broader.get(name, frozenset()) & drugs
             phrases += [Phrase(n, one) for n in entry.names]
             phrases += [Phrase(n, one, True) for n in entry.brands]
-            phrases += [Phrase(n, frozenset()) for n in entry.not_]
+            phrases += [Phrase(n, frozenset({ALONE})) for n in entry.not_]
             for code in entry.rxnorm_ingredients:
                 held = self._rxnorm.get(code)
                 self._rxnorm[code] = _Named(one | held.drugs if held else one, False, None)
@@ -116,7 +117,11 @@ class DrugIndex:
             if row.brand:
                 held_too = groups[row.drugs] | {OTHER} if row.other else groups[row.drugs]
                 phrases.append(Phrase(row.brand, held_too, True))
-        phrases += [Phrase(n, frozenset({OTHER})) for n in others]
+        meaning = {"drug": OTHER, "brand": ALONE, "vehicle": ALONE, "filler": FILLER}
+        more = list(more)
+        vehicles = {row.name for row in more if row.kind == "vehicle"}
+        phrases += [Phrase(n, frozenset({OTHER})) for n in others if n not in vehicles]
+        phrases += [Phrase(row.name, frozenset({meaning[row.kind]})) for row in more]
         self._drugs_only = drugs_only
         salts = [entry for name, entry in entries.items() if drugs_only[name]]
         self._salt_words = frozenset(tokens(name)[-1] for entry in salts for name in entry.names)

@@ -106,6 +106,7 @@ class Vocabulary:
             library.products,
             library.dose_forms,
             [row.name for row in library.other_ingredients],
+            library.other_names,
         )
 
     def _condition(self, name: str, entry: ConceptFile) -> None:

@@ -22,10 +22,15 @@ from cds_service.terminology.strengths import ELEMENT, Line
 OTHER = ""
 """Stands in a phrase table for an ingredient that no concept describes."""
 
+ALONE, FILLER = " ", "-"
+"""Stand for a brand, a near miss or what a drug is given in, and for a word that says nothing. They name another drug
+only where no other word of the text is unknown: "MgXYZ in saline" may be magnesium."""
+
 _BETWEEN = frozenset({"as", "from"})
 _OF = frozenset({"de", "di", "do", "du", "d"})
 _DILUTIONS = frozenset({"d", "c", "ch", "dh", "lm"})
 _NAMED_OTHER = frozenset({OTHER})
+_NOT_OURS = frozenset({OTHER, ALONE})
 _SOUNDED = 6
 """A word shorter than this sounds like too many others."""
 _FAR = 8  # tokens after an ingredient in which its strength is looked for
@@ -129,7 +134,9 @@ class NameReader:
             if drugs != phrase.drugs:
                 # The same words for several: ours win over other ingredients, and a name over a phrase that blocks.
                 # A brand may hold both.
-                drugs = drugs | phrase.drugs if phrase.brand else (drugs | phrase.drugs) - {OTHER}
+                drugs = drugs | phrase.drugs
+                if not phrase.brand and drugs - _NOT_OURS:
+                    drugs -= _NOT_OURS
             merged[words] = (drugs, brand and phrase.brand)
         self._names = merged
         self._name_lengths = _lengths(merged)
@@ -189,6 +196,7 @@ class NameReader:
         hits: list[_Hit] = []
         form: Form | None = None
         name_lengths, form_lengths = self._name_lengths, self._form_lengths
+        unknown = False
         i, count = 0, len(words)
         while i < count:
             word = words[i]
@@ -197,7 +205,8 @@ class NameReader:
             for n in name_lengths.get(word, ()):
                 known = self._names.get(tuple(words[i : i + n]))
                 if known is not None:
-                    hits.append(_Hit(i, i + n, *known))
+                    if FILLER not in known[0]:
+                        hits.append(_Hit(i, i + n, *known))
                     longest = step = n
                     break
             if longest < 2 and (alike := self._sounded(words, i)) and alike[0] > longest:
@@ -213,14 +222,15 @@ class NameReader:
                             form = row
                         step = n
                         break
+                else:
+                    unknown = unknown or (len(word) > 2 and word.isalpha())
             i += step
         if len(hits) > 1 and not _BETWEEN.isdisjoint(words):
             hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
         hits = [hit if not self._not_the_metal(hit, words) else hit._replace(drugs=_NAMED_OTHER) for hit in hits]
         found = frozenset[str]().union(*(h.drugs for h in hits)) if hits else frozenset[str]()
-        others = OTHER in found
-        if others:
-            found -= {OTHER}
+        others = OTHER in found or (ALONE in found and not unknown)
+        found -= _NOT_OURS
         parts = self._components(text, words, hits) if strengths and found else ()
         if form is None:
             return Reading(found, others, parts)
@@ -257,10 +267,10 @@ class NameReader:
         if len(hits) == 1 and len(hits[0].drugs) == 1:
             return (self._only(line, hits[0]),)
         amounts: dict[str, list[Component]] = {}
-        alone = sum(1 for h in hits if h.drugs and h.drugs != {OTHER}) == 1
+        alone = sum(1 for h in hits if h.drugs and h.drugs - _NOT_OURS) == 1
         for k, hit in enumerate(hits):
             stop = hits[k + 1].start if k + 1 < len(hits) else len(words)
-            for drug in sorted(hit.drugs - {OTHER}):
+            for drug in sorted(hit.drugs - _NOT_OURS):
                 amounts.setdefault(drug, [])
                 if hit.brand or len(hit.drugs) > 1:
                     continue
