@@ -58,7 +58,7 @@ class LabTest(Part):
     `persists` one result is not enough.
     """
 
-    also_reads: ClassVar = frozenset({ENCOUNTER}) | PREGNANCY_INPUTS
+    also_reads: ClassVar = frozenset({ENCOUNTER})
 
     lab: LabName
     below: LabLimit | None = None
@@ -77,6 +77,10 @@ class LabTest(Part):
         if self.laboratory_first and not (self.below or self.above):
             raise ValueError("laboratory_first goes with below or above")
         return self
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return super().reads | (PREGNANCY_INPUTS if self.laboratory_first else frozenset())
 
     @property
     def pregnancy_matters(self) -> bool:  # type: ignore[override]

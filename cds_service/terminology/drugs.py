@@ -199,7 +199,9 @@ class DrugIndex:
             leaves |= k.drugs
             other = other or k.other
         for r in readings:
-            if (r.drugs and not self._agree(leaves, r.drugs)) or (not r.drugs and r.others and not other):
+            if (r.drugs and not self._agree(leaves, r.drugs)) or (
+                not r.drugs and r.others and not r.vaguely and not other
+            ):
                 return DrugIdentity(conflict=True)
         leaves = self._lowest(leaves)
         product = next((k.product for k in known if k.product), None)
@@ -240,7 +242,7 @@ class DrugIndex:
         components: tuple[Component, ...],
         others: bool = False,
     ) -> DrugIdentity:
-        others = others or any(r.others for r in readings)
+        others = others or any(r.others and not (leaves and r.vaguely) for r in readings)
         if form is None:
             form = next((r.form for r in readings if r.form), None)
         if route == "unknown":

@@ -48,13 +48,14 @@ class Phrase(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
-    that no concept describes."""
+    that no concept describes, `vaguely` that nothing but a brand, a near miss or a vehicle says so."""
 
     drugs: frozenset[str] = frozenset()
     others: bool = False
     components: tuple[Component, ...] = ()
     form: str | None = None
     route: Route = "unknown"
+    vaguely: bool = False
 
 
 def pack(components: Iterable[Component]) -> str:
@@ -229,12 +230,13 @@ class NameReader:
             hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
         hits = [hit if not self._not_the_metal(hit, words) else hit._replace(drugs=_NAMED_OTHER) for hit in hits]
         found = frozenset[str]().union(*(h.drugs for h in hits)) if hits else frozenset[str]()
-        others = OTHER in found or (ALONE in found and not unknown)
+        vaguely = OTHER not in found
+        others = not vaguely or (ALONE in found and not unknown)
         found -= _NOT_OURS
         parts = self._components(text, words, hits) if strengths and found else ()
         if form is None:
-            return Reading(found, others, parts)
-        return Reading(found, others, parts, form.form or None, form.route)
+            return Reading(found, others, parts, vaguely=vaguely)
+        return Reading(found, others, parts, form.form or None, form.route, vaguely)
 
     def _not_the_metal(self, hit: _Hit, words: list[str]) -> bool:
         """Whether the metal is the counter-ion of an acid beside it, or diluted out of existence."""
