@@ -165,13 +165,15 @@ class Dosage:
 class Component:
     """What one dose unit of a product holds: an ingredient (drug concept id) and its strength.
 
-    `per` is "unit" (one tablet, capsule, sachet) or a UCUM volume such as "mL", with `per_value` of it.
+    `per` is "unit" (one tablet, capsule, sachet) or a UCUM volume such as "mL", with `per_value` of it. `salt_weight`:
+    where a text gives both, the weight of the salt that holds `strength` ("oxide 400 mg (241.3 mg magnesium)").
     """
 
     drug: str
     strength: Quantity | None
     per: str = "unit"
     per_value: Decimal = Decimal(1)
+    salt_weight: Quantity | None = None
 
 
 @dataclass(frozen=True, slots=True)

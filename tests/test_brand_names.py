@@ -212,7 +212,6 @@ def test_an_epsom_salt_bath_is_topical_and_a_drink_is_not(vocabulary):
 @pytest.mark.parametrize(
     ("code", "drug", "strength"),
     [
-        ("198936", "magnesium_lactate", "84"),
         ("2603520", "magnesium_chloride", "71"),
         ("849497", "magnesium_glycinate", "100"),
     ],

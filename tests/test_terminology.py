@@ -38,39 +38,11 @@ SHARED_CODES = {
 }
 # ATC codes of combinations, each on every drug of ours that it names.
 COMBINATIONS = [
-    "A02BD02",
-    "A02BD10",
-    "C07FX02",
-    "C09BX01",
-    "C09BX03",
-    "C09BX06",
-    "C09DX01",
-    "C09DX03",
-    "C09DX06",
-    "C09DX07",
-    "C09DX08",
-    "C09DX09",
-    "C09XA54",
-    "C10BX05",
-    "C10BX07",
-    "C10BX09",
-    "C10BX13",
-    "C10BX14",
-    "C10BX23",
-    "C10BX24",
-    "H03AA03",
-    "J04AM01",
-    "J04AM12",
-    "J05AR21",
-    "M05BB03",
-    "M05BB04",
-    "M05BB05",
-    "M05BB07",
-    "M05BB09",
-    "N02BA67",
-    "V03AE01",
-    "V03AE04",
-]
+    "A02BD02", "A02BD10", "C07FX02", "C09BX01", "C09BX03", "C09BX06", "C09DX01", "C09DX03", "C09DX06",
+    "C09DX07", "C09DX08", "C09DX09", "C09XA54", "C10BX05", "C10BX07", "C10BX09", "C10BX13", "C10BX14",
+    "C10BX23", "C10BX24", "H03AA03", "J04AM01", "J04AM12", "J05AR21", "M05BB03", "M05BB04", "M05BB05",
+    "M05BB07", "M05BB09", "N02BA67", "V03AE01", "V03AE04",
+]  # fmt: skip
 # Codes that look right and mean something else; none may ever be listed.
 WRONG_SNOMED = {"78275009", "31996006", "83152002", "417357006", "703938007", "367391008", "413556004"}
 

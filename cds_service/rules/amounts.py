@@ -114,11 +114,11 @@ class _Order:
         self.parts = [part for part in medication.components if is_magnesium(part.drug, rulebook)]
         self.only = len(self.parts) == 1 == len(medication.components)
         self.coded = medication.product_coded
-        salts = any(drug != MAGNESIUM and is_magnesium(drug, rulebook) for drug in medication.drugs)
+        self.salts = any(drug != MAGNESIUM and is_magnesium(drug, rulebook) for drug in medication.drugs)
         self.a_unit = milligrams(medication.elemental) if self.only else None
         self.a_dose = milligrams(dosage.elemental) if self.only else None
         # "Magnesium 250 mg (as magnesium oxide)" says whose weight it is, "magnesium 250 mg" does not.
-        self.explicit = salts or self.coded or not self.only or self.a_unit is not None or self.a_dose is not None
+        self.explicit = self.salts or self.coded or not self.only or self.a_unit is not None or self.a_dose is not None
 
     def fraction(self, salt: str) -> Decimal | None:
         """Elemental magnesium of a mass of this salt; None where its composition is not known."""
@@ -127,9 +127,15 @@ class _Order:
         known = self.rulebook.library.salts.get(salt)
         return known.elemental_fraction if known else None
 
-    def labelled(self, salt: str) -> bool:
+    def labelled(self, part: Component) -> bool:
         """Whether products of this salt agree that a strength is its weight."""
-        return self.rulebook.library.salts[salt].labelled_as == "salt"
+        return part.per != "unit" or self.rulebook.library.salts[part.drug].labelled_as == "salt"
+
+    def by_element(self, part: Component) -> bool:
+        """Whether a tablet or capsule of this strength is labelled by magnesium itself."""
+        salt, strength = self.rulebook.library.salts.get(part.drug), milligrams(part.strength)
+        limit = salt.element_up_to if salt and part.per == "unit" else None
+        return limit is not None and strength is not None and strength <= limit
 
     def atoms(self, amount: Quantity) -> Decimal | None:
         """mg of magnesium in an amount of substance or charge, which always counts magnesium itself; else None."""
@@ -152,14 +158,21 @@ class _Order:
         whole = strength is not None and mass * HALVES % strength == 0
         fraction = self.fraction(part.drug)
         if part.drug == MAGNESIUM:
-            return _known(mass) if self.explicit else self.bare(mass, None)
+            weight = milligrams(part.salt_weight)
+            if whole or strength is None or not self.salts:
+                return _known(mass) if self.explicit else self.bare(mass, None)
+            # "Oxide 400 mg (241.3 mg magnesium), 400 mg": the weight of the salt; no other mass is guessed.
+            by_weight = weight is not None and mass * HALVES % weight == 0
+            return _known(mass / weight * strength) if weight and by_weight else None
         if self.a_dose == mass or self.a_unit == mass:
             if whole and fraction is not None:
                 return Reading(mass * fraction, mass, mass * fraction, part.drug, doubtful=True, mixed_up=True)
             return _known(mass)
         if fraction is None:
             return None
-        salt, label = mass * fraction, self.labelled(part.drug)
+        if whole and self.by_element(part):
+            return _known(mass)
+        salt, label = mass * fraction, self.labelled(part)
         if label and (whole or (part.strength is not None and part.per != "unit")):
             return _known(salt)
         usual = salt if label and part.strength is None else None
@@ -192,7 +205,9 @@ class _Order:
         mass, fraction = strength * units, self.fraction(part.drug)
         if part.drug == MAGNESIUM:
             return _known(mass) if self.explicit else self.bare(mass, mass)
-        if fraction is not None and self.labelled(part.drug):
+        if self.by_element(part):
+            return _known(mass)
+        if fraction is not None and self.labelled(part):
             called = self.a_dose == mass or strength in (self.a_dose, self.a_unit)
             salt = mass * fraction
             return Reading(salt, mass, salt, part.drug, doubtful=True, mixed_up=True) if called else _known(salt)

@@ -8,7 +8,7 @@ over at most `LONGEST` characters: no backtracking, so a hostile name costs no m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
@@ -285,7 +285,16 @@ class NameReader:
                     owner = self._owner(drug, hit, previous, line, found.elemental)
                     part = Component(owner, found.amount, found.per, found.per_value)
                     amounts.setdefault(owner, []).append(part)
-        return tuple(self._settle(amounts))
+        return tuple(self._with_weight(part, line) for part in self._settle(amounts))
+
+    def _with_weight(self, part: Component, line: Line) -> Component:
+        """With the salt's weight, where the text gives one more strength and a higher one."""
+        if self._metal != {part.drug} or part.strength is None or part.per != "unit" or part.salt_weight:
+            return part
+        others = line.masses() - {part.strength}
+        weight = others.pop() if len(others) == 1 else None
+        higher = weight is not None and weight.unit == part.strength.unit and weight.value > part.strength.value
+        return replace(part, salt_weight=weight) if higher else part
 
     def _only(self, line: Line, hit: _Hit) -> Component:
         """The common case: one ingredient."""
@@ -313,7 +322,9 @@ class NameReader:
         if previous is None or len(previous.drugs) != 1:
             return False
         salt = next(iter(previous.drugs))
-        return drug in self._broader.get(salt, frozenset()) and line.amounts(previous.end, hit.start) > 1
+        return drug in self._broader.get(salt, frozenset()) and line.amounts(previous.end, hit.start) > (
+            not previous.brand
+        )
 
     def _settle(self, amounts: Mapping[str, list[Component]]) -> Iterable[Component]:
         """One component for each drug; of a salt and its element, the one whose strength is stated."""
@@ -324,4 +335,6 @@ class NameReader:
             if above & stated or (below and drug not in stated):
                 continue
             said = {(c.strength, c.per, c.per_value): c for c in amounts[drug]}
-            yield next(iter(said.values())) if len(said) == 1 else Component(drug, None)
+            part = next(iter(said.values())) if len(said) == 1 else Component(drug, None)
+            weights = {c.strength for d in below for c in amounts[d] if c.per == part.per}
+            yield replace(part, salt_weight=weights.pop()) if len(weights) == 1 else part
