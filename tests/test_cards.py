@@ -49,7 +49,7 @@ def answers(app: Flask, content: Content) -> list[tuple[str, Body]]:
     for rule, file in FILES.items():
         for case in file.scenarios:
             if not case.site:
-                found.append((f"{rule}: {case.name}", told(client, content, case)))
+                found.append((f"{rule}: {case.name}", told(client, content, rule, case)))
     return found
 
 
