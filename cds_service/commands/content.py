@@ -9,14 +9,12 @@ from pathlib import Path
 import click
 import orjson
 
-from cds_service.advice.needs import all_needs
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, stop, told_plainly
 from cds_service.content.library import Library, default_root
 from cds_service.content.loading import load_library
 from cds_service.content.long_form import long_form
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError, Fault
-from cds_service.publish.catalogue import catalogue_text
 from cds_service.spelling import nearest
 from cds_service.terminology.index import Vocabulary
 
@@ -53,6 +51,8 @@ def check(content: Path | None, as_json: bool) -> None:
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if cards/README.md is not current.")
 def catalogue(content: Path | None, only_check: bool) -> None:
     """Write cards/README.md from the rules."""
+    from cds_service.publish.catalogue import catalogue_text
+
     root = content or default_root()
     with told_plainly():
         text = catalogue_text(load_library(root))
@@ -72,7 +72,7 @@ def catalogue(content: Path | None, only_check: bool) -> None:
 @click.argument("rule")
 @click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
 def show(rule: str, content: Path | None) -> None:
-    """Print RULE in long form, as the loader reads it: a timing rule is filled with what its family shares."""
+    """Print RULE in long form, as the loader reads it: a timing rule is filled by its family."""
     with told_plainly():
         rules = load_library(content).rules
     if rule not in rules:
@@ -87,6 +87,8 @@ def site() -> None:
 
 def _site_values(file: Path, library: Library) -> SiteValues:
     """Site values of a file. Raises ContentError."""
+    from cds_service.advice.needs import all_needs
+
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
