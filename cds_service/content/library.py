@@ -28,6 +28,7 @@ from cds_service.content.shared import (
     Suggestion,
 )
 from cds_service.content.tables import (
+    CodeSystem,
     PatientStates,
     RouteRow,
     ScheduleTable,
@@ -77,6 +78,7 @@ class Library:
     egfr: EgfrEquation
     shared_thresholds: Mapping[str, Threshold]
     inpatient_classes: frozenset[str]
+    code_systems: Mapping[str, CodeSystem]
     units: Mapping[str, UnitRow]
     routes: Mapping[Route, RouteRow]
     sig_phrases: SigPhrases

@@ -71,7 +71,12 @@ def _units_used(library: Library, documents: Mapping[str, Document]) -> Iterator
         yield documents["terminology/units.yaml"].fault(("units",), f"no row for the unit {unit}")
     for concept, entry in library.terminology.items():
         named: list[tuple[KeyPath, str]] = [(("unit",), entry.unit)] if entry.unit else []
-        named += [(("site_units", index), unit) for index, unit in enumerate(entry.site_units)]
+        for key, units in (("site_units", entry.site_units), ("sent_in", entry.sent_in)):
+            named += [((key, index), unit) for index, unit in enumerate(units)]
+        for index, item in enumerate(entry.codes):
+            if item.system not in library.code_systems:
+                message = f"no code system {item.system}{nearest(item.system, library.code_systems)}"
+                yield documents[f"terminology/{concept}.yaml"].fault(("codes", index, "system"), message)
         for path, unit in named:
             if unit not in library.units:
                 message = f"no unit {unit}{nearest(unit, library.units)} in terminology/units.yaml"

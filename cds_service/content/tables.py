@@ -66,6 +66,22 @@ class RouteRows(Strict):
     routes: dict[Route, RouteRow]
 
 
+class CodeSystem(Strict):
+    """The addresses of a code system, the one that we write first. `who`: read as ICD-10 of the WHO by categories of
+    three and four characters; those of `but` by three alone."""
+
+    uris: Some
+    who: bool = False
+    but: list[Words] = []
+
+
+class CodeSystems(Strict):
+    """`terminology/code_systems.yaml`, by our short name."""
+
+    title: Text
+    systems: dict[Name, CodeSystem]
+
+
 class Frequency(Strict):
     """So many doses in a period; `when` are FHIR event codes, `days` days of the week."""
 

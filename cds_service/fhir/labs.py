@@ -30,6 +30,11 @@ _FLAG_SYSTEMS = (
     "http://terminology.hl7.org/CodeSystem/v2-0078",
 )
 _TORN = "codes of two tests"
+_MEASURED = {
+    "mass": ("mass",),
+    "substance": ("substance", "charge"),
+    "either": ("mass", "substance", "charge"),
+}
 _RANGE_TYPES = "http://terminology.hl7.org/CodeSystem/referencerange-meaning"
 # A clock of the EHR may be ahead of ours by this much; a day without a time zone may already have begun elsewhere.
 _CLOCK_AHEAD = timedelta(minutes=15)
@@ -103,6 +108,7 @@ def _results(building: Building, item: Item, view: Observation, wanted: LabConce
 def _concept(building: Building, code: Concept | None, item: Item | None = None) -> LabConcept | None:
     """The test meant. Codes of two of our tests on one result mean none: neither can be trusted."""
     found: LabConcept | None = None
+    near_miss = False
     for coding in code.coding or () if code else ():
         concept = building.vocabulary.lab_concept(coding.system, coding.code)
         if concept is None:
@@ -111,14 +117,14 @@ def _concept(building: Building, code: Concept | None, item: Item | None = None)
                 building.observed.setdefault(other.id, []).append((item, other))
             continue
         if concept.entry.input is None:
-            continue
-        if found is None:
+            near_miss = True
+        elif found is None:
             found = concept
         elif found.id != concept.id:
             return found._replace(property=_TORN)
         elif found.property != concept.property:
             found = found._replace(property="")
-    return found
+    return found._replace(property=_TORN) if found is not None and near_miss else found
 
 
 def read_value(
@@ -203,11 +209,20 @@ def _amount(concept: LabConcept, part: Observation | ObservationComponent, units
         raise UnitProblem("no value" if bytes(quantity.value) in (b"", b"null") else "value not readable")
     if quantity.comparator is not None and quantity.comparator not in _COMPARATORS:
         raise UnitProblem("comparator not known")
-    unit = units.of(quantity)
-    measured = {"mass": ("mass",), "substance": ("substance", "charge")}.get(concept.property)
-    if measured is not None and unit.kind not in measured:
+    unit = units.of(quantity, concept.sent)
+    measured = _MEASURED.get(concept.property)
+    if measured is not None and unit.kind not in measured and not _only_as_stated(amount, measured, concept, units):
         raise UnitProblem("unit does not fit the code of the test")
     return unit, amount
+
+
+def _only_as_stated(amount: Decimal, measured: Sequence[str], concept: LabConcept, units: UnitTable) -> bool:
+    """Whether the unit is believed and not the code: in every unit of the code this number is impossible."""
+    plausible = concept.entry.plausible
+    if not concept.entry.stated_unit_wins or plausible is None:
+        return False
+    of_code = {unit for unit in concept.sent.values() if unit.kind in measured}
+    return not any(plausible[0] <= _canonical(amount, unit, concept, units) <= plausible[1] for unit in of_code)
 
 
 def _canonical(amount: Decimal, unit: Unit, concept: LabConcept, units: UnitTable) -> Decimal:
@@ -255,7 +270,7 @@ def _limit(quantity: QuantityView | None, unit: Unit, concept: LabConcept, units
     if amount is None or quantity.comparator:
         raise UnitProblem("value not readable")
     # A range is given in the unit of its result where it names none.
-    own = units.of(quantity) if quantity.unit or quantity.code else unit
+    own = units.of(quantity, concept.sent) if quantity.unit or quantity.code else unit
     return _canonical(amount, own, concept, units)
 
 
