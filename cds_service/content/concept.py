@@ -60,8 +60,8 @@ class ConceptFile(Strict):
     prefixes; `names` are whole texts that mean it where no code of a known system says what does.
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `sent_in` what else laboratories
     report it in, `decimals` the precision of comparison and display in `unit`; `stated_unit_wins`: a unit that
-    contradicts the code is believed where in the code's own unit the value would not be `plausible`; `trouble_words`
-    are words in a comment that tell of specimen trouble, `trouble_effect` what it does.
+    contradicts the code is believed where in the code's own unit the value would not be `plausible`;
+    `trouble_effect` is what trouble with the specimen does, by the kinds of `tables/specimen_comments.yaml`.
     """
 
     title: Text
@@ -89,8 +89,7 @@ class ConceptFile(Strict):
     valence: int | None = None
     plausible: tuple[Decimal, Decimal] | None = None
     stated_unit_wins: bool = False
-    trouble_words: dict[Name, list[str]] = {}
-    trouble_effect: dict[Name, Literal["falsely_high", "falsely_low"]] = {}
+    trouble_effect: dict[Name, Literal["falsely_high", "falsely_low", "either"]] = {}
     order: LabOrderCode | None = None
     values: dict[Literal["yes", "no", "unknown"], list[CodedAnswer]] | None = None
     never_used_as: str | None = None

@@ -119,14 +119,26 @@ class SigPhrases(Strict):
             yield from (((key, index), text) for index, text in enumerate(getattr(self, key)))
 
 
+class OtherMaterials(Strict):
+    """What is no serum, plasma or blood of the patient: parts of words, and codes by their system."""
+
+    words: Some
+    codes: dict[str, Some]
+
+
 class SpecimenComments(Strict):
-    """`tables/specimen_comments.yaml`: how a comment denies specimen trouble."""
+    """`tables/specimen_comments.yaml`: kinds of trouble by words and codes, and how a comment denies them."""
 
     title: Text
+    marks: dict[Name, Some]
+    codes: dict[Name, dict[str, Some]]
+    modifiers: Some
+    elsewhere: Some
     before: Some
     between: Some
     tail: Some
     after: Some
+    other_materials: OtherMaterials
 
 
 class AnswerHolds(Strict):

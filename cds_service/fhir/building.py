@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from msgspec.json import Encoder
 
 from cds_service.fhir.bundles import Item
-from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource
+from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource, Specimen
 from cds_service.terminology.drugs import DrugIdentity
 from cds_service.terminology.index import LabConcept, Vocabulary
 
@@ -48,6 +48,7 @@ class Building:
     now: datetime
     medications: Mapping[str, MedicationView] = field(default_factory=dict)
     conditions_by_id: Mapping[str, Concept | None] = field(default_factory=dict)
+    specimens: Mapping[str, Specimen] = field(default_factory=dict)
     selections: frozenset[str] = frozenset()
     unreadable: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)

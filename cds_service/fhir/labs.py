@@ -13,11 +13,18 @@ from decimal import Decimal, DecimalException
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.bundles import Item, when_taken
 from cds_service.fhir.dates import Moment, read_moment
-from cds_service.fhir.elements import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
+from cds_service.fhir.elements import (
+    NOTHING,
+    Concept,
+    Observation,
+    ObservationComponent,
+    QuantityView,
+    ReferenceRange,
+)
 from cds_service.fhir.numbers import number
+from cds_service.fhir.specimens import ABOUT_OTHER, refused, specimen_of, troubles
 from cds_service.patient import Interpretation, Lab, Quantity
 from cds_service.terminology.index import LabConcept
-from cds_service.terminology.specimen_comments import troubles_in
 from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
 
 USED = {"final": 0, "corrected": 0, "amended": 0, "preliminary": 1}
@@ -157,6 +164,8 @@ def _result(
     building: Building, item: Item, view: Observation, concept: LabConcept, part: Observation | ObservationComponent
 ) -> _Result:
     read = read_value(view, part, concept, building.now, building.vocabulary.units)
+    specimen = specimen_of(building, view) if view.specimen else None
+    problem = read.problem or refused(building, view, part, specimen)
     issued = read_moment(view.issued, building.now.tzinfo)
     return _Result(
         Lab(
@@ -164,17 +173,17 @@ def _result(
             concept=concept.id,
             time=read.moment.at if read.moment else None,
             time_is_date_only=read.moment.date_only if read.moment else False,
-            value=read.value,
+            value=None if problem else read.value,
             comparator=read.comparator,
             unit=concept.entry.unit or "",
             reported=read.reported,
             low=read.low,
             high=read.high,
             interpretation=_interpretation(part.interpretation),
-            trouble=_trouble(building, concept, view, part),
+            trouble=troubles(building, view, part, specimen),
             status=view.status or "",
             code=concept.code,
-            problem=read.problem,
+            problem=problem,
         ),
         issued.at if issued else None,
         USED.get(view.status or "", 1),
@@ -286,25 +295,13 @@ def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None
     return found.pop() if len(found) == 1 else None
 
 
-def _trouble(
-    building: Building, concept: LabConcept, view: Observation, part: Observation | ObservationComponent
-) -> frozenset[str]:
-    """Specimen trouble that is written down and not denied. The words are those of the concept of the test."""
-    if view.note is None and part.interpretation is None and part.dataAbsentReason is None:
-        return frozenset()
-    words = concept.entry.trouble_words
-    said = [note.text for note in view.note or () if note.text]
-    for each in (*(part.interpretation or ()), *((part.dataAbsentReason,) if part.dataAbsentReason else ())):
-        said += [each.text] if each.text else []
-        said += [coding.display for coding in each.coding or () if coding.display]
-    return troubles_in(said, words, building.vocabulary.denials)
-
-
 def _ordered(results: list[_Result]) -> tuple[Lab, ...]:
     """Newest first: by time, then by when it was issued, then final before preliminary."""
     results.sort(key=_rank, reverse=True)
     # A result without a usable time may be the latest of all: it goes first, so that it is seen.
     results.sort(key=lambda r: r.lab.time is not None)
+    # One that is about somebody else hides none of the patient's own.
+    results.sort(key=lambda r: r.lab.problem == ABOUT_OTHER)
     newest = results[0]
     if any(_rivals(newest, other) for other in results[1:]):
         lab = replace(newest.lab, value=None, comparator=None, problem="two different results at the same time")

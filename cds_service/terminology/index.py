@@ -18,7 +18,7 @@ from cds_service.content.site import SiteValues
 from cds_service.spelling import tokens
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
 from cds_service.terminology.routes import route_table
-from cds_service.terminology.specimen_comments import denials_of
+from cds_service.terminology.specimen_comments import SpecimenReader
 from cds_service.terminology.units import Unit, unit_table
 from cds_service.terminology.written_dosage import Sigs
 
@@ -43,14 +43,14 @@ class Vocabulary:
     """The index of all content by which a chart is read; `fhir` reads no file. Built once per load of content;
     read-only afterwards, so threads may share it.
 
-    `holds`: how long an answer about pregnancy or lactation counts. `denials`: specimen trouble as a comment denies it.
+    `holds`: how long an answer about pregnancy or lactation counts.
     """
 
     def __init__(self, library: Library) -> None:
         self.units = unit_table(library.units)
         self.routes = route_table(library.routes)
         self.sigs = Sigs(library.sig_phrases, self.units)
-        self.denials = denials_of(library.specimen_comments)
+        self.specimens = SpecimenReader(library.specimen_comments)
         self.scoring = scoring(library.screener, library.foods)
         states = library.patient_states
         self.holds = {
