@@ -91,10 +91,15 @@ class Building:
         return Identified(self.vocabulary.drug(codings, name or None), kept_apart)
 
     def condition_concepts(self, concept: Concept | None) -> frozenset[str]:
-        """Ids of the condition concepts that the codes of a CodeableConcept belong to."""
+        """Ids of the condition concepts that the codes of a CodeableConcept belong to; where no code system of problems
+        is among them, those that its whole text or a display names."""
         found: frozenset[str] = frozenset()
-        for coding in concept.coding or () if concept else ():
+        codings = (concept.coding or ()) if concept else ()
+        for coding in codings:
             found |= self.vocabulary.condition_concepts(coding.system, coding.code)
+        if not found and not any(c.code and self.vocabulary.knows_problems_of(c.system) for c in codings):
+            for text in (concept.text if concept else None, *(coding.display for coding in codings)):
+                found |= self.vocabulary.condition_called(text) if text else frozenset()
         return found
 
 

@@ -23,6 +23,7 @@ from cds_service.terminology.units import Unit, unit_table
 from cds_service.terminology.written_dosage import Sigs
 
 MAX_PHRASES = 20
+_DOUBT = re.compile(r"^\W|[?;:+=~!*]|(?<!\w)[-\u2013\u2212](?!\w)")
 _CLOCKS = r"\d\d:\d\d(?:(?:, | and )\d\d:\d\d){0,5}\Z"
 
 
@@ -172,8 +173,8 @@ class Vocabulary:
         return name is not None and (name in self._exact or name in self._prefix or self._systems[name].who)
 
     def condition_called(self, text: str) -> frozenset[str]:
-        """The same of a problem in words, by a short list of whole texts."""
-        return self._said.get(tokens(text), frozenset())
+        """The same of a problem in words, by a short list of whole texts. A text in doubt is none of them."""
+        return frozenset() if _DOUBT.search(text.strip()) else self._said.get(tokens(text), frozenset())
 
     def lab_concept(self, system: str | None, code: str | None) -> LabConcept | None:
         """The laboratory test that a code means, None if it is not one of ours."""
