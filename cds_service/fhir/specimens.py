@@ -24,17 +24,18 @@ def troubles(
     notes = [*(view.note or ()), *((specimen.note or ()) if specimen else ())]
     if not concepts and not notes:
         return frozenset()
-    texts, codes = _said_by(concepts)
+    texts, codes = _said_by(concepts, building)
     reader = building.vocabulary.specimens
     coded = {kind for system, code in codes if (kind := reader.trouble_of(system, code))}
     return reader.troubles_in([*(note.text for note in notes if note.text), *texts]) | coded
 
 
-def _said_by(concepts: Iterable[Concept]) -> tuple[list[str], list[tuple[str | None, str | None]]]:
-    """The texts and the codes of CodeableConcepts."""
+def _said_by(concepts: Iterable[Concept], building: Building) -> tuple[list[str], list[tuple[str | None, str | None]]]:
+    """The texts and the codes of CodeableConcepts, with our short names of their systems."""
+    name = building.vocabulary.system_name
     texts = [each.text for each in concepts if each.text]
     codings = [coding for each in concepts for coding in each.coding or ()]
-    return [*texts, *(c.display for c in codings if c.display)], [(c.system, c.code) for c in codings]
+    return [*texts, *(c.display for c in codings if c.display)], [(name(c.system), c.code) for c in codings]
 
 
 def _modifiers(view: Observation, part: Observation | ObservationComponent) -> list[Extension]:
@@ -46,15 +47,15 @@ def refused(
     building: Building, view: Observation, part: Observation | ObservationComponent, specimen: Specimen | None
 ) -> str:
     """Why a result says nothing of this patient's serum, whatever its code; "" if nothing speaks against it."""
-    reader = building.vocabulary.specimens
+    reader, name = building.vocabulary.specimens, building.vocabulary.system_name
     if view.focus and any(target(each) != target(view.subject) for each in view.focus):
         return ABOUT_OTHER
     for extension in _modifiers(view, part):
         said = extension.valueCoding
-        if extension.url not in reader.modifiers or said is None or not reader.trouble_of(said.system, said.code):
+        if extension.url not in reader.modifiers or said is None or not reader.trouble_of(name(said.system), said.code):
             return "it carries a modifier that is not understood"
     where = [each for each in (view.bodySite, specimen.type if specimen else None) if each]
-    texts, codes = _said_by(where)
+    texts, codes = _said_by(where, building)
     named = [view.specimen.display] if view.specimen and view.specimen.display else []
     if (texts or codes or named) and reader.is_other_material([*texts, *named], codes):
         return "the specimen is not serum, plasma or blood of the patient"

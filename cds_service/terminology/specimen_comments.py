@@ -37,7 +37,7 @@ class SpecimenReader:
         return frozenset(kind for kind, marks in self._marks.items() if self._tells(marks, text))
 
     def trouble_of(self, system: str | None, code: str | None) -> str | None:
-        """The kind of trouble that a code means."""
+        """The kind of trouble that a code means; `system` by its short name."""
         return self._codes.get((system or "", code or ""))
 
     def is_other_material(self, texts: Iterable[str], codes: Iterable[tuple[str | None, str | None]]) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import shipped
-from tests.fhir.charts import ME, MG_SUBSTANCE, SNOMED, Json, about, bundle, coded, magnesium, mg, read
+from tests.fhir.charts import MG_SUBSTANCE, SNOMED, Json, about, answer, bundle, coded, magnesium, mg, order, read
 from tests.fhir.test_lab_codes import gathered
 
 CONDITION = "http://terminology.hl7.org/CodeSystem/v2-0493"
@@ -272,27 +272,11 @@ def test_a_result_in_words_is_no_number(text: str) -> None:
 # At an order
 
 
+MAGNESIUM = order(id="d1", status="draft", medicationCodeableConcept={"text": "Magnesium oxide 400 mg tablet"})
+
+
 def at_an_order(client: FlaskClient, result: Json) -> Json:
-    draft = {
-        "resourceType": "MedicationRequest", "id": "d1", "status": "draft", "intent": "order", "subject": about(),
-        "medicationCodeableConcept": {"text": "Magnesium oxide 400 mg tablet"},
-    }  # fmt: skip
-    empty: Json = {"resourceType": "Bundle", "type": "searchset", "total": 0, "entry": []}
-    keys = ("conditions", "medications", "medication_statements", "kidney", "pregnancy")
-    called = {
-        "hook": "order-sign",
-        "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
-        "context": {"userId": "Practitioner/p", "patientId": ME, "draftOrders": bundle(draft, type="collection")},
-        "prefetch": dict.fromkeys(keys, empty)
-        | {
-            "patient": {"resourceType": "Patient", "id": ME, "gender": "female", "birthDate": "1958-03-04"},
-            "serum_magnesium": bundle(result),
-        },
-    }
-    service = next(s for s in client.get("/cds-services").json["services"] if s["hook"] == "order-sign")
-    answer = client.post(f"/cds-services/{service['id']}", json=called)
-    assert answer.status_code == 200
-    return answer.json
+    return answer(client, "order-sign", drafts=[MAGNESIUM], serum_magnesium=bundle(result))
 
 
 HIGH = {"valueQuantity": {"value": 2.4, "unit": "mmol/L"}, "effectiveDateTime": "2026-11-20T08:00:00Z"}
@@ -301,13 +285,13 @@ UNRELIABLE = "specimen is reported as unreliable"
 
 @pytest.mark.parametrize("text", ["geen hemolyse", "ej hemolys", "Haemolysis OK", "fasting"])
 def test_a_denial_never_hides_a_dangerous_level_at_an_order(client: FlaskClient, text: str) -> None:
-    answer = at_an_order(client, magnesium(code=MG_SUBSTANCE, note=[{"text": text}], **HIGH))
-    assert answer["cards"][0]["indicator"] == "critical"
-    assert UNRELIABLE not in str(answer["cards"])
+    told = at_an_order(client, magnesium(code=MG_SUBSTANCE, note=[{"text": text}], **HIGH))
+    assert told["cards"][0]["indicator"] == "critical"
+    assert UNRELIABLE not in str(told["cards"])
 
 
 @pytest.mark.parametrize("text", ["Probe hämolytisch", "Muestra hemolizada", "haemolysed"])
 def test_a_result_that_cannot_be_used_is_said_at_an_order(client: FlaskClient, text: str) -> None:
-    answer = at_an_order(client, magnesium(code=MG_SUBSTANCE, note=[{"text": text}], **HIGH))
-    assert all(card["indicator"] != "critical" for card in answer["cards"])
-    assert UNRELIABLE in str(answer["cards"])
+    told = at_an_order(client, magnesium(code=MG_SUBSTANCE, note=[{"text": text}], **HIGH))
+    assert all(card["indicator"] != "critical" for card in told["cards"])
+    assert UNRELIABLE in str(told["cards"])
