@@ -47,7 +47,7 @@ def all_needs(library: Library, windows: bool = False, site: SiteValues = NO_SIT
         if entry.input and entry.codes:
             searched = (f"{library.code_systems[item.system].uris[0]}|{item.code}" for item in entry.codes)
             codes.setdefault(entry.input, []).extend(searched)
-            codes[entry.input] += [f"{item.system or ''}|{item.code}" for item in site.codes.get(name, ())]
+            codes[entry.input] += [item.token for item in site.codes.get(name, ())]
     days = days_read(library) if windows else {}
     for key, listed in sorted(codes.items()):
         since = f"&date=ge{{{{today() - {days.get(key, A_YEAR)} days}}}}" if windows else ""

@@ -34,6 +34,7 @@ from cds_service.content.tables import (
     ScheduleTable,
     SigPhrases,
     SpecimenComments,
+    SystemNames,
     UnitRow,
 )
 from cds_service.content.texts import Wording
@@ -88,6 +89,11 @@ class Library:
     products: Sequence[Product]
     other_ingredients: Sequence[OtherIngredient]
     digest: str
+
+    @cached_property
+    def system_names(self) -> SystemNames:
+        """Our short names of code systems by their addresses."""
+        return SystemNames(self.code_systems)
 
     @cached_property
     def broader(self) -> Mapping[str, frozenset[str]]:

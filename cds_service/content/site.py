@@ -89,6 +89,11 @@ class SiteCode(Strict):
     system: Text | None = None
     code: Annotated[str, Field(pattern=r"^[^\s|,]+( [^\s|,]+)*$", max_length=64)]
 
+    @property
+    def token(self) -> str:
+        """As a FHIR search writes it."""
+        return f"{self.system or ''}|{self.code}"
+
 
 class SiteDocument(Strict):
     """The site file. `rules` by rule id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab.
@@ -251,12 +256,11 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
 
 def _code_faults(parsed: SiteDocument, document: Document, library: Library) -> Iterator[Fault]:
     """A site's own code means one concept, of a kind that codes are read for, and nothing that the content knows."""
-    known = {
-        (system, code.code): name
-        for name, entry in library.terminology.items()
-        for code in entry.codes
-        for system in library.code_systems[code.system].uris
-    }
+    known: dict[tuple[str, str], str] = {}
+    for name, entry in library.terminology.items():
+        lists = {"snomed": entry.snomed, "icd10cm": entry.icd10cm, "rxnorm": entry.rxnorm_ingredients, "atc": entry.atc}
+        known |= {(system, code): name for system, codes in lists.items() for code in codes}
+        known |= {(code.system, code.code): name for code in entry.codes}
     fit = [name for name, entry in library.terminology.items() if _takes_codes(entry)]
     for name, items in parsed.codes.items():
         if name not in fit:
@@ -267,7 +271,7 @@ def _code_faults(parsed: SiteDocument, document: Document, library: Library) -> 
             if item.system is not None and not _ADDRESS.fullmatch(item.system):
                 message = "is no address of a code system: urn:..., http://... or https://..."
                 yield document.fault((*path, "system"), message)
-            key = item.system or "", item.code
+            key = library.system_names.of(item.system) or item.system or "", item.code
             if key in known:
                 yield document.fault(path, f"{item.code} means {known[key]} already")
             known[key] = name

@@ -82,6 +82,26 @@ class CodeSystems(Strict):
     systems: dict[Name, CodeSystem]
 
 
+class SystemNames:
+    """Our short names of code systems by their addresses."""
+
+    def __init__(self, systems: Mapping[str, CodeSystem]) -> None:
+        uris = [(uri.lower(), name) for name, row in systems.items() for uri in row.uris]
+        self._exact = {uri: name for uri, name in uris if not uri.endswith("*")}
+        self._editions = [(uri[:-1], name) for uri, name in uris if uri.endswith("*")]
+
+    def of(self, uri: str | None) -> str | None:
+        """The short name; None if the system is not one of ours."""
+        if not uri:
+            return None
+        found = self._exact.get(uri)
+        if found is None:
+            plain = uri.partition("|")[0].strip().rstrip("/").lower()
+            plain = "http://" + plain[8:] if plain.startswith("https://") else plain
+            found = self._exact.get(plain) or next((n for start, n in self._editions if plain.startswith(start)), None)
+        return found
+
+
 class Frequency(Strict):
     """So many doses in a period; `when` are FHIR event codes, `days` days of the week."""
 

@@ -44,7 +44,8 @@ class Vocabulary:
     """The index of all content by which a chart is read; `fhir` reads no file. Built once per load of content;
     read-only afterwards, so threads may share it.
 
-    `holds`: how long an answer about pregnancy or lactation counts.
+    `system_name`: our short name of a code system by its address. `holds`: how long an answer about pregnancy or
+    lactation counts.
     """
 
     def __init__(self, library: Library) -> None:
@@ -65,9 +66,7 @@ class Vocabulary:
         drugs = ("drug", "drug_class")
         self._titles = {entry.title.lower(): name for name, entry in self.concepts.items() if entry.kind in drugs}
         self._systems = library.code_systems
-        uris = [(uri.lower(), name) for name, row in self._systems.items() for uri in row.uris]
-        self._uris = {uri: name for uri, name in uris if not uri.endswith("*")}
-        self._editions = [(uri[:-1], name) for uri, name in uris if uri.endswith("*")]
+        self.system_name = library.system_names.of
         self._exact: dict[str, dict[str, frozenset[str]]] = {"snomed": {}, "icd10cm": {}}
         self._prefix: dict[str, dict[str, frozenset[str]]] = {"icd10cm": {}, "icd10": {}, "icd9cm": {}}
         self._said: dict[tuple[str, ...], frozenset[str]] = {}
@@ -113,17 +112,6 @@ class Vocabulary:
         for meaning, answers in (entry.values or {}).items():
             for answer in answers:
                 self._answers[name, self.system_name(answer.system) or answer.system, answer.code] = meaning
-
-    def system_name(self, uri: str | None) -> str | None:
-        """Our short name of a code system by its address; None if it is not one of ours."""
-        if not uri:
-            return None
-        found = self._uris.get(uri)
-        if found is None:
-            plain = uri.partition("|")[0].strip().rstrip("/").lower()
-            plain = "http://" + plain[8:] if plain.startswith("https://") else plain
-            found = self._uris.get(plain) or next((n for start, n in self._editions if plain.startswith(start)), None)
-        return found
 
     def of_site(self, site: SiteValues) -> Vocabulary:
         """The same with the codes of this site's own."""
