@@ -86,7 +86,7 @@ class SystemNames:
     """Our short names of code systems by their addresses."""
 
     def __init__(self, systems: Mapping[str, CodeSystem]) -> None:
-        uris = [(uri.lower(), name) for name, row in systems.items() for uri in row.uris]
+        uris = [(form, name) for name, row in systems.items() for uri in row.uris for form in (uri, uri.lower())]
         self._exact = {uri: name for uri, name in uris if not uri.endswith("*")}
         self._editions = [(uri[:-1], name) for uri, name in uris if uri.endswith("*")]
 
@@ -140,7 +140,7 @@ class SigPhrases(Strict):
 
 
 class OtherMaterials(Strict):
-    """What is no serum, plasma or blood of the patient: parts of words, and codes by their system."""
+    """What is no serum, plasma or blood of the patient: how words of its name begin, and codes by their system."""
 
     words: Some
     codes: dict[str, Some]

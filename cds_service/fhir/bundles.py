@@ -271,6 +271,7 @@ class Reader:
             self.medications[full_url or ""] = view
         elif isinstance(view, elements.Specimen):
             self.specimens |= {f"Specimen/{name}": view, full_url or "": view}
+            return
         elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code
         if draft and isinstance(view, elements.ServiceRequest):

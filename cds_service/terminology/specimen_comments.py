@@ -28,7 +28,7 @@ class SpecimenReader:
         }
         self._elsewhere = re.compile(_any_of(table.elsewhere))
         self._denials = _denials_of(table)
-        self._other = re.compile(_any_of(table.other_materials.words))
+        self._other = re.compile(rf"\b(?:{_any_of(table.other_materials.words)})")
         self._other_codes = {(s, code) for s, codes in table.other_materials.codes.items() for code in codes}
 
     def troubles_in(self, texts: Iterable[str]) -> frozenset[str]:
