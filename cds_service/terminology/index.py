@@ -148,7 +148,7 @@ class Vocabulary:
         row = self._systems[name] if name else None
         key = code.strip().upper() if name == "snomed" else _plain(code.strip())[:8]
         if row is not None and row.who:
-            name, key = "icd10", key[:3] if key[:4] in map(_plain, row.but) else key[:4]
+            name, key = "icd10", key[:3] if key[:4] in map(_plain, row.but) else key
         found = self._exact.get(name or "", {}).get(key, frozenset())
         prefixes = self._prefix.get(name or "", {})
         for n in range(3, len(key) + 1 if prefixes else 0):

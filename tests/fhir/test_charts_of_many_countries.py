@@ -86,6 +86,9 @@ def test_a_dangerously_low_magnesium_is_critical_however_it_is_sent(client: Flas
         (lab("2601-3", 0.37, "mmol/L", focus=[{"reference": "Patient/fetus9"}]), "other than the patient"),
         (lab("2601-3", 0.37, "mmol/L", specimen={"display": "Urine"}), "not serum, plasma or blood"),
         (lab("2601-3", 2.4, "mmol/L", note=[{"text": "Probe hämolytisch"}]), "reported as unreliable"),
+        (lab("2601-3", 2.4, "mmol/L", note=[{"text": "mauvais tube"}]), "reported as unreliable"),
+        (lab("2601-3", 0.37, "mmol/L", note=[{"text": "mauvais tube"}]), "reported as unreliable"),
+        (lab("2601-3", 0.37, "mmol/L", note=[{"text": "EDTA contamination suspected"}]), "reported as unreliable"),
     ],
 )
 def test_a_magnesium_that_cannot_be_used_is_said(client: FlaskClient, result: Json, reason: str) -> None:
