@@ -362,7 +362,7 @@ class Builder:
         code = line.loinc
         if code is None and entry:
             wanted = "substance" if (line.unit or "").startswith(("mmol", "umol", "meq", "mEq")) else "mass"
-            code = next((item.code for item in entry.loinc if item.property == wanted), entry.loinc[0].code)
+            code = next((item.code for item in entry.codes if item.property == wanted), entry.codes[0].code)
         made: Resource = {
             "resourceType": "Observation",
             "id": f"lab-{index}",

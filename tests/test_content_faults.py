@@ -197,7 +197,8 @@ def test_a_chart_is_read_by_the_content_that_was_given_and_by_nothing_else(cards
     assert read.routes["", "swallowed"] == "oral"
     timing = read.sigs.read("take 1 tablet at every sunrise")
     assert timing is not None and (timing["frequency"], timing["period"]) == (1, Decimal(1))
-    assert read.denials.search("no whatever \x00") and not read.denials.search("no any \x00")
+    assert not read.specimens.troubles_in(["no whatever haemolysis"])
+    assert read.specimens.troubles_in(["no any haemolysis"])
     assert read.holds["pregnancy"] == timedelta(days=250)
     assert read.scoring.amounts["seeds"]["daily"][1] == 1560
     assert read.drug([], "levothyroxine mouth pebble").form == "tablet"

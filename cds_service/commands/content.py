@@ -167,6 +167,8 @@ def show_site(file: Path | None, as_json: bool) -> None:
         click.echo(f"{row['rule']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
     for key, region in _regions(values).items():
         click.echo(f"{key} = {region}; may be us or eu")
+    for key, codes in _codes(values).items():
+        click.echo(f"{key} = {codes}")
     for rule, mine in sorted(values.by_rule.items()):
         if mine.show:
             click.echo(f"{rule}: {mine.show} ({mine.reason})")
@@ -175,6 +177,11 @@ def show_site(file: Path | None, as_json: bool) -> None:
 def _regions(values: SiteValues) -> dict[str, str]:
     """Whose dietary reference values are in force."""
     return {"allowance.region": values.allowance, "upper_level.region": values.upper_level}
+
+
+def _codes(values: SiteValues) -> dict[str, str]:
+    """The site's own codes by concept, as a search writes them."""
+    return {f"codes.{name}": ", ".join(item.token for item in items) for name, items in sorted(values.codes.items())}
 
 
 @site.command()
@@ -213,6 +220,7 @@ def _flat(library: Library, values: SiteValues) -> dict[str, str]:
     if values.document:
         flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
         flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}
+    flat |= _codes(values)
     return flat
 
 

@@ -28,11 +28,13 @@ from cds_service.content.shared import (
     Suggestion,
 )
 from cds_service.content.tables import (
+    CodeSystem,
     PatientStates,
     RouteRow,
     ScheduleTable,
     SigPhrases,
     SpecimenComments,
+    SystemNames,
     UnitRow,
 )
 from cds_service.content.texts import Wording
@@ -77,6 +79,7 @@ class Library:
     egfr: EgfrEquation
     shared_thresholds: Mapping[str, Threshold]
     inpatient_classes: frozenset[str]
+    code_systems: Mapping[str, CodeSystem]
     units: Mapping[str, UnitRow]
     routes: Mapping[Route, RouteRow]
     sig_phrases: SigPhrases
@@ -87,6 +90,11 @@ class Library:
     other_ingredients: Sequence[OtherIngredient]
     other_names: Sequence[OtherName]
     digest: str
+
+    @cached_property
+    def system_names(self) -> SystemNames:
+        """Our short names of code systems by their addresses."""
+        return SystemNames(self.code_systems)
 
     @cached_property
     def broader(self) -> Mapping[str, frozenset[str]]:

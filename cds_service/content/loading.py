@@ -34,12 +34,20 @@ from cds_service.content.shared import (
     Suggestion,
 )
 from cds_service.content.table_checks import table_faults
-from cds_service.content.tables import PatientStates, RouteRows, ScheduleTable, SigPhrases, SpecimenComments, UnitRows
+from cds_service.content.tables import (
+    CodeSystems,
+    PatientStates,
+    RouteRows,
+    ScheduleTable,
+    SigPhrases,
+    SpecimenComments,
+    UnitRows,
+)
 from cds_service.content.texts import Wording
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
 from cds_service.spelling import nearest
 
-NOT_CONCEPTS = frozenset({"units", "routes"})
+NOT_CONCEPTS = frozenset({"code_systems", "units", "routes"})
 """Files of `terminology/` that are tables."""
 
 
@@ -50,6 +58,7 @@ def load_library(root: Path | None = None) -> Library:
     rules = reader.rules(reader.table(FAMILIES, Family, FamilyName), terminology)
     no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
     shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
+    systems = reader.one("terminology/code_systems.yaml", CodeSystems)
     units = reader.one("terminology/units.yaml", UnitRows)
     routes = reader.one("terminology/routes.yaml", RouteRows)
     library = Library(
@@ -72,6 +81,7 @@ def load_library(root: Path | None = None) -> Library:
         egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
         shared_thresholds=shared.thresholds,
         inpatient_classes=frozenset(shared.inpatient_classes),
+        code_systems=systems.systems if systems else {},
         units=units.units if units else {},
         routes=routes.routes if routes else {},
         sig_phrases=reader.one("tables/sig_phrases.yaml", SigPhrases),

@@ -66,6 +66,42 @@ class RouteRows(Strict):
     routes: dict[Route, RouteRow]
 
 
+class CodeSystem(Strict):
+    """The addresses of a code system, the one that we write first. `who`: read as ICD-10 of the WHO by categories of
+    three and four characters; those of `but` by three alone."""
+
+    uris: Some
+    who: bool = False
+    but: list[Words] = []
+
+
+class CodeSystems(Strict):
+    """`terminology/code_systems.yaml`, by our short name."""
+
+    title: Text
+    systems: dict[Name, CodeSystem]
+
+
+class SystemNames:
+    """Our short names of code systems by their addresses."""
+
+    def __init__(self, systems: Mapping[str, CodeSystem]) -> None:
+        uris = [(form, name) for name, row in systems.items() for uri in row.uris for form in (uri, uri.lower())]
+        self._exact = {uri: name for uri, name in uris if not uri.endswith("*")}
+        self._editions = [(uri[:-1], name) for uri, name in uris if uri.endswith("*")]
+
+    def of(self, uri: str | None) -> str | None:
+        """The short name; None if the system is not one of ours."""
+        if not uri:
+            return None
+        found = self._exact.get(uri)
+        if found is None:
+            plain = uri.partition("|")[0].strip().rstrip("/").lower()
+            plain = "http://" + plain[8:] if plain.startswith("https://") else plain
+            found = self._exact.get(plain) or next((n for start, n in self._editions if plain.startswith(start)), None)
+        return found
+
+
 class Frequency(Strict):
     """So many doses in a period; `when` are FHIR event codes, `days` days of the week."""
 
@@ -103,14 +139,26 @@ class SigPhrases(Strict):
             yield from (((key, index), text) for index, text in enumerate(getattr(self, key)))
 
 
+class OtherMaterials(Strict):
+    """What is no serum, plasma or blood of the patient: how words of its name begin, and codes by their system."""
+
+    words: Some
+    codes: dict[str, Some]
+
+
 class SpecimenComments(Strict):
-    """`tables/specimen_comments.yaml`: how a comment denies specimen trouble."""
+    """`tables/specimen_comments.yaml`: kinds of trouble by words and codes, and how a comment denies them."""
 
     title: Text
+    marks: dict[Name, Some]
+    codes: dict[Name, dict[str, Some]]
+    modifiers: Some
+    elsewhere: Some
     before: Some
     between: Some
     tail: Some
     after: Some
+    other_materials: OtherMaterials
 
 
 class AnswerHolds(Strict):

@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 from msgspec.json import Encoder
 
 from cds_service.fhir.bundles import Item
-from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource
+from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource, Specimen
 from cds_service.patient import Unread
 from cds_service.terminology.drugs import DrugIdentity
-from cds_service.terminology.index import LabConcept, Vocabulary, system_name
+from cds_service.terminology.index import LabConcept, Vocabulary
 
 V = TypeVar("V", bound=Resource)
 _MOST_NAMES = 8192
@@ -49,6 +49,7 @@ class Building:
     now: datetime
     medications: Mapping[str, MedicationView] = field(default_factory=dict)
     conditions_by_id: Mapping[str, Concept | None] = field(default_factory=dict)
+    specimens: Mapping[str, Specimen] = field(default_factory=dict)
     selections: frozenset[str] = frozenset()
     unreadable: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
@@ -72,7 +73,8 @@ class Building:
 
     def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
         """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
-        if not any(coding.code and system_name(coding.system) for coding in (code.coding if code else None) or ()):
+        known = self.vocabulary.system_name
+        if not any(coding.code and known(coding.system) for coding in (code.coding if code else None) or ()):
             self.unread.setdefault(item.key, []).append(Unread(item.source, name_of(code) if code else "", time))
 
     def drug(self, concept: Concept) -> Identified:
@@ -97,10 +99,15 @@ class Building:
         return Identified(self.vocabulary.drug(codings, name or None), kept_apart)
 
     def condition_concepts(self, concept: Concept | None) -> frozenset[str]:
-        """Ids of the condition concepts that the codes of a CodeableConcept belong to."""
+        """Ids of the condition concepts that the codes of a CodeableConcept belong to; where no code system of problems
+        is among them, those that its whole text or a display names."""
         found: frozenset[str] = frozenset()
-        for coding in concept.coding or () if concept else ():
+        codings = (concept.coding or ()) if concept else ()
+        for coding in codings:
             found |= self.vocabulary.condition_concepts(coding.system, coding.code)
+        if not found and not any(c.code and self.vocabulary.knows_problems_of(c.system) for c in codings):
+            for text in (concept.text if concept else None, *(coding.display for coding in codings)):
+                found |= self.vocabulary.condition_called(text) if text else frozenset()
         return found
 
 

@@ -37,6 +37,7 @@ AnyResource = (
     | elements.Encounter
     | elements.QuestionnaireResponse
     | elements.ServiceRequest
+    | elements.Specimen
 )
 read_resource = Decoder(AnyResource).decode
 _TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
@@ -107,6 +108,7 @@ class Reader:
         self.full_urls: dict[str, str] = {}
         self.medications: dict[str, elements.MedicationView] = {}
         self.conditions: dict[str, elements.Concept | None] = {}
+        self.specimens: dict[str, elements.Specimen] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
@@ -267,6 +269,9 @@ class Reader:
         if isinstance(view, elements.MedicationView):
             self.medications[f"Medication/{name}"] = view
             self.medications[full_url or ""] = view
+        elif isinstance(view, elements.Specimen):
+            self.specimens |= {f"Specimen/{name}": view, full_url or "": view}
+            return
         elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code
         if draft and isinstance(view, elements.ServiceRequest):

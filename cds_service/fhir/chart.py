@@ -19,7 +19,7 @@ from orjson import Fragment
 from cds_service.fhir.building import Building
 from cds_service.fhir.bundles import Input, Item, Reader, failed, settle
 from cds_service.fhir.conditions import read_conditions
-from cds_service.fhir.elements import Concept, MedicationView
+from cds_service.fhir.elements import Concept, MedicationView, Specimen
 from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
 from cds_service.fhir.fetching import read_medications as fetch_medications
@@ -60,6 +60,7 @@ class _Gathered:
     repairs: Counter[str] = field(default_factory=Counter)
     medications: dict[str, MedicationView] = field(default_factory=dict)
     conditions: dict[str, Concept | None] = field(default_factory=dict)
+    specimens: dict[str, Specimen] = field(default_factory=dict)
     drafted_codes: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -276,6 +277,7 @@ def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> 
     gathered.drafted_codes = frozenset(reader.drafted_codes)
     gathered.medications = dict(reader.medications)
     gathered.conditions = dict(reader.conditions)
+    gathered.specimens = dict(reader.specimens)
     for item in gathered.items.values():
         if isinstance(item.view, ConditionView):
             gathered.conditions[f"Condition/{item.id}"] = item.view.code
@@ -294,6 +296,7 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         now=gathered.now,
         medications=gathered.medications,
         conditions_by_id=gathered.conditions,
+        specimens=gathered.specimens,
         selections=gathered.selections,
     )
     for name in names:

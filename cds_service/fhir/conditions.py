@@ -1,4 +1,4 @@
-"""Condition resources to facts: active, unrefuted problems whose codes some concept has."""
+"""Condition resources to facts: active, unrefuted problems whose codes or whole text some concept has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROVISIONAL = frozenset({"unconfirmed", "provisional", "differential"})
 
 
 def read_conditions(building: Building) -> tuple[Condition, ...]:
-    """Every active condition with a known code, in the order sent."""
+    """Every active condition that is known by code or by a text of the list, in the order sent."""
     found = []
     for item, view in building.of(ConditionView):
         condition = None if item.draft else _read(building, item, view)

@@ -55,6 +55,12 @@ class Period(Struct, gc=False):
     end: str | None = None
 
 
+class Extension(Struct, gc=False):
+    url: str | None = None
+    valueCoding: Coding | None = None
+    valueCodeableConcept: Concept | None = None
+
+
 class Annotation(Struct, gc=False):
     text: str | None = None
 
@@ -79,6 +85,7 @@ class ObservationComponent(Struct, gc=False):
     dataAbsentReason: Concept | None = None
     interpretation: list[Concept] | None = None
     referenceRange: list[ReferenceRange] | None = None
+    modifierExtension: list[Extension] | None = None
 
 
 class Repeat(Struct, gc=False):
@@ -166,10 +173,20 @@ class Observation(Resource, tag="Observation"):
     referenceRange: list[ReferenceRange] | None = None
     hasMember: list[Raw] | None = None
     component: list[ObservationComponent] | None = None
+    focus: list[Reference] | None = None
+    bodySite: Concept | None = None
+    specimen: Reference | None = None
+    modifierExtension: list[Extension] | None = None
     related: None = None  # before R4
     comments: None = None  # DSTU2
     comment: None = None  # STU3
     context: None = None  # STU3
+
+
+class Specimen(Resource, tag="Specimen"):
+    type: Concept | None = None
+    condition: list[Concept] | None = None
+    note: list[Annotation] | None = None
 
 
 class Condition(Resource, tag="Condition"):

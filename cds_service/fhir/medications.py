@@ -155,7 +155,7 @@ def _medication(
         identified_by=identity.identified_by,
         conflict=identity.conflict,
         others=identity.others,
-        route=route_of(instructions, identity.route, building.vocabulary.routes),
+        route=route_of(instructions, identity.route, building.vocabulary),
         form=identity.form or (building.vocabulary.drug([], form).form if form else None),
         components=identity.components,
         product_coded=identity.product_coded,

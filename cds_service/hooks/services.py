@@ -71,7 +71,7 @@ class Advisor:
         book, found = self._needs.get(service, (None, None))
         if found is None or book is not rulebook:
             rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
-            found = needs_of(rules, rulebook.library, rulebook.not_available, self.settings.today_windows)
+            found = needs_of(rules, rulebook.library, rulebook.site, self.settings.today_windows)
             self._needs[service] = rulebook, found
         return found
 
@@ -193,8 +193,9 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         screen: Profile = g.caller.profile if "caller" in g else Profile()
         needs = advisor.needs(service_id, rulebook).values()
         chart = chart_of(
-            asked, needs, advisor.vocabulary, rulebook, now, advisor.server_for(asked), settings.validate_all
-        )
+            asked, needs, advisor.vocabulary.of_site(rulebook.site), rulebook, now, advisor.server_for(asked),
+            settings.validate_all,
+        )  # fmt: skip
         style = CardStyle(
             base_url(settings), settings.dev, settings.phrase_in_text, advisor.plan_secret,
             screen.max_cards or MAX_CARDS, screen.units,

@@ -78,7 +78,7 @@ def _judged(test: LabTest, comparison: Comparison, found: Lab, context: Context,
     effects = {entry.trouble_effect.get(trouble) for trouble in found.trouble}
     misleads = "falsely_low" if comparison in ("below", "at_most") else "falsely_high"
     hides = "falsely_high" if comparison in ("below", "at_most") else "falsely_low"
-    if truth is not None and ((truth and misleads in effects) or (not truth and hides in effects)):
+    if truth is not None and ("either" in effects or (misleads if truth else hides) in effects):
         return unknown(Reason("specimen_trouble", test.lab))
     if not_made_for and not truth:
         return unknown(not_made_for)

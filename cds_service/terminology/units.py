@@ -6,10 +6,13 @@ mmol/L. The table is `cards/terminology/units.yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Protocol
 
 from cds_service.content.tables import UnitRow
@@ -47,6 +50,17 @@ class Unit:
         return (self.kind, self.per, self.factor) == (other.kind, other.per, other.factor)
 
 
+# What is left of a sign whose bytes were read in another encoding: "m\u00c2\u00b2" and "m\ufffd" are m\u00b2.
+_DAMAGED = str.maketrans("", "", "\u00c2\u00c3\u0082\u201a\ufffd")
+_MARKS = re.compile(r"\s|[*^]+(?=[0-9])")
+
+
+def folded(text: str) -> str:
+    """A unit as it reads when case, width, blanks, the mark of an exponent and the decimal sign do not count."""
+    plain = unicodedata.normalize("NFKC", text.translate(_DAMAGED)).casefold()
+    return _MARKS.sub("", plain).replace("\u03bc", "u").replace(",", ".")
+
+
 @dataclass(frozen=True, slots=True)
 class UnitTable:
     """Every unit that is understood, by UCUM code and by the other spellings that EHRs send. Case counts."""
@@ -61,10 +75,21 @@ class UnitTable:
         text = text.strip()
         return self.units.get(text) or self.aliases.get(text)
 
-    def of(self, quantity: Coded) -> Unit:
-        """The unit of a FHIR Quantity. Raises UnitProblem."""
+    def sent(self, codes: Iterable[str]) -> Mapping[str, Unit]:
+        """These units by every spelling of theirs, folded."""
+        units = [self.units[code] for code in codes]
+        spelled = [(text, unit) for text, unit in self.aliases.items() if unit in units]
+        return {folded(text): unit for text, unit in [*((unit.code, unit) for unit in units), *spelled]}
+
+    def of(self, quantity: Coded, sent: Mapping[str, Unit] = MappingProxyType({})) -> Unit:
+        """The unit of a FHIR Quantity. `sent` are the units of the test as `sent` gives them: among these few, a
+        spelling need not be exact, unless it is called UCUM, where "Mg" is a megagram. Raises UnitProblem."""
         by_code = self.find(quantity.code)
         by_text = self.find(quantity.unit)
+        if by_text is None and quantity.unit and (quantity.system != UCUM or by_code is not None):
+            by_text = sent.get(folded(quantity.unit))
+        if by_code is None and quantity.code and not quantity.system:
+            by_code = sent.get(folded(quantity.code))
         if quantity.code and quantity.system == UCUM:
             if by_code is None:
                 raise UnitProblem("unit not known")
