@@ -34,7 +34,15 @@ from cds_service.content.shared import (
     Suggestion,
 )
 from cds_service.content.table_checks import table_faults
-from cds_service.content.tables import PatientStates, RouteRows, ScheduleTable, SigPhrases, SpecimenComments, UnitRows
+from cds_service.content.tables import (
+    PatientStates,
+    RouteRows,
+    ScheduleTable,
+    SearchOutcomes,
+    SigPhrases,
+    SpecimenComments,
+    UnitRows,
+)
 from cds_service.content.texts import Wording
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
 from cds_service.spelling import nearest
@@ -77,6 +85,7 @@ def load_library(root: Path | None = None) -> Library:
         sig_phrases=reader.one("tables/sig_phrases.yaml", SigPhrases),
         specimen_comments=reader.one("tables/specimen_comments.yaml", SpecimenComments),
         patient_states=reader.one("tables/patient_states.yaml", PatientStates),
+        search_outcomes=reader.one("tables/search_outcomes.yaml", SearchOutcomes),
         dose_forms=reader.rows("terminology/dose_forms.csv", Form),
         products=reader.rows("terminology/rxnorm_products.csv", Product),
         other_ingredients=reader.rows("terminology/other_ingredients.csv", OtherIngredient),

@@ -17,13 +17,14 @@ import orjson
 from orjson import Fragment
 
 from cds_service.fhir.building import Building
-from cds_service.fhir.bundles import Input, Item, Reader, failed, settle
+from cds_service.fhir.bundles import Reader
 from cds_service.fhir.conditions import read_conditions
 from cds_service.fhir.elements import Concept, MedicationView
 from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
 from cds_service.fhir.fetching import read_medications as fetch_medications
 from cds_service.fhir.identity import UnreadableInput, is_id
+from cds_service.fhir.inputs import Input, Item, failed, settle
 from cds_service.fhir.intakes import read_intakes
 from cds_service.fhir.labs import read_labs
 from cds_service.fhir.medications import medication_references, read_ended, read_medications
@@ -61,6 +62,7 @@ class _Gathered:
     medications: dict[str, MedicationView] = field(default_factory=dict)
     conditions: dict[str, Concept | None] = field(default_factory=dict)
     drafted_codes: frozenset[tuple[str, str]] = frozenset()
+    modified: bool = False
 
 
 class Chart:
@@ -157,7 +159,7 @@ def read_chart(
     check_announced(fhir_version)
     if not is_id(patient_id):
         raise UnreadableInput("context.patientId", "not a FHIR id")
-    reader = Reader(patient_id)
+    reader = Reader(patient_id, vocabulary.search_outcomes)
     gathered = _Gathered(patient_id, vocabulary, now, frozenset(map(_plain, selections)), fhir_version)
     absent: list[Need] = []
     for need in needs:
@@ -272,7 +274,7 @@ def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> 
                 each.unreadable += 1
     for name in torn:
         keys[gathered.items.pop(name).key].unreadable += 1
-    gathered.repairs = reader.repairs
+    gathered.repairs, gathered.modified = reader.repairs, reader.modified
     gathered.drafted_codes = frozenset(reader.drafted_codes)
     gathered.medications = dict(reader.medications)
     gathered.conditions = dict(reader.conditions)
@@ -295,6 +297,7 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         medications=gathered.medications,
         conditions_by_id=gathered.conditions,
         selections=gathered.selections,
+        modified=gathered.modified,
     )
     for name in names:
         building.lost(gathered.items[name])

@@ -149,6 +149,7 @@ class Patient(Resource, tag="Patient"):
 
 class Observation(Resource, tag="Observation"):
     status: str | None = None
+    implicitRules: str | None = None
     code: Concept | None = None
     effectiveDateTime: str | None = None
     effectiveInstant: str | None = None
@@ -254,6 +255,8 @@ class ServiceRequest(Resource, tag="ServiceRequest"):
 
 class OutcomeIssue(Struct, gc=False):
     severity: str | None = None
+    code: str | None = None
+    details: Concept | None = None
 
 
 class OperationOutcome(Resource, tag="OperationOutcome"):
@@ -264,10 +267,18 @@ class Search(Struct, gc=False):
     mode: str | None = None
 
 
+class Answer(Struct, gc=False):
+    """How one request of a batch went."""
+
+    status: str | None = None
+    outcome: Raw = NOTHING
+
+
 class Entry(Struct, gc=False):
     fullUrl: str | None = None
     resource: Raw = NOTHING
     search: Search | None = None
+    response: Answer | None = None
 
 
 class Link(Struct, gc=False):

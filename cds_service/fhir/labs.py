@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal, DecimalException
 
 from cds_service.fhir.building import Building, has_subject
-from cds_service.fhir.bundles import Item, when_taken
 from cds_service.fhir.dates import Moment, read_moment
 from cds_service.fhir.elements import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
+from cds_service.fhir.inputs import Item, when_taken
 from cds_service.fhir.numbers import number
 from cds_service.patient import Interpretation, Lab, Quantity
 from cds_service.terminology.index import LabConcept
@@ -21,7 +21,7 @@ from cds_service.terminology.specimen_comments import troubles_in
 from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
 
 USED = {"final": 0, "corrected": 0, "amended": 0, "preliminary": 1}
-NOT_USED = frozenset({"entered-in-error", "cancelled", "registered", "unknown"})
+NOT_USED = frozenset({"entered-in-error", "cancelled", "registered"})
 _COMPARATORS = frozenset({"<", "<=", ">=", ">"})
 _FLAGS: dict[str, Interpretation] = {"LL": "LL", "L": "L", "N": "N", "H": "H", "HH": "HH"}
 _FLAG_SYSTEMS = (
@@ -71,7 +71,7 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
     for item, view in building.of(Observation):
         if item.draft or view.status in NOT_USED:
             continue
-        if view.code is None or view.status not in USED:
+        if view.code is None:
             building.lost(item)
             continue
         if view.component is None and not _may_be(ours, view.code):
@@ -158,7 +158,7 @@ def _result(
             concept=concept.id,
             time=read.moment.at if read.moment else None,
             time_is_date_only=read.moment.date_only if read.moment else False,
-            value=read.value,
+            value=read.value if view.status in USED else None,
             comparator=read.comparator,
             unit=concept.entry.unit or "",
             reported=read.reported,
@@ -168,7 +168,7 @@ def _result(
             trouble=_trouble(building, concept, view, part),
             status=view.status or "",
             code=concept.code,
-            problem=read.problem,
+            problem=read.problem or ("" if view.status in USED else "its status is not known"),
         ),
         issued.at if issued else None,
         USED.get(view.status or "", 1),

@@ -11,7 +11,6 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from cds_service.fhir.building import Building, has_subject, name_of, target
-from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import (
@@ -24,6 +23,7 @@ from cds_service.fhir.elements import (
     Reference,
 )
 from cds_service.fhir.identity import UNREADABLE, split_reference
+from cds_service.fhir.inputs import Item
 from cds_service.fhir.routes import route_of
 from cds_service.patient import ENDED, Dosage, Medication
 

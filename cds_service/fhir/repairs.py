@@ -28,6 +28,13 @@ _SINGLE = frozenset(
     }
 )  # fmt: skip
 _ORDER = "MedicationRequest"
+_SPELT = {
+    name.lower(): name
+    for name in (
+        "Bundle", "OperationOutcome", "Patient", "Observation", "Condition", _ORDER, "MedicationStatement",
+        "Medication", "Encounter", "QuestionnaireResponse", "ServiceRequest",
+    )
+}  # fmt: skip
 _DEEPEST = 24
 
 
@@ -35,6 +42,10 @@ def mend(resource: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """A mended copy and the names of what was mended (one per place)."""
     names: list[str] = []
     mended = _walk(resource, names, 0)
+    kind = mended.get("resourceType")
+    if isinstance(kind, str) and (spelt := _SPELT.get(kind.lower(), kind)) != kind:
+        mended["resourceType"] = spelt
+        names.append("resource_type_case")
     if mended.get("resourceType") == _ORDER and not mended.get("intent"):
         mended["intent"] = "order"
         names.append("intent_missing")

@@ -75,6 +75,7 @@ class Vocabulary:
         self.routes = route_table(library.routes)
         self.sigs = Sigs(library.sig_phrases, self.units)
         self.denials = denials_of(library.specimen_comments)
+        self.search_outcomes = library.search_outcomes
         self.scoring = scoring(library.screener, library.foods)
         states = library.patient_states
         self.holds = {
