@@ -14,7 +14,14 @@ from msgspec.json import Decoder
 
 from cds_service.content.tables import SearchOutcomes
 from cds_service.fhir import elements
-from cds_service.fhir.identity import UNREADABLE, IdentityMismatch, is_about, is_id, split_reference
+from cds_service.fhir.identity import (
+    UNREADABLE,
+    IdentityMismatch,
+    UnsupportedFhirVersion,
+    is_about,
+    is_id,
+    split_reference,
+)
 from cds_service.fhir.inputs import MODIFIERS, Input, Item, failed
 from cds_service.fhir.numbers import whole
 from cds_service.fhir.repairs import check_shape, mend
@@ -38,7 +45,7 @@ read_resource = Decoder(AnyResource).decode
 _TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
 _VIEWS: dict[str, type[elements.Resource]] = {name: each for each, name in _TYPES.items()}
 # What is asked for by its id comes as it is; all else is the result of a search, and belongs in a Bundle.
-_READ_BY_ID = frozenset({"Patient", "Encounter"})
+READ_BY_ID = frozenset({"Patient", "Encounter"})
 # What makes facts wherever it stands.
 _READ_ANYWHERE = (
     elements.Observation,
@@ -74,13 +81,14 @@ class Reader:
         self.medications: dict[str, elements.MedicationView] = {}
         self.conditions: dict[str, elements.Concept | None] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
+        self.old: list[UnsupportedFhirVersion] = []  # resources with a shape from before R4
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
         self._subjects: list[tuple[str, str, list[Raw] | None]] = []
 
     def read(self, key: str, wanted: str, raw: bytes | Raw, where: str, *, draft: bool = False) -> Input:
-        """One value. `wanted` is the resource type of the key ("" for drafts: any). Raises UnsupportedFhirVersion."""
+        """One value. `wanted` is the resource type of the key ("" for drafts: any)."""
         if len(memoryview(raw)) < 16 and bytes(raw).strip() == b"null":
             return Input(key, "empty")
         view = self._decode(raw, where) or _as_bundle(raw)
@@ -94,7 +102,7 @@ class Reader:
         if isinstance(view, elements.Bundle):
             self._bundle(result, view, wanted, where, draft)
         elif isinstance(view, elements.Resource) and _TYPES[type(view)] == wanted:
-            if wanted not in _READ_BY_ID:
+            if wanted not in READ_BY_ID:
                 self.repairs["resource_without_bundle"] += 1
             self._add(result, view, raw, None, where, draft)
         else:
@@ -244,7 +252,11 @@ class Reader:
         for name in ("subject", "patient"):
             self._loose_subject(resource.get(name), where)
         mended, names = mend(resource)
-        check_shape(mended, where)
+        try:
+            check_shape(mended, where)
+        except UnsupportedFhirVersion as old:
+            self.old.append(old)
+            return None
         again = orjson.dumps(mended)
         try:
             view: elements.Resource | Unseen = read_resource(again)

@@ -17,7 +17,7 @@ import orjson
 from orjson import Fragment
 
 from cds_service.fhir.building import Building
-from cds_service.fhir.bundles import Reader
+from cds_service.fhir.bundles import READ_BY_ID, Reader
 from cds_service.fhir.conditions import read_conditions
 from cds_service.fhir.elements import Concept, MedicationView
 from cds_service.fhir.elements import Condition as ConditionView
@@ -31,7 +31,7 @@ from cds_service.fhir.medications import medication_references, read_ended, read
 from cds_service.fhir.person import read_person
 from cds_service.fhir.repairs import check_announced, is_r5, mend
 from cds_service.fhir.server import FetchFailed, FhirServer
-from cds_service.fhir.validation import digest_of, known_verdict, validate
+from cds_service.fhir.validation import FAULT_ELSEWHERE, digest_of, known_verdict, validate
 from cds_service.patient import PatientFacts, Source
 from cds_service.terminology.index import Vocabulary
 
@@ -71,7 +71,8 @@ class Chart:
     def __init__(self, gathered: _Gathered, left_out: frozenset[Source] = frozenset()) -> None:
         self._gathered = gathered
         self._left_out = left_out
-        self.facts = _build(gathered, left_out)
+        self._faulty: set[Source] = set()
+        self.facts, self._repairs = _build(gathered, left_out)
 
     @property
     def patient_id(self) -> str:
@@ -95,15 +96,19 @@ class Chart:
         return tuple(source for source in every if source not in self._left_out)
 
     def invalid(self, sources: Iterable[Source]) -> dict[Source, str]:
-        """Those of `sources` that are not valid FHIR, with the places of their faults. Unknown sources are passed over.
+        """Those of `sources` whose elements that become facts are not valid FHIR, with the places of their faults.
+        Unknown sources are passed over.
 
-        What is checked is the resource after mending.
+        What is checked is the resource after mending. Faults in other elements are counted in `facts.repairs`.
         """
         found: dict[Source, str] = {}
         for source in sources:
             item = self._gathered.items.get((source.type, source.id))
             verdict = self._verdict(item) if item is not None else ""
-            if verdict:
+            if verdict == FAULT_ELSEWHERE and source not in self._faulty:
+                self._faulty.add(source)
+                self._repairs["fault_in_an_element_not_used"] = len(self._faulty)
+            elif verdict and verdict != FAULT_ELSEWHERE:
                 found[source] = verdict
         return found
 
@@ -178,6 +183,8 @@ def read_chart(
         _fetch(reader, gathered, absent, by_key, server, ids)
     if draft_orders is not None:
         gathered.inputs.append(_drafts(reader, draft_orders))
+    if reader.old and not any(item.kind not in READ_BY_ID for each in gathered.inputs for item in each.items):
+        raise reader.old[0]  # nothing is of a version that is read; one old resource among others only costs itself
     reader.prove_identity()
     for each in gathered.inputs:
         _settle(each, by_key.get(each.key))
@@ -288,7 +295,8 @@ def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> 
             gathered.medications.update(fetch_medications(server, unknown))
 
 
-def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
+def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFacts, dict[str, int]]:
+    """The facts, and their count of repairs, to which what is found later is added."""
     names = {(source.type, source.id) for source in left_out} & gathered.items.keys()
     building = Building(
         items=[item for name, item in gathered.items.items() if name not in names],
@@ -303,7 +311,8 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         building.lost(gathered.items[name])
     conditions = read_conditions(building)
     labs = read_labs(building)  # first: it sorts the other observations too
-    return PatientFacts(
+    repairs: dict[str, int] = {}
+    facts = PatientFacts(
         now=gathered.now,
         person=read_person(building, conditions),
         conditions=conditions,
@@ -312,8 +321,10 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         labs=labs,
         intakes=read_intakes(building),
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},
-        repairs=dict(gathered.repairs + building.repairs),
+        repairs=repairs,
     )
+    repairs.update(gathered.repairs + building.repairs)
+    return facts, repairs
 
 
 def _plain(reference: str) -> str:

@@ -122,6 +122,7 @@ class DosageView(Struct, gc=False):
     route: Concept | None = None
     doseAndRate: list[DoseAndRate] | None = None
     doseQuantity: None = None  # STU3
+    doseRange: None = None  # STU3
 
 
 class DispenseRequest(Struct, gc=False):
