@@ -155,6 +155,7 @@ def _medication(
         elemental=identity.elemental,
         dosages=dosages,
         reasons=_reasons(building, view),
+        reason_given=_reason_given(view),
         since=_since(view),
         selected=bool(building.selections) and str(source) in building.selections,
     )
@@ -205,6 +206,14 @@ def _contained(name: str, contained: list[Raw] | None) -> MedicationView | None:
         if medication.id == name:
             return medication
     return None
+
+
+def _reason_given(view: Drafted) -> bool:
+    concepts = [*(view.reasonCode or ()), *(each.concept for each in view.reason or () if each.concept)]
+    references = [*(view.reasonReference or ()), *(each.reference for each in view.reason or () if each.reference)]
+    return any(concept.coding or concept.text for concept in concepts) or any(
+        each.reference or each.display for each in references
+    )
 
 
 def _reasons(building: Building, view: Drafted) -> frozenset[str]:

@@ -76,7 +76,6 @@ def test_the_place_of_a_fault_is_told_and_never_its_value(resource: dict[str, An
         magnesium(**{SECRET: 1}),
         magnesium(identifier=[{"period": {"start": "yesterday"}}]),
         magnesium(text={"status": ["generated"]}),
-        magnesium(code=coded(MG_MASS, LOINC, codeSystemName="LOINC")),
         magnesium(valueQuantity=quantity(1.8, "mg/dL", rawValue="1.8")),
         magnesium(extension=[{"value": 1}]),
         condition(onsetDateTime=SECRET),
