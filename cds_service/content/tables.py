@@ -151,10 +151,20 @@ class AnswerHolds(Strict):
     answer_holds_days: Count
 
 
+class NotTaken(Strict):
+    """Codes of one system by which a chart says that a medicine is not taken."""
+
+    system: Words
+    codes: Some
+    source: Text
+
+
 class PatientStates(Strict):
-    """`tables/patient_states.yaml`."""
+    """`tables/patient_states.yaml`. `adherence` is the URL of the extension that holds such a code."""
 
     title: Text
+    adherence: Words
+    not_taken: list[NotTaken]
     pregnancy: AnswerHolds
     lactation: AnswerHolds
 

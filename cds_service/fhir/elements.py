@@ -55,6 +55,20 @@ class Period(Struct, gc=False):
     end: str | None = None
 
 
+class Stated(Struct, gc=False):
+    """An extension with a code, or with extensions of its own."""
+
+    url: str | None = None
+    valueCodeableConcept: Concept | None = None
+    extension: list[Stated] | None = None
+
+
+class Adherence(Struct, gc=False):
+    """R5: whether a medicine is really taken."""
+
+    code: Concept | None = None
+
+
 class Annotation(Struct, gc=False):
     text: str | None = None
 
@@ -203,6 +217,7 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
+    extension: list[Raw] | None = None
     context: None = None  # STU3
 
 
@@ -219,6 +234,7 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosage: list[DosageView] | None = None
     adherence: Raw = NOTHING  # R5
+    extension: list[Raw] | None = None
     taken: None = None  # STU3
     wasNotTaken: None = None  # DSTU2
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from typing import Literal
+from typing import Literal, TypeVar
 
-import orjson
 from msgspec import Raw
 from msgspec.json import Decoder
 
@@ -15,12 +15,14 @@ from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import (
     NOTHING,
+    Adherence,
     Concept,
     DosageView,
     MedicationRequest,
     MedicationStatement,
     MedicationView,
     Reference,
+    Stated,
 )
 from cds_service.fhir.identity import UNREADABLE, split_reference
 from cds_service.fhir.inputs import Item
@@ -30,8 +32,10 @@ from cds_service.patient import ENDED, Dosage, Medication
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
 _ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
-_NOT_TAKEN = ("not-taking", "on-hold", "stopped")
 _read_medication = Decoder(MedicationView).decode
+_read_stated = Decoder(Stated).decode
+_read_adherence = Decoder(Adherence).decode
+V = TypeVar("V")
 Drafted = MedicationRequest | MedicationStatement
 
 
@@ -199,11 +203,8 @@ def _referred(building: Building, view: Drafted) -> MedicationView | None:
 
 def _contained(name: str, contained: list[Raw] | None) -> MedicationView | None:
     for raw in contained or ():
-        try:
-            medication = _read_medication(raw)
-        except UNREADABLE:
-            continue
-        if medication.id == name:
+        medication = _decoded(_read_medication, raw)
+        if medication is not None and medication.id == name:
             return medication
     return None
 
@@ -238,9 +239,10 @@ def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bo
     now = building.now
     if dosages and dosages[0].end is not None and all(d.end is not None and d.end < now.date() for d in dosages):
         return True
+    if _not_taken(building, view):
+        building.repairs["recorded_as_not_taken"] += 1
+        return True
     if isinstance(view, MedicationStatement):
-        if _adherence(view).startswith(_NOT_TAKEN):
-            return True
         return view.effectivePeriod is not None and has_ended(view.effectivePeriod.end, now)
     dispense = view.dispenseRequest
     if dispense is None:
@@ -251,12 +253,25 @@ def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bo
     return False
 
 
-def _adherence(view: MedicationStatement) -> str:
-    """R5: whether the medicine is really taken."""
-    raw = bytes(view.adherence)
-    value = orjson.loads(raw) if raw else None
-    code = value.get("code") if isinstance(value, dict) else None
-    coding = code.get("coding") if isinstance(code, dict) else None
-    first = coding[0] if isinstance(coding, list) and coding else None
-    text = first.get("code") if isinstance(first, dict) else None
-    return text if isinstance(text, str) else ""
+def _not_taken(building: Building, view: Drafted) -> bool:
+    """Whether the chart says that the patient does not take it: in R5's own element, or in the extension of US Core.
+    Two that disagree say nothing."""
+    concepts: list[Concept | None] = []
+    if isinstance(view, MedicationStatement) and (adherence := _decoded(_read_adherence, view.adherence)):
+        concepts.append(adherence.code)
+    for raw in view.extension or ():
+        stated = _decoded(_read_stated, raw)
+        if stated is not None and stated.url == building.vocabulary.adherence:
+            concepts += [each.valueCodeableConcept for each in stated.extension or () if each.valueCodeableConcept]
+    says = building.vocabulary.says_not_taken
+    return bool(concepts) and all(
+        any(says(coding.system, coding.code) for coding in (concept.coding or ())) if concept else False
+        for concept in concepts
+    )
+
+
+def _decoded(read: Callable[[Raw], V], raw: Raw) -> V | None:
+    try:
+        return read(raw)
+    except UNREADABLE:
+        return None

@@ -239,7 +239,8 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
 def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
     """Magnesium is drafted for one of the conditions: a reason of its own, or the only rule whose condition is there.
 
-    An order with any other reason is for none of them. One condition of several rules counts for the narrowest of them, which lists the fewest codes.
+    An order with any other reason is for none of them. One condition of several rules counts for the narrowest of them,
+    which lists the fewest codes.
     """
     wanted = frozenset(test.reason)
     drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")

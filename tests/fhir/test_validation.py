@@ -9,10 +9,7 @@ from cds_service.fhir import warm
 from cds_service.patient import Source
 from tests.fhir.charts import (
     LEVOTHYROXINE,
-    LOINC,
-    MG_MASS,
     bundle,
-    coded,
     condition,
     magnesium,
     order,
