@@ -184,7 +184,8 @@ class Medication:
     was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a concept.
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
-    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.
+    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons,
+    `reason_given` says that it names any reason, one of ours or not.
     `since`: the day on which it was ordered, or from which it is taken; `until`: of an ended one, the last day on
     which it is known to have been in force.
     """
@@ -203,6 +204,7 @@ class Medication:
     elemental: Quantity | None = None
     dosages: tuple[Dosage, ...] = ()
     reasons: frozenset[str] = frozenset()
+    reason_given: bool = False
     since: date | None = None
     until: date | None = None
     selected: bool = False

@@ -211,8 +211,9 @@ class Display:
                     filled[name] = self.few([self.match(item) for item in value])
                 case _ if name == "products":
                     filled[name] = self.few([self._lower(self.medication(item)) for item in value])
-                case _ if name == "reason":
-                    filled[name] = joined(self._lower(self.library.title(item)) for item in value)
+                case _ if name in ("reason", "reason_assumed"):
+                    named = joined(self._lower(self.library.title(item)) for item in value)
+                    filled["reason"] = fill(self.library.wording.order_reason[name], {"condition": named})
                 case _ if name in ("drug", "salt"):
                     filled[name] = self.drug(value)
         separate = rule.loaded.rule.separate

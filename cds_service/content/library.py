@@ -32,6 +32,7 @@ from cds_service.content.tables import (
     PatientStates,
     RouteRow,
     ScheduleTable,
+    SearchOutcomes,
     SigPhrases,
     SpecimenComments,
     SystemNames,
@@ -85,6 +86,7 @@ class Library:
     sig_phrases: SigPhrases
     specimen_comments: SpecimenComments
     patient_states: PatientStates
+    search_outcomes: SearchOutcomes
     dose_forms: Sequence[Form]
     products: Sequence[Product]
     other_ingredients: Sequence[OtherIngredient]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -161,16 +162,57 @@ class SpecimenComments(Strict):
     other_materials: OtherMaterials
 
 
+class OutcomeCode(Strict):
+    """What an EHR's own code says of a search. `system` may end in `*`: the rest of it differs from site to site."""
+
+    system: Words
+    code: Words
+    says: Text
+    means: Literal["none_found", "harmless", "withheld"]
+    source: Text
+
+
+class SearchOutcomes(Strict):
+    """`tables/search_outcomes.yaml`: what an OperationOutcome among the results of a search says."""
+
+    title: Text
+    withheld: Some
+    codes: list[OutcomeCode]
+
+    def meaning(
+        self, severity: str | None, issue_type: str | None, codings: list[tuple[str | None, str | None]]
+    ) -> Literal["none_found", "harmless", "withheld"]:
+        """Of one issue. What is not known counts as withheld unless it is for information only."""
+        if severity in ("error", "fatal"):
+            return "withheld"
+        for row in self.codes:
+            if any(code == row.code and fnmatchcase(system or "", row.system) for system, code in codings):
+                return row.means
+        if issue_type in self.withheld:
+            return "withheld"
+        return "harmless" if severity in ("information", "success") else "withheld"
+
+
 class AnswerHolds(Strict):
     """For how many days an answer counts."""
 
     answer_holds_days: Count
 
 
+class NotTaken(Strict):
+    """Codes of one system by which a chart says that a medicine is not taken."""
+
+    system: Words
+    codes: Some
+    source: Text
+
+
 class PatientStates(Strict):
-    """`tables/patient_states.yaml`."""
+    """`tables/patient_states.yaml`. `adherence` is the URL of the extension that holds such a code."""
 
     title: Text
+    adherence: Words
+    not_taken: list[NotTaken]
     pregnancy: AnswerHolds
     lactation: AnswerHolds
 

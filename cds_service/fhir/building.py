@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 
 from msgspec.json import Encoder
 
-from cds_service.fhir.bundles import Item
-from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource, Specimen
+from cds_service.fhir.elements import Concept, MedicationView, Observation, Reference, Resource, Specimen
+from cds_service.fhir.inputs import Item
 from cds_service.patient import Unread
 from cds_service.terminology.drugs import DrugIdentity
 from cds_service.terminology.index import LabConcept, Vocabulary
@@ -41,7 +41,8 @@ _identified: WeakKeyDictionary[Vocabulary, dict[bytes, Identified]] = WeakKeyDic
 class Building:
     """One pass from items to facts. `unreadable` counts by input key, `repairs` by name.
 
-    `observed` holds the observations that are no drafts, by the concept of ours that their code means.
+    `observed` holds the observations that are no drafts, by the concept of ours that their code means. `modified`: some
+    item holds a modifier.
     """
 
     items: Sequence[Item]
@@ -56,10 +57,21 @@ class Building:
     by_type: dict[type, list[Item]] = field(default_factory=dict)
     observed: dict[str, list[tuple[Item, LabConcept]]] = field(default_factory=dict)
     unread: dict[str, list[Unread]] = field(default_factory=dict)
+    modified: bool = False
 
     def __post_init__(self) -> None:
         for item in self.items:
-            self.by_type.setdefault(type(item.view), []).append(item)
+            if self.modified and item.modified and not self._judged_as_result(item.view):
+                self.lost(item)  # it may mean something else than it seems to
+            else:
+                self.by_type.setdefault(type(item.view), []).append(item)
+
+    def _judged_as_result(self, view: Resource) -> bool:
+        """Whether its modifiers are judged where results are read, which knows some of them."""
+        if not isinstance(view, Observation) or view.implicitRules is not None:
+            return False
+        codings = (view.code.coding or ()) if view.code else ()
+        return not any(self.vocabulary.observation_concept(each.system, each.code) for each in codings)
 
     def of(self, view_type: type[V]) -> Iterator[tuple[Item, V]]:
         """The items of one type with their views."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cds_service.fhir.building import Building, code_of, has_subject
-from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import read_day
 from cds_service.fhir.elements import NOTHING
 from cds_service.fhir.elements import Condition as ConditionView
+from cds_service.fhir.inputs import Item
 from cds_service.patient import Condition
 
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})

@@ -61,6 +61,20 @@ class Extension(Struct, gc=False):
     valueCodeableConcept: Concept | None = None
 
 
+class Stated(Struct, gc=False):
+    """An extension with a code, or with extensions of its own."""
+
+    url: str | None = None
+    valueCodeableConcept: Concept | None = None
+    extension: list[Stated] | None = None
+
+
+class Adherence(Struct, gc=False):
+    """R5: whether a medicine is really taken."""
+
+    code: Concept | None = None
+
+
 class Annotation(Struct, gc=False):
     text: str | None = None
 
@@ -129,6 +143,7 @@ class DosageView(Struct, gc=False):
     route: Concept | None = None
     doseAndRate: list[DoseAndRate] | None = None
     doseQuantity: None = None  # STU3
+    doseRange: None = None  # STU3
 
 
 class DispenseRequest(Struct, gc=False):
@@ -156,6 +171,7 @@ class Patient(Resource, tag="Patient"):
 
 class Observation(Resource, tag="Observation"):
     status: str | None = None
+    implicitRules: str | None = None
     code: Concept | None = None
     effectiveDateTime: str | None = None
     effectiveInstant: str | None = None
@@ -218,6 +234,7 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
+    extension: list[Raw] | None = None
     context: None = None  # STU3
 
 
@@ -234,6 +251,7 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosage: list[DosageView] | None = None
     adherence: Raw = NOTHING  # R5
+    extension: list[Raw] | None = None
     taken: None = None  # STU3
     wasNotTaken: None = None  # DSTU2
 
@@ -284,6 +302,8 @@ class ServiceRequest(Resource, tag="ServiceRequest"):
 
 class OutcomeIssue(Struct, gc=False):
     severity: str | None = None
+    code: str | None = None
+    details: Concept | None = None
 
 
 class OperationOutcome(Resource, tag="OperationOutcome"):
@@ -294,10 +314,18 @@ class Search(Struct, gc=False):
     mode: str | None = None
 
 
+class Answer(Struct, gc=False):
+    """How one request of a batch went."""
+
+    status: str | None = None
+    outcome: Raw = NOTHING
+
+
 class Entry(Struct, gc=False):
     fullUrl: str | None = None
     resource: Raw = NOTHING
     search: Search | None = None
+    response: Answer | None = None
 
 
 class Link(Struct, gc=False):

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal, DecimalException
 
 from cds_service.fhir.building import Building, has_subject
-from cds_service.fhir.bundles import Item, when_taken
 from cds_service.fhir.dates import Moment, read_moment
 from cds_service.fhir.elements import (
     NOTHING,
@@ -21,6 +20,7 @@ from cds_service.fhir.elements import (
     QuantityView,
     ReferenceRange,
 )
+from cds_service.fhir.inputs import Item, when_taken
 from cds_service.fhir.numbers import number
 from cds_service.fhir.specimens import ABOUT_OTHER, refused, specimen_of, troubles
 from cds_service.patient import Interpretation, Lab, Quantity
@@ -28,7 +28,7 @@ from cds_service.terminology.index import LabConcept
 from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
 
 USED = {"final": 0, "corrected": 0, "amended": 0, "preliminary": 1}
-NOT_USED = frozenset({"entered-in-error", "cancelled", "registered", "unknown"})
+NOT_USED = frozenset({"entered-in-error", "cancelled", "registered"})
 _COMPARATORS = frozenset({"<", "<=", ">=", ">"})
 _FLAGS: dict[str, Interpretation] = {"LL": "LL", "L": "L", "N": "N", "H": "H", "HH": "HH"}
 _FLAG_SYSTEMS = (
@@ -83,7 +83,7 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
     for item, view in building.of(Observation):
         if item.draft or view.status in NOT_USED:
             continue
-        if view.code is None or view.status not in USED:
+        if view.code is None:
             building.lost(item)
             continue
         wanted = _concept(building, view.code, item) if view.component or _may_be(ours, view.code) else None
@@ -166,6 +166,8 @@ def _result(
     read = read_value(view, part, concept, building.now, building.vocabulary.units)
     specimen = specimen_of(building, view) if view.specimen else None
     problem = read.problem or refused(building, view, part, specimen)
+    if not problem and view.status not in USED:
+        problem = "its status is not known"
     issued = read_moment(view.issued, building.now.tzinfo)
     return _Result(
         Lab(

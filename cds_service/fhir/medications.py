@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Literal
+from typing import Literal, TypeVar
 
-import orjson
 from msgspec import Raw
 from msgspec.json import Decoder
 
 from cds_service.fhir.building import Building, has_subject, name_of, target
-from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import (
     NOTHING,
+    Adherence,
     Concept,
     DosageView,
     MedicationRequest,
     MedicationStatement,
     MedicationView,
     Reference,
+    Stated,
     SubstanceView,
 )
 from cds_service.fhir.identity import UNREADABLE, split_reference
+from cds_service.fhir.inputs import Item
 from cds_service.fhir.routes import route_of
 from cds_service.patient import ENDED, Component, Dosage, Medication
 from cds_service.terminology.drugs import DrugIdentity
@@ -33,9 +34,11 @@ from cds_service.terminology.drugs import DrugIdentity
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
 _ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
-_NOT_TAKEN = ("not-taking", "on-hold", "stopped")
 _read_contained = Decoder(MedicationView | SubstanceView).decode
+_read_stated = Decoder(Stated).decode
+_read_adherence = Decoder(Adherence).decode
 _DEEPEST = 3
+V = TypeVar("V")
 Drafted = MedicationRequest | MedicationStatement
 
 
@@ -162,6 +165,7 @@ def _medication(
         elemental=identity.elemental,
         dosages=dosages,
         reasons=_reasons(building, view),
+        reason_given=_reason_given(view),
         since=_since(view),
         selected=bool(building.selections) and str(source) in building.selections,
     )
@@ -246,13 +250,18 @@ def _referred(
 
 def _contained(name: str, contained: list[Raw] | None) -> MedicationView | SubstanceView | None:
     for raw in contained or ():
-        try:
-            found: MedicationView | SubstanceView = _read_contained(raw)
-        except UNREADABLE:
-            continue
-        if found.id == name:
+        found: MedicationView | SubstanceView | None = _decoded(_read_contained, raw)
+        if found is not None and found.id == name:
             return found
     return None
+
+
+def _reason_given(view: Drafted) -> bool:
+    concepts = [*(view.reasonCode or ()), *(each.concept for each in view.reason or () if each.concept)]
+    references = [*(view.reasonReference or ()), *(each.reference for each in view.reason or () if each.reference)]
+    return any(concept.coding or concept.text for concept in concepts) or any(
+        each.reference or each.display for each in references
+    )
 
 
 def _reasons(building: Building, view: Drafted) -> frozenset[str]:
@@ -277,9 +286,10 @@ def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bo
     now = building.now
     if dosages and dosages[0].end is not None and all(d.end is not None and d.end < now.date() for d in dosages):
         return True
+    if _not_taken(building, view):
+        building.repairs["recorded_as_not_taken"] += 1
+        return True
     if isinstance(view, MedicationStatement):
-        if _adherence(view).startswith(_NOT_TAKEN):
-            return True
         return view.effectivePeriod is not None and has_ended(view.effectivePeriod.end, now)
     dispense = view.dispenseRequest
     if dispense is None:
@@ -290,12 +300,25 @@ def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bo
     return False
 
 
-def _adherence(view: MedicationStatement) -> str:
-    """R5: whether the medicine is really taken."""
-    raw = bytes(view.adherence)
-    value = orjson.loads(raw) if raw else None
-    code = value.get("code") if isinstance(value, dict) else None
-    coding = code.get("coding") if isinstance(code, dict) else None
-    first = coding[0] if isinstance(coding, list) and coding else None
-    text = first.get("code") if isinstance(first, dict) else None
-    return text if isinstance(text, str) else ""
+def _not_taken(building: Building, view: Drafted) -> bool:
+    """Whether the chart says that the patient does not take it: in R5's own element, or in the extension of US Core.
+    Two that disagree say nothing."""
+    concepts: list[Concept | None] = []
+    if isinstance(view, MedicationStatement) and (adherence := _decoded(_read_adherence, view.adherence)):
+        concepts.append(adherence.code)
+    for raw in view.extension or ():
+        stated = _decoded(_read_stated, raw)
+        if stated is not None and stated.url == building.vocabulary.adherence:
+            concepts += [each.valueCodeableConcept for each in stated.extension or () if each.valueCodeableConcept]
+    says = building.vocabulary.says_not_taken
+    return bool(concepts) and all(
+        any(says(coding.system, coding.code) for coding in (concept.coding or ())) if concept else False
+        for concept in concepts
+    )
+
+
+def _decoded(read: Callable[[Raw], V], raw: Raw) -> V | None:
+    try:
+        return read(raw)
+    except UNREADABLE:
+        return None

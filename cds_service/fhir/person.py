@@ -8,9 +8,10 @@ from typing import Literal, cast
 import orjson
 
 from cds_service.fhir.building import Building, has_subject
-from cds_service.fhir.bundles import when_taken
 from cds_service.fhir.dates import days_covered, read_moment
 from cds_service.fhir.elements import NOTHING, Encounter, Observation, Patient
+from cds_service.fhir.inputs import when_taken
+from cds_service.fhir.labs import NOT_USED, USED
 from cds_service.patient import PREGNANCY, Condition, Person, Source
 
 # A day without a time zone may already have begun elsewhere.
@@ -64,7 +65,10 @@ def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) 
     newest: tuple[datetime, bool | None, Source] | None = None
     for item, _ in building.observed.get(f"{concept}_status", ()):
         view = cast(Observation, item.view)
-        if view.status not in ("final", "amended", "corrected", "preliminary"):
+        if view.status in NOT_USED:
+            continue
+        if view.status not in USED:
+            building.lost(item)
             continue
         moment = read_moment(when_taken(view), building.now.tzinfo)
         answer = _answer(building, view, f"{concept}_status")

@@ -237,9 +237,10 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
 
 
 def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
-    """Magnesium is drafted for one of the conditions: its own reasonCode, or the only rule whose condition is there.
+    """Magnesium is drafted for one of the conditions: a reason of its own, or the only rule whose condition is there.
 
-    One condition of several rules counts for the narrowest of them, which lists the fewest codes.
+    An order with any other reason is for none of them. One condition of several rules counts for the narrowest of them,
+    which lists the fewest codes.
     """
     wanted = frozenset(test.reason)
     drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")
@@ -251,7 +252,7 @@ def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
         if draft.reasons & wanted:
             matched = tuple(sorted(draft.reasons & wanted))
             return Verdict(True, (), {"reason": matched, "magnesium": draft}, (draft.source,), notes)
-    unexplained = [draft for draft in drafts if not draft.reasons]
+    unexplained = [draft for draft in drafts if not draft.reason_given]
     if not unexplained:
         return FALSE
     gap = context.input_gap(CONDITIONS)
@@ -270,7 +271,8 @@ def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
     found = [item for item in context.facts.conditions if item.concepts & wanted]
     sources = (unexplained[0].source, *(item.source for item in found))
     matched = tuple(sorted(found[0].concepts & wanted))
-    return Verdict(True, (), {"reason": matched, "magnesium": unexplained[0]}, sources, (*notes, "reason_assumed"))
+    bindings = {"reason_assumed": matched, "magnesium": unexplained[0]}
+    return Verdict(True, (), bindings, sources, (*notes, "reason_assumed"))
 
 
 def _codes_listed(concepts: Iterable[str], context: Context) -> int:

@@ -53,12 +53,15 @@ class Vocabulary:
         self.routes = route_table(library.routes)
         self.sigs = Sigs(library.sig_phrases, self.units)
         self.specimens = SpecimenReader(library.specimen_comments)
+        self.search_outcomes = library.search_outcomes
         self.scoring = scoring(library.screener, library.foods)
         states = library.patient_states
         self.holds = {
             "pregnancy": timedelta(days=states.pregnancy.answer_holds_days),
             "lactation": timedelta(days=states.lactation.answer_holds_days),
         }
+        self.adherence = states.adherence
+        self._not_taken = {row.system: frozenset(row.codes) for row in states.not_taken}
         self._keep_apart_prefix = library.wording.keep_apart_phrase.partition("{")[0]
         times_prefix = library.wording.plan.times_phrase.partition("{")[0]
         self._times = re.compile(re.escape(times_prefix) + _CLOCKS) if times_prefix else None
@@ -181,6 +184,12 @@ class Vocabulary:
     def answer(self, concept_id: str, system: str | None, code: str | None) -> str | None:
         """What a coded answer to an observation means ("yes", "no", "unknown"); None if its file does not list it."""
         return self._answers.get((concept_id, self.system_name(system) or system or "", code)) if code else None
+
+    def says_not_taken(self, system: str | None, code: str | None) -> bool:
+        """Whether this code says that a medicine is not taken; R5 may leave its own system out."""
+        name = self.system_name(system) or system
+        rows = self._not_taken.items()
+        return any(code in codes and (name is None or name == (self.system_name(own) or own)) for own, codes in rows)
 
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
         """A drug's text without our own closing phrases and times, and the drug concepts that they name.

@@ -50,18 +50,19 @@ def test_a_result_with_a_usable_status_is_used(status: str) -> None:
     assert (mg(magnesium(status=status)).status, mg(magnesium(status=status)).problem) == (status, "")
 
 
-@pytest.mark.parametrize("status", ["entered-in-error", "cancelled", "registered", "unknown"])
+@pytest.mark.parametrize("status", ["entered-in-error", "cancelled", "registered"])
 def test_a_result_that_never_was_one_is_not_used_and_hides_no_other(status: str) -> None:
     facts = read(serum_magnesium=bundle(magnesium(0.4, status=status, id="x"), magnesium())).facts
     assert [lab.source.id for lab in facts.labs["serum_magnesium"]] == ["mg"]
     assert facts.inputs["serum_magnesium"].complete
 
 
-@pytest.mark.parametrize("status", [None, "finished", ""])
-def test_a_result_with_an_unknown_status_is_counted_as_unreadable(status: object) -> None:
-    facts = read(serum_magnesium=bundle(magnesium(status=status))).facts
-    assert facts.labs == {}
-    assert facts.inputs["serum_magnesium"].unreadable == 1
+@pytest.mark.parametrize("status", [None, "finished", "", "unknown", "FINAL", "registered?"])
+def test_a_newest_result_whose_status_is_not_known_is_not_used_and_no_older_one_passes_for_it(status: object) -> None:
+    older = magnesium(id="older", effectiveDateTime="2026-11-01T08:00:00Z")
+    facts = read(serum_magnesium=bundle(older, magnesium(status=status))).facts
+    newest = facts.labs["serum_magnesium"][0]
+    assert (newest.source.id, newest.value, newest.problem) == ("mg", None, "its status is not known")
 
 
 # Latest wins (S10)
