@@ -135,7 +135,8 @@ class Dosage:
     """One dosage instruction, from FHIR Timing.
 
     `when` holds (event code, offset in minutes). `days` holds FHIR day codes (mon..sun). `start` and `end` come from
-    boundsPeriod or boundsDuration. `elemental` is the amount of one dose that `text` calls elemental.
+    boundsPeriod or boundsDuration. `elemental` is the amount of one dose that `text` calls elemental,
+    `total` the mass that it gives a dose in brackets ("2 tablets (800 mg total)").
     `kept_apart_from` holds the drug concepts that our own instruction in this order already names. `problem` says in
     our own words what could not be read.
     """
@@ -156,6 +157,7 @@ class Dosage:
     amount: Quantity | None = None
     amount_high: Quantity | None = None
     elemental: Quantity | None = None
+    total: Quantity | None = None
     text: str = ""
     kept_apart_from: frozenset[str] = frozenset()
     problem: str = ""

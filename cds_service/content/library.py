@@ -29,13 +29,14 @@ from cds_service.content.shared import (
 )
 from cds_service.content.tables import (
     CodeSystem,
+    Directions,
     PatientStates,
     RouteRow,
     ScheduleTable,
     SearchOutcomes,
-    SigPhrases,
     SpecimenComments,
     SystemNames,
+    TimingCodes,
     UnitRow,
 )
 from cds_service.content.texts import Wording
@@ -83,7 +84,8 @@ class Library:
     code_systems: Mapping[str, CodeSystem]
     units: Mapping[str, UnitRow]
     routes: Mapping[Route, RouteRow]
-    sig_phrases: SigPhrases
+    directions: Mapping[str, Directions]
+    timing_codes: TimingCodes
     specimen_comments: SpecimenComments
     patient_states: PatientStates
     search_outcomes: SearchOutcomes

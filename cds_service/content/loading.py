@@ -36,12 +36,13 @@ from cds_service.content.shared import (
 from cds_service.content.table_checks import table_faults
 from cds_service.content.tables import (
     CodeSystems,
+    Directions,
     PatientStates,
     RouteRows,
     ScheduleTable,
     SearchOutcomes,
-    SigPhrases,
     SpecimenComments,
+    TimingCodes,
     UnitRows,
 )
 from cds_service.content.texts import Wording
@@ -85,7 +86,8 @@ def load_library(root: Path | None = None) -> Library:
         code_systems=systems.systems if systems else {},
         units=units.units if units else {},
         routes=routes.routes if routes else {},
-        sig_phrases=reader.one("tables/sig_phrases.yaml", SigPhrases),
+        directions=reader.folder("tables/directions", Directions),
+        timing_codes=reader.one("tables/timing_codes.yaml", TimingCodes),
         specimen_comments=reader.one("tables/specimen_comments.yaml", SpecimenComments),
         patient_states=reader.one("tables/patient_states.yaml", PatientStates),
         search_outcomes=reader.one("tables/search_outcomes.yaml", SearchOutcomes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
-from cds_service.content.tables import DOSES_A_DAY, PeriodUnit, instruction_words
+from cds_service.content.tables import DOSES_A_DAY, PeriodUnit
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 from cds_service.patient import Route
 from cds_service.spelling import fold, nearest, tokens
@@ -33,7 +33,7 @@ def table_faults(library: Library, documents: Mapping[str, Document]) -> Iterato
     yield from _spellings(library, documents)
     yield from _units_used(library, documents)
     yield from _specimens(library, documents["tables/specimen_comments.yaml"])
-    yield from _instructions(library, documents["tables/sig_phrases.yaml"])
+    yield from _directions(library, documents)
     yield from _schedule(library, documents["tables/schedule.yaml"])
     yield from _drugs(library, documents)
     for concept in READ_BY_NAME:
@@ -106,16 +106,18 @@ def _specimens(library: Library, document: Document) -> Iterator[Fault]:
         yield document.fault(("codes", kind), f"no kind {kind} in marks{nearest(kind, table.marks)}")
 
 
-def _instructions(library: Library, document: Document) -> Iterator[Fault]:
-    """No phrase of an instruction may have two meanings, none may have no word."""
-    placed = [(path, instruction_words(text)) for path, text in library.sig_phrases.placed()]
-    placed += [
-        (("after_amount", i), instruction_words(text)) for i, text in enumerate(library.sig_phrases.after_amount)
-    ]
-    for path, words in placed:
-        if not words:
-            yield document.fault(path, "has no word")
-    yield from _twice(document, [(path, words) for path, words in placed if path[0] != "after_amount"])
+def _directions(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """No phrase of a frequency or of a time of day may have two meanings; every unit is known."""
+    for language, table in library.directions.items():
+        document = documents[f"tables/directions/{language}.yaml"]
+        placed: list[tuple[KeyPath, str]] = []
+        for row, timing in enumerate(table.timings):
+            placed += [(("timings", row, "phrases", index), text) for index, text in enumerate(timing.phrases)]
+        for code, texts in table.moments.items():
+            placed += [(("moments", code, index), text) for index, text in enumerate(texts)]
+        yield from _twice(document, [(path, text.casefold()) for path, text in placed])
+        for unit in table.units.keys() - library.units.keys():
+            yield document.fault(("units", unit), f"no unit {unit} in terminology/units.yaml")
 
 
 def _schedule(library: Library, document: Document) -> Iterator[Fault]:

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cds_service.content.base import Name, Strict, Text
-from cds_service.content.yamlfile import KeyPath
 from cds_service.patient import Route
 
 Words = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
@@ -24,12 +23,6 @@ DAY = 1440  # minutes
 DOSES_A_DAY = range(1, 7)
 PeriodUnit = Literal["s", "min", "h", "d", "wk", "mo", "a"]
 CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
-_INSTRUCTION_WORD = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:/[0-9]+)?|[^\W\d_]+|[()]")
-
-
-def instruction_words(text: str) -> tuple[str, ...]:
-    """The words of a written dosage instruction; upper and lower case, commas and stops do not count."""
-    return tuple(_INSTRUCTION_WORD.findall(text.casefold()))
 
 
 def _exact(value: Any) -> Any:
@@ -118,26 +111,51 @@ class SpokenFrequency(Frequency):
     phrases: Some
 
 
-class SigPhrases(Strict):
-    """`tables/sig_phrases.yaml`: the phrases of written instructions, and timing codes."""
+class Directions(Strict):
+    """`tables/directions/LANGUAGE.yaml`: the words of written directions in one language.
+
+    `decimal` is its decimal sign. In a phrase `#` stands for a number. `times` stand behind a number of doses ("3 times
+    a day"), `x` before an amount ("2 x 1"). `every`, `during` and `periods` stand around a number ("every 8 hours",
+    "for 7 days"), `to` between two, `most` before the most of a day, `doses` behind a number of doses in all, `after`
+    and `before` behind hours, `at` before a time by the clock. `amount_first`: "1x2" is one unit twice, not twice one.
+    `twice_written`: "8/8 h" is every 8 hours. `apart` begins what keeps doses apart. `total` closes a bracket that says
+    the dose again. `and` joins; what joins an as-needed clause makes two directions of it.
+    """
 
     title: Text
-    numbers: dict[Words, Annotated[Decimal, Field(gt=0)]]
+    decimal: Literal[".", ","]
+    amount_first: bool = False
+    twice_written: bool = False
+    numbers: dict[Words, Annotated[Decimal, Field(gt=0)]] = {}
+    units: dict[str, Some]
     timings: list[SpokenFrequency]
+    times: dict[Literal["d", "wk", "mo", "x"], Some] = {}
+    every: list[Words] = []
+    up_to: list[Words] = []
+    during: list[Words] = []
+    to: list[Words] = []
+    periods: dict[PeriodUnit, Some] = {}
     moments: dict[str, Some]
-    as_needed: Some
-    ignored: Some
-    after_amount: Some
-    codes: dict[str, Frequency]
+    days: dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], Some] = {}
+    as_needed: list[Words] = []
+    once: list[Words] = []
+    and_: Annotated[list[Words], Field(alias="and")] = []
+    most: list[Words] = []
+    doses: list[Words] = []
+    after: dict[str, Some] = {}
+    before: dict[str, Some] = {}
+    at: list[Words] = []
+    total: list[Words] = []
+    after_amount: list[Words] = []
+    apart: list[Words] = []
+    ignored: list[Words] = []
 
-    def placed(self) -> Iterator[tuple[KeyPath, str]]:
-        """Every phrase that has a meaning in an instruction, with its place."""
-        for row, timing in enumerate(self.timings):
-            yield from ((("timings", row, "phrases", index), text) for index, text in enumerate(timing.phrases))
-        for code, texts in self.moments.items():
-            yield from ((("moments", code, index), text) for index, text in enumerate(texts))
-        for key in ("as_needed", "ignored"):
-            yield from (((key, index), text) for index, text in enumerate(getattr(self, key)))
+
+class TimingCodes(Strict):
+    """`tables/timing_codes.yaml`: codes of a Timing."""
+
+    title: Text
+    codes: dict[str, Frequency]
 
 
 class OtherMaterials(Strict):

@@ -13,11 +13,6 @@ from cds_service.patient import Component, Dosage, Medication, Quantity
 SERUM_MAGNESIUM = "serum_magnesium"
 DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
                "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip
-# UCUM annotations and words by which EHRs mean "one dose unit".
-UNIT_WORDS = frozenset({
-    "1", "{tbl}", "{tablet}", "{pill}", "{capsule}", "{cap}", "{sachet}", "{dose}", "{TAB}", "{CAP}",
-    "tablet", "tablets", "capsule", "capsules", "pill", "sachet", "TAB", "CAP",
-})  # fmt: skip
 HALVES = 2  # tablets are split in two
 
 
@@ -103,7 +98,7 @@ def reading_per_dose(medication: Medication, amount: Quantity, dosage: Dosage, r
     # Grams are how a sachet is weighed, whatever else it holds; milligrams are how a drug is dosed.
     if amount.unit == "mg":
         return order.by_mass(amount.value) if order.only else None
-    return order.by_units(amount)
+    return order.by_units(amount) if order.agrees(amount, dosage.total) else None
 
 
 class _Order:
@@ -178,9 +173,20 @@ class _Order:
         usual = salt if label and part.strength is None else None
         return Reading(salt, mass, usual, part.drug, doubtful=not (self.coded and whole))
 
+    def agrees(self, amount: Quantity, total: Quantity | None) -> bool:
+        """Whether a dose in units and the mass that the same text gives for it can both be true of this product."""
+        said = milligrams(total)
+        if said is None or not self.only or self.parts[0].per != "unit":
+            return True
+        part = self.parts[0]
+        masses = [mass for one in (part.strength, part.salt_weight) if (mass := milligrams(one)) is not None]
+        masses += [mass for mass in (self.a_unit,) if mass is not None]
+        return not masses or any(said == mass * amount.value for mass in masses)
+
     def by_units(self, amount: Quantity) -> Reading | None:
         """So many units, or mL, of the product."""
-        per = "unit" if amount.unit in UNIT_WORDS else amount.unit
+        unit = self.rulebook.library.units.get(amount.unit)
+        per = "unit" if unit is not None and unit.kind == "count" else amount.unit
         if self.only and self.parts[0].strength is None and per == "unit":
             return self._stated(amount.value)
         found = [self._part(part, per, amount.value) for part in self.parts]

@@ -16,11 +16,11 @@ from cds_service.content.library import Library
 from cds_service.content.shared import scoring
 from cds_service.content.site import SiteValues
 from cds_service.spelling import tokens
+from cds_service.terminology.directions import Sigs
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
 from cds_service.terminology.routes import route_table
 from cds_service.terminology.specimen_comments import SpecimenReader
 from cds_service.terminology.units import Unit, unit_table
-from cds_service.terminology.written_dosage import Sigs
 
 MAX_PHRASES = 20
 _DOUBT = re.compile(r"^\W|[?;:+=~!*]|(?<!\w)[-\u2013\u2212](?!\w)")
@@ -51,7 +51,7 @@ class Vocabulary:
     def __init__(self, library: Library) -> None:
         self.units = unit_table(library.units)
         self.routes = route_table(library.routes)
-        self.sigs = Sigs(library.sig_phrases, self.units)
+        self.sigs = Sigs(library.directions, library.timing_codes.codes)
         self.specimens = SpecimenReader(library.specimen_comments)
         self.search_outcomes = library.search_outcomes
         self.scoring = scoring(library.screener, library.foods)
