@@ -66,6 +66,8 @@ def specimen_of(building: Building, view: Observation) -> Specimen | None:
     """The specimen, where the resource is contained or was sent."""
     name = target(view.specimen)
     if not name.startswith("#"):
+        if not building.specimens:
+            return None
         return building.specimens.get(name) or building.specimens.get("/".join(name.split("/")[-2:]))
     for raw in view.contained or ():
         try:
