@@ -155,7 +155,7 @@ def _result(
 ) -> _Result:
     read = read_value(view, part, concept, building.now, building.vocabulary.units)
     specimen = specimen_of(building, view) if view.specimen else None
-    problem = read.problem or refused(building, view, part, specimen)
+    problem = refused(building, view, part, specimen) or read.problem
     issued = read_moment(view.issued, building.now.tzinfo)
     return _Result(
         Lab(
