@@ -256,6 +256,7 @@ def test_a_result_of_something_else_is_not_used_and_says_why(change: Json, probl
     "change",
     [
         {"focus": [about()]},
+        {"focus": [{"reference": "https://ehr.example/fhir/Patient/mona"}]},
         {"specimen": {"reference": "Specimen/unknown"}},
         {"specimen": {"display": "Serum"}},
         {"bodySite": coded("368208006", display="Left upper arm structure")},
@@ -272,10 +273,10 @@ def test_an_ordinary_specimen_leaves_a_result_as_it_is(change: Json) -> None:
     assert (lab.problem, lab.trouble, lab.value is not None) == ("", frozenset(), True)
 
 
-def test_a_result_about_the_child_hides_none_of_the_mothers_own() -> None:
-    childs = magnesium(
-        2.2, id="child", focus=[{"reference": "Patient/child"}], effectiveDateTime="2026-11-12T08:00:00Z"
-    )
+@pytest.mark.parametrize("unit", ["mg/dL", "furlong"])
+def test_a_result_about_the_child_hides_none_of_the_mothers_own(unit: str) -> None:
+    later = {"effectiveDateTime": "2026-11-12T08:00:00Z", "valueQuantity": {"value": 2.2, "unit": unit}}
+    childs = magnesium(id="child", focus=[{"reference": "Patient/child"}], **later)
     own = read(serum_magnesium=bundle(childs, magnesium(1.0))).facts.labs["serum_magnesium"][0]
     assert (own.source.id, own.problem) == ("mg", "")
 
