@@ -244,7 +244,7 @@ def test_a_multivitamin_with_minerals_is_magnesium_of_unknown_amount(vocabulary,
 
 
 def one_tablet(product: Medication, rulebook: Rulebook) -> Reading | None:
-    return reading_per_dose(product, Quantity(Decimal(1), "{tablet}"), Dosage(), rulebook)
+    return reading_per_dose(product, Quantity(Decimal(1), "{tbl}"), Dosage(), rulebook)
 
 
 def medication(vocabulary: Vocabulary, code: str) -> Medication:

@@ -227,9 +227,9 @@ def test_an_egfr_with_a_race_coefficient_is_flagged(vocabulary):
 
 def test_observations_are_not_laboratory_tests_and_their_answers_are_coded(vocabulary):
     assert vocabulary.lab_concept(LOINC, "82810-3") is None
-    assert vocabulary.observation_concept(LOINC, "82810-3").id == "pregnancy_status"
-    assert vocabulary.observation_concept(LOINC, "63895-7").id == "lactation_status"
-    assert vocabulary.observation_concept(LOINC, "81005-1").id == "dietary_magnesium_intake"
+    assert vocabulary.measured(LOINC, "82810-3").id == "pregnancy_status"
+    assert vocabulary.measured(LOINC, "63895-7").id == "lactation_status"
+    assert vocabulary.measured(LOINC, "81005-1").id == "dietary_magnesium_intake"
     assert vocabulary.answer("pregnancy_status", LOINC, "LA15173-0") == "yes"
     assert vocabulary.answer("pregnancy_status", SNOMED, "60001007") == "no"
     assert vocabulary.answer("pregnancy_status", LOINC, "LA4489-6") == "unknown"

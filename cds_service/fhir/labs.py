@@ -12,14 +12,7 @@ from decimal import Decimal, DecimalException
 
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.dates import Moment, read_moment
-from cds_service.fhir.elements import (
-    NOTHING,
-    Concept,
-    Observation,
-    ObservationComponent,
-    QuantityView,
-    ReferenceRange,
-)
+from cds_service.fhir.elements import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
 from cds_service.fhir.inputs import Item, when_taken
 from cds_service.fhir.numbers import number
 from cds_service.fhir.specimens import ABOUT_OTHER, refused, specimen_of, troubles
@@ -37,11 +30,7 @@ _FLAG_SYSTEMS = (
     "http://terminology.hl7.org/CodeSystem/v2-0078",
 )
 _TORN = "codes of two tests"
-_MEASURED = {
-    "mass": ("mass",),
-    "substance": ("substance", "charge"),
-    "either": ("mass", "substance", "charge"),
-}
+_MEASURED = {"mass": ("mass",), "substance": ("substance", "charge"), "either": ("mass", "substance", "charge")}
 _RANGE_TYPES = "http://terminology.hl7.org/CodeSystem/referencerange-meaning"
 # A clock of the EHR may be ahead of ours by this much; a day without a time zone may already have begun elsewhere.
 _CLOCK_AHEAD = timedelta(minutes=15)
@@ -117,11 +106,12 @@ def _concept(building: Building, code: Concept | None, item: Item | None = None)
     found: LabConcept | None = None
     near_miss = False
     for coding in code.coding or () if code else ():
-        concept = building.vocabulary.lab_concept(coding.system, coding.code)
+        concept = building.vocabulary.measured(coding.system, coding.code)
         if concept is None:
-            other = building.vocabulary.observation_concept(coding.system, coding.code)
-            if other is not None and item is not None:
-                building.observed.setdefault(other.id, []).append((item, other))
+            continue
+        if concept.entry.kind == "observation":
+            if item is not None:
+                building.observed.setdefault(concept.id, []).append((item, concept))
             continue
         if concept.entry.input is None:
             near_miss = True
@@ -165,7 +155,7 @@ def _result(
 ) -> _Result:
     read = read_value(view, part, concept, building.now, building.vocabulary.units)
     specimen = specimen_of(building, view) if view.specimen else None
-    problem = read.problem or refused(building, view, part, specimen)
+    problem = refused(building, view, part, specimen) or read.problem
     if not problem and view.status not in USED:
         problem = "its status is not known"
     issued = read_moment(view.issued, building.now.tzinfo)

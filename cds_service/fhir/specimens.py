@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec.json import Decoder
 
 from cds_service.fhir.building import Building, target
-from cds_service.fhir.elements import Concept, Extension, Observation, ObservationComponent, Specimen
+from cds_service.fhir.elements import Concept, Extension, Observation, ObservationComponent, Reference, Specimen
 from cds_service.fhir.identity import UNREADABLE
 
 ABOUT_OTHER = "it is about somebody or something other than the patient"
@@ -43,12 +43,17 @@ def _modifiers(view: Observation, part: Observation | ObservationComponent) -> l
     return [*(view.modifierExtension or ()), *((part.modifierExtension or ()) if part is not view else ())]
 
 
+def _named(reference: Reference | None) -> str:
+    """Type/id of a reference, be it absolute or relative."""
+    return "/".join(target(reference).split("/")[-2:])
+
+
 def refused(
     building: Building, view: Observation, part: Observation | ObservationComponent, specimen: Specimen | None
 ) -> str:
     """Why a result says nothing of this patient's serum, whatever its code; "" if nothing speaks against it."""
     reader, name = building.vocabulary.specimens, building.vocabulary.system_name
-    if view.focus and any(target(each) != target(view.subject) for each in view.focus):
+    if view.focus and any(_named(each) != _named(view.subject) for each in view.focus):
         return ABOUT_OTHER
     for extension in _modifiers(view, part):
         said = extension.valueCoding
@@ -66,7 +71,9 @@ def specimen_of(building: Building, view: Observation) -> Specimen | None:
     """The specimen, where the resource is contained or was sent."""
     name = target(view.specimen)
     if not name.startswith("#"):
-        return building.specimens.get(name) or building.specimens.get("/".join(name.split("/")[-2:]))
+        if not building.specimens:
+            return None
+        return building.specimens.get(name) or building.specimens.get(_named(view.specimen))
     for raw in view.contained or ():
         try:
             found = _read_specimen(raw)

@@ -170,15 +170,11 @@ class Vocabulary:
 
     def lab_concept(self, system: str | None, code: str | None) -> LabConcept | None:
         """The laboratory test that a code means, None if it is not one of ours."""
-        found = self._test(system, code)
+        found = self.measured(system, code)
         return found if found is not None and found.entry.kind == "lab" else None
 
-    def observation_concept(self, system: str | None, code: str | None) -> LabConcept | None:
-        """The same for observations that are not laboratory tests (pregnancy, intake)."""
-        found = self._test(system, code)
-        return found if found is not None and found.entry.kind == "observation" else None
-
-    def _test(self, system: str | None, code: str | None) -> LabConcept | None:
+    def measured(self, system: str | None, code: str | None) -> LabConcept | None:
+        """The same, and of observations that are no laboratory tests (pregnancy, intake)."""
         return self._tests.get((self.system_name(system) or system or "", code.strip())) if code else None
 
     def answer(self, concept_id: str, system: str | None, code: str | None) -> str | None:

@@ -66,6 +66,11 @@ def test_the_specimen_of_a_result_may_be_sent_beside_it() -> None:
         "No haemolysis in the first tube; second tube haemolysed",
         "Haemolysed, not suitable for potassium",
         "Haemolysed ok to report",
+        "pas de résultat: hémolyse",
+        "Geen uitslag wegens hemolyse",
+        "kein Ergebnis wegen Hämolyse",
+        "Inget resultat pga hemolys",
+        "Ei tulosta, hemolyysi",
         "Hemolysis - severe",
         "No doubt haemolysed",
         "Haemolysis cannot be excluded",
@@ -113,6 +118,12 @@ def test_haemolysis_is_read_in_the_language_of_the_laboratory(text: str) -> None
         "não há hemólise",
         "nessun segno di emolisi",
         "emolisi non rilevata",
+        "Hémolyse : absence",
+        "Hemolyysi-indeksi 0",
+        "uhemolysert prøve",
+        "unhaemolysed",
+        "Hämolyse -, Ikterus -, Lipämie -",
+        "Haemolytic anaemia",
         "Sample not haemolysed; fasting",
         "Non-haemolysed specimen",
         "Haemolysis: none",
@@ -256,6 +267,7 @@ def test_a_result_of_something_else_is_not_used_and_says_why(change: Json, probl
     "change",
     [
         {"focus": [about()]},
+        {"focus": [{"reference": "https://ehr.example/fhir/Patient/mona"}]},
         {"specimen": {"reference": "Specimen/unknown"}},
         {"specimen": {"display": "Serum"}},
         {"bodySite": coded("368208006", display="Left upper arm structure")},
@@ -272,10 +284,10 @@ def test_an_ordinary_specimen_leaves_a_result_as_it_is(change: Json) -> None:
     assert (lab.problem, lab.trouble, lab.value is not None) == ("", frozenset(), True)
 
 
-def test_a_result_about_the_child_hides_none_of_the_mothers_own() -> None:
-    childs = magnesium(
-        2.2, id="child", focus=[{"reference": "Patient/child"}], effectiveDateTime="2026-11-12T08:00:00Z"
-    )
+@pytest.mark.parametrize("unit", ["mg/dL", "furlong"])
+def test_a_result_about_the_child_hides_none_of_the_mothers_own(unit: str) -> None:
+    later = {"effectiveDateTime": "2026-11-12T08:00:00Z", "valueQuantity": {"value": 2.2, "unit": unit}}
+    childs = magnesium(id="child", focus=[{"reference": "Patient/child"}], **later)
     own = read(serum_magnesium=bundle(childs, magnesium(1.0))).facts.labs["serum_magnesium"][0]
     assert (own.source.id, own.problem) == ("mg", "")
 
