@@ -44,8 +44,8 @@ _READ = {
     if isinstance(each, type) and issubclass(each, Struct)
     for field in fields(each)
 }
-# What a card may show but no finding rests on is judged with the elements that are not read; so are extensions, of which
-# one is read, and only where it is whole.
+# What a card may show but no finding rests on is judged with the elements that are not read; so are extensions, of
+# which one is read, and only where it is whole.
 _USED = (_READ | {"resourceType"}) - {"recordedDate", "onsetDateTime", "extension"}
 # Read element by element where they are asked for.
 _KEPT_WHOLE = frozenset({"item", "class", "adherence"})
