@@ -193,8 +193,9 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         screen: Profile = g.caller.profile if "caller" in g else Profile()
         needs = advisor.needs(service_id, rulebook).values()
         chart = chart_of(
-            asked, needs, advisor.vocabulary, rulebook, now, advisor.server_for(asked), settings.validate_all
-        )
+            asked, needs, advisor.vocabulary, rulebook, now, advisor.server_for(asked), settings.validate_all,
+            "failed" if screen.null_prefetch == "failed" else "empty",
+        )  # fmt: skip
         style = CardStyle(
             base_url(settings), settings.dev, settings.phrase_in_text, advisor.plan_secret,
             screen.max_cards or MAX_CARDS, screen.units,
