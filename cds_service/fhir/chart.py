@@ -245,6 +245,7 @@ def _fetch(
 
 def _fetched(reader: Reader, need: Need, pages: Pages) -> Input:
     result = reader.read(need.key, need.resource_type, pages.bodies[0], f"fetched.{need.key}")
+    result.unsorted = pages.unsorted
     if result.state == "given":
         _add_pages(reader, result, Pages(pages.bodies[1:], pages.stopped), need.resource_type)
     _settle(result, need)
