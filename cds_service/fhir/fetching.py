@@ -104,7 +104,7 @@ def _first_page(server: FhirServer, first: str) -> Pages:
         return Pages([server.get(first)])
     except FetchFailed as failure:
         plain = _SORT.sub("", first).rstrip("?&")
-        if failure.reason != "refused" or plain == first:
+        if not failure.not_understood or plain == first:
             raise
         return Pages([server.get(plain)], unsorted=True)
 
