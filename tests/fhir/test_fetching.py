@@ -119,7 +119,7 @@ def test_what_was_not_sorted_does_not_show_the_newest_where_there_is_more(ehr: r
     assert (found.state, found.newest_first) == ("incomplete", False)
 
 
-@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
 def test_a_server_that_refuses_for_another_reason_is_not_asked_again(ehr: responses.RequestsMock, status: int) -> None:
     answer(ehr, "Observation", {}, status)
     assert state(read(needs=(SORTED,), server=server()), "serum_magnesium")[0] == "failed"
