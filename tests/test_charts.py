@@ -197,3 +197,30 @@ def test_a_year_of_birth_decides_where_every_age_in_it_agrees(client: FlaskClien
     sent = {"patient": person(birthDate=born), "kidney": bundle(creatinine(0.8))}
     answered = answer(client, "order-sign", bundle(thrice), **sent)
     assert outcome(answered, "laxative_dose_in_older_people") == expected
+
+
+MODIFIER = {"modifierExtension": [{"url": "https://ehr.example/negated", "valueBoolean": True}]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "key", "rule"),
+    [
+        ({"conditions": bundle(condition("44054006", **MODIFIER))}, "problem list", "magnesium_for_diabetes"),
+        (
+            {"conditions": bundle(condition("44054006", implicitRules="urn:x"))},
+            "problem list",
+            "magnesium_for_diabetes",
+        ),
+        ({"medications": bundle(order(**MODIFIER))}, "medication", "levothyroxine_timing"),
+        ({"medications": bundle(order(implicitRules="urn:x"))}, "medication", "levothyroxine_timing"),
+        ({"medications": bundle(order(dosageInstruction=[MODIFIER]))}, "medication", "levothyroxine_timing"),
+        ({"kidney": bundle(creatinine(6, implicitRules="urn:x"))}, "eGFR", "magnesium_with_kidney_failure"),
+        ({"patient": person(**MODIFIER), "kidney": bundle(creatinine(6))}, "patient", "magnesium_with_kidney_failure"),
+    ],
+)
+def test_what_may_mean_something_else_is_not_used_and_that_is_said(
+    client: FlaskClient, sent: Json, key: str, rule: str
+) -> None:
+    answered = answer(client, "order-sign", **sent)
+    assert outcome(answered, rule) == "not_evaluated"
+    assert "could not be read" in str(answered["cards"]) or "not known" in summaries(answered)
