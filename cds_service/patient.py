@@ -68,7 +68,8 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Age in completed years (None: unknown), administrative sex; pregnancy, lactation and death where recorded."""
+    """Age in completed years (None: not exactly known), administrative sex; pregnancy, lactation and death where
+    recorded. `age_range`: the least and most years where the date of birth leaves the age open."""
 
     source: Source | None = None
     age_years: int | None = None
@@ -80,6 +81,12 @@ class Person:
     lactating_source: Source | None = None
     encounter_class: str | None = None
     deceased: bool = False
+    age_range: tuple[int, int] | None = None
+
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """Every age that may be theirs; none where nothing is known."""
+        return (self.age_years,) if self.age_years is not None else self.age_range or ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.card_extension import EXTENSION
 from tests.conftest import NOW
-from tests.fhir.charts import SNOMED, Json, about, bundle, coded, condition, magnesium, order, quantity
+from tests.fhir.charts import RXNORM, SNOMED, Json, about, bundle, coded, condition, magnesium, order, quantity
 
 HOOKS = {"order-sign": "magnesium-order-sign", "patient-view": "magnesium-patient-view"}
 DAY = f"{NOW:%Y-%m}-01T08:00:00Z"
@@ -150,3 +150,77 @@ def test_drafts_that_count_themselves_are_no_reason_for_a_notice(client: FlaskCl
     assert "arrived incomplete" not in str(counted["cards"])
     missing = answer(client, "order-sign", bundle(oxide(), total=2), kidney=bundle(creatinine(0.8)))
     assert "arrived incomplete: fewer entries than announced" in str(missing["cards"])
+
+
+def person(**more: Any) -> Json:
+    return {"resourceType": "Patient", "id": "mona", "gender": "male", "birthDate": f"{NOW.year - 70}-01-01"} | more
+
+
+@pytest.mark.parametrize("gender", ["other", "unknown", None, "divers"])
+@pytest.mark.parametrize(
+    ("milligrams", "says", "open_rules"),
+    [
+        (4.5, "eGFR 10 to 13 mL/min/1.73 m", ()),  # under 15 by either sex
+        (2.1, "eGFR 25 to 33 mL/min/1.73 m", ("magnesium_with_low_kidney_function",)),  # on both sides of 30
+        (0.8, "", ()),
+    ],
+)
+def test_where_sex_is_not_known_the_kidney_rules_say_what_holds_for_both(
+    client: FlaskClient, gender: str | None, milligrams: float, says: str, open_rules: tuple[str, ...]
+) -> None:
+    sent = {"patient": person(gender=gender), "kidney": bundle(creatinine(milligrams))}
+    answered = answer(client, "order-sign", **sent)
+    assert says in summaries(answered)
+    assert ("kidney function not known" in summaries(answered)) is False
+    for rule in open_rules:
+        assert outcome(answered, rule) == "not_evaluated"
+
+
+@pytest.mark.parametrize(
+    ("born", "expected"),
+    [
+        (f"{NOW.year - 80}", "fired"),
+        (f"{NOW.year - 80}-12", "fired"),
+        (f"{NOW.year - 65}", "not_evaluated"),  # 64 or 65
+        (f"{NOW.year - 40}", "quiet"),
+        ("about 1950", "not_evaluated"),
+    ],
+)
+def test_a_year_of_birth_decides_where_every_age_in_it_agrees(client: FlaskClient, born: str, expected: str) -> None:
+    thrice = oxide(
+        medicationCodeableConcept={"coding": [{"system": RXNORM, "code": "252430"}], "text": "Magnesium oxide 400 mg"},
+    )
+    thrice["dosageInstruction"] = [{
+        "timing": {"repeat": {"frequency": 6, "period": 1, "periodUnit": "d"}},
+        "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "capsule"}}],
+    }]  # fmt: skip
+    sent = {"patient": person(birthDate=born), "kidney": bundle(creatinine(0.8))}
+    answered = answer(client, "order-sign", bundle(thrice), **sent)
+    assert outcome(answered, "laxative_dose_in_older_people") == expected
+
+
+MODIFIER = {"modifierExtension": [{"url": "https://ehr.example/negated", "valueBoolean": True}]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "key", "rule"),
+    [
+        ({"conditions": bundle(condition("44054006", **MODIFIER))}, "problem list", "magnesium_for_diabetes"),
+        (
+            {"conditions": bundle(condition("44054006", implicitRules="urn:x"))},
+            "problem list",
+            "magnesium_for_diabetes",
+        ),
+        ({"medications": bundle(order(**MODIFIER))}, "medication", "levothyroxine_timing"),
+        ({"medications": bundle(order(implicitRules="urn:x"))}, "medication", "levothyroxine_timing"),
+        ({"medications": bundle(order(dosageInstruction=[MODIFIER]))}, "medication", "levothyroxine_timing"),
+        ({"kidney": bundle(creatinine(6, implicitRules="urn:x"))}, "eGFR", "magnesium_with_kidney_failure"),
+        ({"patient": person(**MODIFIER), "kidney": bundle(creatinine(6))}, "patient", "magnesium_with_kidney_failure"),
+    ],
+)
+def test_what_may_mean_something_else_is_not_used_and_that_is_said(
+    client: FlaskClient, sent: Json, key: str, rule: str
+) -> None:
+    answered = answer(client, "order-sign", **sent)
+    assert outcome(answered, rule) == "not_evaluated"
+    assert "could not be read" in str(answered["cards"]) or "not known" in summaries(answered)

@@ -42,7 +42,7 @@ class Building:
     """One pass from items to facts. `unreadable` counts by input key, `repairs` by name.
 
     `observed` holds the observations that are no drafts, by the concept of ours that their code means. `modified`: some
-    item holds a modifier.
+    item holds a modifier. `base`: the FHIR server of the call.
     """
 
     items: Sequence[Item]
@@ -58,6 +58,7 @@ class Building:
     observed: dict[str, list[tuple[Item, LabConcept]]] = field(default_factory=dict)
     unread: dict[str, list[Unread]] = field(default_factory=dict)
     modified: bool = False
+    base: str | None = None
 
     def __post_init__(self) -> None:
         for item in self.items:

@@ -19,12 +19,14 @@ from cds_service.fhir.identity import (
     IdentityMismatch,
     UnsupportedFhirVersion,
     is_about,
+    is_elsewhere,
     is_id,
     split_reference,
 )
 from cds_service.fhir.inputs import MODIFIERS, Input, Item, failed
 from cds_service.fhir.numbers import whole
 from cds_service.fhir.repairs import check_shape, mend
+from cds_service.patient import KeyState
 
 MAX_ENTRIES = 5000
 
@@ -74,8 +76,12 @@ class Unseen(Struct, gc=False):
 class Reader:
     """Reads all inputs of one request. `repairs` counts what was mended."""
 
-    def __init__(self, patient_id: str, outcomes: SearchOutcomes) -> None:
+    def __init__(
+        self, patient_id: str, outcomes: SearchOutcomes, base: str | None = None, null_is: KeyState = "empty"
+    ) -> None:
         self.patient_id = patient_id
+        self.base = base
+        self.null_is: KeyState = null_is
         self.outcomes = outcomes
         self.repairs: Counter[str] = Counter()
         self.full_urls: dict[str, str] = {}
@@ -92,7 +98,7 @@ class Reader:
     def read(self, key: str, wanted: str, raw: bytes | Raw, where: str, *, draft: bool = False) -> Input:
         """One value. `wanted` is the resource type of the key ("" for drafts: any)."""
         if len(memoryview(raw)) < 16 and bytes(raw).strip() == b"null":
-            return Input(key, "empty")
+            return Input(key, self.null_is, "" if self.null_is == "empty" else "the EHR sent null")
         view = self._decode(raw, where) or _as_bundle(raw)
         if view is None:
             return failed(key, "unreadable")
@@ -244,6 +250,8 @@ class Reader:
             view: elements.Resource = read_resource(raw)
         except UNREADABLE:
             return self._second_attempt(raw, where)
+        if self._elsewhere(view.subject):
+            return None
         self._subject(view.subject, view.contained, where)
         return view
 
@@ -273,9 +281,15 @@ class Reader:
                 return None
         else:
             self.repairs.update(names)
+        if self._elsewhere(view.subject) or self._elsewhere(view.patient):
+            return None
         for reference in (view.subject, view.patient):
             self._subject(reference, view.contained, where)
         return view
+
+    def _elsewhere(self, reference: elements.Reference | None) -> bool:
+        """Whether it is about somebody on another server, of whom nothing is known."""
+        return reference is not None and is_elsewhere(reference.reference or "", self.base)
 
     def _subject(self, reference: elements.Reference | None, contained: list[Raw] | None, where: str) -> None:
         if reference is not None and reference.reference and reference.reference != self._own_reference:
@@ -285,7 +299,7 @@ class Reader:
         """The patient of a resource that does not fit its type: whatever looks like a reference is one."""
         for each in value if isinstance(value, list) else [value]:
             reference = each.get("reference") if isinstance(each, dict) else each
-            if isinstance(reference, str) and reference and not reference.startswith("#"):
+            if isinstance(reference, str) and reference[:1] not in ("", "#") and not is_elsewhere(reference, self.base):
                 self._subjects.append((where, reference, None))
 
     def _add(

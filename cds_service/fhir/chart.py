@@ -32,7 +32,7 @@ from cds_service.fhir.person import read_person
 from cds_service.fhir.repairs import check_announced, is_r5, mend
 from cds_service.fhir.server import FetchFailed, FhirServer
 from cds_service.fhir.validation import FAULT_ELSEWHERE, digest_of, known_verdict, validate
-from cds_service.patient import PatientFacts, Source
+from cds_service.patient import KeyState, PatientFacts, Source
 from cds_service.terminology.index import Vocabulary
 
 DRAFTS = "draft_orders"
@@ -56,6 +56,7 @@ class _Gathered:
     now: datetime
     selections: frozenset[str]
     fhir_version: str | None
+    base: str | None
     inputs: list[Input] = field(default_factory=list)
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
@@ -152,21 +153,24 @@ def read_chart(
     not_available: frozenset[str] = frozenset(),
     validate_all: bool = False,
     fhir_version: str | None = None,
+    base: str | None = None,
+    null_is: KeyState = "empty",
 ) -> Chart:
     """Reads one request.
 
     `prefetch`: raw JSON by key. `draft_orders`: the raw Bundle, None for hooks without one. `now`: aware. `server`:
     where absent keys are read, None where nothing may be fetched. `encounter_id`: of the call, if it names one.
     `not_available`: keys that this EHR has no data for. `validate_all` validates every resource at once; the facts are
-    the same.
+    the same. `base`: the FHIR server of the call, whether or not it may be read. `null_is`: what a prefetch value of
+    null says, "empty" or "failed".
 
     Raises IdentityMismatch, UnsupportedFhirVersion, UnreadableInput.
     """
     check_announced(fhir_version)
     if not is_id(patient_id):
         raise UnreadableInput("context.patientId", "not a FHIR id")
-    reader = Reader(patient_id, vocabulary.search_outcomes)
-    gathered = _Gathered(patient_id, vocabulary, now, frozenset(map(_plain, selections)), fhir_version)
+    reader = Reader(patient_id, vocabulary.search_outcomes, base, null_is)
+    gathered = _Gathered(patient_id, vocabulary, now, frozenset(map(_plain, selections)), fhir_version, base)
     absent: list[Need] = []
     for need in needs:
         if need.key in prefetch:
@@ -242,6 +246,7 @@ def _fetch(
 
 def _fetched(reader: Reader, need: Need, pages: Pages) -> Input:
     result = reader.read(need.key, need.resource_type, pages.bodies[0], f"fetched.{need.key}")
+    result.unsorted = pages.unsorted
     if result.state == "given":
         _add_pages(reader, result, Pages(pages.bodies[1:], pages.stopped), need.resource_type)
     _settle(result, need)
@@ -309,6 +314,7 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFac
         specimens=gathered.specimens,
         selections=gathered.selections,
         modified=gathered.modified,
+        base=gathered.base,
     )
     for name in names:
         building.lost(gathered.items[name])

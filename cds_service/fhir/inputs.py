@@ -43,13 +43,14 @@ class Item:
 @dataclass(slots=True)
 class Input:
     """Everything that one key gave. `entries` counts all entries, `matches` those that the search itself found, and
-    `others` those of another type that it did not say were only included."""
+    `others` those of another type that it did not say were only included. `unsorted`: the server did not sort."""
 
     key: str
     state: KeyState
     reason: str = ""
     unreadable: int = 0
     newest_first: bool = False
+    unsorted: bool = False
     items: list[Item] = field(default_factory=list)
     next_url: str | None = None
     expected: int | None = None
@@ -96,7 +97,7 @@ def settle(result: Input, wanted: str, asked: int | None) -> None:
         elif not result.items and not result.unreadable:
             result.state = "empty"
     if result.state == "incomplete" and wanted == "Observation":
-        result.newest_first = _descending(result.items) and result.unreadable == 0
+        result.newest_first = not result.unsorted and _descending(result.items) and result.unreadable == 0
 
 
 def when_taken(view: elements.Observation) -> str | None:

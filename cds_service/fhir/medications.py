@@ -25,7 +25,7 @@ from cds_service.fhir.elements import (
     Stated,
     SubstanceView,
 )
-from cds_service.fhir.identity import UNREADABLE, split_reference
+from cds_service.fhir.identity import UNREADABLE, is_elsewhere, split_reference
 from cds_service.fhir.inputs import Item
 from cds_service.fhir.routes import route_of
 from cds_service.patient import ENDED, Component, Dosage, Medication
@@ -244,6 +244,8 @@ def _referred(
         return _contained(reference[1:], contained)
     if reference in building.medications:
         return building.medications[reference]
+    if is_elsewhere(reference, building.base):
+        return None  # another server's Medication/1 is not this one's
     parts = split_reference(reference)
     return building.medications.get("/".join(parts)) if parts else None
 

@@ -24,10 +24,10 @@ def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person
     item, view = next(building.of(Patient), (None, None))
     pregnant, pregnant_source = _state(building, PREGNANCY, conditions)
     lactating, lactating_source = _state(building, LACTATION, conditions)
-    years = days = sex = None
+    years = days = sex = between = None
     deceased = False
     if item is not None and view is not None:
-        years, days = age(view.birthDate, building.now.date())
+        years, days, between = age(view.birthDate, building.now.date())
         sex = cast("Literal['male', 'female'] | None", view.gender if view.gender in ("male", "female") else None)
         deceased = bytes(view.deceasedBoolean) == b"true" or view.deceasedDateTime is not NOTHING
         if view.birthDate and days_covered(view.birthDate) is None:
@@ -43,17 +43,20 @@ def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person
         lactating_source=lactating_source,
         encounter_class=_encounter_class(building),
         deceased=deceased,
+        age_range=between,
     )
 
 
-def age(birth_date: str | None, today: date) -> tuple[int | None, int | None]:
-    """Completed years and days. None where the date is missing, in the future, or too vague to tell."""
+def age(birth_date: str | None, today: date) -> tuple[int | None, int | None, tuple[int, int] | None]:
+    """Completed years and days, None where the date is missing, in the future, or too vague to tell; and the least and
+    most years of a date that is a year or a month, where they are not the same."""
     span = days_covered(birth_date)
     if span is None or span[1] > today:
-        return None, None
+        return None, None, None
     oldest, youngest = _years(span[0], today), _years(span[1], today)
-    years = oldest if oldest == youngest else None
-    return years, (today - span[0]).days if span[0] == span[1] else None
+    if oldest != youngest:
+        return None, None, (youngest, oldest)
+    return oldest, (today - span[0]).days if span[0] == span[1] else None, None
 
 
 def _years(born: date, today: date) -> int:

@@ -194,7 +194,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         needs = advisor.needs(service_id, rulebook).values()
         chart = chart_of(
             asked, needs, advisor.vocabulary.of_site(rulebook.site), rulebook, now, advisor.server_for(asked),
-            settings.validate_all,
+            settings.validate_all, "failed" if screen.null_prefetch == "failed" else "empty",
         )  # fmt: skip
         style = CardStyle(
             base_url(settings), settings.dev, settings.phrase_in_text, advisor.plan_secret,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from typing import Literal
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
@@ -181,34 +182,32 @@ class Context:
                 continue
             if lab.comparator:
                 return Reason("comparator", lab.concept)
-            value = self.egfr(lab.value)
-            if value is None:
-                return Reason(self._no_egfr)
-            best = Kidney(value, lab, True)
+            possible = self.egfr(lab.value)
+            if not possible:
+                return Reason("no_kidney_result" if self.facts.person.ages else "age_unknown")
+            best = Kidney(min(possible), lab, True, max(possible) if len(possible) > 1 else None)
         # An older result never passes for the latest one, which cannot be used.
         late = next((lab for lab in newest if lab.problem and (best is None or _newer(lab, best.lab))), None)
         if late:
             return Reason("unusable_result", "egfr", problem=late.problem)
         return best or Reason("no_kidney_result", "egfr")
 
-    @property
-    def _no_egfr(self) -> str:
-        """Why no eGFR is computed from creatinine."""
-        person = self.facts.person
-        if person.age_years is None:
-            return "age_unknown"
-        return "sex_unknown" if person.sex is None else "no_kidney_result"
-
-    def egfr(self, creatinine: Decimal) -> Decimal | None:
-        """CKD-EPI 2021 from creatinine in its concept's unit; None without adult age and sex."""
+    def egfr(self, creatinine: Decimal) -> frozenset[Decimal]:
+        """CKD-EPI 2021 from creatinine in its concept's unit: one value, or those of either sex and every age where
+        they are not exactly known. None of a patient who may be no adult."""
         person, equation = self.facts.person, self.rulebook.library.egfr
-        if person.sex is None or person.age_years is None or person.age_years < equation.adult_age:
-            return None
-        ratio = creatinine * equation.creatinine_factor / equation.kappa[person.sex]
-        below = min(ratio, Decimal(1)) ** equation.alpha[person.sex]
+        if any(age < equation.adult_age for age in person.ages):
+            return frozenset()
+        sexes: tuple[Literal["female", "male"], ...] = (person.sex,) if person.sex else ("female", "male")
+        return frozenset(self._egfr(creatinine, sex, age) for sex in sexes for age in person.ages)
+
+    def _egfr(self, creatinine: Decimal, sex: Literal["female", "male"], age: int) -> Decimal:
+        equation = self.rulebook.library.egfr
+        ratio = creatinine * equation.creatinine_factor / equation.kappa[sex]
+        below = min(ratio, Decimal(1)) ** equation.alpha[sex]
         above = max(ratio, Decimal(1)) ** equation.max_exponent
-        value = equation.factor * below * above * equation.age_base**person.age_years
-        if person.sex == "female":
+        value = equation.factor * below * above * equation.age_base**age
+        if sex == "female":
             value *= equation.female_factor
         return value.quantize(Decimal(1))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cds_service.content.rulebook import ActiveRule, Rulebook
-from cds_service.patient import ENCOUNTER, PATIENT, PREGNANCY, Medication, PatientFacts
+from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.lab_tests import usable
@@ -145,11 +145,10 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
         return Outcome(rule, "not_applicable", (Reason("deceased"),))
     at_least, below = ready.age_at_least, ready.age_below
     if at_least is not None or below is not None:
-        years = person.age_years
-        if years is None:
-            gap = context.input_gap(PATIENT)
-            return Outcome(rule, "not_evaluated", (gap or Reason("age_unknown"),))
-        if (at_least is not None and years < at_least) or (below is not None and years >= below):
+        inside = {(at_least is None or years >= at_least) and (below is None or years < below) for years in person.ages}
+        if len(inside) != 1:
+            return Outcome(rule, "not_evaluated", (context.person_gap("age_unknown"),))
+        if False in inside:
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
     if ready.recent_result:
         found = usable(ready.recent_result.lab, context, rule.limits[ready.recent_result.within], rule.limits)

@@ -124,6 +124,7 @@ def read(
     not_available: frozenset[str] = frozenset(),
     validate_all: bool = False,
     fhir_version: str | None = None,
+    base: str | None = None,
     **prefetch: Any,
 ) -> Chart:
     """A chart of what is given by key; keys that are not given are absent. `drafts` is the Bundle of draft orders."""
@@ -140,6 +141,7 @@ def read(
         not_available=not_available,
         validate_all=validate_all,
         fhir_version=fhir_version,
+        base=base,
     )
 
 
