@@ -31,12 +31,14 @@ def _exact(value: Any) -> Any:
 
 
 class UnitRow(Strict):
-    """One UCUM code. `factor` times a number in it is the base unit of its `kind`, `per` that. `also`: spellings."""
+    """One UCUM code. `factor` times a number in it is the base unit of its `kind`, `per` that. `also`: spellings,
+    `codes` of other systems."""
 
     kind: Name
     factor: Annotated[Decimal, BeforeValidator(_exact), Field(gt=0)]
     per: Literal["", "L", "d"] = ""
     also: list[Words] = []
+    codes: dict[str, Some] = {}
 
 
 class UnitRows(Strict):

@@ -72,7 +72,8 @@ class Building:
         if not isinstance(view, Observation) or view.implicitRules is not None:
             return False
         codings = (view.code.coding or ()) if view.code else ()
-        return not any(self.vocabulary.observation_concept(each.system, each.code) for each in codings)
+        found = (self.vocabulary.measured(each.system, each.code) for each in codings)
+        return not any(concept and concept.entry.kind == "observation" for concept in found)
 
     def of(self, view_type: type[V]) -> Iterator[tuple[Item, V]]:
         """The items of one type with their views."""

@@ -19,7 +19,9 @@ from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
 NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance"})
-# What is in the chart and not known blocks a rule only where its worst reading could warn. (Drafts are always said.)
+# What is in the chart and not known blocks a rule only where its worst reading could warn now: not where the result
+# that the rule is about is not there, nor where it would take two unknowns. (Drafts are always said.)
+NOTHING_RECENT = frozenset({"no_result", "result_too_old", "no_kidney_result"})
 UNIDENTIFIED = frozenset({
     "active_not_identified", "active_without_name", "condition_not_identified", "result_not_identified",
 })  # fmt: skip
@@ -108,7 +110,9 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         # The search was complete and nothing of the kind is documented: the rule has no subject.
         if verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons):
             return Outcome(rule, "not_applicable", verdict.reasons)
-        if written.card.indicator == "info" and all(reason.code in UNIDENTIFIED for reason in verdict.reasons):
+        codes = {reason.code for reason in verdict.reasons}
+        harmless = written.card.indicator == "info" or codes & NOTHING_RECENT or ready.lacks_two(context)
+        if harmless and codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
             return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
         return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:

@@ -46,6 +46,15 @@ class Prepared:
                 return True
         return False
 
+    def lacks_two(self, context: Context) -> bool:
+        """Whether at least two of what this rule needs are not known to be there."""
+        lacking = [
+            asked.names.isdisjoint(context.concepts if asked.status is None else context.drugs) for asked in self.asked
+        ]
+        if self.rule.loaded.rule.when is None:
+            lacking.append(not context.oral_magnesium)
+        return sum(lacking) > 1
+
 
 _kept: tuple[tuple[Rulebook, str, tuple[Prepared, ...]], ...] = ()
 

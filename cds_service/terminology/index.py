@@ -49,7 +49,7 @@ class Vocabulary:
     """
 
     def __init__(self, library: Library) -> None:
-        self.units = unit_table(library.units)
+        self.units = unit_table(library.units, library.system_names.of)
         self.routes = route_table(library.routes)
         self.sigs = Sigs(library.directions, library.timing_codes.codes)
         self.specimens = SpecimenReader(library.specimen_comments)

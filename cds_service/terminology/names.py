@@ -205,7 +205,7 @@ class NameReader:
             longest = 0
             for n in name_lengths.get(word, ()):
                 known = self._names.get(tuple(words[i : i + n]))
-                if known is not None:
+                if known is not None and not (n > 1 and self._cuts_a_salt(words, i + n)):
                     if FILLER not in known[0]:
                         hits.append(_Hit(i, i + n, *known))
                     longest = step = n
@@ -238,6 +238,10 @@ class NameReader:
             return Reading(found, others, parts, vaguely=vaguely)
         return Reading(found, others, parts, form.form or None, form.route, vaguely)
 
+    def _cuts_a_salt(self, words: list[str], end: int) -> bool:
+        """Whether a name that ends here has the metal of the next one: "omeprazole, magnesium | oxide"."""
+        return end < len(words) and words[end - 1] in self._metals and sound(words[end]) in self._salts
+
     def _not_the_metal(self, hit: _Hit, words: list[str]) -> bool:
         """Whether the metal is the counter-ion of an acid beside it, or diluted out of existence."""
         if not hit.drugs or not all(
@@ -250,10 +254,11 @@ class NameReader:
             near = [before[-1] if before[-1] not in _OF else before[0]] if before else []
             if any(sound(word) in self._acids for word in (*near, *after[:1])):
                 return True
-        for letter, number in pairwise(after):
+        for one, other in pairwise(after):
+            letter, number = (other, one) if other in ("ch", "dh") else (one, other)
             if letter in _DILUTIONS and number.isdigit() and (letter, number) != ("d", "3"):
                 return True
-        return bool(after[1:]) and after[0].isdigit() and after[1] in ("ch", "dh")
+        return False
 
     def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
         """ "Omeprazole (as magnesium)": an umbrella concept straight after "as" is the salt of the drug before it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException
 from functools import lru_cache
@@ -67,6 +67,8 @@ class UnitTable:
 
     units: Mapping[str, Unit]
     aliases: Mapping[str, Unit]
+    coded: Mapping[tuple[str | None, str | None], Unit]
+    system_name: Callable[[str | None], str | None]
 
     def find(self, text: str | None) -> Unit | None:
         """The unit that is written like this, or None."""
@@ -97,7 +99,7 @@ class UnitTable:
                 raise UnitProblem("unit code and unit text disagree")
             return by_code
         if quantity.system and quantity.system != UCUM:
-            by_code = None  # a code of another system says nothing in UCUM
+            by_code = self.coded.get((self.system_name(quantity.system), quantity.code))
         if by_code and by_text and not by_code.same_as(by_text):
             raise UnitProblem("unit code and unit text disagree")
         found = by_text or by_code
@@ -115,10 +117,17 @@ class UnitTable:
         return convert(value, from_unit, to_unit, molar_mass=molar_mass, valence=valence)
 
 
-def unit_table(rows: Mapping[str, UnitRow]) -> UnitTable:
-    """The table of the rows of `terminology/units.yaml`."""
+def unit_table(rows: Mapping[str, UnitRow], system_name: Callable[[str | None], str | None]) -> UnitTable:
+    """The table of the rows of `terminology/units.yaml`; `system_name` gives our short name of a code system."""
     units = {code: Unit(code, row.kind, row.factor, row.per) for code, row in rows.items()}
-    return UnitTable(units, {text: units[code] for code, row in rows.items() for text in row.also})
+    coded: dict[tuple[str | None, str | None], Unit] = {
+        (system, code): units[unit]
+        for unit, row in rows.items()
+        for system, codes in row.codes.items()
+        for code in codes
+    }
+    aliases = {text: units[code] for code, row in rows.items() for text in row.also}
+    return UnitTable(units, aliases, coded, system_name)
 
 
 def convert(
