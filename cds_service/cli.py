@@ -10,7 +10,7 @@ from cds_service import __version__
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
-    "catalogue": ("content", "Write cards/README.md from the rules."),
+    "catalogue": ("content", "Write cards/README.md and docs/what-is-read.md from the content."),
     "check": ("content", "Load all content and report every fault at once."),
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),

@@ -227,11 +227,12 @@ class Medication:
 @dataclass(frozen=True, slots=True)
 class Unread:
     """A problem or a result that is in no code system and no words that we read. `name`: what the EHR calls it;
-    `time`: of a result, None where it is not known."""
+    `time`: of a result, None where it is not known; `codes`: systems and codes met, cut short."""
 
     source: Source
     name: str
     time: datetime | None = None
+    codes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,3 +139,33 @@ def test_an_older_result_that_nobody_knows_hides_no_newer_one(client: FlaskClien
     fresh = [{"lab": "serum_magnesium", "value": 0.42, "unit": "mmol/L", "taken": "2 hours ago"}]
     found = answer(client, content, labs=fresh)
     assert "Severely low magnesium 0.42" in told(found)
+
+
+def test_an_integrator_is_told_what_to_mend(client: FlaskClient, content: Content) -> None:
+    scenario = Scenario.model_validate({"name": "a patient of this test", "kind": "near_miss", "expect": EXPECT})
+    body = Builder(content, NOW).request(scenario, TEMPLATES)
+    body["prefetch"]["serum_magnesum"] = body["prefetch"].pop("serum_magnesium")
+    code = {"coding": [{"system": "http://hospital.example/problems", "code": "4711"}], "text": "muscle trouble"}
+    whose = {"reference": f"Patient/{body['context']['patientId']}"}
+    body["prefetch"]["conditions"]["entry"] = [{"resource": {**problem(**code), "subject": whose}}]
+    found = client.post("/cds-services/magnesium-patient-view", json=body).get_json()
+    said = found["extension"]["org.magnesium-cds"]["diagnostics"]
+    assert said["unknownPrefetchKeys"] == ["serum_magnesum (did you mean serum_magnesium?)"]
+    assert said["notIdentified"]["counts"] == {"conditions": 1}
+    (met,) = said["notIdentified"]["codes"]
+    assert (met["system"], met["code"], met["count"]) == ("http://hospital.example/problems", "4711", 1)
+    assert said["notIdentified"]["entries"][0]["name"] == "muscle trouble"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "The body is empty"),
+        (b"  ", "The body is empty"),
+        (b'{"hook": "patient-view",\n "x": }', "line 2, column 7"),
+    ],
+)
+def test_what_is_no_json_is_told_with_its_place(body: bytes, words: str, client: FlaskClient) -> None:
+    answered = client.post("/cds-services/magnesium-patient-view", data=body, content_type="application/json")
+    assert answered.status_code == 400
+    assert words in answered.get_json()["issue"][0]["details"]["text"]

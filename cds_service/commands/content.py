@@ -48,24 +48,29 @@ def check(content: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if cards/README.md is not current.")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a page is not current.")
 def catalogue(content: Path | None, only_check: bool) -> None:
-    """Write cards/README.md from the rules."""
+    """Write cards/README.md and docs/what-is-read.md from the content."""
     from cds_service.publish.catalogue import catalogue_text
+    from cds_service.publish.what_is_read import what_is_read
 
     root = content or default_root()
     with told_plainly():
-        text = catalogue_text(load_library(root))
-    target = root / "README.md"
-    if only_check:
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
-            stop(FAILED, "cards/README.md is not current: run `magnesium-cds catalogue`")
-        return
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        stop(CANNOT_CREATE, f"{target}: {error.strerror}")
-    click.echo(str(target), err=True)
+        library = load_library(root)
+    pages = {root / "README.md": catalogue_text(library)}
+    if (root.parent / "docs").is_dir():
+        pages[root.parent / "docs" / "what-is-read.md"] = what_is_read(library)
+    for target, text in pages.items():
+        name = f"{target.parent.name}/{target.name}"
+        if only_check:
+            if not target.exists() or target.read_text(encoding="utf-8") != text:
+                stop(FAILED, f"{name} is not current: run `magnesium-cds catalogue`")
+            continue
+        try:
+            target.write_text(text, encoding="utf-8")
+        except OSError as error:
+            stop(CANNOT_CREATE, f"{target}: {error.strerror}")
+        click.echo(str(target), err=True)
 
 
 @click.command()

@@ -21,6 +21,7 @@ from cds_service.terminology.index import LabConcept, Vocabulary
 
 V = TypeVar("V", bound=Resource)
 _MOST_NAMES = 8192
+_CODE = 100  # characters of a system or code that is repeated
 _encode = Encoder().encode
 
 
@@ -87,9 +88,10 @@ class Building:
 
     def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
         """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
-        known = self.vocabulary.system_name
-        if not any(coding.code and known(coding.system) for coding in (code.coding if code else None) or ()):
-            self.unread.setdefault(item.key, []).append(Unread(item.source, name_of(code) if code else "", time))
+        known, codings = self.vocabulary.system_name, (code.coding if code else None) or ()
+        if not any(coding.code and known(coding.system) for coding in codings):
+            met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
+            self.unread.setdefault(item.key, []).append(Unread(item.source, name_of(code) if code else "", time, met))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""

@@ -21,6 +21,7 @@ from cds_service.advice.needs import needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import FhirServer, Need
+from cds_service.hooks.diagnostics import diagnosed
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import fit
@@ -210,6 +211,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         advisor.record(advice.shown, service_id, hook, caller, context.patientId, rulebook)
         g.summary = advice.summary()
         body = advice.answer()
+        body["extension"][EXTENSION] |= diagnosed(asked.prefetch, advisor.current.input_keys, chart, settings.dev)
         body["cards"] = [fit(card, screen.markdown, screen.links == "absolute") for card in body["cards"]]
         return _json(body)
 
