@@ -138,7 +138,7 @@ def _holds_for(
     document: Document, path: KeyPath, threshold: Threshold, known: Mapping[str, Threshold]
 ) -> Iterator[Fault]:
     """The thresholds that `holds_for` names exist: an age, and a limit in the same unit."""
-    for key, unit in (("age_at_least", "a"), ("otherwise", threshold.unit)):
+    for key, unit in (("age_at_least", "a"), ("otherwise", threshold.unit), ("never_past", threshold.unit)):
         name = getattr(threshold.holds_for, key, None)
         if name and (name not in known or known[name].unit != unit):
             message = f"no threshold in {unit} named {name}{nearest(name, known)}"

@@ -33,11 +33,13 @@ Certainty = Literal["high", "moderate", "low", "very_low"]
 class HoldsFor(Strict):
     """The patients whom a limit of a laboratory result was made for: from the age of the threshold `age_at_least` on,
     and not in pregnancy. Anybody else is judged by the laboratory's own range or flag, or by the threshold
-    `otherwise`, which counts for them only where the result lies beyond it."""
+    `otherwise`, which counts for them only where the result lies beyond it. A result past `never_past`, the limit of
+    the other side, is on this side for nobody."""
 
     age_at_least: Name
     not_pregnant: bool = False
     otherwise: Name | None = None
+    never_past: Name | None = None
 
 
 class Threshold(Strict):

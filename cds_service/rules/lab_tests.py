@@ -80,7 +80,7 @@ def _judged(test: LabTest, comparison: Comparison, found: Lab, context: Context,
     hides = "falsely_high" if comparison in ("below", "at_most") else "falsely_low"
     if truth is not None and ("either" in effects or (misleads if truth else hides) in effects):
         return unknown(Reason("specimen_trouble", test.lab))
-    if not_made_for and not truth:
+    if not_made_for and not truth and not _far_from(test, comparison, found, context, limits):
         return unknown(not_made_for)
     if truth is None:
         return unknown(Reason("comparator", test.lab))
@@ -117,6 +117,16 @@ def _made_for(limit: Limit, lab: str, context: Context, limits: Limits) -> tuple
             break
         chosen = limits[holds.otherwise] if holds.otherwise else None
     return chosen, reason
+
+
+def _far_from(test: LabTest, comparison: Comparison, found: Lab, context: Context, limits: Limits) -> bool:
+    """Whether a result is past the limit of the other side: what is high is low for nobody."""
+    holds = limits[limits_of(test)[comparison]].holds_for
+    if holds is None or holds.never_past is None:
+        return False
+    other: Comparison = "at_least" if comparison in ("below", "at_most") else "at_most"
+    decimals = context.rulebook.library.terminology[test.lab].decimals
+    return compare(found, other, limits[holds.never_past].value, decimals) is True
 
 
 def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Context, limits: Limits) -> Verdict:
