@@ -29,35 +29,42 @@ TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|%")
 
 
 # Letters of other alphabets that look like Latin ones. They count as Latin where a word mixes both.
-_ALIKE = str.maketrans("аеорсухіјѕԁһкмтвнοαερικντυ", "aeopcyxijsdhkmtbhoaepikvtu")
-_MIXED = re.compile(r"[^\W\d_]*[a-z][^\W\d_]*")
+_ALIKE = str.maketrans(
+    "аеорсухіјѕԁһкмтвнпοαερικντυηАВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijsdhkmtbhnoaepikvtunABEKMHOPCTYXIJSABEZHIKMNOPTYX",
+)
+_MIXED = re.compile(r"[^\W\d_]*[a-zA-Z][^\W\d_]*")
 _LETTERS = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe"})
 
 
 def fold(text: str) -> str:
     """Lower case, without accents, apostrophes and format characters, cut to `LONGEST` characters. Letters that only
     look like Latin ones are taken for these in a word that has Latin letters too."""
-    text = text[:LONGEST].lower()
+    text = text[:LONGEST]
     if not text.isascii():
         plain = unicodedata.normalize("NFKD", text)
-        kept = "".join(c for c in plain if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
-        text = kept[:LONGEST].lower().translate(_LETTERS)
-        if not text.isascii():
-            text = _MIXED.sub(lambda word: word[0].translate(_ALIKE), text)
-    return text.replace("'", "").replace("\u2019", "")
+        text = "".join(c for c in plain if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")[:LONGEST]
+        text = _MIXED.sub(lambda word: word[0].translate(_ALIKE), text).lower().translate(_LETTERS)
+    return text.lower().replace("'", "").replace("\u2019", "")
 
 
+_CYRILLIC = str.maketrans(dict(zip("абвгдежзийклмнопрстуфхцчшщъыьэюя", (
+    *"abvgdejziiklmnoprstufkc", "ch", "s", "s", "", "i", "", "e", "u", "ia"), strict=True)))  # fmt: skip
 _SOUNDS = tuple((re.compile(old), new) for old, new in (
-    ("ph", "f"), ("th", "t"), ("ck|ch|qu|c|q", "k"), ("x", "ks"), ("ts|tz|z", "s"), ("[yj]", "i"), ("w", "v"),
-    ("h", ""), (r"(.)\1+", r"\1"), ("^e(?=s[ptk])", ""), ("(?:um|us|is|[aeiou])$", ""),
+    ("(?:ine?)?(?:saure|syre|syra|zuur|happo)$", "ic"), ("o[wv](?:a|y|i|aia)$", "ic"), ("as$", "at"), ("^gidr", "idr"),
+    ("ph", "f"), ("th", "t"), ("c(?=[eiy])", "s"), ("ck|ch|qu|c|q", "k"), ("x", "ks"), ("ts|tz|z", "s"), ("[yj]", "i"),
+    ("w", "v"), ("h", ""), (r"(.)\1+", r"\1"), ("^e(?=s[ptk])", ""), ("(?:um|us|is|[aeiou])+$", ""),
 ))  # fmt: skip
 
 
 def sound(word: str) -> str:
-    """A folded word as the languages of charts agree on it: levotiroxina, levothyroxinum and lévothyroxine are one.
+    """A folded word as the languages of charts agree on it: levotiroxina, levothyroxinum and левотироксин are one,
+    alendronic and Alendronsäure too.
 
     Meant for international nonproprietary names; the words of a language, brands and metals it makes too alike.
     """
+    if not word.isascii():
+        word = word.translate(_CYRILLIC)
     for old, new in _SOUNDS:
         word = old.sub(new, word)
     return word

@@ -35,6 +35,17 @@ def named(text: str) -> DrugIdentity:
         ("furosemid, furosemida, furosémide, furosemidi", "furosemide"),
         ("omeprazol, oméprazole, omeprazolo, omepratsoli", "omeprazole"),
         ("digitoxin, Digitoxine, digitoxina", "digitoxin"),
+        ("lait de magnésie, leche de magnesia, latte di magnesia, Magnesiamilch, Magnesium hydrox, Mag hydroxide, "
+         "Mg hydroxide 400 mg, wodorotlenek magnezu, leite de magnésia", "magnesium_hydroxide"),
+        ("Mg oxide 400 mg, Magnesium ox, Mg ox 400, magnesium oxi 400 mg, Magnesii oxidum leve", "magnesium_oxide"),
+        ("Mg citrate, Mg-citraat, cytrynian magnezu, Magnesium cit, magnesii citras", "magnesium_citrate"),
+        ("Magnesium-L-Threonat, Mag L-threonate, L-treonato de magnesio", "magnesium_threonate"),
+        ("магния сульфат 25%, сульфат магния, Magnesium sulfuricum BBP, Bittersalz, Mg SO4", "magnesium_sulfate"),
+        ("левотироксин натрия, levothyrox, levothyroxi, levothyr 100, L-Thyrox", "levothyroxine"),
+        ("гидрохлоротиазид, hydrochlorothiaz, hydrochlorothi 25 mg tab, HCT", "hydrochlorothiazide"),
+        ("Amlodipinbesilat, amlodipin, amlodypina, амлодипин, amlodip 5 mg", "amlodipine"),
+        ("Alendronsäure, alendronsyre, alendroninezuur, kwas alendronowy, алендроновая кислота", "alendronic_acid"),
+        ("siprofloksasiini, ципрофлоксацин, ciproflox 500", "ciprofloxacin"),
         ("Mag\u200bnesium oxide, magne\u00adsium oxide, \u041cagnesium oxide, "
          "\uff2d\uff21\uff27\uff2e\uff25\uff33\uff29\uff35\uff2d oxide", "magnesium_oxide"),
     ],
@@ -50,7 +61,10 @@ def test_a_drug_is_known_by_its_names_in_the_languages_of_charts(texts: str, dru
     ["Esomeprazol-Magnesium", "Omeprazol-Magnesium-Dihydrat 20 mg", "Pantoprazol-Magnesium", "valproate de magnésium",
      "stéarate de magnésium", "magnesium valproate", "acetylcysteine magnesium", "Magnesium phosphoricum D6",
      "Magnesium carbonicum C30", "Magnesium muriaticum 9 CH", "Vitamin D3 tablets with magnesium stearate",
-     "Mangan", "Manganese gluconate"],
+     "Mangan", "Manganese gluconate", "Esomeprazol als Magnesium-Dihydrat 40 mg", "Omeprazol 20 mg (als Magnesiumsalz)",
+     "esomeprazolo 20 mg (come magnesio diidrato)", "Magnesiumvalproat", "stearynian magnezu", "Mag phos 6x",
+     "Cholin-Magnesium-Salicylat", "Magnesium phosphoricum LM VI", "Gaviscon Dual Action", "Gaviscon Advance",
+     "Ferrous sulfate mg 325", "20 mg oxide", "benzoyl peroxide 0.06 MG/MG / sulfur 0.03 MG/MG", "magnesium oil spray"],
 )  # fmt: skip
 def test_a_counter_ion_a_filler_and_a_dilution_are_no_magnesium(text: str) -> None:
     assert "magnesium" not in named(text).drugs
@@ -59,6 +73,29 @@ def test_a_counter_ion_a_filler_and_a_dilution_are_no_magnesium(text: str) -> No
 @pytest.mark.parametrize("text", ["Magaldrat", "Hydrotalcit", "Magnesium D3", "Omeprazole, magnesium oxide 400 mg"])
 def test_magnesium_stays_magnesium_beside_such_words(text: str) -> None:
     assert "magnesium" in named(text).drugs
+
+
+@pytest.mark.parametrize("text", ["magaldrate 800 mg", "Magnesiumpidolat 1500 mg", "magnesium ascorbate 500 mg"])
+def test_the_weight_of_a_salt_of_unknown_make_is_no_amount_of_magnesium(text: str) -> None:
+    found = named(text)
+    assert found.drugs == {"magnesium"} and [part.strength for part in found.components] == [None]
+
+
+@pytest.mark.parametrize("text", ["Gaviscon", "Gaviscon liquid 10 mL", "Urex 40 mg", "Doryx 100"])
+def test_a_brand_that_is_another_drug_elsewhere_is_not_guessed(text: str) -> None:
+    assert named(text).conflict and not named(text).drugs
+
+
+def test_such_a_brand_is_what_its_code_or_the_text_beside_it_says() -> None:
+    assert "magnesium_carbonate" in named("aluminum hydroxide / magnesium carbonate [Gaviscon]").drugs
+    assert "magnesium" not in named("alginic acid 500 mg [Gaviscon]").drugs
+    by_code = shipped().vocabulary.drug([(ATC, "C03CA01", "Urex")], "Urex 40 mg")
+    assert "furosemide" in by_code.drugs and not by_code.conflict
+
+
+@pytest.mark.parametrize("text", ["omepr", "mag", "magnesium as needed", "prednis", "MS 10 mg", "MOM"])
+def test_what_could_be_several_drugs_is_none_of_them(text: str) -> None:
+    assert named(text).drugs <= {"magnesium"}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +123,31 @@ def test_format_characters_hide_no_drug(text: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(text)))
     mark = data.draw(st.sampled_from(["\u200b", "\u00ad", "\u200d", "\ufeff", "\u202a"]))
     assert named(text[:at] + mark + text[at:]).drugs == named(text).drugs
+
+
+ALIKE = {
+    "a": "\u0430",
+    "e": "\u0435",
+    "o": "\u043e",
+    "i": "\u0456",
+    "c": "\u0441",
+    "x": "\u0445",
+    "n": "\u03b7",
+    "N": "\u039d",
+    "E": "\u0415",
+}
+
+
+@given(st.sampled_from(["magnesium oxide", "levothyroxine", "MAGNESIUM OXIDE", "LEVOTHYROXINE"]), st.data())
+def test_letters_that_look_alike_hide_no_drug(text: str, data: st.DataObject) -> None:
+    at = data.draw(st.sampled_from([i for i, letter in enumerate(text) if letter in ALIKE]))
+    assert named(text[:at] + ALIKE[text[at]] + text[at + 1 :]).drugs == named(text).drugs
+
+
+@given(st.sampled_from(["levothyroxine", "hydrochlorothiazide", "ciprofloxacin", "omeprazole"]), st.integers(7, 12))
+def test_a_name_cut_short_is_the_one_drug_that_it_can_be_or_none(text: str, length: int) -> None:
+    found = named(text[:length])
+    assert found.drugs in (named(text).drugs, frozenset()) and not found.others
 
 
 @pytest.mark.skipif(not NAMES.exists(), reason="the reference material is not beside the project")

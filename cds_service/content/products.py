@@ -38,11 +38,11 @@ class Product(NamedTuple):
 
 
 class OtherName(NamedTuple):
-    """One row of the table of other names: of a drug, a brand of other drugs, a vehicle that drugs are given in, or a
-    word that says nothing of what a product holds."""
+    """One row of the table of other names: of a drug, a brand of other drugs, a vehicle that drugs are given in, a
+    word that says nothing of what a product holds, or a brand of ours that is another drug elsewhere."""
 
     name: Annotated[str, Field(min_length=1)]
-    kind: Literal["drug", "brand", "vehicle", "filler"]
+    kind: Literal["drug", "brand", "vehicle", "filler", "elsewhere"]
 
 
 class OtherIngredient(NamedTuple):

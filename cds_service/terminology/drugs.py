@@ -16,7 +16,7 @@ from cds_service.content.concept import MAGNESIUM, ConceptFile
 from cds_service.content.products import Form, OtherName, Product
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import LONGEST, tokens
-from cds_service.terminology.names import ALONE, FILLER, OTHER, NameReader, Phrase, Reading, unpack
+from cds_service.terminology.names import ALONE, ELSEWHERE, FILLER, OTHER, NameReader, Phrase, Reading, unpack
 from cds_service.terminology.strengths import elemental_amount
 
 Coding = tuple[str | None, str | None, str | None]
@@ -117,17 +117,18 @@ class DrugIndex:
             if row.brand:
                 held_too = groups[row.drugs] | {OTHER} if row.other else groups[row.drugs]
                 phrases.append(Phrase(row.brand, held_too, True))
-        meaning = {"drug": OTHER, "brand": ALONE, "vehicle": ALONE, "filler": FILLER}
+        meaning = {"drug": OTHER, "brand": ALONE, "vehicle": ALONE, "filler": FILLER, "elsewhere": ELSEWHERE}
         more = list(more)
         vehicles = {row.name for row in more if row.kind == "vehicle"}
         phrases += [Phrase(n, frozenset({OTHER})) for n in others if n not in vehicles]
-        phrases += [Phrase(row.name, frozenset({meaning[row.kind]})) for row in more]
+        phrases += [Phrase(row.name, frozenset({meaning[row.kind]}), row.kind == "elsewhere") for row in more]
         self._drugs_only = drugs_only
         salts = [entry for name, entry in entries.items() if drugs_only[name]]
         self._salt_words = frozenset(tokens(name)[-1] for entry in salts for name in entry.names)
         self._single = drugs
-        acids = entries[MAGNESIUM].counter_ion_of if MAGNESIUM in entries else ()
-        self.reader = NameReader(phrases, forms, drugs_only, MAGNESIUM, acids)
+        metal = entries.get(MAGNESIUM)
+        acids, short = (metal.counter_ion_of, metal.beside_a_salt) if metal else ((), ())
+        self.reader = NameReader(phrases, forms, drugs_only, MAGNESIUM, acids, short)
 
     def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send.
@@ -198,6 +199,7 @@ class DrugIndex:
                 return DrugIdentity(conflict=True)
             leaves |= k.drugs
             other = other or k.other
+        readings = [r for r in readings if not r.doubtful or self._agree(leaves, r.drugs)]
         for r in readings:
             if (r.drugs and not self._agree(leaves, r.drugs)) or (
                 not r.drugs and r.others and not r.vaguely and not other
@@ -226,7 +228,7 @@ class DrugIndex:
         # The fullest name speaks: a display of one ingredient beside a text that lists two.
         best = max(ours, key=lambda r: len(r.drugs))
         clash = any(not self._agree(best.drugs, r.drugs) for r in ours)
-        if clash or any(r.others and not r.drugs for r in readings):
+        if clash or best.doubtful or any(r.others and not r.drugs for r in readings):
             return DrugIdentity(conflict=True)
         with_strength = (r.components for r in ours if any(c.strength for c in r.components))
         parts = next(with_strength, best.components)

@@ -17,22 +17,28 @@ from typing import NamedTuple
 from cds_service.content.products import Form
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import TOKEN, fold, sound, tokens
+from cds_service.terminology.sounds import Sounds
 from cds_service.terminology.strengths import ELEMENT, Line
 
 OTHER = ""
 """Stands in a phrase table for an ingredient that no concept describes."""
 
-ALONE, FILLER = " ", "-"
+ALONE, FILLER, ELSEWHERE = " ", "-", "?"
 """Stand for a brand, a near miss or what a drug is given in, and for a word that says nothing. They name another drug
-only where no other word of the text is unknown: "MgXYZ in saline" may be magnesium."""
+only where no other word of the text is unknown: "MgXYZ in saline" may be magnesium. The last marks a brand that is
+another drug in another country."""
 
-_BETWEEN = frozenset({"as", "from"})
-_OF = frozenset({"de", "di", "do", "du", "d"})
+_AS = frozenset({"as", "als", "como", "come", "comme", "som", "jako"})
+_BETWEEN = _AS | {"from"}
+_OF = frozenset({"de", "di", "do", "du", "d", "l"})
 _DILUTIONS = frozenset({"d", "c", "ch", "dh", "lm"})
 _NAMED_OTHER = frozenset({OTHER})
-_NOT_OURS = frozenset({OTHER, ALONE})
+_LOOKS_LIKE = frozenset({ALONE})
+_NOT_OURS = _NAMED_OTHER | _LOOKS_LIKE | {ELSEWHERE}
 _SOUNDED = 6
 """A word shorter than this sounds like too many others."""
+_SYMBOL = 3  # letters of the longest symbol of a metal
+_ENDING = 5  # letters of the shortest word that may end a longer one, and of what stands before it
 _FAR = 8  # tokens after an ingredient in which its strength is looked for
 
 
@@ -48,7 +54,8 @@ class Phrase(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
-    that no concept describes, `vaguely` that nothing but a brand, a near miss or a vehicle says so."""
+    that no concept describes, `vaguely` that nothing but a brand, a near miss or a vehicle says so; `doubtful` that a
+    brand which is another drug elsewhere names them alone."""
 
     drugs: frozenset[str] = frozenset()
     others: bool = False
@@ -56,6 +63,7 @@ class Reading:
     form: str | None = None
     route: Route = "unknown"
     vaguely: bool = False
+    doubtful: bool = False
 
 
 def pack(components: Iterable[Component]) -> str:
@@ -93,11 +101,6 @@ class _Hit(NamedTuple):
 
 
 _Words = tuple[str, ...]
-_Sounds = dict[str, frozenset[str]]
-
-
-def _unambiguous(found: Mapping[str, set[frozenset[str]]]) -> _Sounds:
-    return {word: next(iter(meanings)) for word, meanings in found.items() if len(meanings) == 1}
 
 
 def _lengths(phrases: Iterable[_Words]) -> dict[str, tuple[int, ...]]:
@@ -113,7 +116,8 @@ class NameReader:
 
     `broader` maps a concept id to every concept above it, so that "magnesium 240 mg (as magnesium oxide 400 mg)"
     counts once, as the element. `metal` is the concept of the metal whose salts are drugs of their own; `acids` are the
-    drugs and fillers of which it is only the counter-ion ("Esomeprazol-Magnesium").
+    drugs and fillers of which it is only the counter-ion ("Esomeprazol-Magnesium"). `beside_a_salt` are the words for
+    the metal; the short ones mean it only before a word of one of its salts ("Mg oxide", never "20 mg oxide").
 
     What no phrase names is looked up by its sound (`spelling.sound`).
     """
@@ -125,6 +129,7 @@ class NameReader:
         broader: Mapping[str, frozenset[str]],
         metal: str = "",
         acids: Iterable[str] = (),
+        beside_a_salt: Iterable[str] = (),
     ) -> None:
         merged: dict[_Words, tuple[frozenset[str], bool]] = {}
         for phrase in phrases:
@@ -147,48 +152,68 @@ class NameReader:
         self._umbrellas = frozenset[str]().union(*broader.values())
         self._metal = frozenset({metal})
         self._acids = frozenset(map(sound, acids))
-        self._metals = frozenset(
-            words[0] for words, (drugs, _) in merged.items() if drugs == self._metal and len(words) == 1
-        )
+        self._beside = frozenset(word for name in beside_a_salt for word in tokens(name))
+        self._metals = frozenset(word for word in self._beside if len(word) > _SYMBOL)
         self._sounds, self._salts = self._by_sound(merged, metal)
+        endings = (sound(words[0]) for words, (drugs, _) in merged.items() if FILLER in drugs and len(words) == 1)
+        self._endings = tuple(sorted((each for each in endings if len(each) >= _ENDING), key=len, reverse=True))
 
-    def _by_sound(self, names: Mapping[_Words, tuple[frozenset[str], bool]], metal: str) -> tuple[_Sounds, _Sounds]:
-        """Names by their sound, and salts by that of their acid. Two meanings make none: it is not guessed."""
-        found: dict[str, set[frozenset[str]]] = {}
-        salts: dict[str, set[frozenset[str]]] = {}
+    def _by_sound(self, names: Mapping[_Words, tuple[frozenset[str], bool]], metal: str) -> tuple[Sounds, Sounds]:
+        """Names by their sound, and salts by that of their acid."""
+        found: list[tuple[str, frozenset[str]]] = []
+        salts: list[tuple[str, frozenset[str]]] = []
         for words, (drugs, brand) in names.items():
-            if not drugs or brand:
+            if not drugs or brand or FILLER in drugs:
                 continue
             acid = [word for word in words if word not in self._metals and len(word) > 2]
             if len(drugs) == 1 and metal in self._broader.get(next(iter(drugs)), ()):
                 if len(acid) == 1 < len(words):
-                    salts.setdefault(sound(acid[0]), set()).add(drugs)
+                    salts.append((acid[0], drugs))
             elif len(words[0]) >= _SOUNDED and words[0] not in self._metals and words[1:] in ((), ("acid",)):
-                found.setdefault(sound(words[0]), set()).add(drugs)
-        return _unambiguous(found), _unambiguous(salts)
+                found.append((words[0], drugs))
+        return Sounds(found), Sounds(salts)
 
-    def _sounded(self, words: list[str], i: int) -> tuple[int, frozenset[str]] | None:
-        """How many words from `i` on sound like a name, and what they name: "sulfate de magnesium", "magnesiumsulfat",
-        "levotiroxina"."""
+    def _sounded(self, words: list[str], i: int) -> _Hit | None:
+        """What words from `i` on sound like: "sulfate de magnesium", "magnesiumsulfat", "levotiroxina", "magnesium
+        hydrox". Of an unknown salt in one word no strength is read: it may be the salt's."""
         word, rest = words[i], words[i + 1 : i + 3]
-        if word in self._metals:
+        before = words[i - 1] if i else ""
+        if word in self._metals or (word in self._beside and not before[:1].isdigit() and before not in self._beside):
             skip = int(bool(rest) and rest[0] in _OF)
-            if rest[skip:] and (salt := self._salts.get(sound(rest[skip]))):
-                return 2 + skip, salt
-            return None
+            after = i + 2 + skip
+            salt = self._salts.get(rest[skip]) if rest[skip:] else None
+            if not salt and rest[skip:] and self._name_ends(words, after):
+                salt = self._salts.cut(rest[skip])
+            return _Hit(i, after, salt, False) if salt else None
         if len(word) < _SOUNDED:
             return None
-        if salt := self._salts.get(sound(word)):
+        if salt := self._salts.get(word):
             for skip in (0, 1):
                 if rest[skip:] and rest[skip] in self._metals and (not skip or rest[0] in _OF):
-                    return 2 + skip, salt
+                    return _Hit(i, i + 2 + skip, salt, False)
         for metal in self._metals:
-            if word.startswith(metal) and len(metal) > 4 and word != metal:
-                if salt := self._salts.get(sound(word[len(metal) :])):
-                    return 1, salt
-                return (1, self._metal) if sound(word[len(metal) :]) not in self._acids else (1, frozenset())
-        named = self._sounds.get(sound(word))
-        return (1, named) if named else None
+            if word.startswith(metal) and word != metal:
+                acid = word[len(metal) :]
+                if salt := self._salts.get(acid) or self._salts.cut(acid):
+                    return _Hit(i, i + 1, salt, False)
+                return _Hit(i, i + 1, self._metal if sound(acid) not in self._acids else _LOOKS_LIKE, True)
+        named = self._sounds.get(word) or self._without_ending(word)
+        if not named and self._name_ends(words, i + 1):
+            named = self._sounds.cut(word)
+        return _Hit(i, i + 1, named, False) if named else None
+
+    def _name_ends(self, words: list[str], at: int) -> bool:
+        """Whether the words of a name end before this one."""
+        return at >= len(words) or words[at][0].isdigit() or words[at] in self._form_lengths
+
+    def _without_ending(self, word: str) -> frozenset[str] | None:
+        """What a word names without the words at its end that say nothing: "Metoprololsuccinat"."""
+        heard = sound(word)
+        while heard.endswith(self._endings):
+            heard = heard.removesuffix(next(ending for ending in self._endings if heard.endswith(ending)))
+            if len(heard) >= _ENDING and (named := self._sounds.get(heard)):
+                return named
+        return None
 
     def read(self, text: str, strengths: bool = True) -> Reading:
         """What `text` names (any length; the first 500 characters count). Without `strengths`, no components."""
@@ -204,17 +229,19 @@ class NameReader:
             step = 1
             longest = 0
             for n in name_lengths.get(word, ()):
+                if i + n > count:
+                    continue
                 known = self._names.get(tuple(words[i : i + n]))
                 if known is not None and not (n > 1 and self._cuts_a_salt(words, i + n)):
                     if FILLER not in known[0]:
                         hits.append(_Hit(i, i + n, *known))
                     longest = step = n
                     break
-            if longest < 2 and (alike := self._sounded(words, i)) and alike[0] > longest:
-                if longest:
+            if longest < 2 and (alike := self._sounded(words, i)) and alike.end > i + longest:
+                if hits and hits[-1].start == i:
                     hits.pop()
-                step = alike[0]
-                hits.append(_Hit(i, i + step, alike[1], False))
+                step = alike.end - i
+                hits.append(alike)
             elif not longest:
                 for n in form_lengths.get(word, ()):
                     row = self._forms.get(tuple(words[i : i + n]))
@@ -229,18 +256,21 @@ class NameReader:
         if len(hits) > 1 and not _BETWEEN.isdisjoint(words):
             hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
         hits = [hit if not self._not_the_metal(hit, words) else hit._replace(drugs=_NAMED_OTHER) for hit in hits]
-        found = frozenset[str]().union(*(h.drugs for h in hits)) if hits else frozenset[str]()
+        sure = [hit for hit in hits if ELSEWHERE not in hit.drugs]
+        doubtful = not sure and bool(hits)
+        hits = sure or hits
+        found = frozenset[str]().union(*(h.drugs for h in hits))
         vaguely = OTHER not in found
         others = not vaguely or (ALONE in found and not unknown)
         found -= _NOT_OURS
         parts = self._components(text, words, hits) if strengths and found else ()
         if form is None:
-            return Reading(found, others, parts, vaguely=vaguely)
-        return Reading(found, others, parts, form.form or None, form.route, vaguely)
+            return Reading(found, others, parts, vaguely=vaguely, doubtful=doubtful)
+        return Reading(found, others, parts, form.form or None, form.route, vaguely, doubtful)
 
     def _cuts_a_salt(self, words: list[str], end: int) -> bool:
         """Whether a name that ends here has the metal of the next one: "omeprazole, magnesium | oxide"."""
-        return end < len(words) and words[end - 1] in self._metals and sound(words[end]) in self._salts
+        return end < len(words) and words[end - 1] in self._metals and self._salts.get(words[end]) is not None
 
     def _not_the_metal(self, hit: _Hit, words: list[str]) -> bool:
         """Whether the metal is the counter-ion of an acid beside it, or diluted out of existence."""
@@ -261,9 +291,13 @@ class NameReader:
         return False
 
     def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
-        """ "Omeprazole (as magnesium)": an umbrella concept straight after "as" is the salt of the drug before it."""
+        """ "Omeprazole (as magnesium)", "Omeprazol 20 mg (als Magnesiumsalz)": an umbrella concept straight after "as"
+        is the salt of the drug before it."""
+        between = words[previous.end : hit.start]
+        bare = hit.drugs == self._metal and hit.end - hit.start == 1
         return (
-            words[previous.end : hit.start] == ["as"]
+            not _AS.isdisjoint(between[-1:])
+            and (bare or len(between) == 1)
             and bool(hit.drugs)
             and hit.drugs <= self._umbrellas
             and not any(d in hit.drugs or hit.drugs & self._broader.get(d, frozenset()) for d in previous.drugs)
@@ -290,7 +324,9 @@ class NameReader:
                     owner = self._owner(drug, hit, previous, line, found.elemental)
                     part = Component(owner, found.amount, found.per, found.per_value)
                     amounts.setdefault(owner, []).append(part)
-        return tuple(self._with_weight(part, line) for part in self._settle(amounts))
+        parts = tuple(self._settle(amounts))
+        salts = any(self._metal & self._broader.get(drug, frozenset()) for hit in hits for drug in hit.drugs)
+        return tuple(self._with_weight(part, line) for part in parts) if salts else parts
 
     def _with_weight(self, part: Component, line: Line) -> Component:
         """With the salt's weight, where the text gives one more strength and a higher one."""
