@@ -144,7 +144,7 @@ def _schedule(library: Library, document: Document) -> Iterator[Fault]:
 
 def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     """Products hold drugs that have a rule; every name has a word to match; no concept is a member of itself."""
-    drugs = {name for name, entry in library.terminology.items() if entry.kind == "drug"}
+    drugs = {name for name, entry in library.terminology.items() if entry.kind in ("drug", "drug_class")}
     products = documents["terminology/rxnorm_products.csv"]
     for index, product in enumerate(library.products):
         held = product.drugs.split()

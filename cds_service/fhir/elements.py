@@ -272,8 +272,14 @@ class MedicationView(Resource, tag="Medication"):
     doseForm: Concept | None = None  # R5
 
 
+class SubstanceCode(Concept, gc=False):
+    """A CodeableConcept of R4 or a CodeableReference of R5."""
+
+    concept: Concept | None = None
+
+
 class SubstanceView(Resource, tag="Substance"):
-    code: Concept | None = None
+    code: SubstanceCode | None = None
 
 
 class Encounter(Resource, tag="Encounter"):

@@ -208,7 +208,9 @@ def _ingredients(
         reference = part.itemReference or (part.item.reference if part.item else None)
         found = _referred(building, reference, [*(contained or ()), *(medication.contained or ())])
         if concept is None and found is not None:
-            concept = found.code
+            concept = (
+                found.code if isinstance(found, MedicationView) or not found.code else found.code.concept or found.code
+            )
         if concept is None and isinstance(found, MedicationView) and found.ingredient and depth < _DEEPEST:
             yield from _ingredients(building, found, contained, depth + 1)
             continue

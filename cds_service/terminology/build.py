@@ -70,7 +70,7 @@ def read_source(folder: Path) -> Source:
 
 
 Pages = Mapping[str, ConceptFile]
-"""The concepts of kind drug, by id."""
+"""The concepts of drugs and their classes, by id."""
 
 
 def other_ingredients(source: Source, entries: Pages) -> list[str]:
@@ -206,7 +206,7 @@ def build(folder: Path, root: Path) -> dict[str, str]:
     forms = reader.rows(f"terminology/{FORMS}", Form)
     if reader.faults:
         raise ContentError(reader.faults)
-    entries = {name: entry for name, entry in concepts.items() if entry.kind == "drug"}
+    entries = {name: entry for name, entry in concepts.items() if entry.kind in ("drug", "drug_class")}
     builder = Builder(source, entries, forms)
     rows = list(builder.rows())
     seen = {name: entry for name, entry in entries.items() if name not in builder.missing}

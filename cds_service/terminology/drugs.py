@@ -199,7 +199,6 @@ class DrugIndex:
                 return DrugIdentity(conflict=True)
             leaves |= k.drugs
             other = other or k.other
-        readings = [r for r in readings if not r.doubtful or self._agree(leaves, r.drugs)]
         for r in readings:
             if (r.drugs and not self._agree(leaves, r.drugs)) or (
                 not r.drugs and r.others and not r.vaguely and not other
@@ -228,7 +227,7 @@ class DrugIndex:
         # The fullest name speaks: a display of one ingredient beside a text that lists two.
         best = max(ours, key=lambda r: len(r.drugs))
         clash = any(not self._agree(best.drugs, r.drugs) for r in ours)
-        if clash or best.doubtful or any(r.others and not r.drugs for r in readings):
+        if clash or any(r.others and not r.drugs for r in readings):
             return DrugIdentity(conflict=True)
         with_strength = (r.components for r in ours if any(c.strength for c in r.components))
         parts = next(with_strength, best.components)

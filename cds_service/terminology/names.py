@@ -26,7 +26,7 @@ OTHER = ""
 ALONE, FILLER, ELSEWHERE = " ", "-", "?"
 """Stand for a brand, a near miss or what a drug is given in, and for a word that says nothing. They name another drug
 only where no other word of the text is unknown: "MgXYZ in saline" may be magnesium. The last marks a brand that is
-another drug in another country."""
+another drug in another country: it names nothing."""
 
 _AS = frozenset({"as", "als", "como", "come", "comme", "som", "jako"})
 _BETWEEN = _AS | {"from"}
@@ -54,8 +54,7 @@ class Phrase(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
-    that no concept describes, `vaguely` that nothing but a brand, a near miss or a vehicle says so; `doubtful` that a
-    brand which is another drug elsewhere names them alone."""
+    that no concept describes, `vaguely` that nothing but a brand, a near miss or a vehicle says so."""
 
     drugs: frozenset[str] = frozenset()
     others: bool = False
@@ -63,7 +62,6 @@ class Reading:
     form: str | None = None
     route: Route = "unknown"
     vaguely: bool = False
-    doubtful: bool = False
 
 
 def pack(components: Iterable[Component]) -> str:
@@ -256,17 +254,15 @@ class NameReader:
         if len(hits) > 1 and not _BETWEEN.isdisjoint(words):
             hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
         hits = [hit if not self._not_the_metal(hit, words) else hit._replace(drugs=_NAMED_OTHER) for hit in hits]
-        sure = [hit for hit in hits if ELSEWHERE not in hit.drugs]
-        doubtful = not sure and bool(hits)
-        hits = sure or hits
+        hits = [hit for hit in hits if ELSEWHERE not in hit.drugs]
         found = frozenset[str]().union(*(h.drugs for h in hits))
         vaguely = OTHER not in found
         others = not vaguely or (ALONE in found and not unknown)
         found -= _NOT_OURS
         parts = self._components(text, words, hits) if strengths and found else ()
         if form is None:
-            return Reading(found, others, parts, vaguely=vaguely, doubtful=doubtful)
-        return Reading(found, others, parts, form.form or None, form.route, vaguely, doubtful)
+            return Reading(found, others, parts, vaguely=vaguely)
+        return Reading(found, others, parts, form.form or None, form.route, vaguely)
 
     def _cuts_a_salt(self, words: list[str], end: int) -> bool:
         """Whether a name that ends here has the metal of the next one: "omeprazole, magnesium | oxide"."""
