@@ -57,7 +57,8 @@ class ConceptFile(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
     Drugs: `not` are phrases that cancel a name inside them; `counter_ion_of` names acids beside which a metal is no
-    drug. Conditions: `icd10` (of the WHO) and `icd9cm` are read as prefixes; `names` are whole texts that mean it where
+    drug, `short_names` what it is called before the acid of a salt ("Mg citrate").
+    Conditions: `icd10` (of the WHO) and `icd9cm` are read as prefixes; `names` are whole texts that mean it where
     no code of a known system says what does.
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `sent_in` what else laboratories
     report it in, `decimals` the precision of comparison and display in `unit`; `stated_unit_wins`: a unit that
@@ -71,6 +72,7 @@ class ConceptFile(Strict):
     brands: list[str] = []
     not_: Annotated[list[str], Field(alias="not")] = []
     counter_ion_of: list[str] = []
+    short_names: list[str] = []
     rxnorm_ingredients: list[str] = []
     atc: list[str] = []
     atc_prefixes: list[str] = []

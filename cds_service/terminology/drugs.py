@@ -126,8 +126,9 @@ class DrugIndex:
         salts = [entry for name, entry in entries.items() if drugs_only[name]]
         self._salt_words = frozenset(tokens(name)[-1] for entry in salts for name in entry.names)
         self._single = drugs
-        acids = entries[MAGNESIUM].counter_ion_of if MAGNESIUM in entries else ()
-        self.reader = NameReader(phrases, forms, drugs_only, MAGNESIUM, acids)
+        metal = entries.get(MAGNESIUM)
+        acids, short = (metal.counter_ion_of, metal.short_names) if metal else ((), ())
+        self.reader = NameReader(phrases, forms, drugs_only, MAGNESIUM, acids, short)
 
     def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send.

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 from cds_service.content.products import Form
@@ -29,6 +28,7 @@ only where no other word of the text is unknown: "MgXYZ in saline" may be magnes
 _BETWEEN = frozenset({"as", "from"})
 _OF = frozenset({"de", "di", "do", "du", "d"})
 _DILUTIONS = frozenset({"d", "c", "ch", "dh", "lm"})
+_LATIN = ("um", "ica", "phos")
 _NAMED_OTHER = frozenset({OTHER})
 _NOT_OURS = frozenset({OTHER, ALONE})
 _SOUNDED = 6
@@ -113,7 +113,8 @@ class NameReader:
 
     `broader` maps a concept id to every concept above it, so that "magnesium 240 mg (as magnesium oxide 400 mg)"
     counts once, as the element. `metal` is the concept of the metal whose salts are drugs of their own; `acids` are the
-    drugs and fillers of which it is only the counter-ion ("Esomeprazol-Magnesium").
+    drugs and fillers of which it is only the counter-ion ("Esomeprazol-Magnesium"), `short` what it is called before
+    the acid of a salt alone ("Mg citrate").
 
     What no phrase names is looked up by its sound (`spelling.sound`).
     """
@@ -125,6 +126,7 @@ class NameReader:
         broader: Mapping[str, frozenset[str]],
         metal: str = "",
         acids: Iterable[str] = (),
+        short: Iterable[str] = (),
     ) -> None:
         merged: dict[_Words, tuple[frozenset[str], bool]] = {}
         for phrase in phrases:
@@ -147,6 +149,7 @@ class NameReader:
         self._umbrellas = frozenset[str]().union(*broader.values())
         self._metal = frozenset({metal})
         self._acids = frozenset(map(sound, acids))
+        self._short = frozenset(short)
         self._metals = frozenset(
             words[0] for words, (drugs, _) in merged.items() if drugs == self._metal and len(words) == 1
         )
@@ -171,7 +174,8 @@ class NameReader:
         """How many words from `i` on sound like a name, and what they name: "sulfate de magnesium", "magnesiumsulfat",
         "levotiroxina"."""
         word, rest = words[i], words[i + 1 : i + 3]
-        if word in self._metals:
+        short = word in self._short and not (i and words[i - 1][0].isdigit())
+        if word in self._metals or short:
             skip = int(bool(rest) and rest[0] in _OF)
             if rest[skip:] and (salt := self._salts.get(sound(rest[skip]))):
                 return 2 + skip, salt
@@ -211,7 +215,7 @@ class NameReader:
                     longest = step = n
                     break
             if longest < 2 and (alike := self._sounded(words, i)) and alike[0] > longest:
-                if longest:
+                if hits and hits[-1].start == i:
                     hits.pop()
                 step = alike[0]
                 hits.append(_Hit(i, i + step, alike[1], False))
@@ -248,17 +252,22 @@ class NameReader:
             d in self._metal or self._metal & self._broader.get(d, frozenset()) for d in hit.drugs
         ):
             return False
-        after = words[hit.end : hit.end + 3]
+        after = words[hit.end : hit.end + 4]
         if hit.drugs == self._metal and not hit.brand:
             before = words[max(hit.start - 2, 0) : hit.start]
             near = [before[-1] if before[-1] not in _OF else before[0]] if before else []
             if any(sound(word) in self._acids for word in (*near, *after[:1])):
                 return True
-        for one, other in pairwise(after):
-            letter, number = (other, one) if other in ("ch", "dh") else (one, other)
-            if letter in _DILUTIONS and number.isdigit() and (letter, number) != ("d", "3"):
-                return True
-        return False
+        return self._diluted(after[1:] if after and after[0].endswith(_LATIN) else after)
+
+    @staticmethod
+    def _diluted(after: list[str]) -> bool:
+        """Whether a homeopathic dilution stands here: "D6", "C30", "9 CH"; not vitamin D3, nor dextrose ("D5W")."""
+        if len(after) < 2:
+            return False
+        letter, number = after[:2] if after[0].isalpha() else (after[1], after[0])
+        glucose = letter == "d" and (number == "3" or after[2:3] == ["w"])
+        return letter in _DILUTIONS and number.isdigit() and not glucose
 
     def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
         """ "Omeprazole (as magnesium)": an umbrella concept straight after "as" is the salt of the drug before it."""
