@@ -25,6 +25,8 @@ def named(text: str) -> DrugIdentity:
     [
         ("Magnesiumsulfat 50 %, MgSO4 2 g, Mag sulf 2 g, sulfate de magnésium, sulfato de magnesio, "
          "solfato di magnesio, magnesio solfato, siarczan magnezu, Magnesii sulfas", "magnesium_sulfate"),
+        ("Mg sulphate 4 g IV, Mag. sulph. 50%, mag sulfate in D5W, Magnesium sulfate 2 g in D5W", "magnesium_sulfate"),
+        ("Mg-Citrat 300 mg, mag citrat", "magnesium_citrate"),
         ("Magnesiumoxid 400 mg, oxyde de magnésium, óxido de magnesio, magnesiumoksidi, MgOx 400", "magnesium_oxide"),
         ("Magnesiumcitrat, citrate de magnésium, citrato de magnesio, magnesiumcitraat", "magnesium_citrate"),
         ("levotiroxina 100 mcg, Levothyroxin-Natrium, lévothyroxine sodique, levothyroxinum natricum, Levothyrox 75, "

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 from cds_service.content.products import Form
@@ -32,6 +31,7 @@ _AS = frozenset({"as", "als", "como", "come", "comme", "som", "jako"})
 _BETWEEN = _AS | {"from"}
 _OF = frozenset({"de", "di", "do", "du", "d", "l"})
 _DILUTIONS = frozenset({"d", "c", "ch", "dh", "lm"})
+_LATIN = ("um", "ica", "phos")
 _NAMED_OTHER = frozenset({OTHER})
 _LOOKS_LIKE = frozenset({ALONE})
 _NOT_OURS = _NAMED_OTHER | _LOOKS_LIKE | {ELSEWHERE}
@@ -274,17 +274,22 @@ class NameReader:
             d in self._metal or self._metal & self._broader.get(d, frozenset()) for d in hit.drugs
         ):
             return False
-        after = words[hit.end : hit.end + 3]
+        after = words[hit.end : hit.end + 4]
         if hit.drugs == self._metal and not hit.brand:
             before = words[max(hit.start - 2, 0) : hit.start]
             near = [before[-1] if before[-1] not in _OF else before[0]] if before else []
             if any(sound(word) in self._acids for word in (*near, *after[:1])):
                 return True
-        for one, other in pairwise(after):
-            letter, number = (other, one) if other in ("ch", "dh") else (one, other)
-            if letter in _DILUTIONS and number.isdigit() and (letter, number) != ("d", "3"):
-                return True
-        return False
+        return self._diluted(after[1:] if after and after[0].endswith(_LATIN) else after)
+
+    @staticmethod
+    def _diluted(after: list[str]) -> bool:
+        """Whether a homeopathic dilution stands here: "D6", "C30", "9 CH"; not vitamin D3, nor dextrose ("D5W")."""
+        if len(after) < 2:
+            return False
+        letter, number = after[:2] if after[0].isalpha() else (after[1], after[0])
+        glucose = letter == "d" and (number == "3" or after[2:3] == ["w"])
+        return letter in _DILUTIONS and number.isdigit() and not glucose
 
     def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
         """ "Omeprazole (as magnesium)", "Omeprazol 20 mg (als Magnesiumsalz)": an umbrella concept straight after "as"
