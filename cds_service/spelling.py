@@ -33,19 +33,24 @@ _ALIKE = str.maketrans(
     "аеорсухіјѕԁһкмтвнпοαερικντυηАВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
     "aeopcyxijsdhkmtbhnoaepikvtunABEKMHOPCTYXIJSABEZHIKMNOPTYX",
 )
+_APOSTROPHE = re.compile("['\u2019]")
+_ELISION = re.compile("\\b([dl])['\u2019](?=[aehiouy])")
 _MIXED = re.compile(r"[^\W\d_]*[a-zA-Z][^\W\d_]*")
 _LETTERS = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe"})
 
 
 def fold(text: str) -> str:
-    """Lower case, without accents, apostrophes and format characters, cut to `LONGEST` characters. Letters that only
-    look like Latin ones are taken for these in a word that has Latin letters too."""
+    """Lower case, without accents, apostrophes and format characters, cut to `LONGEST` characters.
+
+    A French elision ("d'hydroxyde") is a word of its own. Letters that only look like Latin ones are taken for these in
+    a word that has Latin letters too.
+    """
     text = text[:LONGEST]
     if not text.isascii():
         plain = unicodedata.normalize("NFKD", text)
         text = "".join(c for c in plain if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")[:LONGEST]
         text = _MIXED.sub(lambda word: word[0].translate(_ALIKE), text).lower().translate(_LETTERS)
-    return text.lower().replace("'", "").replace("\u2019", "")
+    return _APOSTROPHE.sub("", _ELISION.sub(r"\1 ", text.lower()))
 
 
 _CYRILLIC = str.maketrans(dict(zip("абвгдежзийклмнопрстуфхцчшщъыьэюя", (

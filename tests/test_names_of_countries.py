@@ -146,6 +146,11 @@ def test_letters_that_look_alike_hide_no_drug(text: str, data: st.DataObject) ->
     assert named(text[:at] + ALIKE[text[at]] + text[at + 1 :]).drugs == named(text).drugs
 
 
+@pytest.mark.parametrize("text", ["Maléate d'énalapril", "chlorhydrate d\u2019amitriptyline", "Metoprololsuccinat"])
+def test_another_medicine_is_known_as_such_in_the_grammar_of_its_language(text: str) -> None:
+    assert named(text).others and not named(text).drugs
+
+
 @given(st.sampled_from(["levothyroxine", "hydrochlorothiazide", "ciprofloxacin", "omeprazole"]), st.integers(7, 12))
 def test_a_name_cut_short_is_the_one_drug_that_it_can_be_or_none(text: str, length: int) -> None:
     found = named(text[:length])
