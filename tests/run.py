@@ -41,7 +41,7 @@ KINDS = {
         test_plan_of_a_site.py test_repetition.py test_scenarios.py test_screens.py test_shared_patients.py
         test_why.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
-    "service": """conformance sandbox store test_command_line.py test_feedback.py test_feedback_moments.py
+    "service": """clients conformance sandbox store test_command_line.py test_feedback.py test_feedback_moments.py
         test_fetching.py test_plan_pages.py test_published_content.py test_screener.py test_shown_cards.py
         test_site_values.py""",
     # Attackers, servers that fail, and bugs of our own.

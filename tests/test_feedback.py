@@ -80,15 +80,18 @@ def send(http: FlaskClient, *items: Any, url: str = URL) -> TestResponse:
     return http.post(url, json={"feedback": list(items)})
 
 
-def issues(answer: TestResponse, status: int) -> list[dict[str, Any]]:
+def issues(answer: TestResponse, status: int, told: int = 1) -> list[dict[str, Any]]:
     """The issues of a refusal, which is an OperationOutcome that nobody may cache."""
     assert answer.status_code == status
     assert answer.content_type == "application/fhir+json"
     assert answer.headers["Cache-Control"] == "no-store"
     body = answer.get_json(force=True)
     assert body["resourceType"] == "OperationOutcome"
-    assert all(issue["severity"] == "error" and issue["details"]["text"] for issue in body["issue"])
-    return body["issue"]
+    kept = [issue["details"]["text"] for issue in body["issue"] if issue["severity"] == "information"]
+    assert kept in ([], [f"Of the items, {told} could be read and were stored."])
+    errors = [issue for issue in body["issue"] if issue["severity"] == "error"]
+    assert errors and all(issue["details"]["text"] for issue in errors)
+    return errors
 
 
 def stored(folder: Path) -> list[dict[str, Any]]:
@@ -155,22 +158,52 @@ def test_c47_the_body_is_an_object_with_an_array_that_holds_something(http: Flas
         ({"acceptedSuggestions": [{}]}, "acceptedSuggestions[0].id", "required"),
         ({"acceptedSuggestions": [{"id": "x"}] * 101}, "acceptedSuggestions", "value"),
         ({"overrideReason": "no"}, "overrideReason", "value"),
-        ({"overrideReason": {}}, "overrideReason", "value"),
-        ({"overrideReason": {"reason": None, "userComment": None}}, "overrideReason", "value"),
-        ({"overrideReason": {"userComment": "  "}}, "overrideReason", "value"),
+        ({"overrideReasons": "no"}, "overrideReasons", "value"),
         ({"overrideReason": {"userComment": 7}}, "overrideReason.userComment", "value"),
         ({"overrideReason": {"reason": {"system": "http://s"}}}, "overrideReason.reason.code", "required"),
         ({"overrideReason": {"reason": {"code": "x" * 201}}}, "overrideReason.reason.code", "value"),
     ],
 )
-def test_c48_c50_an_item_with_a_fault_is_named_by_its_place_and_nothing_is_stored(
+def test_c48_c50_an_item_with_a_fault_is_named_by_its_place_and_costs_the_others_nothing(
     http: FlaskClient, folder: Path, changes: dict[str, Any], place: str, code: str
 ) -> None:
     """cds-fb-1 and cds-fb-3."""
     (issue,) = issues(send(http, item(), item(**changes)), 400)
     assert issue["expression"] == [f"feedback[1].{place}"]
     assert issue["code"] == code
-    assert stored(folder) == []
+    assert [row["card"] for row in stored(folder)] == [item()["card"]]
+
+
+EPIC = "com.epic.cdshooks.feedback.overrideReason"
+CHOSEN = {"code": "already-addressed", "system": "urn:x", "display": "x"}
+
+
+@pytest.mark.parametrize("member", ["overrideReason", "overrideReasons"])
+@pytest.mark.parametrize(
+    ("why", "code", "system", "words", "comment"),
+    [
+        ({}, None, None, None, None),
+        ({"userComment": " "}, None, None, None, None),
+        ({"reason": None, "userComment": "free"}, None, None, None, "free"),
+        ({"reason": CHOSEN, "userComment": "free"}, "already-addressed", "urn:x", None, "free"),
+        ([{"reason": CHOSEN}], "already-addressed", "urn:x", None, None),
+        ({"extension": {f"{EPIC}.reasonDisplay": "Does not meet"}}, None, EPIC, "Does not meet", None),
+        (
+            {"extension": {f"{EPIC}.reasonCategory": "45", f"{EPIC}.reasonDisplay": "No", f"{EPIC}.reasonTitle": "Not"}}
+            | {"userComment": "free"}, "45", EPIC, "Not: No", "free",
+        ),
+        ({"extension": {"another": {"member": [1]}}}, None, None, None, None),
+    ],
+)  # fmt: skip
+def test_what_epic_says_of_a_dismissal_is_stored_whole(
+    http: FlaskClient, folder: Path, member: str, why: Any, code: str | None, system: str | None, words: str | None,
+    comment: str | None,
+) -> None:  # fmt: skip
+    """E31: in the plural, with a reason of ours, one that was built there, or neither."""
+    assert send(http, item(**{member: why})).status_code == 200
+    (row,) = stored(folder)
+    told = row["reason_code"], row["reason_system"], row["reason_display"], row["comment"]
+    assert told == (code, system, words, comment)
 
 
 def test_what_was_sent_is_never_sent_back(http: FlaskClient) -> None:
@@ -197,13 +230,12 @@ def test_c49_an_acceptance_names_its_suggestions(http: FlaskClient, folder: Path
     empty = item(outcome="accepted", acceptedSuggestions=[])
     named = item(outcome="accepted", acceptedSuggestions=[{"id": "6c9187b3-605a-48d8-9a35-97e31c06481d"}])
     for wrong in (bare, empty):
-        (issue,) = issues(send(http, item(), named, wrong), 400)
-        assert issue["expression"] == ["feedback[2].acceptedSuggestions"]
+        (issue,) = issues(send(http, item(), item(), named, wrong), 400, told=3)
+        assert issue["expression"] == ["feedback[3].acceptedSuggestions"]
         assert issue["code"] == "required"
-    assert stored(folder) == []
-    assert send(http, named).status_code == 200
+    assert [row["outcome"] for row in stored(folder)] == ["overridden", "accepted"]
     assert send(http, bare, url=f"/cds-services/{TOLERANT}/feedback").status_code == 200
-    assert [(row["service"], row["suggestions"] == "[]") for row in stored(folder)] == [
+    assert [(row["service"], row["suggestions"] == "[]") for row in stored(folder)][1:] == [
         (SERVICE, False),
         (TOLERANT, True),
     ]

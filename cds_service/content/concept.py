@@ -63,6 +63,7 @@ class ConceptFile(Strict):
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `sent_in` what else laboratories
     report it in, `decimals` the precision of comparison and display in `unit`; `stated_unit_wins`: a unit that
     contradicts the code is believed where in the code's own unit the value would not be `plausible`;
+    `laboratory` is false of what another department measures, such as an ECG;
     `trouble_effect` is what trouble with the specimen does, by the kinds of `tables/specimen_comments.yaml`.
     """
 
@@ -87,6 +88,7 @@ class ConceptFile(Strict):
     input: Name | None = None
     unit: str | None = None
     site_units: list[str] = []
+    laboratory: bool = True
     sent_in: list[str] = []
     decimals: int = 2
     molar_mass: Annotated[Decimal | None, BeforeValidator(_grams_per_mole)] = None

@@ -40,11 +40,19 @@ DRAFTS = "draft_orders"
 
 @dataclass(frozen=True)
 class Need:
-    """One prefetch key of ours: its FHIR resource type and the template that asks for it."""
+    """One prefetch key of ours: its FHIR resource type and the template that asks for it. `laboratory`: a laboratory
+    makes all that it asks for."""
 
     key: str
     resource_type: str
     template: str
+    laboratory: bool = False
+
+    @property
+    def first_code(self) -> str:
+        """Of a search by code, `code=` and the first; "" for any other."""
+        _, mark, rest = self.template.partition("&code=")
+        return f"code={rest.partition(',')[0].partition('&')[0]}" if mark else ""
 
 
 @dataclass(slots=True)

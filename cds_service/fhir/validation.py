@@ -21,6 +21,7 @@ from msgspec.structs import fields
 from pydantic import BaseModel, ValidationError
 
 from cds_service.fhir import elements
+from cds_service.fhir.identity import is_id
 
 _CACHE_SIZE = 8192
 _MOST_ELEMENTS = 16384
@@ -185,6 +186,9 @@ def _check(resource: dict[str, Any], r5: bool) -> str:
     if model is None:
         return "resourceType"
     name = f"{'R5' if r5 else 'R4B'}/{resource['resourceType']}/"
+    resource = _with_a_short_id(resource)
+    if isinstance(inner := resource.get("contained"), list):
+        resource["contained"] = [_with_a_short_id(each) if isinstance(each, dict) else each for each in inner]
     slim: dict[str, Any] = {}
     unknown: list[tuple[str, bytes]] = []
     for key, value in resource.items():
@@ -211,6 +215,11 @@ def _check(resource: dict[str, Any], r5: bool) -> str:
         if isinstance(first, BaseModel):
             _elements.put(digest, type(first))
     return VALID
+
+
+def _with_a_short_id(resource: dict[str, Any]) -> dict[str, Any]:
+    """A copy whose id, if it is one that we take, has the length that FHIR allows: longer ones are no fault here."""
+    return resource | ({"id": name[:64]} if isinstance(name := resource.get("id"), str) and is_id(name) else {})
 
 
 @lru_cache(maxsize=512)

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import orjson
 import requests
@@ -23,6 +23,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.advice.plan_of_findings import plan_content
 from cds_service.content.current import CurrentRulebook
+from cds_service.content.library import Library
 from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import feedback_blueprint
@@ -66,7 +67,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     session = guarded_session(servers_of(settings, clients))
     secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database
     advisor = Advisor(
-        settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session)
+        settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session, library)
     )
     app.extensions["advisor"] = advisor
     install_error_handlers(app)
@@ -127,10 +128,11 @@ def _too_many(seconds: int) -> Problem:
 class _CallersServer(FhirServer):
     """The FHIR server of one call, within what the caller's access token allows and the service can spare."""
 
-    def __init__(self, *args: Any, scope: str | None, slots: CallSlots, **more: Any) -> None:
+    def __init__(self, *args: Any, scope: str | None, slots: CallSlots, elsewhere: Sequence[str], **more: Any) -> None:
         super().__init__(*args, **more)
         self._scope = scope
         self._slots = slots
+        self._elsewhere = elsewhere  # how searches for observations begin that no laboratory makes
 
     def get(self, query: str) -> bytes:
         """As FhirServer; what the scope does not allow is not asked for."""
@@ -139,7 +141,9 @@ class _CallersServer(FhirServer):
             steps = urlsplit(url).path[len(urlsplit(self.base_url).path) :].strip("/").split("/")
             way: Literal["read", "search"] = "read" if len(steps) > 1 else "search"
             # A page link may be the base itself with a query: it goes on with a search that was allowed.
-            if steps[0] and not may_read(self._scope, steps[0], way):
+            asked = unquote(query)
+            laboratory = (steps[0], way) == ("Observation", "search") and not any(c in asked for c in self._elsewhere)
+            if steps[0] and not may_read(self._scope, steps[0], way, laboratory):
                 raise FetchFailed("not permitted")
         return super().get(query)
 
@@ -151,8 +155,11 @@ class _CallersServer(FhirServer):
             return super().at_once(work) if free else [FetchFailed("not reachable") for _ in work]
 
 
-def _server_for(settings: Settings, session: requests.Session) -> Callable[[HookRequest], FhirServer | None]:
+def _server_for(
+    settings: Settings, session: requests.Session, library: Library
+) -> Callable[[HookRequest], FhirServer | None]:
     working = _working(settings)
+    elsewhere = [need.first_code for need in all_needs(library).values() if need.first_code and not need.laboratory]
     slots = CallSlots(each=max(1, working // 2), together=max(1, working * 3 // 4))
 
     def choose(call: HookRequest) -> FhirServer | None:
@@ -170,6 +177,7 @@ def _server_for(settings: Settings, session: requests.Session) -> Callable[[Hook
             total_seconds=settings.fetch_seconds,
             scope=authorization.scope if authorization else None,
             slots=slots,
+            elsewhere=elsewhere,
         )
 
     return choose

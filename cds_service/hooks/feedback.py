@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 import orjson
 from flask import Blueprint, Response, request
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -26,6 +26,7 @@ MAX_BYTES: Final = 1_048_576
 MAX_ITEMS: Final = 500
 _MAX_TOLD: Final = 20  # faults named in one answer
 _RETRY_AFTER: Final = "5"
+EPIC_REASON: Final = "com.epic.cdshooks.feedback.overrideReason"
 
 # RFC 3339 section 5.6: a full date, a full time with its offset, T and Z in either case, any number of
 # decimals.
@@ -66,6 +67,7 @@ def read_moment(value: object) -> datetime:
 
 _Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
 _Code = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=190)]
 _System = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 _Comment = Annotated[str, StringConstraints(strip_whitespace=True)]
 
@@ -83,17 +85,29 @@ class ReasonCoding(BaseModel):
     system: _System | None = None
 
 
+class BuiltReason(BaseModel):
+    """A reason that stands in Epic and not on our card: its category, and its words as they were built there."""
+
+    code: Annotated[_Code | None, Field(alias=f"{EPIC_REASON}.reasonCategory")] = None
+    title: Annotated[_Words | None, Field(alias=f"{EPIC_REASON}.reasonTitle")] = None
+    display: Annotated[_Words | None, Field(alias=f"{EPIC_REASON}.reasonDisplay")] = None
+
+    @property
+    def words(self) -> str | None:
+        """Title and display, each once."""
+        return ": ".join(dict.fromkeys(text for text in (self.title, self.display) if text)) or None
+
+
 class OverrideReason(BaseModel):
-    """Why a card was dismissed: a reason, a comment, or both (C50)."""
+    """Why a card was dismissed: a reason (C50), a comment, both, or nothing that we read."""
 
     reason: ReasonCoding | None = None
     userComment: _Comment | None = None
+    extension: BuiltReason | None = None
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.reason is None and not self.userComment:
-            raise ValueError("must have a reason or a userComment")
-        return self
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, list) and value else value
 
 
 class Feedback(BaseModel):
@@ -103,13 +117,11 @@ class Feedback(BaseModel):
     outcome: Literal["accepted", "overridden"]
     outcomeTimestamp: Annotated[datetime, BeforeValidator(read_moment)]
     acceptedSuggestions: Annotated[list[AcceptedSuggestion], Field(max_length=100)] | None = None
-    overrideReason: OverrideReason | None = None
-
-
-class FeedbackRequest(BaseModel):
-    """The body."""
-
-    feedback: list[Feedback]
+    overrideReason: Annotated[
+        OverrideReason | None,
+        BeforeValidator(_first),
+        Field(validation_alias=AliasChoices("overrideReason", "overrideReasons")),
+    ] = None  # in the plural from Epic
 
 
 def feedback_blueprint(
@@ -126,10 +138,11 @@ def feedback_blueprint(
     `client` is called first in each call and gives the id of the authenticated client, or raises the Problem
     that refuses it (C53). In the services named in `tolerant`, an acceptance may leave out which suggestion
     was accepted. Problems raised: 400 body or item not valid, 404 no such service, 413 too large, 415 not
-    JSON, 503 with Retry-After when it could not be stored. The whole body is stored or none of it.
+    JSON, 503 with Retry-After when it could not be stored. What can be read is stored, whatever else is in the body.
     """
     blueprint = Blueprint("feedback", __name__)
 
+    @blueprint.post("/cds-services//<service_id>/feedback")
     @blueprint.post("/cds-services/<service_id>/feedback")
     def receive(service_id: str) -> Response:
         sender = client()
@@ -140,9 +153,7 @@ def feedback_blueprint(
             raw = read_body(request)
         except RequestEntityTooLarge:
             raise Problem.of(413, f"The body is larger than {max_bytes} bytes. Send it in parts.") from None
-        body = _read_items(raw)
-        if service_id not in tolerant:
-            _demand_suggestions(body)
+        body, faults = _read_items(raw, service_id not in tolerant)
         received = now()
         items = [_item(entry, service_id, sender, received) for entry in body]
         try:
@@ -150,6 +161,9 @@ def feedback_blueprint(
         except StoreUnavailable as error:
             text = "The feedback could not be stored now. Send it again later: nothing is counted twice."
             raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
+        if faults:
+            stored = [Issue(f"Of the items, {len(items)} could be read and were stored.", severity="information")]
+            raise Problem(400, [*faults[:_MAX_TOLD], *(stored if items else ())])
         response = Response(status=200)
         del response.headers["Content-Type"]
         return response
@@ -157,7 +171,8 @@ def feedback_blueprint(
     return blueprint
 
 
-def _read_items(raw: bytes) -> list[Feedback]:
+def _read_items(raw: bytes, named: bool) -> tuple[list[Feedback], list[Issue]]:
+    """The items that can be read, and what is wrong with the others. `named`: an acceptance names a suggestion."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -170,28 +185,28 @@ def _read_items(raw: bytes) -> list[Feedback]:
         raise Problem.of(400, text, "feedback", code="structure")
     if len(listed) > MAX_ITEMS:
         raise Problem.of(413, f"More than {MAX_ITEMS} items. Send them in parts.", "feedback")
-    try:
-        return FeedbackRequest.model_validate(body).feedback
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        raise Problem(400, [_issue(fault) for fault in faults[:_MAX_TOLD]]) from error
-
-
-def _demand_suggestions(items: Sequence[Feedback]) -> None:
-    places = [
-        f"feedback[{index}].acceptedSuggestions"
-        for index, item in enumerate(items)
-        if item.outcome == "accepted" and not item.acceptedSuggestions
-    ]
-    if places:
-        text = "acceptedSuggestions is required when the outcome is accepted."
-        raise Problem(400, [Issue(text, (place,), "required") for place in places[:_MAX_TOLD]])
+    items, faults = [], []
+    for index, each in enumerate(listed):
+        try:
+            item = Feedback.model_validate(each)
+        except ValidationError as error:
+            told = error.errors(include_url=False, include_input=False)
+            faults += [_issue(fault, f"feedback[{index}]") for fault in told]
+            continue
+        if named and item.outcome == "accepted" and not item.acceptedSuggestions:
+            text = "acceptedSuggestions is required when the outcome is accepted."
+            faults.append(Issue(text, (f"feedback[{index}].acceptedSuggestions",), "required"))
+            continue
+        items.append(item)
+    return items, faults
 
 
 def _item(entry: Feedback, service: str, client: str, received: datetime) -> FeedbackItem:
     suggestions = entry.acceptedSuggestions if entry.outcome == "accepted" else None
     why = entry.overrideReason
     reason = why.reason if why is not None else None
+    built = why.extension if why is not None and reason is None else None
+    built = built if built is not None and (built.code or built.words) else None
     return FeedbackItem(
         service=service,
         client=client,
@@ -200,14 +215,15 @@ def _item(entry: Feedback, service: str, client: str, received: datetime) -> Fee
         outcome_at=entry.outcomeTimestamp,
         received_at=received,
         suggestions=tuple(suggestion.id for suggestion in suggestions or ()),
-        reason_code=reason.code if reason is not None else None,
-        reason_system=reason.system if reason is not None else None,
+        reason_code=reason.code if reason is not None else built.code if built is not None else None,
+        reason_system=reason.system if reason is not None else EPIC_REASON if built is not None else None,
+        reason_words=built.words if built is not None else None,
         comment=(why.userComment or None) if why is not None else None,
     )
 
 
 def _place(location: Sequence[int | str]) -> str:
-    """`feedback[3].overrideReason.reason`. Made of our own names and of indexes only, never of the client's
+    """`overrideReason.reason`. Made of our own names and of indexes only, never of the client's
     text.
     """
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
@@ -227,9 +243,9 @@ _WORDS: Final = {
 }
 
 
-def _issue(fault: ErrorDetails) -> Issue:
+def _issue(fault: ErrorDetails, item: str) -> Issue:
     """What is wrong and where, never with the value: a value may be a patient's."""
     own = fault.get("ctx", {}).get("error")
     words = str(own) if isinstance(own, ValueError) else _WORDS.get(fault["type"], "is not valid")
-    place = _place(fault["loc"])
+    place = f"{item}.{_place(fault['loc'])}".rstrip(".")
     return Issue(f"{place} {words}.", (place,), "required" if fault["type"] == "missing" else "value")

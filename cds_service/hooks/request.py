@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import (
@@ -22,32 +23,36 @@ from cds_service.fhir import (
     UnsupportedFhirVersion,
     read_chart,
 )
+from cds_service.fhir.identity import is_id
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.terminology.index import Vocabulary
 
 log = logging.getLogger(__name__)
 
-# A FHIR id: "." and ".." pass the pattern of the specification and would climb in a URL, so one character that is no
-# dot is asked for.
-_ID = r"[A-Za-z0-9\-.]{0,63}[A-Za-z0-9\-][A-Za-z0-9\-.]{0,63}"
 _BEARER = r"^[A-Za-z0-9\-._~+/]+=*$"  # a b64token: RFC 6750, section 2.1
+_USERS = ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson")
 
 
-def _short_id(reference: str) -> str:
-    if len(reference.rpartition("/")[2]) > 64:
-        raise ValueError("an id has at most 64 characters")
-    return reference
+def _id(text: str) -> str:
+    if not is_id(text):
+        raise PydanticCustomError("string_pattern_mismatch", "not a FHIR id")
+    return text
 
 
-FhirId = Annotated[str, StringConstraints(pattern=rf"^{_ID}$", max_length=64)]
-UserReference = Annotated[
-    str,
-    StringConstraints(pattern=rf"^(Practitioner|PractitionerRole|Patient|RelatedPerson)/{_ID}$", max_length=90),
-    AfterValidator(_short_id),
-]
-Reference = Annotated[
-    str, StringConstraints(pattern=rf"^[A-Z][A-Za-z]{{1,63}}/{_ID}$", max_length=130), AfterValidator(_short_id)
-]
+def _reference(text: str) -> str:
+    _id(text.partition("/")[2])
+    return text
+
+
+def _user(text: str) -> str:
+    if text.partition("/")[0] not in _USERS:
+        raise PydanticCustomError("string_pattern_mismatch", "not a user")
+    return _reference(text)
+
+
+FhirId = Annotated[str, AfterValidator(_id)]
+UserReference = Annotated[str, AfterValidator(_user)]
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{1,63}/"), AfterValidator(_reference)]
 ORDER_HOOKS = ("order-select", "order-sign")
 
 

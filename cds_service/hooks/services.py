@@ -161,7 +161,8 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
 
     @blueprint.get("/cds-services")
     def discovery() -> Response:
-        client()
+        if not advisor.settings.open_discovery or "Authorization" in request.headers:
+            client()
         rulebook = advisor.current.on(advisor.now().date())
         services = [
             {
@@ -179,6 +180,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         ]
         return _json({"services": services})
 
+    @blueprint.post("/cds-services//<service_id>")  # of an EHR whose base address ends in a slash
     @blueprint.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
         caller = client()

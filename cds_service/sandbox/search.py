@@ -114,6 +114,7 @@ _SUBJECT: dict[str, _Match] = {
 PARAMETERS: dict[str, dict[str, _Match]] = {
     "Patient": {"_id": _id},
     "Practitioner": {"_id": _id},
+    "Medication": {"_id": _id},
     "Condition": _SUBJECT
     | {
         "_id": _id,

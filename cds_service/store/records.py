@@ -55,8 +55,9 @@ class ShownCard:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackItem:
-    """One item of a feedback call, checked. Both times are aware. Texts hold no NUL (PostgreSQL has no place
-    for it).
+    """One item of a feedback call, checked. Both times are aware. Texts hold no NUL (PostgreSQL has no place for it).
+
+    `reason_words`: of a reason that the EHR has and our cards do not.
     """
 
     service: str
@@ -68,6 +69,7 @@ class FeedbackItem:
     suggestions: tuple[str, ...] = ()
     reason_code: str | None = None
     reason_system: str | None = None
+    reason_words: str | None = None
     comment: str | None = None
 
 

@@ -243,14 +243,14 @@ def _row(item: FeedbackItem, key: str, keep_comments: bool) -> dict[str, Any]:
         "suggestions": sorted({canonical_id(one) for one in item.suggestions}),
         "reason_code": item.reason_code,
         "reason_system": item.reason_system,
+        "reason_display": item.reason_words,
         "comment": comment,
         "comment_cut": cut,
     }
 
 
 def _linked(row: Mapping[str, Any], card: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The columns of a feedback row that depend on the card it names. Words of the reason are ours, from that
-    card.
+    """The columns of a feedback row that depend on the card it names. Words of a reason on that card are ours.
 
     The client's clock may be wrong: acted_at is its time, held between the showing of the card and the
     receipt.
@@ -258,7 +258,7 @@ def _linked(row: Mapping[str, Any], card: Mapping[str, Any] | None) -> dict[str,
     match = _match(row, card)
     received = row["received_at"].astimezone(UTC)
     acted = min(row["outcome_at"].astimezone(UTC), received)
-    display = None
+    display = row["reason_display"]
     if card is not None and match == "matched":
         acted = max(acted, min(card["shown_at"].astimezone(UTC), received))
         for reason in card["override_reasons"]:

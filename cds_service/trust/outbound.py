@@ -271,20 +271,40 @@ class KeyReader:
             return body
 
 
-_SCOPE: Final = re.compile(r"(?:patient|user|system)/(\*|[A-Z][A-Za-z]{1,63})\.(read|write|\*|c?r?u?d?s?)", re.ASCII)
+_SMART: Final = re.compile(r"(?:patient|user|system)/(\*|[a-z]{2,64})\.(read|write|\*|c?r?u?d?s?)", re.ASCII)
+# A word and the brackets behind it: Epic's names of APIs hold blanks. What is cut off inside a bracket has no end.
+_WORDS: Final = re.compile(r"[^\s,()]+(?:\s*\([^()]*\)?)*")
+_API: Final = re.compile(r"([a-z]{2,64})\.(read|search)((?:\s*\([^()]*\))*)", re.ASCII)
+_VERSION: Final = "r4"
+# What Epic's APIs are called that together give all of a type that we ask for, beside those without such a name.
+# Names as in public lists of its APIs, read 2026-11-28.
+_WHOLE: Final = {
+    "patient": {"demographics"},
+    "encounter": {"patient chart"},
+    "condition": {"problems", "encounter diagnosis"},
+    "medicationrequest": {"signed medication order"},
+    "medication": {"organization med list"},
+}
 
 
-def may_read(scope: str, resource_type: str, way: Literal["read", "search"]) -> bool:
-    """Whether `scope` allows every resource of this type to be read by id, or searched.
+def may_read(scope: str, resource_type: str, way: Literal["read", "search"], laboratory: bool = False) -> bool:
+    """Whether `scope` allows every resource of this type to be read by id, or searched; with `laboratory` every
+    laboratory result. In the words of SMART (both versions) or as Epic's names of APIs, in any case.
 
     A scope that is narrowed by a query (`patient/Observation.rs?category=laboratory`) does not count: the server would
     leave out the rest without a word, and what is not there would look like what does not exist.
     """
-    letter = "r" if way == "read" else "s"
-    for word in scope.split():
-        found = _SCOPE.fullmatch(word)
-        if found is None or found[1] not in ("*", resource_type):
-            continue
-        if found[2] in ("read", "*") or (found[2] != "write" and letter in found[2]):
-            return True
-    return False
+    kind, letter = resource_type.lower(), way[0]
+    enough = {"labs"} if laboratory else _WHOLE.get(kind)
+    parts: set[str] = set()
+    for word in _WORDS.findall(scope.lower()):
+        if found := _SMART.fullmatch(word):
+            granted = found[2] in ("read", "*") or (found[2] != "write" and letter in found[2])
+            if granted and found[1] in ("*", kind, f"{kind}s"):
+                return True
+        elif (found := _API.fullmatch(word)) and (found[1], found[2]) == (kind, way):
+            names = set(re.findall(r"\(\s*([^()]*?)\s*\)", found[3]))
+            if not names - {_VERSION}:
+                return True
+            parts |= names - {_VERSION} if len(names - {_VERSION}) == 1 else set()
+    return enough is not None and enough <= parts

@@ -35,7 +35,7 @@ from tests.trust.support import (
 )
 
 BAD_IDS = [
-    "1&_include=*", "1?x", "..", ".", "...", "../Practitioner/1", "%2e%2e", "1\n", "1\r\nHost: x", "a b", "x" * 65,
+    "1&_include=*", "1?x", "..", ".", "...", "../Practitioner/1", "%2e%2e", "1\n", "1\r\nHost: x", "a b", "x" * 513,
     "x" * 10_000, "", "a/b", "a\\b", "é", "1;DROP TABLE", "\u202e1", "1\u0000", "\uff11", 7, None, ["1"], {"id": "1"},
     True,
 ]  # fmt: skip

@@ -360,12 +360,54 @@ def test_a24_a_reference_elsewhere_is_not_followed(make_app: Make, outside: list
         ("patient/Observation.cud", False, False), ("patient/Condition.read", False, False), ("openid", False, False),
         ("patient/Observation.rs?category=laboratory", False, False), ("patient/Observation.sr", False, False),
         ("launch/patient openid patient/Condition.read user/Observation.rs", True, True),
-        ("patient/Observation.", False, False), ("patient/observation.read", False, False),
-        ("patient/Observations.read", False, False), ("Observation.read", False, False),
+        ("patient/Observation.", False, False), ("PATIENT/observation.READ", True, True),
+        ("user/Observation.Read", True, True), ("patient/Observation.RS", True, True),
+        ("patient/Condition.read,patient/Observations.read", True, True), ("patient/Observationss.read", False, False),
+        ("Observation.Read", True, False), ("Observation.Search (R4)", False, True),
+        ("OBSERVATION.SEARCH", False, True),
+        ("Observation.Read (R4) Observation.Search (R4)", True, True), ("Observation.Search (STU3)", False, False),
+        ("Observation.Search (Labs) (R4)", False, False), ("Observation.Search (Labs", False, False),
+        ("Observation.Search (R4", False, False), ("Observation.Create (R4)", False, False),
+        ("EPIC.FHIR.R4.SERVICES.OBSERVATION.SEARCH", False, False), ("xObservation.Read", False, False),
     ],
 )  # fmt: skip
 def test_a_scope_is_read_in_both_versions(scope: str, read: bool, search: bool) -> None:
     assert (may_read(scope, "Observation", "read"), may_read(scope, "Observation", "search")) == (read, search)
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind", "laboratory", "allowed"),
+    [
+        ("Observation.Search (Labs) (R4)", "Observation", True, True),
+        ("Observation.Search (Labs)", "Observation", True, True),
+        ("observation.search (LABS) (r4)", "Observation", True, True),
+        ("Observation.Search (Labs) (R4)", "Observation", False, False),
+        ("Observation.Search (Labs) (STU3)", "Observation", True, False),
+        ("Observation.Search (Labs) (DSTU2)", "Observation", True, False),
+        ("Observation.Search (Vitals) (R4)", "Observation", True, False),
+        ("Observation.Read (Labs) (R4)", "Observation", True, False),
+        ("Observation.Search (Labs", "Observation", True, False),
+        ("Condition.Search (Problems) (R4)", "Condition", False, False),
+        ("Condition.Search (Problems) (R4) Condition.Search (Encounter Diagnosis) (R4)", "Condition", False, True),
+        ("MedicationRequest.Search (Signed Medication Order) (R4)", "MedicationRequest", False, True),
+        ("MedicationRequest.Search (Unsigned Order) (R4)", "MedicationRequest", False, False),
+        ("MedicationRequest.Search (Outside Record) (R4)", "MedicationRequest", False, False),
+        ("Encounter.Search (Patient Chart) (R4)", "Encounter", False, True),
+    ],
+)
+def test_an_epic_scope_allows_what_its_name_says_and_no_more(
+    scope: str, kind: str, laboratory: bool, allowed: bool
+) -> None:
+    assert may_read(scope, kind, "search", laboratory) is allowed
+
+
+def test_a_scope_for_laboratories_reads_results_and_neither_an_ecg_nor_an_intake(post: Any, ehr: MockEhr) -> None:
+    post(fhirAuthorization=AUTHORIZATION | {"scope": "Observation.Search (Labs) (R4) Patient.Read (R4)"})
+    asked = [call.path for call in ehr.calls if "Observation" in call.path]
+    assert any("19123-9" in path for path in asked), "magnesium"
+    assert any("2160-0" in path for path in asked), "creatinine"
+    assert not any("8636-3" in path for path in asked), "QTc"
+    assert not any("82810-3" in path for path in asked), "pregnancy"
 
 
 def test_f4_what_the_scope_does_not_allow_is_not_asked_and_counts_as_not_permitted(post: Any, ehr: MockEhr) -> None:
