@@ -73,6 +73,10 @@ class Settings(BaseModel):
         Field(description="FHIR base URLs that may be read (dev; in production each client has its own)"),
     ] = ()
     origins: Annotated[tuple[str, ...], Field(description="browser origins that may call (CORS), exact")] = ()
+    dev_preset: Annotated[
+        Literal["epic", "oracle", "crd", "sandbox", "generic"],
+        Field(description="dev: preset of whoever calls while no client is declared"),
+    ] = "generic"
     open_discovery: Annotated[bool, Field(description="let discovery be read without a token")] = False
     on_incomplete: Annotated[
         Literal["info_card", "412"], Field(description="answer where nothing fired and something was not checked")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -34,7 +34,7 @@ class Shown:
 
     card: dict[str, Any]
     rules: tuple[str, ...]
-    suggestion_ids: tuple[str, ...] = ()
+    suggested: Mapping[str, str] = field(default_factory=dict)  # names of suggestions.yaml, by uuid
     finding: str = ""
 
 
@@ -73,9 +73,8 @@ class Writer:
         lead = group.lead
         rule = lead.rule.loaded.rule
         no_magnesium = contraindicated(self.evaluation)
-        suggestions = suggestions_for(
-            group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
-        )
+        named = suggestions_for(group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text)
+        suggestions = [item for _, item in named]
         reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.rule.card.override_reasons)
         card: dict[str, Any] = {
             "uuid": str(uuid4()),
@@ -109,8 +108,8 @@ class Writer:
             label = self.display.library.wording.plan.link_label
             card["links"].append({"label": label, "url": address, "type": "absolute"})
         card["extension"] = {EXTENSION: basis(group.outcomes, self.display.library)}
-        ids = tuple(item["uuid"] for item in suggestions)
-        return Shown(card, tuple(o.rule_id for o in group.outcomes), ids, finding_text(group.outcomes))
+        suggested = {item["uuid"]: name for name, item in named}
+        return Shown(card, tuple(o.rule_id for o in group.outcomes), suggested, finding_text(group.outcomes))
 
     def evidence_url(self, rule: str) -> str:
         return f"{self.base_url}/evidence/{quote(rule)}"
@@ -233,10 +232,11 @@ class Writer:
             more = self._texts(group.lead)[2]
         evidence = f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"
         days = [plan_table(group.day, self.display)] if group.day.plan.possible else []
-        for options, short, table in ((2, False, 1), (1, False, 1), (1, True, 1), (0, True, 1), (0, True, 0)):
+        shapes = ((2, False, 1), (1, False, 1), (1, True, 1), (0, True, 1), (0, True, 0))
+        for options, short, table in shapes if group.day.token else shapes[:-1]:  # without a picture the table stays
             kept = more if group.day.avoided else list(dict.fromkeys(more))[:options]
             plan = plan_options(group.day, self.display, "table" if table else "picture")
-            lines = plan_lines([(self._texts(o)[0], o.rule) for o in group.outcomes], self.display, short)
+            lines = plan_lines([(self._texts(o)[0], o.rule) for o in group.outcomes], self.display, short, group.day)
             blocks = [f"**{heads['why']}:** {why}", lines, *days[:table], self._options([*plan, *kept]), evidence]
             if len(WORD.findall(" ".join(blocks))) <= MAX_WORDS:
                 break

@@ -22,11 +22,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A card that would be shown: its leading rule, what makes the finding, how urgent it is."""
+    """A card that would be shown: its leading rule, what makes the finding, how urgent it is, what it is about."""
 
     rule: str
     finding: str
     indicator: str
+    topic: str
 
 
 @dataclass(eq=False)
@@ -103,7 +104,8 @@ def _grouped(evaluation: Evaluation) -> dict[str, Group]:
 
 
 def _candidate(group: Group) -> Candidate:
-    return Candidate(group.lead.rule_id, finding_text(group.outcomes), group.lead.rule.loaded.rule.card.indicator)
+    card = group.lead.rule.loaded.rule.card
+    return Candidate(group.lead.rule_id, finding_text(group.outcomes), card.indicator, card.topic)
 
 
 def _told(work: Callable[Concatenate[Group, P], T], group: Group, *given: P.args, **named: P.kwargs) -> T:

@@ -91,11 +91,12 @@ def _nearest(day: DayPlan) -> list[str]:
     return [text for _, text in sorted(tightest.values(), key=lambda row: row[0])]
 
 
-def plan_lines(findings: Sequence[tuple[str, ActiveRule]], display: Display, short: bool) -> str:
-    """One line for each drug: its distance, and on what evidence; `short`: without the source."""
+def plan_lines(findings: Sequence[tuple[str, ActiveRule]], display: Display, short: bool, day: DayPlan) -> str:
+    """One line for each drug: its distance, and on what evidence; `short`: without the source. The picture of the day,
+    where there is one, shows what is too much."""
     library = display.library
     words, lines = library.wording.plan, []
-    shown = findings if len(findings) <= MAX_LINES else findings[: MAX_LINES - 1]
+    shown = findings if len(findings) <= MAX_LINES or not day.token else findings[: MAX_LINES - 1]
     for line, rule in shown:
         evidence = rule.loaded.rule.evidence
         source = library.references[evidence.references[0]]

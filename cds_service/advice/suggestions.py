@@ -31,10 +31,11 @@ def suggestions_for(
     day: DayPlan | None,
     no_magnesium: bool,
     phrase_in_text: bool,
-) -> list[dict[str, Any]]:
-    """The suggestions of one card, each once. With `no_magnesium` none that presumes giving magnesium is made."""
+) -> list[tuple[str, dict[str, Any]]]:
+    """The suggestions of one card, each once, with their names. With `no_magnesium` none that presumes giving magnesium
+    is made."""
     library = display.library
-    made: dict[str, dict[str, Any]] = {}
+    made: dict[str, tuple[str, dict[str, Any]]] = {}
     # Beside a drug that no distance mends, none is proposed.
     avoided = any(outcome.rule.loaded.rule.avoid for outcome in outcomes)
     for outcome in outcomes:
@@ -42,11 +43,11 @@ def suggestions_for(
             suggestion = library.suggestions[name]
             if isinstance(suggestion, LabOrder):
                 if not _already_drafted(suggestion, chart):
-                    made.setdefault(f"lab:{suggestion.lab}", _lab_order(suggestion, chart, display))
+                    made.setdefault(f"lab:{suggestion.lab}", (name, _lab_order(suggestion, chart, display)))
             elif not no_magnesium and not avoided and f"{name}:0" not in made:
                 drafted = [item for item in outcomes if name in item.rule.loaded.rule.card.suggest]
                 update = _Update(suggestion, drafted, chart, display, phrase_in_text)
-                made |= {f"{name}:{place}": item for place, item in enumerate(update.made(day))}
+                made |= {f"{name}:{place}": (name, item) for place, item in enumerate(update.made(day))}
     return list(made.values())
 
 

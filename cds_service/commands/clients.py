@@ -14,12 +14,16 @@ import click
 import orjson
 from pydantic import ValidationError
 
+from cds_service.advice.needs import all_needs
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, settings_of, stop, told_plainly
+from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library
 from cds_service.content.loading import load_library
-from cds_service.hooks.profile import unit_faults
+from cds_service.content.site import orderable_suggestions
+from cds_service.hooks.profile import profile_faults
 from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError
+from cds_service.spelling import nearest
 from cds_service.trust.clients import (
     Client,
     check_clients,
@@ -35,10 +39,12 @@ from cds_service.trust.explain import explain_keys, explain_token
 from cds_service.trust.gatekeeper import own_bases
 from cds_service.trust.keys import ALGORITHMS, BadKey, KeysNotRead, parse_set
 from cds_service.trust.outbound import KeyReader, Server
+from cds_service.trust.profile import PRESETS
 
 HEADER = (
     "# Clients that may call. Written by `magnesium-cds clients add`, and yours to edit; see docs/integration.md.\n"
 )
+ORDER = ("create", "ServiceRequest")
 DISCOVERY, PLAN = "/cds-services", "/plan"
 
 
@@ -86,18 +92,20 @@ def clients() -> None:
 @click.option("--network", "networks", multiple=True, help="Private range (CIDR) of its servers; repeatable.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its certificates.")
 @click.option("--origin", "origins", multiple=True, help="Browser origin it calls from; repeatable.")
+@click.option("--preset", type=click.Choice(PRESETS), help="Which kind of EHR it is (default generic).")
 @click.option("--max-cards", type=click.IntRange(1, 20), help="Most cards in one answer.")
 @click.option("--on-incomplete", type=click.Choice(["info_card", "412"]))
 @click.option("--markdown", type=click.Choice(["gfm", "basic", "none"]))
 @click.option("--null-prefetch", type=click.Choice(["none", "failed"]), help="What a prefetch value of null says.")
-@click.option("--links", type=click.Choice(["absolute", "none"]))
+@click.option("--links", type=click.Choice(["absolute", "static", "none"]))
 @click.option("--unit", "units", multiple=True, help="Unit of a laboratory value: serum_magnesium=mg/dL; repeatable.")
 @_options
 def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -> None:
     """Add a client. Its keys come from --jku or are copied from the file --jwks."""
     shared = {key: given.pop(key) for key in ("settings_file", "public_url", "profile", "data_dir", "clients")}
     settings, path = _place(shared)
-    profile = {key: given.pop(key) for key in ("max_cards", "on_incomplete", "markdown", "null_prefetch", "links")}
+    asked = ("preset", "max_cards", "on_incomplete", "markdown", "null_prefetch", "links")
+    profile = {key: given.pop(key) for key in asked}
     profile["units"] = dict(_named_unit(text) for text in given.pop("units"))
     entries: dict[str, Any] = {"name": name, **{key: value for key, value in given.items() if value}}
     if jwks_file is not None:
@@ -119,7 +127,7 @@ def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -
     text = before.rstrip("\n") + "\n\n" + written(entries)
     with told_plainly():
         after = parse_clients(text, path)
-    faults_after = check_clients(after, dev=settings.dev) + _unit_faults(after)
+    faults_after = check_clients(after, dev=settings.dev) + _profile_faults(after)
     if faults_after:
         stop(CONFIGURATION, *faults_after, "Nothing was written.")
     _write(path, text)
@@ -139,10 +147,33 @@ def _named_unit(text: str) -> tuple[str, str]:
     return lab, unit
 
 
-def _unit_faults(known: tuple[Client, ...]) -> list[str]:
-    """As the service says it; the content is read only where a client chose a unit."""
-    chose = any(client.profile.units for client in known)
-    return unit_faults(known, _content()) if chose else []
+def _profile_faults(known: tuple[Client, ...]) -> list[str]:
+    """As the service says it; the content is read only where a client chose a unit or a code."""
+    chose = any(client.profile.units or client.profile.override_codes for client in known)
+    return profile_faults(known, _content()) if chose else []
+
+
+def _orders_in_words(known: tuple[Client, ...], settings: Settings) -> list[str]:
+    """What some client gets no button for, since the site values do not say what it orders there."""
+    asking = [client for client in known if client.profile.order_codes == "site" and client.profile.may(*ORDER)]
+    if not asking and settings.site is None:
+        return []
+    with told_plainly():
+        site = CurrentRulebook(_content(), settings.site, frozenset(all_needs(_content()))).site
+    found = [
+        f"client {client.name}: {name} has no entry under orderables in the site values: it is told without a button"
+        for client in asking
+        for name in orderable_suggestions(_content())
+        if site.orderable(name, client.name) is None
+    ]
+    names = {client.name for client in known}
+    listed = site.document.orderables if site.document else {}
+    return found + [
+        f"orderables.{name}: there is no client {client}{nearest(client, names)}"
+        for name, clients in listed.items()
+        for client in clients
+        if client not in names
+    ]
 
 
 @cache
@@ -215,11 +246,13 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     configure("ERROR")
     settings, path = _place(flags)
     known = _known(path)
-    faults = check_clients(known, dev=settings.dev) + _unit_faults(known)
+    faults = check_clients(known, dev=settings.dev) + _profile_faults(known)
     faults += [] if settings.dev else production_faults(settings, known)
     if what is None:
         for fault in faults:
             click.echo(f"REFUSED  {fault}")
+        for text in _orders_in_words(known, settings):
+            click.echo(f"in words {text}")
         count = f"{len(known)} client{'' if len(known) == 1 else 's'}"
         click.echo(f"{count} in {path}: " + ("not usable" if faults else "all usable"))
         sys.exit(CONFIGURATION if faults else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,9 +12,12 @@ from rich.console import Console
 
 from cds_service.advice.advise import CardStyle, advise
 from cds_service.advice.card_extension import EXTENSION
+from cds_service.advice.cards import MAX_CARDS
 from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.commands.reading import print_cards
+from cds_service.hooks.profile import Dialect
 from cds_service.logs import configure
+from cds_service.trust.profile import PRESETS, Profile
 
 HOOKS = ("patient-view", "order-select", "order-sign")
 # As a service without further settings would write its cards.
@@ -24,8 +28,12 @@ STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
 @click.argument("file", type=click.File("rb"))
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--preset", type=click.Choice(PRESETS), help="As this kind of EHR would get it.")
+@click.option("--client", default="", help="The EHR's name, by which the site values know its orders.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
-def evaluate(file: BinaryIO, hook: str | None, site: Path | None, as_json: bool) -> None:
+def evaluate(
+    file: BinaryIO, hook: str | None, site: Path | None, preset: str | None, client: str, as_json: bool
+) -> None:
     """Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient.
 
     Prints the cards and the outcome of every rule, with the values used. Exit 1 where the request is refused.
@@ -34,11 +42,13 @@ def evaluate(file: BinaryIO, hook: str | None, site: Path | None, as_json: bool)
     document = read_document(file)
     held = in_force(site)
     asked = read_patient(document, held, hook)
+    asks = Profile.model_validate({"preset": preset} if preset else {})
+    style = replace(STYLE, most=asks.max_cards or MAX_CARDS, units=asks.units)
     advice = advise(
         asked.chart, held.rulebook, asked.service,
-        units=held.content.vocabulary.units, style=STYLE, encounter_named=asked.encounter_named,
+        units=held.content.vocabulary.units, style=style, encounter_named=asked.encounter_named,
     )  # fmt: skip
-    answer = advice.answer()
+    answer = Dialect(asks, client, asked.hook, held.rulebook).answer(advice)
     if as_json:
         click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
         return

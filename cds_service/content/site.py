@@ -95,10 +95,19 @@ class SiteCode(Strict):
         return f"{self.system or ''}|{self.code}"
 
 
+class SiteOrderable(Strict):
+    """What a suggestion orders, as one EHR of this site calls it."""
+
+    system: Text
+    code: Annotated[str, Field(min_length=1, max_length=200)]
+    display: Text
+
+
 class SiteDocument(Strict):
     """The site file. `rules` by rule id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab.
 
     `codes` by concept: what this site's own codes mean, beside those that the content knows.
+    `orderables` by suggestion and client: what its button orders there.
     `upper_level`: whose level for supplemental magnesium; `allowance`: whose value an intake is compared with.
     """
 
@@ -107,6 +116,7 @@ class SiteDocument(Strict):
     units: dict[Name, SiteUnit] = {}
     inputs: dict[Name, SiteInput] = {}
     codes: dict[Name, Annotated[list[SiteCode], Field(min_length=1)]] = {}
+    orderables: dict[Name, dict[str, SiteOrderable]] = {}
     upper_level: SiteRegion | None = None
     allowance: SiteRegion | None = None
     schedule: dict[Name, SiteScheduleValue] = {}
@@ -163,6 +173,11 @@ class SiteValues:
     def codes(self) -> Mapping[str, list[SiteCode]]:
         """The site's own codes, by concept."""
         return self.document.codes if self.document else {}
+
+    def orderable(self, suggestion: str, client: str) -> SiteOrderable | None:
+        """What a suggestion orders at this client, in its own words; None where nobody said."""
+        known = self.document.orderables.get(suggestion, {}) if self.document else {}
+        return known.get(client)
 
     @property
     def not_available(self) -> frozenset[str]:
@@ -251,6 +266,12 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
         elif key == "conditions" and (resting := against_magnesium_by_problem(library)):
             message = f"{', '.join(resting)} speak against magnesium by a problem on record: that is never left out"
             faults.append(document.fault(("inputs", key), message))
+    fit = orderable_suggestions(library)
+    for name in parsed.orderables:
+        if name not in fit:
+            faults.append(
+                document.fault(("orderables", name), f"no suggestion orders anything as {name}{nearest(name, fit)}")
+            )
     return [*faults, *_code_faults(parsed, document, library)]
 
 
@@ -280,6 +301,11 @@ def _code_faults(parsed: SiteDocument, document: Document, library: Library) -> 
 def _takes_codes(entry: ConceptFile) -> bool:
     kinds = {"condition": True, "lab": entry.input is not None, "drug": bool(entry.rxnorm_ingredients)}
     return kinds.get(entry.kind, False)
+
+
+def orderable_suggestions(library: Library) -> list[str]:
+    """The suggestions that create an order."""
+    return [name for name, item in library.suggestions.items() if item.kind == "lab_order"]
 
 
 def against_magnesium(library: Library) -> list[str]:

@@ -64,7 +64,7 @@ class Wording(Strict):
     """`wording.yaml`: every sentence of a card that is not a rule's own."""
 
     source_label: Text
-    headings: dict[Literal["why", "consider", "evidence", "note", "not_checked"], Text]
+    headings: dict[Literal["why", "consider", "evidence", "note", "not_checked", "by_hand"], Text]
     separate: dict[Literal["drug_specific", "general_rule"], TimingText]
     avoid: TimingText
     plan: PlanText

@@ -28,7 +28,7 @@ from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import feedback_blueprint
 from cds_service.hooks.problems import Problem
-from cds_service.hooks.profile import unit_faults
+from cds_service.hooks.profile import our_reason, profile_faults
 from cds_service.hooks.request import HookRequest
 from cds_service.hooks.services import Advisor, base_url, service_blueprint
 from cds_service.logs import request_line
@@ -56,7 +56,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     """Everything on the app. Raises ContentError, StoreError, SettingsError."""
     clients = load_clients(settings)
     library = content.library
-    faults = unit_faults(clients, library)
+    faults = profile_faults(clients, library)
     if faults:
         raise SettingsError("\n".join(f"{clients_file(settings)}: {fault}" for fault in faults))
     current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
@@ -72,7 +72,15 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     app.extensions["advisor"] = advisor
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
-    app.register_blueprint(feedback_blueprint(store, library.services, client=lambda: _caller(keeper), now=now))
+    app.register_blueprint(
+        feedback_blueprint(
+            store,
+            library.services,
+            client=lambda: _caller(keeper),
+            now=now,
+            ours=lambda code, system: our_reason(g.caller.profile, library, code, system),
+        )
+    )
     app.register_blueprint(
         plan_blueprint(
             lambda day: plan_content(current.on(day), content.vocabulary),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from flask import Blueprint, Response, request
@@ -131,14 +131,16 @@ def feedback_blueprint(
     client: Callable[[], str],
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     tolerant: Collection[str] = (),
+    ours: Callable[[str, str | None], tuple[str, str | None]] = lambda code, system: (code, system),
     max_bytes: int = MAX_BYTES,
 ) -> Blueprint:
     """The feedback endpoint of every service in `services` (ids).
 
     `client` is called first in each call and gives the id of the authenticated client, or raises the Problem
-    that refuses it (C53). In the services named in `tolerant`, an acceptance may leave out which suggestion
-    was accepted. Problems raised: 400 body or item not valid, 404 no such service, 413 too large, 415 not
-    JSON, 503 with Retry-After when it could not be stored. What can be read is stored, whatever else is in the body.
+    that refuses it (C53). `ours` gives our code for a reason that the client sends in its own. In the services
+    named in `tolerant`, an acceptance may leave out which suggestion was accepted. Problems raised: 400 body or item
+    not valid, 404 no such service, 413 too large, 415 not JSON, 503 with Retry-After when it could not be stored.
+    What can be read is stored, whatever else is in the body.
     """
     blueprint = Blueprint("feedback", __name__)
 
@@ -155,7 +157,7 @@ def feedback_blueprint(
             raise Problem.of(413, f"The body is larger than {max_bytes} bytes. Send it in parts.") from None
         body, faults = _read_items(raw, service_id not in tolerant)
         received = now()
-        items = [_item(entry, service_id, sender, received) for entry in body]
+        items = [_item(entry, service_id, sender, received, ours) for entry in body]
         try:
             store.record_feedback(items)
         except StoreUnavailable as error:
@@ -201,11 +203,14 @@ def _read_items(raw: bytes, named: bool) -> tuple[list[Feedback], list[Issue]]:
     return items, faults
 
 
-def _item(entry: Feedback, service: str, client: str, received: datetime) -> FeedbackItem:
+def _item(
+    entry: Feedback, service: str, client: str, received: datetime, ours: Callable[[str, str | None], Any]
+) -> FeedbackItem:
     suggestions = entry.acceptedSuggestions if entry.outcome == "accepted" else None
     why = entry.overrideReason
     reason = why.reason if why is not None else None
     built = why.extension if why is not None and reason is None else None
+    code, system = ours(reason.code, reason.system) if reason is not None else (None, None)
     built = built if built is not None and (built.code or built.words) else None
     return FeedbackItem(
         service=service,
@@ -215,8 +220,8 @@ def _item(entry: Feedback, service: str, client: str, received: datetime) -> Fee
         outcome_at=entry.outcomeTimestamp,
         received_at=received,
         suggestions=tuple(suggestion.id for suggestion in suggestions or ()),
-        reason_code=reason.code if reason is not None else built.code if built is not None else None,
-        reason_system=reason.system if reason is not None else EPIC_REASON if built is not None else None,
+        reason_code=built.code if built is not None else code,
+        reason_system=EPIC_REASON if built is not None else system,
         reason_words=built.words if built is not None else None,
         comment=(why.userComment or None) if why is not None else None,
     )

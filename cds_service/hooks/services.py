@@ -24,14 +24,14 @@ from cds_service.fhir import FhirServer, Need
 from cds_service.hooks.diagnostics import diagnosed
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
-from cds_service.hooks.profile import fit
+from cds_service.hooks.profile import Dialect, crd_asked, crd_discovery
 from cds_service.hooks.request import HookRequest, chart_of, parse_call
 from cds_service.rules.evaluate import Evaluation
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.store import Reason, ShownCard, Store
 from cds_service.terminology.index import Vocabulary
-from cds_service.trust.clients import Profile
+from cds_service.trust.profile import Profile
 
 log = logging.getLogger(__name__)
 faults_log = structlog.get_logger("magnesium_cds.rules")
@@ -43,13 +43,15 @@ CRITICAL_SILENCE = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """What decides whether a finding was told already: whose, by whom, where and when."""
+    """What decides whether a finding is told: whose, by whom, where and when; `off`: topics that the call wants no
+    cards on."""
 
     rulebook: Rulebook
     hook: str
     client: str
     patient: str
     now: datetime
+    off: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Advisor:
                 and (done.reason_system, done.reason_code) in snoozing
                 and call.now - done.acted_at <= longest
             )
-            if accepted or snoozed or (key in again and not critical):
+            if accepted or snoozed or (key in again and not critical) or item.topic in call.off:
                 found.add(index)
         return found
 
@@ -140,7 +142,7 @@ class Advisor:
                 service=service, hook=hook, indicator=item.card["indicator"], client=client, shown_at=self.now(),
                 software_version=self.version, content_version=rulebook.library.digest,
                 site_revision=rulebook.site_digest, subject_hash=subject, finding_hash=finding,
-                suggestions=item.suggestion_ids,
+                suggestions=tuple(item.suggested),
                 override_reasons=tuple(
                     Reason(one["code"], one["system"], one["display"]) for one in item.card.get("overrideReasons", ())
                 ),
@@ -164,6 +166,8 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         if not advisor.settings.open_discovery or "Authorization" in request.headers:
             client()
         rulebook = advisor.current.on(advisor.now().date())
+        profile = _profile()
+        crd = crd_discovery(profile, rulebook.library, profile.max_cards or MAX_CARDS)
         services = [
             {
                 "hook": service.hook,
@@ -174,7 +178,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
                 "hookVersion": service.hook_version,
                 "prefetch": {key: need.template for key, need in advisor.needs(name, rulebook).items()},
                 "usageRequirements": service.usage_requirements.strip(),
-                "extension": {EXTENSION: {"serviceVersion": advisor.version, "content": rulebook.library.digest}},
+                "extension": {EXTENSION: {"serviceVersion": advisor.version, "content": rulebook.library.digest}} | crd,
             }
             for name, service in rulebook.library.services.items()
         ]
@@ -193,17 +197,19 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         asked = parse_call(read_body(request), hook)
         context, settings, now = asked.envelope.context, advisor.settings, advisor.now()
         rulebook = advisor.current.on(now.date())
-        screen: Profile = g.caller.profile if "caller" in g else Profile()
+        screen = _profile()
+        most, off = crd_asked(screen, asked.envelope.extension)
         needs = advisor.needs(service_id, rulebook).values()
         chart = chart_of(
             asked, needs, advisor.vocabulary.of_site(rulebook.site), rulebook, now, advisor.server_for(asked),
             settings.validate_all, "failed" if screen.null_prefetch == "failed" else "empty",
         )  # fmt: skip
+        secret = advisor.plan_secret if screen.links == "absolute" else ""
         style = CardStyle(
-            base_url(settings), settings.dev, settings.phrase_in_text, advisor.plan_secret,
-            screen.max_cards or MAX_CARDS, screen.units,
+            base_url(settings), settings.dev, settings.phrase_in_text, secret,
+            most or screen.max_cards or MAX_CARDS, screen.units,
         )  # fmt: skip
-        whose = Silence(rulebook, hook, caller, context.patientId, now)
+        whose = Silence(rulebook, hook, caller, context.patientId, now, off)
         advice = advise(
             chart, rulebook, service_id, lambda candidates: advisor.silent(candidates, whose),
             units=advisor.vocabulary.units, style=style, encounter_named=context.encounterId is not None,
@@ -212,12 +218,15 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         advisor.tell(advice.evaluation)
         advisor.record(advice.shown, service_id, hook, caller, context.patientId, rulebook)
         g.summary = advice.summary()
-        body = advice.answer()
+        body = Dialect(screen, caller.partition("/")[0], hook, rulebook).answer(advice)
         body["extension"][EXTENSION] |= diagnosed(asked.prefetch, advisor.current.input_keys, chart, settings.dev)
-        body["cards"] = [fit(card, screen.markdown, screen.links == "absolute") for card in body["cards"]]
         return _json(body)
 
     return blueprint
+
+
+def _profile() -> Profile:
+    return g.caller.profile if "caller" in g else Profile()
 
 
 def _refuse_incomplete(on_incomplete: str, advice: Advice) -> None:

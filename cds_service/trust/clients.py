@@ -14,32 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust.addresses import LOCAL, Network, base_fault, origin_fault, printable
 from cds_service.trust.keys import MAX_BYTES, SANDBOX_ISSUER, SANDBOX_THUMBPRINT, BadKey, Key, parse_set, read_set
+from cds_service.trust.profile import Profile
 
 FILE_NAME: Final = "clients.toml"
 DEFAULT_ALGORITHMS: Final = ("ES384", "RS384")
 Algorithm = Literal["ES384", "RS384", "RS256", "ES256", "PS384"]
 Short = Annotated[str, Field(min_length=1, max_length=255)]
 Address = Annotated[str, Field(min_length=1, max_length=2000)]
-
-
-class Profile(BaseModel):
-    """What suits the EHR's screen. None: the setting of the service holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    markdown: Annotated[Literal["gfm", "basic", "none"], Field(description="how much Markdown its cards show")] = "gfm"
-    max_cards: Annotated[int | None, Field(ge=1, le=20, description="most cards in one answer")] = None
-    on_incomplete: Annotated[
-        Literal["info_card", "412"] | None, Field(description="answer where something was not checked")
-    ] = None
-    null_prefetch: Annotated[
-        Literal["none", "failed"], Field(description="what a prefetch value of null says: none there, or not read")
-    ] = "none"
-    links: Annotated[Literal["absolute", "none"], Field(description="links that its cards may carry")] = "absolute"
-    units: Annotated[
-        dict[str, str],
-        Field(description="unit in which a laboratory value is shown, by lab; the laboratory's own stands beside it"),
-    ] = {}
 
 
 class Client(BaseModel):

@@ -10,10 +10,11 @@ from typing import Any, Final
 from cds_service.settings import Settings
 from cds_service.store.tokens import TokenMemory
 from cds_service.trust.addresses import LOCAL
-from cds_service.trust.clients import Client, Profile, networks_of, read_capped
+from cds_service.trust.clients import Client, networks_of, read_capped
 from cds_service.trust.keys import SANDBOX_THUMBPRINT, Key, KeysNotRead, KeySource, PinnedKeys, ReadKeys
 from cds_service.trust.limits import Buckets
 from cds_service.trust.outbound import KeyReader, Server
+from cds_service.trust.profile import Profile
 from cds_service.trust.tokens import (
     LEEWAY,
     Proven,
@@ -27,6 +28,7 @@ from cds_service.trust.tokens import (
 )
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+FEEDBACK: Final = "/feedback"
 CLIENT_RATE: Final = 200.0
 ADDRESS_RATE: Final = 400.0
 
@@ -79,7 +81,7 @@ class Gatekeeper:
         learned whether the token was used before.
         """
         if self._settings.dev and not self._clients:
-            caller = Caller("dev", self._settings.fhir_servers)
+            caller = Caller("dev", self._settings.fhir_servers, Profile(preset=self._settings.dev_preset))
         else:
             client, proven = self.prove(bearer(authorization), path)
             now = datetime.fromtimestamp(wall_clock(), UTC)
@@ -120,7 +122,9 @@ class Gatekeeper:
 
     def audiences(self, client: Client, path: str) -> tuple[str, ...]:
         """What `aud` may be in a call to this path."""
-        return client.audiences or tuple(base + path for base in self._bases)
+        either = client.profile.feedback_audience == "service" and path.endswith(FEEDBACK)
+        paths = (path, path.removesuffix(FEEDBACK)) if either else (path,)
+        return client.audiences or tuple(base + path for base in self._bases for path in paths)
 
     def kids(self, client: Client) -> list[str]:
         """The keys of a client that are known now: those of an address only once they were looked for."""
