@@ -19,7 +19,7 @@ from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, US
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library
 from cds_service.content.loading import load_library
-from cds_service.content.site import orderable_suggestions
+from cds_service.content.site import SiteValues, orderable_suggestions
 from cds_service.hooks.profile import profile_faults
 from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError
@@ -39,7 +39,7 @@ from cds_service.trust.explain import explain_keys, explain_token
 from cds_service.trust.gatekeeper import own_bases
 from cds_service.trust.keys import ALGORITHMS, BadKey, KeysNotRead, parse_set
 from cds_service.trust.outbound import KeyReader, Server
-from cds_service.trust.profile import PRESETS
+from cds_service.trust.profile import PRESETS, preset
 
 HEADER = (
     "# Clients that may call. Written by `magnesium-cds clients add`, and yours to edit; see docs/integration.md.\n"
@@ -158,8 +158,7 @@ def _orders_in_words(known: tuple[Client, ...], settings: Settings) -> list[str]
     asking = [client for client in known if client.profile.order_codes == "site" and client.profile.may(*ORDER)]
     if not asking and settings.site is None:
         return []
-    with told_plainly():
-        site = CurrentRulebook(_content(), settings.site, frozenset(all_needs(_content()))).site
+    site = _site(settings)
     found = [
         f"client {client.name}: {name} has no entry under orderables in the site values: it is told without a button"
         for client in asking
@@ -270,6 +269,29 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     for good, text in findings:
         click.echo(f"{'ok      ' if good else 'REFUSED '} {text}")
     sys.exit(0 if all(good for good, _ in findings) else FAILED)
+
+
+@clients.command()
+@click.argument("name")
+@click.option("--html", is_flag=True, help="As an HTML page instead of Markdown.")
+@_options
+def sheet(name: str, html: bool, **flags: Any) -> None:
+    """Print what the analyst of the EHR called NAME types in: addresses, prefetch, scopes, claims, links, codes."""
+    from cds_service.publish.ehr_sheet import as_html, as_markdown, sheet
+
+    settings, path = _place(flags)
+    client = {client.name: client for client in _known(path)}.get(name)
+    if client is None:
+        stop(FAILED, f"There is no client {name} in {path}.")
+    parts = sheet(client, own_bases(settings)[0], _content(), _site(settings), settings)
+    title = f"{preset(client.profile.preset).title}: build sheet for {name}"
+    click.echo(as_html(title, parts) if html else f"# {title}\n\n{as_markdown(parts)}", nl=False)
+
+
+def _site(settings: Settings) -> SiteValues:
+    with told_plainly():
+        return CurrentRulebook(_content(), settings.site, frozenset(all_needs(_content()))).site
+    raise AssertionError
 
 
 def _of_keys(url: str, known: tuple[Client, ...], settings: Settings) -> list[tuple[bool, str]]:

@@ -50,8 +50,9 @@ def check(content: Path | None, as_json: bool) -> None:
 @click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a page is not current.")
 def catalogue(content: Path | None, only_check: bool) -> None:
-    """Write cards/README.md and docs/what-is-read.md from the content."""
+    """Write cards/README.md, docs/what-is-read.md and docs/ehrs/ from the content."""
     from cds_service.publish.catalogue import catalogue_text
+    from cds_service.publish.ehr_sheet import ehr_pages
     from cds_service.publish.what_is_read import what_is_read
 
     root = content or default_root()
@@ -60,6 +61,7 @@ def catalogue(content: Path | None, only_check: bool) -> None:
     pages = {root / "README.md": catalogue_text(library)}
     if (root.parent / "docs").is_dir():
         pages[root.parent / "docs" / "what-is-read.md"] = what_is_read(library)
+        pages |= {root.parent / "docs" / "ehrs" / name: text for name, text in ehr_pages(library).items()}
     for target, text in pages.items():
         name = f"{target.parent.name}/{target.name}"
         if only_check:

@@ -16,7 +16,7 @@ from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import unit_fault, units_of
 from cds_service.spelling import nearest
 from cds_service.trust.clients import Client
-from cds_service.trust.profile import Code, Profile
+from cds_service.trust.profile import Code, Profile, topic_code
 
 Markdown = Literal["gfm", "basic", "none"]
 Json = dict[str, Any]
@@ -122,11 +122,6 @@ def _in_words(suggestion: Json) -> str:
     """What a button would do. An order's label says all; a change of an order stands in its description."""
     changes = any(action["type"] != "create" for action in suggestion["actions"])
     return suggestion["actions"][0]["description"] if changes else sentence(suggestion["label"])
-
-
-def topic_code(rule: str) -> str:
-    """The rule's own code, of letters and digits only. It never changes: what users dismiss is remembered under it."""
-    return re.sub(r"[^A-Za-z0-9]", "", rule)
 
 
 def _reason_name(library: Library, code: str, system: str | None) -> str:

@@ -276,9 +276,10 @@ _SMART: Final = re.compile(r"(?:patient|user|system)/(\*|[a-z]{2,64})\.(read|wri
 _WORDS: Final = re.compile(r"[^\s,()]+(?:\s*\([^()]*\)?)*")
 _API: Final = re.compile(r"([a-z]{2,64})\.(read|search)((?:\s*\([^()]*\))*)", re.ASCII)
 _VERSION: Final = "r4"
+LABORATORY: Final = "Labs"
 # What Epic's APIs are called that together give all of a type that we ask for, beside those without such a name.
 # Names as in public lists of its APIs, read 2026-11-28.
-_WHOLE: Final = {
+WHOLE: Final = {
     "patient": {"demographics"},
     "encounter": {"patient chart"},
     "condition": {"problems", "encounter diagnosis"},
@@ -295,7 +296,7 @@ def may_read(scope: str, resource_type: str, way: Literal["read", "search"], lab
     leave out the rest without a word, and what is not there would look like what does not exist.
     """
     kind, letter = resource_type.lower(), way[0]
-    enough = {"labs"} if laboratory else _WHOLE.get(kind)
+    enough = {LABORATORY.lower()} if laboratory else WHOLE.get(kind)
     parts: set[str] = set()
     for word in _WORDS.findall(scope.lower()):
         if found := _SMART.fullmatch(word):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
@@ -38,6 +39,15 @@ class Profile(BaseModel):
     preset: Annotated[Preset, Field(description="which kind of EHR it is: whose table fills what is not said here")] = (
         "generic"
     )
+    hooks: Annotated[tuple[Hook, ...], Field(description="hooks that it calls, for its build sheet")] = (
+        "patient-view",
+        "order-select",
+        "order-sign",
+    )
+    prefetch: Annotated[
+        Literal["discovery", "typed", "none"],
+        Field(description="where it has the queries of prefetch from, for its build sheet; none: it sends no prefetch"),
+    ] = "discovery"
     markdown: Annotated[Literal["gfm", "basic", "none"], Field(description="how much Markdown its cards show")] = "gfm"
     detail_extension: Annotated[
         str | None, Field(description="extension of a card that names the type of its detail; none: no such extension")
@@ -167,6 +177,11 @@ class PresetFile(_Strict):
     def given(self) -> dict[str, Any]:
         """The keys that it sets."""
         return {key: item.value for key, item in self.profile.items()}
+
+
+def topic_code(rule: str) -> str:
+    """The rule's own code, of letters and digits only. It never changes: what users dismiss is remembered under it."""
+    return re.sub(r"[^A-Za-z0-9]", "", rule)
 
 
 @cache

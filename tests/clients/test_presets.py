@@ -119,7 +119,7 @@ def test_what_the_site_says_wrongly_of_an_order_is_named(known: object, says: st
 
 def test_a_key_that_no_profile_has_is_named(tmp_path: Path) -> None:
     file = clients_file(tmp_path, client_entry(SIGNER, profile={"preset": "epic", "selectionBehavior": "any"}))
-    with pytest.raises(SettingsError, match="selectionBehavior: there is no such entry; there are preset, markdown"):
+    with pytest.raises(SettingsError, match="selectionBehavior: there is no such entry; there are preset, hooks"):
         read_clients(file)
 
 

@@ -17,9 +17,9 @@ from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.rulebook import make_rulebook
 from cds_service.content.site import NO_SITE, orderable_suggestions, read_site
-from cds_service.hooks.profile import Dialect, topic_code
+from cds_service.hooks.profile import Dialect
 from cds_service.trust.gatekeeper import Caller, Gatekeeper
-from cds_service.trust.profile import PRESETS, Profile
+from cds_service.trust.profile import PRESETS, Profile, topic_code
 from tests.clients.models import EPIC_TYPE, PREFERENCE, faults, rules
 from tests.clients.shapes import epic, sandbox
 from tests.conformance.calls import Body, answered, every_sample_call
