@@ -10,11 +10,12 @@ from cds_service import __version__
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
-    "catalogue": ("content", "Write cards/README.md and docs/what-is-read.md from the content."),
+    "catalogue": ("content", "Write cards/README.md, docs/what-is-read.md and docs/ehrs/ from the content."),
     "check": ("content", "Load all content and report every fault at once."),
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
+    "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),
     "mock-ehr": ("mock_ehr", "Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for anyone."),
     "plan": ("plan", "Plan when to take magnesium beside the other medicines in FILE ('-' for stdin)."),
     "sandbox": ("running", "Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."),

@@ -26,7 +26,7 @@ from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library
 from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import install_error_handlers
-from cds_service.hooks.feedback import feedback_blueprint
+from cds_service.hooks.feedback import export_blueprint, feedback_blueprint
 from cds_service.hooks.problems import Problem
 from cds_service.hooks.profile import our_reason, profile_faults
 from cds_service.hooks.request import HookRequest
@@ -47,7 +47,7 @@ from cds_service.web.published import artifacts_blueprint
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
 GATE_SECONDS: Final = 0.25
-LIMITED: Final = ("/cds-services", "/plan")  # what costs more than reading a page
+LIMITED: Final = ("/cds-services", "/feedback", "/plan")  # what costs more than reading a page
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
 
@@ -81,6 +81,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
             ours=lambda code, system: our_reason(g.caller.profile, library, code, system),
         )
     )
+    app.register_blueprint(export_blueprint(store, client=lambda: _caller(keeper)))
     app.register_blueprint(
         plan_blueprint(
             lambda day: plan_content(current.on(day), content.vocabulary),

@@ -20,6 +20,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
+from cds_service.publish.feedback_export import TYPES, crd_metrics, exported, moment
 from cds_service.store import FeedbackItem, Store, StoreUnavailable
 
 MAX_BYTES: Final = 1_048_576
@@ -168,6 +169,35 @@ def feedback_blueprint(
             raise Problem(400, [*faults[:_MAX_TOLD], *(stored if items else ())])
         response = Response(status=200)
         del response.headers["Content-Type"]
+        return response
+
+    return blueprint
+
+
+def export_blueprint(store: Store, *, client: Callable[[], str]) -> Blueprint:
+    """GET /feedback: what came back from the calling client, as JSON Lines, CSV or CRD metric data."""
+    blueprint = Blueprint("feedback_export", __name__)
+
+    @blueprint.get("/feedback")
+    def export() -> Response:
+        sender = client()
+        form, bounds = request.args.get("format", "jsonl"), []
+        if form not in (*TYPES, "crd"):
+            raise Problem.of(400, "The format is jsonl, csv or crd.", "format")
+        for name in ("since", "until"):
+            text = request.args.get(name)
+            try:
+                bounds.append(moment(text) if text else None)
+            except ValueError:
+                raise Problem.of(400, "This is a day such as 2026-01-31, or a time with its offset.", name) from None
+        try:
+            rows = store.export(*bounds, sender, form == "crd")
+        except StoreUnavailable as error:
+            text = "The feedback could not be read now. Try again later."
+            raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
+        body = crd_metrics(rows) if form == "crd" else exported(rows, "csv" if form == "csv" else "jsonl")
+        response = Response(body, content_type=TYPES.get(form, TYPES["jsonl"]))
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     return blueprint

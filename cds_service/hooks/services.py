@@ -102,7 +102,7 @@ class Advisor:
                 done is not None
                 and done.outcome == "overridden"
                 and (done.reason_system, done.reason_code) in snoozing
-                and call.now - done.acted_at <= longest
+                and call.now - done.acted_at < longest
             )
             if accepted or snoozed or (key in again and not critical) or item.topic in call.off:
                 found.add(index)

@@ -229,6 +229,48 @@ def read_stats(connection: Connection, since: datetime | None) -> list[RuleStats
     return [RuleStats(*row) for row in connection.execute(counts)]
 
 
+_SHOWN_TOO: Final = tuple(
+    shown_cards.c[name]
+    for name in (
+        "shown_at", "hook", "rule", "rule_version", "indicator", "software_version", "content_version", "site_revision",
+    )
+)  # fmt: skip
+_ANSWER: Final = tuple(
+    feedback.c[name]
+    for name in (
+        "outcome", "outcome_at", "received_at", "suggestions", "reason_code", "reason_system", "reason_display",
+        "comment", "comment_cut", "card_match",
+    )
+)  # fmt: skip
+EXPORTED: Final = ("client", "service", "card", *(column.name for column in (*_SHOWN_TOO, *_ANSWER)))
+"""The columns of `read_feedback`."""
+
+
+def read_feedback(
+    connection: Connection,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    client: str | None = None,
+    ignored: bool = False,
+) -> list[dict[str, Any]]:
+    """Feedback with the card it is on, by time; with `ignored` the cards that nobody answered too. `client` is all its
+    tenants."""
+    first, second = (shown_cards, feedback) if ignored else (feedback, shown_cards)
+    both = (shown_cards.c.card == feedback.c.card) & (feedback.c.card_match == "matched")
+    own = [first.c[name] for name in ("client", "service", "card")]
+    moment = shown_cards.c.shown_at if ignored else feedback.c.received_at
+    asked = (
+        select(*own, *_SHOWN_TOO, *_ANSWER).select_from(first.outerjoin(second, both)).order_by(moment, feedback.c.id)
+    )
+    if since is not None:
+        asked = asked.where(moment >= since)
+    if until is not None:
+        asked = asked.where(moment < until)
+    if client is not None:
+        asked = asked.where((first.c.client == client) | first.c.client.startswith(f"{client}/", autoescape=True))
+    return [{str(name): value for name, value in row.items()} for row in connection.execute(asked).mappings()]
+
+
 def _row(item: FeedbackItem, key: str, keep_comments: bool) -> dict[str, Any]:
     comment, cut = bounded_comment(item.comment) if item.comment is not None and keep_comments else (None, False)
     return {

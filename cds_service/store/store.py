@@ -254,6 +254,10 @@ class Store(TokenMemory):
         """
         return self._read(lambda connection: statements.read_stats(connection, since), self.feedback_wait)
 
+    def export(self, *asked: Any) -> list[dict[str, Any]]:
+        """As `statements.read_feedback`. StoreUnavailable as `stats`."""
+        return self._read(lambda connection: statements.read_feedback(connection, *asked), self.feedback_wait)
+
     def ping(self) -> None:
         """StoreUnavailable when the store cannot be read, or not written. It writes only to learn whether a
         store that last failed has recovered.
@@ -268,9 +272,7 @@ class Store(TokenMemory):
             return StoreCounters(**self._counts)
 
     def close(self) -> None:
-        """Write what waits (for at most `feedback_wait` seconds) and let the database go. May be called
-        again.
-        """
+        """Write what waits (for at most `feedback_wait` seconds) and let the database go. May be called again."""
         if self._closed:
             return
         self._closed = True

@@ -1,0 +1,60 @@
+"""What clinicians did with cards, for other machines: JSON Lines, CSV, and as Da Vinci CRD's metric data has it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import orjson
+
+from cds_service.store.statements import EXPORTED
+
+Format = Literal["jsonl", "csv"]
+TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+# What a spreadsheet would take for a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_ENGAGED: Final = {"accepted": "accept", "overridden": "override", None: "ignored"}
+
+
+def moment(text: str) -> datetime:
+    """A date, or a time with its offset, as people write a bound. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None and len(text) > len("2026-01-31"):
+        raise ValueError("a time needs its offset")
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def exported(rows: Iterable[Mapping[str, Any]], form: Format) -> str:
+    """The rows, times in UTC, one line each. In CSV a text that a spreadsheet would compute has an apostrophe before
+    it, and the suggestions taken stand in one cell."""
+    if form == "jsonl":
+        return "".join(orjson.dumps(dict(row)).decode() + "\n" for row in rows)
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(EXPORTED)
+    for row in rows:
+        writer.writerow([_cell(row[name]) for name in EXPORTED])
+    return file.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def crd_metrics(rows: Iterable[Mapping[str, Any]]) -> str:
+    """One line for each card, as far as we keep what CRD's metric data asks for: no person, organisation, order or hook
+    instance is kept. Of a card that was answered twice the last answer holds."""
+    cards = {row["card"]: row for row in rows if row["shown_at"] is not None}
+    lines = []
+    for row in cards.values():
+        answer = {"engagement": _ENGAGED[row["outcome"]]}
+        made = {"source": "payer-src", "hookType": row["hook"], "requestTime": row["shown_at"], "httpResponse": 200}
+        made |= {"responseTime": row["shown_at"], "request": [{"response": [answer]}]}
+        lines.append(orjson.dumps(made).decode() + "\n")
+    return "".join(lines)
