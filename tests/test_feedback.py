@@ -20,7 +20,6 @@ from tests.store.helpers import card, counts, locked, newest_outcome, rows
 from tests.support.timing import within
 
 SERVICE = "magnesium-patient-view"
-TOLERANT = "magnesium-order-sign"
 URL = f"/cds-services/{SERVICE}/feedback"
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("feedback-*.json"))
 MOMENT = "2026-11-21T21:05:25.873Z"
@@ -61,10 +60,9 @@ def http(store: Store, sender: Sender) -> FlaskClient:
     app.register_blueprint(
         feedback_blueprint(
             store,
-            [SERVICE, TOLERANT],
+            [SERVICE],
             client=sender,
             now=lambda: datetime(2026, 11, 22, tzinfo=UTC),
-            tolerant=[TOLERANT],
         )
     )
     return app.test_client()
@@ -192,7 +190,7 @@ def test_of_many_faults_the_first_twenty_are_told(http: FlaskClient) -> None:
 
 
 def test_c49_an_acceptance_names_its_suggestions(http: FlaskClient, folder: Path) -> None:
-    """cds-fb-2, except in a service that is set to tolerate it."""
+    """cds-fb-2."""
     bare = item(outcome="accepted")
     empty = item(outcome="accepted", acceptedSuggestions=[])
     named = item(outcome="accepted", acceptedSuggestions=[{"id": "6c9187b3-605a-48d8-9a35-97e31c06481d"}])
@@ -202,11 +200,7 @@ def test_c49_an_acceptance_names_its_suggestions(http: FlaskClient, folder: Path
         assert issue["code"] == "required"
     assert stored(folder) == []
     assert send(http, named).status_code == 200
-    assert send(http, bare, url=f"/cds-services/{TOLERANT}/feedback").status_code == 200
-    assert [(row["service"], row["suggestions"] == "[]") for row in stored(folder)] == [
-        (SERVICE, False),
-        (TOLERANT, True),
-    ]
+    assert [row["suggestions"] == "[]" for row in stored(folder)] == [False]
 
 
 def test_c50_a_reason_a_comment_or_both(http: FlaskClient, folder: Path) -> None:

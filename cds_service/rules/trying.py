@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any, assert_never
 
@@ -273,8 +272,8 @@ def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
     return Verdict(True, (), {"reason": matched, "magnesium": unexplained[0]}, sources, (*notes, "reason_assumed"))
 
 
-def _codes_listed(concepts: Iterable[str], context: Context) -> int:
+def _codes_listed(concepts: frozenset[str], context: Context) -> int:
     """How many codes the concepts and all below them list."""
-    entries = [context.rulebook.library.terminology[name] for name in concepts]
-    own = sum(len(entry.snomed) + len(entry.icd10cm) + len(entry.icd10cm_prefixes) for entry in entries)
-    return own + sum(_codes_listed(entry.members, context) for entry in entries if entry.members)
+    library = context.rulebook.library
+    below = [e for name, e in library.terminology.items() if name in concepts or concepts & library.broader[name]]
+    return sum(len(entry.snomed) + len(entry.icd10cm) + len(entry.icd10cm_prefixes) for entry in below)
