@@ -1,14 +1,15 @@
-"""`cards/` loaded whole and checked whole: every fault at once, with file, key and line."""
+"""All that stands in `cards/`, typed, and which file holds what."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cds_service.content.base import Name
 from cds_service.content.concept import ConceptFile, broader
 from cds_service.content.products import Form, OtherIngredient, Product
 from cds_service.content.rule import Rule, Threshold
@@ -24,16 +25,19 @@ from cds_service.content.shared import (
     Salt,
     Screener,
     Service,
+    SharedThresholds,
     SourceAttribute,
     Suggestion,
 )
 from cds_service.content.tables import (
     PatientStates,
     RouteRow,
+    RouteRows,
     ScheduleTable,
     SigPhrases,
     SpecimenComments,
     UnitRow,
+    UnitRows,
 )
 from cds_service.content.texts import Wording
 from cds_service.patient import Route
@@ -56,36 +60,55 @@ class LoadedRule:
 
 @dataclass(frozen=True)
 class Library:
-    """All content, typed: every file below the folder. `digest` names exactly these bytes."""
+    """All content: every file below the folder. `digest` names exactly these bytes.
+
+    Rules and terminology are folders. Each other field is one file, whose name stands in its type: the loader reads
+    that file as that type.
+    """
 
     rules: Mapping[str, LoadedRule]
     terminology: Mapping[str, ConceptFile]
-    references: Mapping[str, Reference]
-    evidence: EvidenceScale
-    services: Mapping[str, Service]
-    source_attributes: Mapping[str, SourceAttribute]
-    override_reasons: Mapping[str, OverrideReason]
-    suggestions: Mapping[str, Suggestion]
-    wording: Wording
-    claims: Mapping[str, Claim]
-    coverage: Mapping[str, Coverage]
-    intakes: DietaryReference
-    foods: Mapping[str, Food]
-    salts: Mapping[str, Salt]
-    screener: Screener
-    schedule: ScheduleTable
-    egfr: EgfrEquation
-    shared_thresholds: Mapping[str, Threshold]
-    inpatient_classes: frozenset[str]
-    units: Mapping[str, UnitRow]
-    routes: Mapping[Route, RouteRow]
-    sig_phrases: SigPhrases
-    specimen_comments: SpecimenComments
-    patient_states: PatientStates
-    dose_forms: Sequence[Form]
-    products: Sequence[Product]
-    other_ingredients: Sequence[OtherIngredient]
+    shared: Annotated[SharedThresholds, "tables/thresholds.yaml"]
+    unit_table: Annotated[UnitRows, "terminology/units.yaml"]
+    route_table: Annotated[RouteRows, "terminology/routes.yaml"]
+    references: Annotated[dict[Name, Reference], "references.yaml"]
+    evidence: Annotated[EvidenceScale, "evidence.yaml"]
+    services: Annotated[dict[str, Service], "services.yaml"]
+    source_attributes: Annotated[dict[Name, SourceAttribute], "source_attributes.yaml"]
+    override_reasons: Annotated[dict[Name, OverrideReason], "override_reasons.yaml"]
+    suggestions: Annotated[dict[Name, Suggestion], "suggestions.yaml"]
+    wording: Annotated[Wording, "wording.yaml"]
+    claims: Annotated[dict[str, Claim], "claims.yaml"]
+    coverage: Annotated[dict[Name, Coverage], "coverage.yaml"]
+    intakes: Annotated[DietaryReference, "tables/dietary_reference_intakes.yaml"]
+    foods: Annotated[dict[Name, Food], "tables/foods.yaml"]
+    salts: Annotated[dict[Name, Salt], "tables/salts.yaml"]
+    screener: Annotated[Screener, "tables/intake_screener.yaml"]
+    schedule: Annotated[ScheduleTable, "tables/schedule.yaml"]
+    egfr: Annotated[EgfrEquation, "tables/ckd_epi_2021.yaml"]
+    sig_phrases: Annotated[SigPhrases, "tables/sig_phrases.yaml"]
+    specimen_comments: Annotated[SpecimenComments, "tables/specimen_comments.yaml"]
+    patient_states: Annotated[PatientStates, "tables/patient_states.yaml"]
+    dose_forms: Annotated[list[Form], "terminology/dose_forms.csv"]
+    products: Annotated[list[Product], "terminology/rxnorm_products.csv"]
+    other_ingredients: Annotated[list[OtherIngredient], "terminology/other_ingredients.csv"]
     digest: str
+
+    @property
+    def shared_thresholds(self) -> Mapping[str, Threshold]:
+        return self.shared.thresholds
+
+    @property
+    def inpatient_classes(self) -> list[str]:
+        return self.shared.inpatient_classes
+
+    @property
+    def units(self) -> Mapping[str, UnitRow]:
+        return self.unit_table.units
+
+    @property
+    def routes(self) -> Mapping[Route, RouteRow]:
+        return self.route_table.routes
 
     @cached_property
     def broader(self) -> Mapping[str, frozenset[str]]:

@@ -73,17 +73,14 @@ def _units_used(library: Library, documents: Mapping[str, Document]) -> Iterator
         named: list[tuple[KeyPath, str]] = [(("unit",), entry.unit)] if entry.unit else []
         named += [(("site_units", index), unit) for index, unit in enumerate(entry.site_units)]
         for path, unit in named:
-            if unit not in library.units:
-                message = f"no unit {unit}{nearest(unit, library.units)} in terminology/units.yaml"
-                yield documents[f"terminology/{concept}.yaml"].fault(path, message)
+            document = documents[f"terminology/{concept}.yaml"]
+            yield from document.unknown(path, unit, library.units, "unit in terminology/units.yaml named")
 
 
 def _instructions(library: Library, document: Document) -> Iterator[Fault]:
     """No phrase of an instruction may have two meanings, none may have no word."""
-    placed = [(path, instruction_words(text)) for path, text in library.sig_phrases.placed()]
-    placed += [
-        (("after_amount", i), instruction_words(text)) for i, text in enumerate(library.sig_phrases.after_amount)
-    ]
+    after = ((("after_amount", i), text) for i, text in enumerate(library.sig_phrases.after_amount))
+    placed = [(path, instruction_words(text)) for path, text in (*library.sig_phrases.placed(), *after)]
     for path, words in placed:
         if not words:
             yield document.fault(path, "has no word")
@@ -107,9 +104,8 @@ def _schedule(library: Library, document: Document) -> Iterator[Fault]:
                     ("moments", code, key), f"no time of the day {name}{nearest(name, table.thresholds)}"
                 )
     for code, timing in table.codes.items():
-        if timing.moment is not None and timing.moment not in table.moments:
-            hint = nearest(timing.moment, table.moments)
-            yield document.fault(("codes", code, "moment"), f"no moment {timing.moment}{hint}")
+        if timing.moment is not None:
+            yield from document.unknown(("codes", code, "moment"), timing.moment, table.moments, "moment")
 
 
 def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

@@ -31,7 +31,7 @@ from cds_service.terminology.index import Vocabulary
 from cds_service.trust.clients import Profile
 from cds_service.trust.gatekeeper import Caller
 
-log = structlog.get_logger("magnesium_cds.rules")
+faults_log = structlog.get_logger("magnesium_cds.rules")
 SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
 
 
@@ -150,7 +150,7 @@ def _tell_faults(advisor: Advisor, advice: Advice) -> None:
             advisor.rule_faults[outcome.rule_id] += 1
             met.setdefault(outcome.fault, []).append(outcome.rule_id)
     for fault, rules in met.items():
-        log.error("rules met a fault", rules=rules, kind=fault.kind, ref=fault.reference, places=fault.places)
+        faults_log.error("rules met a fault", rules=rules, kind=fault.kind, ref=fault.reference, places=fault.places)
 
 
 def _answer(advice: Advice, profile: Profile) -> Response:

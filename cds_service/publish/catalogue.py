@@ -1,4 +1,4 @@
-"""`cards/README.md`: every rule in a line, made from the rules."""
+"""`cards/README.md`: every rule and every concept in a line, made from their files."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ def catalogue_text(library: Library) -> str:
         answered = ", ".join(claim.rules) or ("claims page only" if claim.shown else f"not linked: {claim.reason}")
         verdict = claim.verdict.replace("_", " ")
         parts.append(f"| {name} | {verdict} | {library.evidence.certainty[claim.certainty].label} | {answered} |")
+    parts += ["", "## Terminology\n", "| concept | what it is | kind |", "|---|---|---|"]
+    for name, entry in library.terminology.items():
+        parts.append(f"| [{name}](terminology/{name}.yaml) | {entry.title} | {entry.kind.replace('_', ' ')} |")
     parts.append("")
     parts.append(f"{len(library.rules)} rules, {len(library.terminology)} concepts, {len(library.references)} sources.")
     return "\n".join(parts) + "\n"

@@ -203,7 +203,7 @@ def build(folder: Path, root: Path) -> dict[str, str]:
     source = read_source(folder)
     reader = Reader(root)
     concepts = reader.folder("terminology", ConceptFile)
-    forms = reader.rows(f"terminology/{FORMS}", Form)
+    forms = reader.read(f"terminology/{FORMS}", list[Form])
     if reader.faults:
         raise ContentError(reader.faults)
     entries = {name: entry for name, entry in concepts.items() if entry.kind == "drug"}
