@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Named, named
-from cds_service.content.placeholders import offered, placeholders_in
-from cds_service.content.rule import Rule
+from cds_service.content.rule import PLACEHOLDER, Rule
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 
 if TYPE_CHECKING:
@@ -110,14 +109,14 @@ class _RuleCheck:
 
     def _wording(self) -> Iterator[Fault]:
         rule = self.rule
-        known = offered(rule, frozenset({**self.library.shared_thresholds, **rule.thresholds}))
+        known = rule.offers.union(self.library.shared_thresholds, rule.thresholds)
         card = rule.card
         texts: list[tuple[KeyPath, str]] = [
             (("card", key), getattr(card, key) or "") for key in ("summary", "short", "detail")
         ]
         texts += [(("card", "consider", index), text) for index, text in enumerate(card.consider)]
         for path, text in texts:
-            for name in placeholders_in(text):
+            for name in PLACEHOLDER.findall(text):
                 yield from self.document.unknown(path, name, known, "placeholder filled by this rule's tests is named")
             if found := FORBIDDEN.search(text):
                 yield self.document.fault(path, f"the word '{found.group()}' does not belong on a card")

@@ -10,7 +10,6 @@ from decimal import Decimal
 from functools import lru_cache
 
 from cds_service.content.base import Asked, named
-from cds_service.content.rule import RecentResult
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
@@ -27,8 +26,6 @@ class Prepared:
     rule: ActiveRule
     age_at_least: Decimal | int | None
     age_below: Decimal | int | None
-    recent_result: RecentResult | None
-    not_pregnant: bool
     unless_medication: frozenset[str]
     unless_condition: frozenset[str]
     asked: tuple[Asked, ...]
@@ -64,8 +61,6 @@ def _prepare(rule: ActiveRule) -> Prepared:
         rule,
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
         _plain(limits[scope.age_below]) if scope.age_below else None,
-        scope.recent_result,
-        scope.not_pregnant,
         frozenset(scope.unless_medication),
         frozenset(scope.unless_condition),
         # What is over is not among the drugs of the chart.

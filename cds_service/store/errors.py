@@ -36,7 +36,7 @@ _TEXTS: Final = {
     "refused": "The database refused the write.",
 }
 
-_SQLITE_KINDS: Final = {
+SQLITE_KINDS: Final = {
     sqlite3.SQLITE_BUSY: "locked",
     sqlite3.SQLITE_LOCKED: "locked",
     sqlite3.SQLITE_FULL: "full",
@@ -71,7 +71,7 @@ def classify(error: exc.SQLAlchemyError) -> StoreUnavailable:
     original = getattr(error, "orig", None)
     code = getattr(original, "sqlite_errorcode", None) or 0
     # The low byte of SQLite's code is the primary one, the rest details it.
-    kind = _SQLITE_KINDS.get(code & 0xFF) or _SQLSTATE_KINDS.get(getattr(original, "sqlstate", None) or "")
+    kind = SQLITE_KINDS.get(code & 0xFF) or _SQLSTATE_KINDS.get(getattr(original, "sqlstate", None) or "")
     if kind is not None:
         return unavailable(kind)
     if isinstance(error, exc.TimeoutError):  # no free connection
