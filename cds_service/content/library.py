@@ -9,36 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+from cds_service.content import shared, tables
 from cds_service.content.base import Name
 from cds_service.content.concept import ConceptFile, broader
 from cds_service.content.products import Form, OtherIngredient, Product
 from cds_service.content.rule import Rule, Threshold
-from cds_service.content.shared import (
-    Claim,
-    Coverage,
-    DietaryReference,
-    EgfrEquation,
-    EvidenceScale,
-    Food,
-    OverrideReason,
-    Reference,
-    Salt,
-    Screener,
-    Service,
-    SharedThresholds,
-    SourceAttribute,
-    Suggestion,
-)
-from cds_service.content.tables import (
-    PatientStates,
-    RouteRow,
-    RouteRows,
-    ScheduleTable,
-    SigPhrases,
-    SpecimenComments,
-    UnitRow,
-    UnitRows,
-)
 from cds_service.content.texts import Wording
 from cds_service.patient import Route
 
@@ -68,27 +43,27 @@ class Library:
 
     rules: Mapping[str, LoadedRule]
     terminology: Mapping[str, ConceptFile]
-    shared: Annotated[SharedThresholds, "tables/thresholds.yaml"]
-    unit_table: Annotated[UnitRows, "terminology/units.yaml"]
-    route_table: Annotated[RouteRows, "terminology/routes.yaml"]
-    references: Annotated[dict[Name, Reference], "references.yaml"]
-    evidence: Annotated[EvidenceScale, "evidence.yaml"]
-    services: Annotated[dict[str, Service], "services.yaml"]
-    source_attributes: Annotated[dict[Name, SourceAttribute], "source_attributes.yaml"]
-    override_reasons: Annotated[dict[Name, OverrideReason], "override_reasons.yaml"]
-    suggestions: Annotated[dict[Name, Suggestion], "suggestions.yaml"]
+    threshold_table: Annotated[shared.SharedThresholds, "tables/thresholds.yaml"]
+    unit_table: Annotated[tables.UnitRows, "terminology/units.yaml"]
+    route_table: Annotated[tables.RouteRows, "terminology/routes.yaml"]
+    references: Annotated[dict[Name, shared.Reference], "references.yaml"]
+    evidence: Annotated[shared.EvidenceScale, "evidence.yaml"]
+    services: Annotated[dict[str, shared.Service], "services.yaml"]
+    source_attributes: Annotated[dict[Name, shared.SourceAttribute], "source_attributes.yaml"]
+    override_reasons: Annotated[dict[Name, shared.OverrideReason], "override_reasons.yaml"]
+    suggestions: Annotated[dict[Name, shared.Suggestion], "suggestions.yaml"]
     wording: Annotated[Wording, "wording.yaml"]
-    claims: Annotated[dict[str, Claim], "claims.yaml"]
-    coverage: Annotated[dict[Name, Coverage], "coverage.yaml"]
-    intakes: Annotated[DietaryReference, "tables/dietary_reference_intakes.yaml"]
-    foods: Annotated[dict[Name, Food], "tables/foods.yaml"]
-    salts: Annotated[dict[Name, Salt], "tables/salts.yaml"]
-    screener: Annotated[Screener, "tables/intake_screener.yaml"]
-    schedule: Annotated[ScheduleTable, "tables/schedule.yaml"]
-    egfr: Annotated[EgfrEquation, "tables/ckd_epi_2021.yaml"]
-    sig_phrases: Annotated[SigPhrases, "tables/sig_phrases.yaml"]
-    specimen_comments: Annotated[SpecimenComments, "tables/specimen_comments.yaml"]
-    patient_states: Annotated[PatientStates, "tables/patient_states.yaml"]
+    claims: Annotated[dict[str, shared.Claim], "claims.yaml"]
+    coverage: Annotated[dict[Name, shared.Coverage], "coverage.yaml"]
+    intakes: Annotated[shared.DietaryReference, "tables/dietary_reference_intakes.yaml"]
+    foods: Annotated[dict[Name, shared.Food], "tables/foods.yaml"]
+    salts: Annotated[dict[Name, shared.Salt], "tables/salts.yaml"]
+    screener: Annotated[shared.Screener, "tables/intake_screener.yaml"]
+    schedule: Annotated[tables.ScheduleTable, "tables/schedule.yaml"]
+    egfr: Annotated[shared.EgfrEquation, "tables/ckd_epi_2021.yaml"]
+    sig_phrases: Annotated[tables.SigPhrases, "tables/sig_phrases.yaml"]
+    specimen_comments: Annotated[tables.SpecimenComments, "tables/specimen_comments.yaml"]
+    patient_states: Annotated[tables.PatientStates, "tables/patient_states.yaml"]
     dose_forms: Annotated[list[Form], "terminology/dose_forms.csv"]
     products: Annotated[list[Product], "terminology/rxnorm_products.csv"]
     other_ingredients: Annotated[list[OtherIngredient], "terminology/other_ingredients.csv"]
@@ -96,18 +71,18 @@ class Library:
 
     @property
     def shared_thresholds(self) -> Mapping[str, Threshold]:
-        return self.shared.thresholds
+        return self.threshold_table.thresholds
 
     @property
     def inpatient_classes(self) -> list[str]:
-        return self.shared.inpatient_classes
+        return self.threshold_table.inpatient_classes
 
     @property
-    def units(self) -> Mapping[str, UnitRow]:
+    def units(self) -> Mapping[str, tables.UnitRow]:
         return self.unit_table.units
 
     @property
-    def routes(self) -> Mapping[Route, RouteRow]:
+    def routes(self) -> Mapping[Route, tables.RouteRow]:
         return self.route_table.routes
 
     @cached_property
