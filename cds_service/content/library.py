@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from cds_service.content import shared, tables
 from cds_service.content.base import Name
-from cds_service.content.concept import ConceptFile, broader
+from cds_service.content.concept import Concept, broader
 from cds_service.content.products import Form, OtherIngredient, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.texts import Wording
@@ -42,7 +42,7 @@ class Library:
     """
 
     rules: Mapping[str, LoadedRule]
-    terminology: Mapping[str, ConceptFile]
+    terminology: Mapping[str, Concept]
     threshold_table: Annotated[shared.SharedThresholds, "tables/thresholds.yaml"]
     unit_table: Annotated[tables.UnitRows, "terminology/units.yaml"]
     route_table: Annotated[tables.RouteRows, "terminology/routes.yaml"]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from cds_service.content.checks import check_library
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import Concept
 from cds_service.content.csvfile import parse_rows
 from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
@@ -26,7 +26,7 @@ NOT_CONCEPTS = frozenset({"units", "routes"})
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
-    terminology = reader.folder("terminology", ConceptFile)
+    terminology = reader.folder("terminology", Concept)
     rules = reader.rules(reader.read(FAMILIES, dict[FamilyName, Family]) or {}, terminology)
     types = get_type_hints(Library, include_extras=True).items()
     files = {name: reader.read(hint.__metadata__[0], hint.__origin__) for name, hint in types if _is_file(hint)}
@@ -122,7 +122,7 @@ class Reader:
             if document is not None:
                 yield path.stem, document
 
-    def rules(self, families: Mapping[str, Family], terminology: Mapping[str, ConceptFile]) -> dict[str, LoadedRule]:
+    def rules(self, families: Mapping[str, Family], terminology: Mapping[str, Concept]) -> dict[str, LoadedRule]:
         """Every rule by its id; one in the short form of its family is filled first."""
         found: dict[str, LoadedRule] = {}
         read = ((place, *item) for place in RULE_FOLDERS for item in self._documents(place))
@@ -144,7 +144,7 @@ class Reader:
         return found
 
     def _filled(
-        self, rule_id: str, document: Document, families: Mapping[str, Family], terminology: Mapping[str, ConceptFile]
+        self, rule_id: str, document: Document, families: Mapping[str, Family], terminology: Mapping[str, Concept]
     ) -> Document | None:
         """A rule in long form, from the short form of its family."""
         short: ShortRule | None = self._validate(document, ShortRule)

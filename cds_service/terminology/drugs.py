@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import Concept
 from cds_service.content.products import Form, Product
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import LONGEST, tokens
@@ -72,7 +72,7 @@ class DrugIndex:
 
     def __init__(
         self,
-        concepts: Mapping[str, ConceptFile],
+        concepts: Mapping[str, Concept],
         broader: Mapping[str, frozenset[str]],
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),

@@ -1,6 +1,6 @@
 """Codes and names of the concepts, indexed: what does this code mean to us?
 
-The files of `cards/terminology/` come in as they were loaded (`ConceptFile`); look-ups come out.
+The files of `cards/terminology/` come in as they were loaded (`Concept`); look-ups come out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import Concept
 from cds_service.content.library import Library
 from cds_service.content.shared import scoring
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
@@ -57,7 +57,7 @@ class LabConcept(NamedTuple):
     eGFR with a race coefficient."""
 
     id: str
-    entry: ConceptFile
+    entry: Concept
     code: str
     property: str
     flag: str
@@ -108,7 +108,7 @@ class Vocabulary:
             [row.name for row in library.other_ingredients],
         )
 
-    def _condition(self, name: str, entry: ConceptFile) -> None:
+    def _condition(self, name: str, entry: Concept) -> None:
         mine = self.broader[name] | {name}
         for table, codes in (
             (self._snomed, entry.snomed),
@@ -120,7 +120,7 @@ class Vocabulary:
                 key = code.replace(".", "").upper()
                 table[key] = table.get(key, frozenset()) | mine
 
-    def _measured(self, name: str, entry: ConceptFile) -> None:
+    def _measured(self, name: str, entry: Concept) -> None:
         table = self._labs if entry.kind == "lab" else self._observations
         for row in entry.loinc:
             table[row.code] = LabConcept(name, entry, row.code, row.property, row.flag or "")
