@@ -93,7 +93,7 @@ def read_patient(file: Document, held: InForce, hook: str | None = None) -> Pati
     try:
         body = file.raw if is_hook_request(document) else _written(hook_request(document, asked, needs), name)
         call = parse_call(body, asked)
-        chart = chart_of(call, needs, held.content.vocabulary, rulebook, held.now)
+        chart = chart_of(call, needs, held.content.vocabulary.of_site(rulebook.site), rulebook, held.now)
     except NotOnePatient as error:
         stop(FAILED, f"{name}: {error}")
     except Problem as problem:

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -76,8 +75,12 @@ def data_folder(given: Path | None, kind: str) -> Iterator[Path]:
     if given is not None:
         yield given
         return
+    # A signal that comes while the folder is made waits until it is sure to be taken away.
+    held = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
     folder, maker = Path(tempfile.mkdtemp(prefix=f"magnesium-cds-{kind}")), os.getpid()
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
         yield folder
     finally:
         if os.getpid() == maker:  # and no worker, which is a copy of this process
@@ -146,27 +149,62 @@ def free_port(host: str, wanted: int | None) -> int:
 
 
 @contextmanager
-def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]]:
-    """This program serving in a child process, ready when entered, ended when left."""
+def serving(arguments: list[str], base: str, folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """This program serving in a child process, ready when entered, ended when left.
+
+    A signal ends both at once and takes `folder` away. Nothing is raised for it: what is raised while the collector
+    works is lost.
+    """
     # -P: the installed package, not a checkout that happens to be the current folder.
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
     environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
-    # Ctrl-C also reaches the child, and Python would tell of it while it starts; below it is asked to end in any case.
-    deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, env=environment, preexec_fn=deaf)  # noqa: S603
+    held = {signal.SIGINT, signal.SIGTERM}
+
+    def deaf() -> None:  # Ctrl-C also reaches the child, and Python would tell of it while it starts
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+
+    def end(number: int, _: object) -> None:
+        for each in held:
+            signal.signal(each, signal.SIG_IGN)
+        _end(child)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        os.write(sys.stderr.fileno(), b"Stopped.\n")
+        os._exit(128 + number)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        child = subprocess.Popen(command, env=environment, preexec_fn=deaf)  # noqa: S603
+        names = [name for name in held if signal.getsignal(name) is not signal.SIG_IGN]
+        before = {name: signal.signal(name, end) for name in names}
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
     try:
         _wait_ready(child, base, instance)
         yield child
     finally:
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)  # gunicorn ends at once
-            child.send_signal(signal.SIGTERM)  # what comes before gunicorn, too
-            try:
-                child.wait(5)
-            except subprocess.TimeoutExpired:  # a signal came while it was being made; its workers end after it
-                child.kill()
-                child.wait()
+        _end(child)
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Asks a child to end, and makes it after some seconds. Without the locks of `subprocess`: a signal may come while
+    they are held."""
+    if child.returncode is not None:
+        return
+    with suppress(ProcessLookupError, ChildProcessError):
+        os.kill(child.pid, signal.SIGINT)  # gunicorn ends at once
+        os.kill(child.pid, signal.SIGTERM)  # what comes before gunicorn, too
+        limit = monotonic() + 5
+        while not os.waitpid(child.pid, os.WNOHANG)[0]:
+            if monotonic() > limit:  # a signal came while it was being made; its workers end after it
+                os.kill(child.pid, signal.SIGKILL)
+                os.waitpid(child.pid, 0)
+                break
+            sleep(0.05)
 
 
 def _wait_ready(child: subprocess.Popen[bytes], base: str, instance: str) -> None:
@@ -201,7 +239,7 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
     with data_folder(data_dir, "demo-") as folder:
         arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
         arguments += ["--site", str(site)] if site else []
-        with serving(arguments, base) as child:
+        with serving(arguments, base, None if data_dir else folder) as child:
             show_samples(console, base)
             console.print(f"Discovery   {base}/cds-services")
             console.print(f"Evidence    {base}/evidence")
@@ -215,10 +253,7 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
             goes = "" if data_dir else ", and goes with it"
             console.print(f"Serving until Ctrl-C; the database is in {folder}{goes}")
             sys.stdout.flush()
-            try:
-                child.wait()
-            except KeyboardInterrupt:
-                click.echo("Stopped.", err=True)
+            child.wait()
 
 
 def show_samples(console: Console, base: str) -> None:
@@ -270,5 +305,5 @@ def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) 
     with data_folder(data_dir, "sandbox-") as folder:
         arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
         arguments += ["--fhir-server", f"http://{host}:{fhir_port}/fhir"]
-        with serving(arguments, base):
+        with serving(arguments, base, None if data_dir else folder):
             run_stub(host, fhir_port, f"{base}/cds-services", echo=click.echo)

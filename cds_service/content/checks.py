@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Named, named
-from cds_service.content.rule import PLACEHOLDER, Rule
+from cds_service.content.rule import PLACEHOLDER, Rule, Threshold
 from cds_service.content.yamlfile import Document, Fault, KeyPath
+from cds_service.spelling import nearest
 
 if TYPE_CHECKING:
     from cds_service.content.library import Library, LoadedRule
@@ -74,6 +75,7 @@ class _RuleCheck:
             if name not in used and not any(f"{{{name}}}" in text for text in _texts(self.rule)):
                 yield self.document.fault(("thresholds", name), "is not used")
             yield from _cited(self.library, self.document, ("thresholds", name, "reference"), threshold.reference)
+            yield from _holds_for(self.document, ("thresholds", name), threshold, {**shared, **own})
 
     def _named(self) -> Iterator[Fault]:
         """Whatever the rule's tests and other blocks name, by the types of their fields."""
@@ -132,6 +134,17 @@ def _cited(library: Library, document: Document, path: KeyPath, name: str) -> It
         yield document.fault(path, f"{name} has status {reference.status} and cannot be shown as a source")
 
 
+def _holds_for(
+    document: Document, path: KeyPath, threshold: Threshold, known: Mapping[str, Threshold]
+) -> Iterator[Fault]:
+    """The thresholds that `holds_for` names exist: an age, and a limit in the same unit."""
+    for key, unit in (("age_at_least", "a"), ("otherwise", threshold.unit), ("never_past", threshold.unit)):
+        name = getattr(threshold.holds_for, key, None)
+        if name and (name not in known or known[name].unit != unit):
+            message = f"no threshold in {unit} named {name}{nearest(name, known)}"
+            yield document.fault((*path, "holds_for", key), message)
+
+
 def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     """Claims and rules name each other; references and rules exist."""
     document = documents["claims.yaml"]
@@ -179,6 +192,9 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
     for key, item in library.screener.items.items():
         document = documents["tables/intake_screener.yaml"]
         yield from document.unknown_in(("items", key, "foods"), item.foods, library.foods, "food")
+    for name, threshold in library.shared_thresholds.items():
+        document = documents["tables/thresholds.yaml"]
+        yield from _holds_for(document, ("thresholds", name), threshold, library.shared_thresholds)
     for name, suggestion in library.suggestions.items():
         lab = getattr(suggestion, "lab", None)
         if lab is not None and (lab not in library.terminology or library.terminology[lab].order is None):

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cds_service.content import shared, tables
 from cds_service.content.base import Name
 from cds_service.content.concept import Concept, broader
-from cds_service.content.products import Form, OtherIngredient, Product
+from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.texts import Wording
 from cds_service.patient import Route
@@ -37,13 +37,14 @@ class LoadedRule:
 class Library:
     """All content: every file below the folder. `digest` names exactly these bytes.
 
-    Rules and terminology are folders. Each other field is one file, whose name stands in its type: the loader reads
-    that file as that type.
+    Rules and terminology are folders. Of each other field the type names its file, or its folder of files by their
+    stems: the loader reads that file as that type.
     """
 
     rules: Mapping[str, LoadedRule]
     terminology: Mapping[str, Concept]
     threshold_table: Annotated[shared.SharedThresholds, "tables/thresholds.yaml"]
+    system_table: Annotated[tables.CodeSystems, "terminology/code_systems.yaml"]
     unit_table: Annotated[tables.UnitRows, "terminology/units.yaml"]
     route_table: Annotated[tables.RouteRows, "terminology/routes.yaml"]
     references: Annotated[dict[Name, shared.Reference], "references.yaml"]
@@ -61,12 +62,15 @@ class Library:
     screener: Annotated[shared.Screener, "tables/intake_screener.yaml"]
     schedule: Annotated[tables.ScheduleTable, "tables/schedule.yaml"]
     egfr: Annotated[shared.EgfrEquation, "tables/ckd_epi_2021.yaml"]
-    sig_phrases: Annotated[tables.SigPhrases, "tables/sig_phrases.yaml"]
+    directions: Annotated[dict[str, tables.Directions], "tables/directions/"]
+    timing_codes: Annotated[tables.TimingCodes, "tables/timing_codes.yaml"]
     specimen_comments: Annotated[tables.SpecimenComments, "tables/specimen_comments.yaml"]
     patient_states: Annotated[tables.PatientStates, "tables/patient_states.yaml"]
+    search_outcomes: Annotated[tables.SearchOutcomes, "tables/search_outcomes.yaml"]
     dose_forms: Annotated[list[Form], "terminology/dose_forms.csv"]
     products: Annotated[list[Product], "terminology/rxnorm_products.csv"]
     other_ingredients: Annotated[list[OtherIngredient], "terminology/other_ingredients.csv"]
+    other_names: Annotated[list[OtherName], "terminology/other_names.csv"]
     digest: str
 
     @property
@@ -78,12 +82,21 @@ class Library:
         return self.threshold_table.inpatient_classes
 
     @property
+    def code_systems(self) -> Mapping[str, tables.CodeSystem]:
+        return self.system_table.systems
+
+    @property
     def units(self) -> Mapping[str, tables.UnitRow]:
         return self.unit_table.units
 
     @property
     def routes(self) -> Mapping[Route, tables.RouteRow]:
         return self.route_table.routes
+
+    @cached_property
+    def system_names(self) -> tables.SystemNames:
+        """Our short names of code systems by their addresses."""
+        return tables.SystemNames(self.code_systems)
 
     @cached_property
     def broader(self) -> Mapping[str, frozenset[str]]:

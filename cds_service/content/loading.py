@@ -19,7 +19,7 @@ from cds_service.content.rule import KEY_ORDER, Rule
 from cds_service.content.table_checks import table_faults
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
 
-NOT_CONCEPTS = frozenset({"units", "routes"})
+NOT_CONCEPTS = frozenset({"code_systems", "units", "routes"})
 """Files of `terminology/` that are tables."""
 
 
@@ -43,7 +43,7 @@ def _is_file(hint: Any) -> bool:
     return get_origin(hint) is Annotated
 
 
-_LISTED = re.compile(r"\]\(([a-z]+/\w+\.yaml)\)")
+_LISTED = re.compile(r"\]\(([\w/]+\.yaml)\)")
 
 
 def gone_files(root: Path) -> list[Fault]:
@@ -103,7 +103,9 @@ class Reader:
 
     def read(self, file: str, kind: Any) -> Any:
         """What one file holds, as `kind`: a model, a mapping of models, or a list of rows (CSV). None where it has a
-        fault."""
+        fault. Of a folder, which ends in a slash, every file by its stem."""
+        if file.endswith("/"):
+            return self.folder(file.removesuffix("/"), get_args(kind)[1])
         if file.endswith(".csv"):
             (row,) = get_args(kind)
             document = self.document(file, lambda text, name: parse_rows(text, name, row))

@@ -19,6 +19,7 @@ from cds_service.advice.needs import needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart, FhirServer
+from cds_service.hooks.diagnostics import diagnosed
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import fit
@@ -28,7 +29,6 @@ from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.store import Store
 from cds_service.terminology.index import Vocabulary
-from cds_service.trust.clients import Profile
 from cds_service.trust.gatekeeper import Caller
 
 faults_log = structlog.get_logger("magnesium_cds.rules")
@@ -95,7 +95,7 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
         asked = _read(advisor, service_id, caller())
         chart = _chart(advisor, asked)
         advice = _advise(advisor, asked, chart)
-        return _answer(advice, asked.caller.profile)
+        return _answer(advisor, asked, chart, advice)
 
     return blueprint
 
@@ -112,10 +112,16 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
 
 def _chart(advisor: Advisor, call: Call) -> Chart:
     """What is known of the patient. Raises Problem 400, 412."""
-    needs = needs_of(call.rulebook, call.service, advisor.settings.today_windows).values()
-    server = advisor.server_for(call.request, call.caller)
+    settings, rulebook, profile = advisor.settings, call.rulebook, call.caller.profile
     return chart_of(
-        call.request, needs, advisor.vocabulary, call.rulebook, call.now, server, advisor.settings.validate_all
+        call.request,
+        needs_of(rulebook, call.service, settings.today_windows).values(),
+        advisor.vocabulary.of_site(rulebook.site),
+        rulebook,
+        call.now,
+        advisor.server_for(call.request, call.caller),
+        settings.validate_all,
+        "failed" if profile.null_prefetch == "failed" else "empty",
     )
 
 
@@ -153,9 +159,11 @@ def _tell_faults(advisor: Advisor, advice: Advice) -> None:
         faults_log.error("rules met a fault", rules=rules, kind=fault.kind, ref=fault.reference, places=fault.places)
 
 
-def _answer(advice: Advice, profile: Profile) -> Response:
-    """The answer, cut to what the caller's screen can show."""
-    body = advice.answer()
+def _answer(advisor: Advisor, call: Call, chart: Chart, advice: Advice) -> Response:
+    """The answer, cut to what the caller's screen can show, with what an integrator can mend."""
+    body, profile = advice.answer(), call.caller.profile
+    prefetch, known = call.request.prefetch, advisor.current.input_keys
+    body["extension"][EXTENSION] |= diagnosed(prefetch, known, chart, advisor.settings.dev)
     body["cards"] = [fit(card, profile.markdown, profile.links == "absolute") for card in body["cards"]]
     return uncached(body)
 
