@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.content.library import Library
-from cds_service.content.placeholders import PLACEHOLDER
+from cds_service.content.rule import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication

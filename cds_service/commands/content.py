@@ -11,7 +11,7 @@ import orjson
 
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, stop, told_plainly
 from cds_service.content.library import Library, default_root
-from cds_service.content.loading import load_library
+from cds_service.content.loading import gone_files, load_library
 from cds_service.content.long_form import long_form
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError, Fault
@@ -30,6 +30,8 @@ def check(content: Path | None, as_json: bool) -> None:
     try:
         library = load_library(content)
         Vocabulary(library)
+        if gone := gone_files(content or default_root()):
+            raise ContentError(gone)
     except ContentError as error:
         if as_json:
             faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
@@ -174,7 +176,7 @@ def show_site(file: Path | None, as_json: bool) -> None:
         click.echo(f"{key} = {region}; may be us or eu")
     for key, codes in _codes(values).items():
         click.echo(f"{key} = {codes}")
-    for rule, mine in sorted(values.by_rule.items()):
+    for rule, mine in sorted(values.document.rules.items()):
         if mine.show:
             click.echo(f"{rule}: {mine.show} ({mine.reason})")
 
@@ -222,9 +224,8 @@ def _flat(library: Library, values: SiteValues) -> dict[str, str]:
     flat |= _regions(values) | {f"schedule.{key}": str(value) for key, value in values.schedule.items()}
     if values.repetition:
         flat |= {f"repetition.{key}": str(value) for key, value in values.repetition.model_dump().items()}
-    if values.document:
-        flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
-        flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}
+    flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
+    flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}
     flat |= _codes(values)
     return flat
 

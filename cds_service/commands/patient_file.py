@@ -89,8 +89,7 @@ def read_patient(file: Document, held: InForce, hook: str | None = None) -> Pati
     service = next((key for key, item in library.services.items() if item.hook == asked), None)
     if service is None:
         stop(FAILED, f"{name}: no service answers the hook {asked}")
-    rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
-    needs = needs_of(rules, library, rulebook.site).values()
+    needs = needs_of(rulebook, service).values()
     try:
         body = file.raw if is_hook_request(document) else _written(hook_request(document, asked, needs), name)
         call = parse_call(body, asked)

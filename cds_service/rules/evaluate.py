@@ -143,7 +143,7 @@ def _drafted(verdict: Verdict) -> bool:
 
 def _guard(ready: Prepared, context: Context) -> Outcome | None:
     """`applies_to`: outside it the rule is not applicable; where age is unknown it is not evaluated."""
-    rule, person = ready.rule, context.facts.person
+    rule, person, scope = ready.rule, context.facts.person, ready.rule.loaded.rule.applies_to
     # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
     if person.deceased and not context.drafts_expected:
         return Outcome(rule, "not_applicable", (Reason("deceased"),))
@@ -154,11 +154,11 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
             return Outcome(rule, "not_evaluated", (context.person_gap("age_unknown"),))
         if False in inside:
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
-    if ready.recent_result:
-        found = usable(ready.recent_result.lab, context, rule.limits[ready.recent_result.within], rule.limits)
+    if scope.recent_result:
+        found = usable(scope.recent_result.lab, context, rule.limits[scope.recent_result.within], rule.limits)
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
             return Outcome(rule, "not_applicable", (found,))
-    if ready.not_pregnant and person.pregnant:
+    if scope.not_pregnant and person.pregnant:
         return Outcome(rule, "not_applicable", (Reason("pregnant"),))
     if not ready.unless_medication.isdisjoint(context.drugs):
         for item in context.medications(ready.unless_medication, "any", "any"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -138,9 +139,7 @@ def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Con
     if earlier is None and not taken:
         gaps = (*((gap,) if gap else ()), *context.medication_gaps("active"))
         return unknown(*gaps) if gaps else FALSE
-    still = LabHit(
-        hit.lab, hit.limit, hit.limit_from, hit.comparison, hit.rule_limit, hit.rule_disagrees, earlier, taken
-    )
+    still = replace(hit, earlier=earlier, despite=taken)
     sources = (*newest.sources, *((earlier.source,) if earlier else ()), *(item.source for item in taken))
     notes = (*newest.notes, *(("start_unknown",) if start_unknown else ()))
     notes += ("identified_by_name",) if any(item.identified_by == "name" for item in taken) else ()
