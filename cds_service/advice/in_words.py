@@ -13,7 +13,7 @@ from cds_service.content.placeholders import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
-from cds_service.planner import hours
+from cds_service.planner.model import hours
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
 

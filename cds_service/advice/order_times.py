@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cds_service.fhir import Sigs
-from cds_service.planner import DAYS, clock
-from cds_service.planner.model import TimesWeek
+from cds_service.planner.model import DAYS, TimesWeek, clock
 
 # What the new times say in place of the old ones.
 REPLACED = {"frequency", "period", "periodUnit", "when", "offset", "dayOfWeek", "timeOfDay"}

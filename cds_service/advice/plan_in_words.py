@@ -9,8 +9,7 @@ from cds_service.advice.in_words import Display, fill, joined
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
 from cds_service.content.rulebook import ActiveRule
 from cds_service.content.texts import PlanText
-from cds_service.planner import DAYS, Alternative, DrugTimes, clock, hours
-from cds_service.planner.model import DAY, WEEK, TimesWeek, same_every_day
+from cds_service.planner.model import DAY, DAYS, WEEK, Alternative, DrugTimes, TimesWeek, clock, hours, same_every_day
 from cds_service.planner.times_in_words import DAY_NAMES, alternative_times, day_words
 
 MAX_LINES = 5

@@ -9,31 +9,29 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
+from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Avoid, Separate
 from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import Medication
-from cds_service.planner import (
+from cds_service.planner import token
+from cds_service.planner.model import (
+    Alternative,
     DrugTimes,
     Interval,
     Plan,
+    PlanContent,
     PlanRequest,
-    Schedule,
     TooLarge,
-    drug_times,
-    plan_day,
-    read_dosages,
-    schedule_from,
-    token,
+    same_every_day,
 )
-from cds_service.planner.content import PlanContent
-from cds_service.planner.model import Alternative, same_every_day
-from cds_service.planner.schedule import MEALS
+from cds_service.planner.plan import plan_day
+from cds_service.planner.schedule import COUNTS, MEALS, Schedule, schedule_from
+from cds_service.planner.times import drug_times
 from cds_service.rules.context import ORAL_ROUTES
 from cds_service.rules.evaluate import Evaluation, Outcome
 from cds_service.rules.timing import form_fits, salt_fits
 
 WAKING = "WAKE"  # FHIR event code: the label of a bisphosphonate fixes its dose at waking
-MOST_DOSES = 6
 SENTENCE = re.compile(r"(?<=\.)\s")
 
 
@@ -50,7 +48,7 @@ class DayPlan:
     @property
     def avoided(self) -> bool:
         """Whether a drug is among them that magnesium is not to be combined with: nothing is planned around it."""
-        return any(drug.interval is not None and drug.interval.avoid for drug in self.request.drugs)
+        return any(drug.avoid for drug in self.request.drugs)
 
     @property
     def fewer(self) -> Alternative | None:
@@ -80,8 +78,7 @@ class _ById:
 
 @lru_cache(maxsize=8)
 def _schedule(rulebook: _ById) -> Schedule:
-    table = rulebook.value.library.schedule.model_dump(exclude_unset=True)
-    return schedule_from(table, rulebook.value.day, rulebook.value.site.schedule)
+    return schedule_from(rulebook.value.library.schedule, rulebook.value.day, rulebook.value.site.schedule)
 
 
 @lru_cache(maxsize=8)
@@ -157,11 +154,11 @@ def plan_for(
         return "two_products"
     (product,) = products.values()
     schedule, today = schedule_of(rulebook), evaluation.context.facts.now.date()
-    reading = read_dosages(product.dosages, schedule, today)
-    week = reading.week
-    if reading.unreadable or reading.as_needed or reading.any_day or reading.over or not same_every_day(week):
+    taken = drug_times(MAGNESIUM, "", product.dosages, None, schedule, today)
+    if taken is None or taken.unreadable or taken.as_needed or taken.any_day or not same_every_day(taken.week):
         return "doses_unknown"
-    if not 1 <= len(week[0]) <= MOST_DOSES:
+    doses = len(taken.week[0])
+    if doses not in COUNTS:
         return "doses_unknown"
     drugs: list[DrugTimes] = []
     unknown = 0
@@ -173,9 +170,9 @@ def plan_for(
             continue
         drugs += _times(medication, product, rulebook, schedule, today)
     moments = [schedule.moments[code] for dosage in product.dosages for code, _ in dosage.when]
-    with_food = any(moment.sign == 1 and (moment.meals or moment.at in MEALS) for moment in moments)
+    with_food = any(moment.sign == 1 and moment.at in ("", *MEALS) for moment in moments)
     try:
-        request = PlanRequest(schedule, today, len(week[0]), with_food, tuple(drugs), unknown)
+        request = PlanRequest(schedule, today, doses, with_food, tuple(drugs), unknown)
         address = token.sign(request, secret)  # also where it is not given: what is too large for it is no plan
     except TooLarge:
         return "too_large"

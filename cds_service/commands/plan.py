@@ -15,7 +15,10 @@ from cds_service.advice.plan_of_findings import plan_content, plan_for
 from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop
 from cds_service.commands.patient_file import Document, InForce, in_force, is_patient, read_document, read_patient
 from cds_service.logs import configure
-from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day
+from cds_service.planner import picture
+from cds_service.planner.model import Plan, PlanRequest, TooLarge
+from cds_service.planner.plan import plan_day
+from cds_service.planner.schedule import ScheduleError
 from cds_service.web.plan_page import text
 from cds_service.web.plan_question import PlanQuestion, answer_of, request_of
 
@@ -63,10 +66,9 @@ def _save(path: Path, data: bytes) -> None:
 
 def _of_question(document: Document, held: InForce) -> tuple[PlanRequest, list[str]]:
     """The question of POST /plan; exits 1 with every fault and its place."""
-    holds = plan_content(held.rulebook, held.content.vocabulary)
     try:
         question = PlanQuestion.model_validate_json(document.raw)
-        return request_of(question, holds.intervals, holds.schedule, held.now.date(), holds.find)
+        return request_of(question, plan_content(held.rulebook, held.content.vocabulary), held.now.date())
     except ValidationError as error:
         places = [".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)]
         stop(
@@ -75,7 +77,7 @@ def _of_question(document: Document, held: InForce) -> tuple[PlanRequest, list[s
             *[f"  {place}: {fault['msg']}" for place, fault in zip(places, error.errors(), strict=True)],
         )
     except ScheduleError as error:
-        stop(FAILED, *[f"{document.name}: waking: {why}" for _, why in error.faults])
+        stop(FAILED, f"{document.name}: waking: {error}")
     except TooLarge as error:
         stop(FAILED, f"{document.name}: medications hold {error}")
 

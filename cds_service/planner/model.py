@@ -6,7 +6,7 @@ minutes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -100,6 +100,11 @@ class DrugTimes:
             raise ValueError(f"{self.drug}: a week has seven days")
 
     @property
+    def avoid(self) -> bool:
+        """It is not to be combined with magnesium at any distance."""
+        return self.interval is not None and self.interval.avoid
+
+    @property
     def windowed(self) -> bool:
         """Its doses forbid magnesium around them."""
         return self.interval is not None and not self.interval.avoid and any(self.week)
@@ -187,8 +192,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer. `week` holds the times; `times` the same for every day, or () where days differ (`per_day`
-    then).
+    """The answer. `week` holds the times of magnesium.
 
     `complete` is false where a drug with an interval has doses that no plan can foresee or that could not be
     read: such a plan must be shown with `unreadable` and `as_needed`, and never be written into an order
@@ -205,17 +209,23 @@ class Plan:
     assumed: tuple[Assumed, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     as_needed: tuple[str, ...] = ()
-    gaps: tuple[Gap, ...] = field(default=())
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def times(self) -> tuple[int, ...]:
         """The times of every day, () where there is no plan or days differ."""
         return common_times(self.week)
 
-    @property
-    def per_day(self) -> dict[str, tuple[int, ...]]:
-        """The times by day code where days differ, else {}."""
-        return {} if same_every_day(self.week) else dict(zip(DAYS, self.week, strict=True))
+
+@dataclass(frozen=True, slots=True)
+class PlanContent:
+    """What the content says on one day: intervals by drug concept, the schedule, how a medicine's name is found (its
+    concept ids, none if it is not known), and labels of the concepts that have no interval."""
+
+    intervals: Mapping[str, Interval]
+    schedule: Schedule
+    find: Callable[[str], Iterable[str]]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def same_every_day(week: Sequence[object]) -> bool:

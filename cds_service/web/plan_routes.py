@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from cds_service import planner
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
-from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day, token
-from cds_service.planner.content import PlanContent
+from cds_service.planner import picture, token
+from cds_service.planner.model import Plan, PlanContent, PlanRequest, TooLarge
+from cds_service.planner.plan import plan_day
+from cds_service.planner.schedule import ScheduleError
 from cds_service.web.plan_page import page
 from cds_service.web.plan_question import PlanQuestion, answer_of, request_of, schema
 
@@ -62,9 +64,8 @@ def plan_blueprint(
 
     def opened(text: str) -> tuple[PlanRequest, Plan]:
         today = now().date()
-        holds = content(today)
         try:
-            asked = token.read(text, secret, max_age, holds.intervals, holds.schedule, today, holds.names)
+            asked = token.read(text, secret, max_age, content(today), today)
         except token.ExpiredToken:
             raise Problem.of(410, "This plan's address has expired. Open it again from the order.") from None
         except token.BadToken:
@@ -76,15 +77,11 @@ def plan_blueprint(
         client()
         question = _question()
         today = now().date()
-        holds = content(today)
         try:
-            asked, unknown = request_of(question, holds.intervals, holds.schedule, today, holds.find)
+            asked, unknown = request_of(question, content(today), today)
             text = token.sign(asked, secret)
         except ScheduleError as error:
-            raise Problem(
-                400,
-                [Issue(f"The waking hours cannot be used: {why}.", ["waking"]) for _, why in error.faults],
-            ) from error
+            raise Problem.of(400, f"The waking hours cannot be used: {error}.", "waking") from error
         except TooLarge as error:
             raise Problem.of(400, f"medications hold {error}.", "medications", code="too-costly") from error
         link = url_for(".show", text=text)

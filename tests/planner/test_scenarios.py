@@ -9,7 +9,9 @@ from datetime import date, time
 import pytest
 
 from cds_service.patient import Dosage
-from cds_service.planner import DAYS, Interval, Plan, clock, drug_times, minute_of
+from cds_service.planner.model import DAYS, Interval, Plan, clock
+from cds_service.planner.schedule import minute_of
+from cds_service.planner.times import drug_times
 from tests.conftest import shipped
 from tests.planner.regimens import TODAY, at, interval, plan, takes, usual_day
 
@@ -78,7 +80,6 @@ def test_alendronate_on_sunday_leaves_breakfast_free_on_every_day() -> None:
     # 30 min after it and 4 h before it, at 06:30 on Sunday: Sunday (02:30, 07:00). Breakfast is at 08:00.
     result = plan(takes("alendronate", "06:30", days=("sun",)))
     assert at(result.times) == ["08:00"]
-    assert result.per_day == {}
 
 
 def test_dolutegravir_twice_a_day() -> None:
@@ -216,7 +217,7 @@ def test_days_get_their_own_times_only_where_no_common_time_exists() -> None:
         takes("doxycycline", "20:30", days=("wed",)),
     )
     assert result.possible and result.times == ()
-    assert {day: at(times) for day, times in result.per_day.items()} == {
+    assert {day: at(times) for day, times in zip(DAYS, result.week, strict=True)} == {
         **{day: ["12:30"] for day in DAYS},
         "sun": ["22:00"],
     }
