@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cds_service.advice.advise import CardStyle, advise
 from cds_service.advice.card_extension import EXTENSION
+from cds_service.commands.common import FILE
 from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.commands.reading import print_cards
 from cds_service.logs import configure
@@ -23,7 +24,7 @@ STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
 @click.command()
 @click.argument("file", type=click.File("rb"))
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
-@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--site", type=FILE, help="Site values to try.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
 def evaluate(file: BinaryIO, hook: str | None, site: Path | None, as_json: bool) -> None:
     """Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient.

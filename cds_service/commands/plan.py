@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cds_service.advice.advise import outcomes_of
 from cds_service.advice.one_bundle import has_drafts
 from cds_service.advice.plan_of_findings import plan_content, plan_for
-from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop
+from cds_service.commands.common import CANNOT_CREATE, FAILED, FILE, UNAVAILABLE, stop
 from cds_service.commands.patient_file import Document, InForce, in_force, is_patient, read_document, read_patient
 from cds_service.logs import configure
 from cds_service.planner import picture
@@ -22,15 +22,15 @@ from cds_service.planner.schedule import ScheduleError
 from cds_service.web.plan_page import text
 from cds_service.web.plan_question import PlanQuestion, answer_of, request_of
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+PICTURE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--svg", type=FILE, help="Draw the day as SVG into this file.")
-@click.option("--png", type=FILE, help="Draw the day as PNG into this file (needs the extra png).")
+@click.option("--svg", type=PICTURE, help="Draw the day as SVG into this file.")
+@click.option("--png", type=PICTURE, help="Draw the day as PNG into this file (needs the extra png).")
 @click.option("--json", "as_json", is_flag=True, help="The plan as POST /plan answers it.")
-@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--site", type=FILE, help="Site values to try.")
 def plan(file: BinaryIO, svg: Path | None, png: Path | None, as_json: bool, site: Path | None) -> None:
     """Plan when to take magnesium beside the other medicines in FILE ('-' for stdin).
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from uuid import uuid4
 
 import click
 import requests
@@ -25,16 +26,22 @@ from rich.console import Console
 
 from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
-from cds_service.commands.common import UNAVAILABLE, USAGE, serving_options, settings_of, stop, told_plainly
+from cds_service.commands.common import FILE, FOLDER, UNAVAILABLE, USAGE, serving_options, settings_of, stop
 from cds_service.commands.reading import print_cards
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub
 from cds_service.settings import UNIX, Settings
-from cds_service.trust.clients import Client, clients_file, load_clients
+from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
 
 READY_SECONDS = 60.0
+NEXT = """\
+Discovery   {base}/cds-services
+Evidence    {base}/evidence
+State       {base}/readyz
+Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)
+            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)"""
 
 
 @click.command()
@@ -51,11 +58,10 @@ def serve(**flags: Any) -> None:
 
 def _serve(settings: Settings) -> None:
     _check_address(settings)
-    with told_plainly():
-        # One process first: faults are told once and plainly, and the database is made before workers share it.
-        content = load_content()
-        create_app(settings, content=content).extensions["advisor"].store.close()
-    declared = clients_declared(settings)
+    # One process first: faults are told once and plainly, and the database is made before workers share it.
+    content = load_content()
+    create_app(settings, content=content).extensions["advisor"].store.close()
+    declared = load_clients(settings)
     if settings.dev:
         tokens = "no client token is asked for" if not declared else "calls need the token of a client"
         click.echo(f"DEVELOPMENT PROFILE: {tokens}. Not for clinical use.", err=True)
@@ -126,13 +132,6 @@ def _check_address(settings: Settings) -> None:
         stop(UNAVAILABLE, f"Cannot listen on {place}: {error.strerror or error}. Try another --host or --port.")
 
 
-def clients_declared(settings: Settings) -> tuple[Client, ...]:
-    """The clients that a service with these settings knows; exits with the reason where they cannot be read."""
-    with told_plainly():
-        return load_clients(settings)
-    raise AssertionError
-
-
 def free_port(host: str, wanted: int | None) -> int:
     """`wanted` if it is free, else any free port."""
     for port in (wanted or 8000, 0):
@@ -146,8 +145,9 @@ def free_port(host: str, wanted: int | None) -> int:
 
 
 @contextmanager
-def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(host: str, port: int, folder: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """This program serving in a child process, ready when entered, ended when left."""
+    arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1", *more]
     # -P: the installed package, not a checkout that happens to be the current folder.
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
@@ -156,7 +156,7 @@ def serving(arguments: list[str], base: str) -> Iterator[subprocess.Popen[bytes]
     deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     child = subprocess.Popen(command, env=environment, preexec_fn=deaf)  # noqa: S603
     try:
-        _wait_ready(child, base, instance)
+        _wait_ready(child, f"http://{host}:{port}", instance)
         yield child
     finally:
         if child.poll() is None:
@@ -186,39 +186,31 @@ def _wait_ready(child: subprocess.Popen[bytes], base: str, instance: str) -> Non
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port (default 8000, or a free one).")
-@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a temporary folder.")
-@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--data-dir", type=FOLDER, help="Default: a temporary folder.")
+@click.option("--site", type=FILE, help="Site values to try.")
 @click.option("--once", is_flag=True, help="Print the cards and end, instead of keeping on serving.")
 def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, once: bool) -> None:
     """Start on sample patients, show their cards, and keep serving."""
     port = free_port(host, port)
     base = f"http://{host}:{port}"
     settings = settings_of({"data_dir": data_dir})
-    if clients_declared(settings):
+    if load_clients(settings):
         file = clients_file(settings)
         stop(USAGE, f"{file} declares clients, and the demo calls without a token: take another --data-dir.")
     console = Console(soft_wrap=False, highlight=False)
-    with data_folder(data_dir, "demo-") as folder:
-        arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
-        arguments += ["--site", str(site)] if site else []
-        with serving(arguments, base) as child:
-            show_samples(console, base)
-            console.print(f"Discovery   {base}/cds-services")
-            console.print(f"Evidence    {base}/evidence")
-            console.print(f"State       {base}/readyz")
-            console.print(
-                "Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)"
-            )
-            console.print("            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)")
-            if once:
-                return
-            goes = "" if data_dir else ", and goes with it"
-            console.print(f"Serving until Ctrl-C; the database is in {folder}{goes}")
-            sys.stdout.flush()
-            try:
-                child.wait()
-            except KeyboardInterrupt:
-                click.echo("Stopped.", err=True)
+    own_site = ["--site", str(site)] if site else []
+    with data_folder(data_dir, "demo-") as folder, serving(host, port, folder, *own_site) as child:
+        show_samples(console, base)
+        console.print(NEXT.format(base=base))
+        if once:
+            return
+        goes = "" if data_dir else ", and goes with it"
+        console.print(f"Serving until Ctrl-C; the database is in {folder}{goes}")
+        sys.stdout.flush()
+        try:
+            child.wait()
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
 
 
 def show_samples(console: Console, base: str) -> None:
@@ -235,8 +227,6 @@ def show_samples(console: Console, base: str) -> None:
 
 def hook_request(sample: patients.SamplePatient, hook: str, templates: dict[str, str], now: datetime) -> dict[str, Any]:
     """The request of a hook for a sample patient, with complete prefetch; all its drafts on the order hooks."""
-    from uuid import uuid4
-
     context: dict[str, Any] = {"patientId": sample.id, "userId": "Practitioner/example"}
     if hook != "patient-view":
         context |= sample.draft_context(now, *sample.drafts)
@@ -261,14 +251,11 @@ def call(base: str, service: dict[str, Any], body: dict[str, Any]) -> dict[str, 
 @click.option(
     "--fhir-port", type=click.IntRange(0, 65535), default=0, help="Port of the FHIR stub (default: a free one)."
 )
-@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a temporary folder.")
+@click.option("--data-dir", type=FOLDER, help="Default: a temporary folder.")
 def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) -> None:
     """Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."""
     port = free_port(host, port)
     fhir_port = fhir_port or free_port(host, 8090)
-    base = f"http://{host}:{port}"
-    with data_folder(data_dir, "sandbox-") as folder:
-        arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
-        arguments += ["--fhir-server", f"http://{host}:{fhir_port}/fhir"]
-        with serving(arguments, base):
-            run_stub(host, fhir_port, f"{base}/cds-services", echo=click.echo)
+    fhir = f"http://{host}:{fhir_port}/fhir"
+    with data_folder(data_dir, "sandbox-") as folder, serving(host, port, folder, "--fhir-server", fhir):
+        run_stub(host, fhir_port, f"http://{host}:{port}/cds-services", echo=click.echo)
