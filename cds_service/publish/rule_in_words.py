@@ -148,7 +148,6 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
     return {
         "loaded": loaded,
         "rule": written,
-        "library": library,
         "limits": limits,
         "logic": in_words(written, library, in_force(loaded, rulebook)),
         "references": [library.references[name] for name in written.evidence.references],
