@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -36,6 +35,7 @@ from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
 
 READY_SECONDS = 60.0
+STOPS = {signal.SIGINT, signal.SIGTERM}
 NEXT = """\
 Discovery   {base}/cds-services
 Evidence    {base}/evidence
@@ -82,8 +82,10 @@ def data_folder(given: Path | None, kind: str) -> Iterator[Path]:
     if given is not None:
         yield given
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # none comes before the folder is ours to take away
     folder, maker = Path(tempfile.mkdtemp(prefix=f"magnesium-cds-{kind}")), os.getpid()
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         yield folder
     finally:
         if os.getpid() == maker:  # and no worker, which is a copy of this process
@@ -152,10 +154,16 @@ def serving(host: str, port: int, folder: Path, *more: str) -> Iterator[subproce
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
     environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
-    # Ctrl-C also reaches the child, and Python would tell of it while it starts; below it is asked to end in any case.
-    deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+    def deaf() -> None:
+        # Ctrl-C also reaches the child, and Python would tell of it while it starts; it is asked to end in any case.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # none comes before the child is ours to end
     child = subprocess.Popen(command, env=environment, preexec_fn=deaf)  # noqa: S603
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         _wait_ready(child, f"http://{host}:{port}", instance)
         yield child
     finally:
