@@ -219,7 +219,7 @@ class Writer:
         wording = self.display.library.wording
         heads = wording.headings
         names = [o.verdict.bindings["drug"] for o in group.outcomes if o.verdict]
-        why = fill(wording.plan.why, {"drugs": self.display.few([self.display.drug(name) for name in names])})
+        why = fill(wording.plan.why, {"drugs": self.display.few([self.display.title(name) for name in names])})
         if group.day.avoided:
             why = self._texts(group.lead)[1].strip()
         # A rule's option that gives hours says what its line says already.

@@ -127,25 +127,21 @@ class Display:
 
     def medication(self, medication: Medication) -> str:
         """The drug's name, with strength where one ingredient gives it."""
-        titles = self.library.drug_titles
-        broad = {name for drug in medication.drugs for name in self.library.terminology[drug].member_of}
-        names = [titles[drug] for drug in sorted(medication.drugs) if drug in titles]
-        names = names or [self.library.title(drug) for drug in sorted(medication.drugs - broad)]
+        names = self.medication_names(medication)
         strengths = [item.strength for item in medication.components if item.strength and item.per == "unit"]
         if len(names) == 1 and len(strengths) == 1 and strengths[0]:
             return f"{names[0]} {self.quantity(strengths[0].value, strengths[0].unit)}"
         return joined(names)
 
-    def drug(self, concept: str) -> str:
-        """A drug's title as it stands within a sentence."""
-        title = self.library.title(concept)
-        return title[0].lower() + title[1:] if title[1:2].islower() else title
+    def title(self, concept: str) -> str:
+        """A concept's title as it stands within a sentence."""
+        return lowered(self.library.title(concept))
 
     def match(self, match: Match) -> str:
+        """What a test found, as it stands within a sentence; a drug with the day since when, where that is known."""
         if isinstance(match.fact, Condition):
-            narrow = self._narrowest(match.concepts)
-            return joined(self._lower(self.library.title(concept)) for concept in narrow)
-        name = self._lower(self.medication_name(match.fact))
+            return joined(map(self.title, self._narrowest(match.concepts)))
+        name = lowered(joined(self.medication_names(match.fact)))
         if match.since is None:
             return name
         return fill(self.library.wording.since, {"drug": name, "date": match.since.isoformat()})
@@ -157,21 +153,14 @@ class Display:
             return joined(unique)
         return f"{', '.join(unique[:MAX_NAMES])} and {len(unique) - MAX_NAMES} more"
 
-    def medication_name(self, medication: Medication) -> str:
-        """The drug's name without its strength."""
+    def medication_names(self, medication: Medication) -> list[str]:
+        """Its single drugs; the narrowest class where it names nothing narrower."""
         titles = self.library.drug_titles
         names = [titles[drug] for drug in sorted(medication.drugs) if drug in titles]
-        return joined(names) or joined(self.library.title(drug) for drug in sorted(medication.drugs))
+        return names or [self.library.title(drug) for drug in self._narrowest(medication.drugs)]
 
     def _narrowest(self, concepts: frozenset[str]) -> list[str]:
-        entries = self.library.terminology
-        broad = {name for concept in concepts for name in entries[concept].member_of}
-        broad |= {concept for concept in concepts if concepts & set(entries[concept].members)}
-        return sorted(concepts - broad) or sorted(concepts)
-
-    @staticmethod
-    def _lower(text: str) -> str:
-        return text[0].lower() + text[1:] if text[1:2].islower() else text
+        return sorted(concepts.difference(*(self.library.broader[concept] for concept in concepts)))
 
     # Placeholders and reasons.
 
@@ -202,7 +191,7 @@ class Display:
                     filled["allowance.name"] = self._allowance_name()
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
                 case Medication():
-                    filled[name] = self._lower(self.medication(value))
+                    filled[name] = lowered(self.medication(value))
                 case date():
                     filled[name] = value.isoformat()
                 case Decimal():
@@ -210,11 +199,11 @@ class Display:
                 case _ if name == "matched":
                     filled[name] = self.few([self.match(item) for item in value])
                 case _ if name == "products":
-                    filled[name] = self.few([self._lower(self.medication(item)) for item in value])
+                    filled[name] = self.few([lowered(self.medication(item)) for item in value])
                 case _ if name == "reason":
-                    filled[name] = joined(self._lower(self.library.title(item)) for item in value)
+                    filled[name] = joined(map(self.title, value))
                 case _ if name in ("drug", "salt"):
-                    filled[name] = self.drug(value)
+                    filled[name] = self.title(value)
         separate = rule.loaded.rule.separate
         if separate:
             before, after = rule.limits[separate.drug_then_magnesium], rule.limits[separate.magnesium_then_drug]
@@ -252,7 +241,7 @@ class Display:
             values = {"value": self.lab_value(hit.earlier), "date": self.when(hit.earlier.time)}
             parts.append(fill(words["earlier"], values))
         if hit.despite:
-            names = self.few([self._lower(self.medication_name(item)) for item in hit.despite])
+            names = self.few([lowered(joined(self.medication_names(item))) for item in hit.despite])
             parts.append(fill(words["despite"], {"drugs": names}))
         return joined(parts)
 
@@ -295,7 +284,7 @@ class Display:
 
     def _what(self, name: str) -> str:
         if name in self.library.terminology:
-            return self._lower(self.library.title(name))
+            return self.title(name)
         return self.library.wording.inputs.get(name, name.replace("_", " "))
 
 
@@ -310,6 +299,11 @@ class _Limits(dict[str, str]):
         if name not in self and name in self._limits:
             self[name] = self._display.limit(self._limits[name])
         return super().get(name, default)
+
+
+def lowered(title: str) -> str:
+    """As it stands within a sentence; what starts with two capitals is an abbreviation."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
 def sentence(text: str) -> str:

@@ -117,7 +117,7 @@ def plan_table(day: DayPlan, display: Display) -> str:
                     taken.setdefault((dose.minute, drug.label, dose.assumed), set()).add(weekday)
     for weekday, minutes in enumerate(day.plan.week):
         for minute in minutes:
-            taken.setdefault((minute, f"**{display.drug('magnesium')}**", False), set()).add(weekday)
+            taken.setdefault((minute, f"**{display.title('magnesium')}**", False), set()).add(weekday)
     rows: dict[int, list[str]] = {}
     for (minute, name, assumed), weekdays in taken.items():
         marks = [] if len(weekdays) == len(DAYS) else [day_words(sorted(weekdays))]

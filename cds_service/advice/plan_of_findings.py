@@ -9,6 +9,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
+from cds_service.advice.in_words import lowered
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Avoid, Separate
 from cds_service.content.rulebook import ActiveRule, Rulebook
@@ -111,7 +112,7 @@ def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
         before = int(rule.limits[written.separate.magnesium_then_drug].value * 60)
     return Interval(
         drug=block.drug,
-        label=_label(library.title(block.drug)),
+        label=lowered(library.title(block.drug)),
         drug_then_magnesium=after,
         magnesium_then_drug=before,
         avoid=written.avoid is not None,
@@ -124,14 +125,10 @@ def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
     )
 
 
-def _label(title: str) -> str:
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
-
-
 def plan_content(rulebook: Rulebook, vocabulary: Any) -> PlanContent:
     """What POST /plan and the plan's page need of the content in force."""
     intervals = {name: found[-1][0] for name, found in _intervals(_ById(rulebook)).items()}
-    names = {name: _label(entry.title) for name, entry in rulebook.library.terminology.items() if entry.kind == "drug"}
+    names = {name: lowered(entry.title) for name, entry in rulebook.library.terminology.items() if entry.kind == "drug"}
 
     def find(name: str) -> list[str]:
         drugs = vocabulary.drug([], name).drugs
@@ -194,7 +191,7 @@ def _times(
     found = []
     for interval in either or [None]:
         drug = interval.drug if interval else min(medication.drugs)
-        label = interval.label if interval else _label(rulebook.library.title(drug))
+        label = interval.label if interval else lowered(rulebook.library.title(drug))
         times = drug_times(drug, label, medication.dosages, interval, schedule, today)
         if times is not None:
             found.append(times)

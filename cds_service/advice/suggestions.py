@@ -133,7 +133,7 @@ class _Update:
             text = fill(self.suggestion.instruction_same if same else self.suggestion.instruction, values)
             resource = with_instruction(resource, text, other)
         phrases = [fill(words.plan.times_phrase, {"times": steady})] if steady else []
-        phrases += [fill(words.keep_apart_phrase, {"drug": self.display.drug(name)}) for name in names]
+        phrases += [fill(words.keep_apart_phrase, {"drug": self.display.title(name)}) for name in names]
         _name_the_drug(resource, draft, self.display, "".join(phrases) if self.phrase_in_text else "")
         label, description = self._words(list(names), week, steady, day)
         return _suggestion(label, "update", description, resource)
@@ -148,7 +148,7 @@ class _Update:
     def _words(self, names: list[str], week: TimesWeek | None, steady: str, day: DayPlan | None) -> tuple[str, str]:
         """Label and description: what the update changes."""
         words = self.display.library.wording.plan
-        drugs = joined(self.display.drug(name) for name in names)
+        drugs = joined(self.display.title(name) for name in names)
         if week is None or day is None:
             return self.suggestion.label, fill(self.suggestion.description, {"drug": drugs})
         doses, ordered = max(map(len, week)), day.request.doses_per_day

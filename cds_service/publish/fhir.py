@@ -118,9 +118,8 @@ def value_set(concept: str, entry: ConceptFile, library: Library) -> dict[str, A
             include.append({"system": system, "filter": [{"property": "code", "op": "regex", "value": pattern}]})
     if entry.loinc:
         include.append({"system": LOINC, "concept": [{"code": item.code} for item in entry.loinc]})
-    members = [*entry.members, *(name for name, other in library.terminology.items() if concept in other.member_of)]
-    if members:
-        include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in dict.fromkeys(members)]})
+    if members := [name for name, above in library.broader.items() if concept in above]:
+        include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in members]})
     made: dict[str, Any] = {
         "resourceType": "ValueSet",
         "id": concept.replace("_", "-")[:64],
