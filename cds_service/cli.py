@@ -10,32 +10,32 @@ from cds_service import __version__
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
-    "demo": "running",
-    "serve": "running",
-    "sandbox": "running",
-    "mock-ehr": "mock_ehr",
-    "evaluate": "evaluate",
-    "why": "why",
-    "plan": "plan",
-    "clients": "clients",
-    "check": "content",
-    "catalogue": "content",
-    "show": "content",
-    "site": "content",
+    "catalogue": ("content", "Write cards/README.md and docs/what-is-read.md from the content."),
+    "check": ("content", "Load all content and report every fault at once."),
+    "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
+    "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
+    "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
+    "mock-ehr": ("mock_ehr", "Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for anyone."),
+    "plan": ("plan", "Plan when to take magnesium beside the other medicines in FILE ('-' for stdin)."),
+    "sandbox": ("running", "Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."),
+    "serve": ("running", "Serve CDS Hooks until stopped."),
+    "show": ("content", "Print RULE in long form, as the loader reads it: a timing rule is filled by its family."),
+    "site": ("content", "This site's own values: validate, show, diff, schema."),
+    "why": ("why", "Say why RULE fired for the patient in FILE ('-' for stdin), or why it did not."),
 }
-"""The file of `commands/` in which each command stands."""
+"""The file of `commands/` in which each command stands, and its line in `--help`, which imports none of them."""
 
 
 class Commands(click.Group):
     """Imports a command when it is called, so that none waits for what only another one needs."""
 
     def list_commands(self, _: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module = import_module(f"cds_service.commands.{COMMANDS[name]}")
+        module = import_module(f"cds_service.commands.{COMMANDS[name][0]}")
         found: click.Command = getattr(module, name.replace("-", "_"))
         return found
 
@@ -48,6 +48,10 @@ class Commands(click.Group):
         except Exception as error:
             import_module("cds_service.commands.common").stop_for(error)
             raise
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.group(cls=Commands, epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]})

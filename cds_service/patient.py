@@ -68,7 +68,8 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Age in completed years (None: unknown), administrative sex; pregnancy, lactation and death where recorded."""
+    """Age in completed years (None: not exactly known), administrative sex; pregnancy, lactation and death where
+    recorded. `age_range`: the least and most years where the date of birth leaves the age open."""
 
     source: Source | None = None
     age_years: int | None = None
@@ -80,6 +81,12 @@ class Person:
     lactating_source: Source | None = None
     encounter_class: str | None = None
     deceased: bool = False
+    age_range: tuple[int, int] | None = None
+
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """Every age that may be theirs; none where nothing is known."""
+        return (self.age_years,) if self.age_years is not None else self.age_range or ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,8 @@ class Dosage:
     """One dosage instruction, from FHIR Timing.
 
     `when` holds (event code, offset in minutes). `days` holds FHIR day codes (mon..sun). `start` and `end` come from
-    boundsPeriod or boundsDuration. `elemental` is the amount of one dose that `text` calls elemental.
+    boundsPeriod or boundsDuration. `elemental` is the amount of one dose that `text` calls elemental,
+    `total` the mass that it gives a dose in brackets ("2 tablets (800 mg total)").
     `kept_apart_from` holds the drug concepts that our own instruction in this order already names. `problem` says in
     our own words what could not be read.
     """
@@ -156,6 +164,7 @@ class Dosage:
     amount: Quantity | None = None
     amount_high: Quantity | None = None
     elemental: Quantity | None = None
+    total: Quantity | None = None
     text: str = ""
     kept_apart_from: frozenset[str] = frozenset()
     problem: str = ""
@@ -165,13 +174,15 @@ class Dosage:
 class Component:
     """What one dose unit of a product holds: an ingredient (drug concept id) and its strength.
 
-    `per` is "unit" (one tablet, capsule, sachet) or a UCUM volume such as "mL", with `per_value` of it.
+    `per` is "unit" (one tablet, capsule, sachet) or a UCUM volume such as "mL", with `per_value` of it. `salt_weight`:
+    where a text gives both, the weight of the salt that holds `strength` ("oxide 400 mg (241.3 mg magnesium)").
     """
 
     drug: str
     strength: Quantity | None
     per: str = "unit"
     per_value: Decimal = Decimal(1)
+    salt_weight: Quantity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +193,8 @@ class Medication:
     was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a concept.
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
-    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasonCode.
+    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons,
+    `reason_given` says that it names any reason, one of ours or not.
     `since`: the day on which it was ordered, or from which it is taken; `until`: of an ended one, the last day on
     which it is known to have been in force.
     """
@@ -201,9 +213,26 @@ class Medication:
     elemental: Quantity | None = None
     dosages: tuple[Dosage, ...] = ()
     reasons: frozenset[str] = frozenset()
+    reason_given: bool = False
     since: date | None = None
     until: date | None = None
     selected: bool = False
+
+    @property
+    def identified(self) -> bool:
+        """Whether it is known what it holds, be it one of our drugs or another ingredient."""
+        return bool(self.drugs or self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A problem or a result that is in no code system and no words that we read. `name`: what the EHR calls it;
+    `time`: of a result, None where it is not known; `codes`: systems and codes met, cut short."""
+
+    source: Source
+    name: str
+    time: datetime | None = None
+    codes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +252,9 @@ class PatientFacts:
     """All that the rules may know. `inputs` maps every input key to its Availability.
 
     `medications` are what is taken or being ordered; `ended` is kept apart, so that only what asks for it sees it.
-    `labs` are newest first by concept. `repairs` counts, by name, what was mended in what the EHR sent.
+    `labs` are newest first by concept.
+    `unread` holds, by input key, what nobody here could identify. `repairs` counts, by name, what was mended in what
+    the EHR sent.
     """
 
     now: datetime
@@ -234,4 +265,5 @@ class PatientFacts:
     labs: Mapping[str, tuple[Lab, ...]] = field(default_factory=dict)
     intakes: tuple[Intake, ...] = ()
     inputs: Mapping[str, Availability] = field(default_factory=dict)
+    unread: Mapping[str, tuple[Unread, ...]] = field(default_factory=dict)
     repairs: Mapping[str, int] = field(default_factory=dict)

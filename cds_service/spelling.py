@@ -14,17 +14,53 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+_NOT_INERT = re.compile(r"[^\w\s.,/%+()-]|_|(?<=[^\W\d])\.(?=[^\W\d])")
+
+
+def inert(text: str, longest: int = 48) -> str:
+    """A text of the EHR that may be shown: one short line without anything that Markdown, HTML or a link is made of,
+    and without control and format characters."""
+    plain = " ".join(_NOT_INERT.sub(" ", unicodedata.normalize("NFKC", text[:LONGEST])).split())
+    return plain if len(plain) <= longest else plain[: longest - 1].rstrip() + "…"
+
+
 LONGEST = 500
 TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|%")
 
 
+# Letters of other alphabets that look like Latin ones. They count as Latin where a word mixes both.
+_ALIKE = str.maketrans("аеорсухіјѕԁһкмтвнοαερικντυ", "aeopcyxijsdhkmtbhoaepikvtu")
+_MIXED = re.compile(r"[^\W\d_]*[a-z][^\W\d_]*")
+_LETTERS = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe"})
+
+
 def fold(text: str) -> str:
-    """Lower case, without accents and apostrophes, cut to `LONGEST` characters."""
+    """Lower case, without accents, apostrophes and format characters, cut to `LONGEST` characters. Letters that only
+    look like Latin ones are taken for these in a word that has Latin letters too."""
     text = text[:LONGEST].lower()
     if not text.isascii():
         plain = unicodedata.normalize("NFKD", text)
-        text = "".join(c for c in plain if not unicodedata.combining(c))[:LONGEST].lower()
+        kept = "".join(c for c in plain if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
+        text = kept[:LONGEST].lower().translate(_LETTERS)
+        if not text.isascii():
+            text = _MIXED.sub(lambda word: word[0].translate(_ALIKE), text)
     return text.replace("'", "").replace("\u2019", "")
+
+
+_SOUNDS = tuple((re.compile(old), new) for old, new in (
+    ("ph", "f"), ("th", "t"), ("ck|ch|qu|c|q", "k"), ("x", "ks"), ("ts|tz|z", "s"), ("[yj]", "i"), ("w", "v"),
+    ("h", ""), (r"(.)\1+", r"\1"), ("^e(?=s[ptk])", ""), ("(?:um|us|is|[aeiou])$", ""),
+))  # fmt: skip
+
+
+def sound(word: str) -> str:
+    """A folded word as the languages of charts agree on it: levotiroxina, levothyroxinum and lévothyroxine are one.
+
+    Meant for international nonproprietary names; the words of a language, brands and metals it makes too alike.
+    """
+    for old, new in _SOUNDS:
+        word = old.sub(new, word)
+    return word
 
 
 def tokens(text: str) -> tuple[str, ...]:

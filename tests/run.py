@@ -1,5 +1,6 @@
-"""Set up all that the tests need and run them: `python3 tests/run.py [--ci] [--no-apt] [what pytest takes]`.
+"""Set up all that the tests need and run them: `python3 tests/run.py [--ci] [--no-apt] [kinds] [what pytest takes]`.
 
+Kinds are unit, scenario, service, hostile and slow; without one all tests are run, after ruff, mypy and `check`.
 Needs Python 3.11 or newer and nothing else; makes its own environment in .venv-test. Debian packages that
 some tests want are installed where that is allowed (root, or sudo without a password), a FHIR server where npm
 is reached; else those tests are skipped, and the closing summary names them. With --ci, or CI=true, nothing
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +27,28 @@ STEP_LIMIT = 2400
 HANGS_AFTER = 600
 
 EXTRAS = ".[test,png,postgres]"
+
+# Kind -> its folders and test files. Each test file is of one kind.
+KINDS = {
+    # One part at a time: what is read from FHIR, how a day is planned, what the content holds.
+    "unit": """fhir planner test_add_a_rule.py test_brand_names.py test_codes_of_a_site.py test_conditions_vocabulary.py
+        test_content_faults.py test_coverage.py test_directions.py test_dossier.py test_drug_names.py
+        test_family.py test_names_of_countries.py test_structure.py test_terminology.py test_test_words.py
+        test_tests.py""",
+    # A patient in, cards out.
+    "scenario": """test_accepting.py test_cards.py test_charts.py test_contraindication_matrix.py test_golden.py
+        test_inpatient.py test_intervals.py test_metamorphic.py test_not_identified.py test_plan_cards.py
+        test_plan_of_a_site.py test_repetition.py test_scenarios.py test_screens.py test_shared_patients.py
+        test_why.py""",
+    # What EHRs, administrators and browsers ask of the service, and what it keeps.
+    "service": """conformance sandbox store test_command_line.py test_feedback.py test_feedback_moments.py
+        test_fetching.py test_plan_pages.py test_published_content.py test_screener.py test_shown_cards.py
+        test_site_values.py""",
+    # Attackers, servers that fail, and bugs of our own.
+    "hostile": "trust test_rule_faults.py test_text_of_the_ehr.py",
+    # The container image, a FHIR server of other hands, the first command, and that the benchmarks run.
+    "slow": "benchmarks fhir_server image test_first_command.py",
+}
 
 # A FHIR server of other hands: Node.js from PyPI, the server from npm.
 SERVER = ROOT / "tests/fhir_server"
@@ -165,6 +189,8 @@ def main() -> int:
     parser.add_argument("--ci", action="store_true", help="nothing may be skipped (also: CI=true)")
     parser.add_argument("--no-apt", action="store_true", help="install no Debian packages")
     options, pytest_words = parser.parse_known_args()
+    kinds = list(takewhile(KINDS.__contains__, pytest_words))
+    paths = [f"tests/{name}" for kind in kinds for name in KINDS[kind].split()]
     strict = options.ci or os.environ.get("CI", "").lower() in {"1", "true"}
 
     start = time.monotonic()
@@ -177,26 +203,22 @@ def main() -> int:
 
     env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
     env["MAGNESIUM_CDS_REQUIRE_ALL"] = "1" if strict else os.environ.get("MAGNESIUM_CDS_REQUIRE_ALL", "0")
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start hundreds of processes: what they import is compiled once
     failed: list[str] = []
-    run("ruff check", [bin_folder / "ruff", "check", "--output-format", "concise", "."], env, failed)
-    run("ruff format", [bin_folder / "ruff", "format", "--check", "."], env, failed)
-    run("mypy", [bin_folder / "mypy"], env, failed)
-    run("magnesium-cds check", [bin_folder / "magnesium-cds", "check"], env, failed)
+    if not kinds:
+        run("ruff check", [bin_folder / "ruff", "check", "--output-format", "concise", "."], env, failed)
+        run("ruff format", [bin_folder / "ruff", "format", "--check", "."], env, failed)
+        run("mypy", [bin_folder / "mypy"], env, failed)
+        run("magnesium-cds check", [bin_folder / "magnesium-cds", "check"], env, failed)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        # A file stays in one worker: its fixtures (an image, a database, a browser) are made once.
-        workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+        # A worker takes over tests of the other only when it has none left, so that a fixture (an image, a database,
+        # a browser) is seldom made twice.
+        workers = ["-n", "2", "--dist", "worksteal"]
         # Where a test hangs is printed; the limit of the whole step then ends it.
         workers += ["-o", f"faulthandler_timeout={HANGS_AFTER}"]
-        pytest: list[str | Path] = [
-            bin_folder / "python",
-            "-m",
-            "pytest",
-            *workers,
-            f"--junitxml={report}",
-            *pytest_words,
-        ]
-        run("pytest", pytest, env, failed)
+        pytest = [bin_folder / "python", "-m", "pytest", *workers, f"--junitxml={report}", *paths]
+        run("pytest", [*pytest, *pytest_words[len(kinds) :]], env, failed)
         skipped = skipped_tests(report)
     if strict and skipped:
         failed.append("nothing may be skipped")

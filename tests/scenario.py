@@ -152,7 +152,7 @@ class Scenario(_Strict):
     ]
     hook: Literal["patient-view", "order-select", "order-sign"] = "patient-view"
     sex: Literal["female", "male"] | None = "female"
-    age: int | None = 58
+    age: int | float | None = 58
     pregnant: bool | None = None
     deceased: bool = False
     conditions: list[str | ConditionLine] = []
@@ -178,7 +178,7 @@ class ScenarioFile(_Strict):
 
     given: dict[str, Any] = {}
     not_here: dict[str, Annotated[str, Field(min_length=10)]] = {}
-    in_pregnancy: Literal["fired", "not_applicable"] = "fired"
+    in_pregnancy: Literal["fired", "not_evaluated", "not_applicable"] = "fired"
     family: Family | None = None
     scenarios: Annotated[list[Scenario], Field(min_length=1)]
 
@@ -268,7 +268,9 @@ class Builder:
         if scenario.sex:
             made["gender"] = scenario.sex
         if scenario.age is not None:
-            made["birthDate"] = (self.now - timedelta(days=int((scenario.age + 0.5) * 365.25))).date().isoformat()
+            # In the middle of a whole year; parts of a year are meant exactly.
+            years = scenario.age + 0.5 if isinstance(scenario.age, int) else scenario.age
+            made["birthDate"] = (self.now - timedelta(days=int(years * 365.25))).date().isoformat()
         if scenario.deceased:
             made["deceasedBoolean"] = True
         return made
@@ -360,7 +362,7 @@ class Builder:
         code = line.loinc
         if code is None and entry:
             wanted = "substance" if (line.unit or "").startswith(("mmol", "umol", "meq", "mEq")) else "mass"
-            code = next((item.code for item in entry.loinc if item.property == wanted), entry.loinc[0].code)
+            code = next((item.code for item in entry.codes if item.property == wanted), entry.codes[0].code)
         made: Resource = {
             "resourceType": "Observation",
             "id": f"lab-{index}",

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service import __version__
 from cds_service.advice.loaded_content import Content, load_content
+from cds_service.cli import COMMANDS, main
 from cds_service.content.library import default_root
 from cds_service.sandbox import patients
 from cds_service.serving import Server
@@ -300,15 +302,32 @@ def test_evaluate_names_no_plan_that_nobody_could_open(tmp_path: Path, client: F
     assert not any("/plan/" in url for url in kept)
 
 
+def imported(*words: str) -> set[str]:
+    """The packages of others that a command has imported when it ends."""
+    code = f"import sys\nfrom cds_service.cli import main\nmain({words!r}, standalone_mode=False)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
 def test_evaluate_starts_neither_the_web_framework_nor_a_server(tmp_path: Path) -> None:
     file = save(tmp_path, json.dumps(patients.load()["low-magnesium"].bundle(NOW), default=str))
-    code = (
-        "import sys\nfrom cds_service.cli import main\n"
-        f"main(['evaluate', {str(file)!r}], standalone_mode=False)\n"
-        "print([name for name in ('flask', 'gunicorn', 'alembic') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert imported("evaluate", str(file)) & {"flask", "gunicorn", "alembic", "fhir", "click"} == {"fhir", "click"}
+
+
+def test_check_and_help_wait_for_nothing_that_they_do_not_need() -> None:
+    heavy = {"flask", "gunicorn", "sqlalchemy", "alembic", "fhir", "requests", "cryptography", "rich", "pydantic"}
+    assert imported("check") & heavy == {"pydantic"}
+    assert imported("--help") & heavy == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_of_each_command_what_its_own_help_says_first(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None and command.help is not None
+    first = " ".join(command.help.partition("\n\n")[0].split())
+    assert first.startswith(COMMANDS[name][1])
+    assert COMMANDS[name][1] in " ".join(invoke("--help").stdout.split())
 
 
 def test_evaluate_refuses_a_request_of_another_hook_than_asked_for(tmp_path: Path, client: FlaskClient) -> None:

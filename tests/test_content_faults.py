@@ -19,7 +19,7 @@ from cds_service.content.yamlfile import ContentError
 from tests.conformance.calls import invoke
 
 Change = Callable[[Path, str], str]
-CSV = ("dose_forms", "rxnorm_products", "other_ingredients")
+CSV = ("dose_forms", "rxnorm_products", "other_ingredients", "other_names")
 
 
 @pytest.fixture
@@ -73,6 +73,7 @@ def wrong_type(path: Path, text: str) -> str:
         "dose_forms": "a phrase,tablet,by mouth,often\n",
         "rxnorm_products": "12a,SCD,magnesium_oxide,maybe,oral,tablet,magnesium_oxide=much,\n",
         "other_ingredients": '""\n',
+        "other_names": "sea water,brine\n",
     }
     return text + rows[path.stem]
 
@@ -89,7 +90,7 @@ def test_every_file_that_is_spoiled_is_named_with_its_line_all_of_them_at_once(c
 
 
 def test_every_file_that_the_service_reads_by_its_name_is_missed(cards: Path) -> None:
-    gone = [*cards.glob("*.yaml"), *(cards / "tables").glob("*"), *(cards / "terminology").glob("*.csv")]
+    gone = [*cards.glob("*.yaml"), *(cards / "tables").glob("*.*"), *(cards / "terminology").glob("*.csv")]
     gone += [cards / "terminology" / "units.yaml", cards / "terminology" / "routes.yaml"]
     for path in gone:
         path.unlink()
@@ -133,9 +134,9 @@ SLIPS = [
     ("terminology/rxnorm_products.csv", "BN,liothyronine", "BN,liothyronin", "drugs", "did you mean"),
     ("terminology/serum_magnesium.yaml", "unit: mmol/L", "unit: mmol/ltr", "unit", "no unit mmol/ltr"),
     ("terminology/pregnancy_status.yaml", '  "no":', "  never:", "values.never", "should be 'yes'"),
-    ("terminology/levothyroxine.yaml", "\nnames:\n", "\nnames:\n  - '-'\n", "names.0", "no word"),
-    ("tables/sig_phrases.yaml", "[once daily, ", "[twice daily, ", "timings.1.phrases.0", "stands twice"),
-    ("tables/sig_phrases.yaml", "BID: {frequency: 2", "BID: {frequency: two", "codes.BID.frequency", "integer"),
+    ("terminology/levothyroxine.yaml", "\nnames: [\n", "\nnames: [\n  '-',\n", "names.0", "no word"),
+    ("tables/directions/en.yaml", "[once daily, ", "[twice daily, ", "timings.1.phrases.0", "stands twice"),
+    ("tables/timing_codes.yaml", "BID: {frequency: 2", "BID: {frequency: two", "codes.BID.frequency", "integer"),
     ("tables/patient_states.yaml", "answer_holds_days: 300", "answer_holds_days: long", "pregnancy", "integer"),
     ("tables/specimen_comments.yaml", "[any, edta", "['', edta", "between.0", "pattern"),
     ("tables/schedule.yaml", '"06:30"}\n    site', '"6:30"}\n    site', "thresholds.waking_starts", "written as"),
@@ -163,7 +164,7 @@ def test_a_concept_above_itself_is_a_fault(cards: Path) -> None:
 def digests(cards: Path) -> Iterator[str]:
     """Of the copy as it is, then after a change of one byte or more in one file of each kind."""
     yield json.loads(invoke("check", "--content", cards, "--json").stdout)["digest"]
-    tables = ("sig_phrases", "specimen_comments", "patient_states", "schedule", "foods")
+    tables = ("directions/fi", "timing_codes", "specimen_comments", "patient_states", "schedule", "foods")
     changed = [*(f"tables/{name}.yaml" for name in tables), *(f"terminology/{name}.csv" for name in CSV)]
     changed += ["terminology/units.yaml", "terminology/routes.yaml", "terminology/digoxin.yaml", "claims.yaml"]
     changed.append("families.yaml")
@@ -175,7 +176,7 @@ def digests(cards: Path) -> Iterator[str]:
 
 def test_the_digest_is_of_every_byte_of_the_content(cards: Path) -> None:
     found = list(digests(cards))
-    assert len(found) == 15 and len(set(found)) == len(found)
+    assert len(found) == 17 and len(set(found)) == len(found)
     (cards / "README.md").write_text("Something else\n")
     assert json.loads(invoke("check", "--content", cards, "--json").stdout)["digest"] == found[-1]
 
@@ -183,7 +184,7 @@ def test_the_digest_is_of_every_byte_of_the_content(cards: Path) -> None:
 def test_a_chart_is_read_by_the_content_that_was_given_and_by_nothing_else(cards: Path) -> None:
     edit(cards, "terminology/units.yaml", "also: [mmol/l, ", "also: [millimoles, ")
     edit(cards, "terminology/routes.yaml", "[oral, orally", "[oral, swallowed")
-    edit(cards, "tables/sig_phrases.yaml", "[once daily, ", "[at every sunrise, ")
+    edit(cards, "tables/directions/en.yaml", "[once daily, ", "[at every sunrise, ")
     edit(cards, "tables/specimen_comments.yaml", "[any, edta", "[whatever, edta")
     edit(cards, "tables/patient_states.yaml", "answer_holds_days: 300", "answer_holds_days: 250")
     edit(cards, "tables/foods.yaml", "magnesium: 156", "magnesium: 1560")
@@ -196,7 +197,8 @@ def test_a_chart_is_read_by_the_content_that_was_given_and_by_nothing_else(cards
     assert read.routes["", "swallowed"] == "oral"
     timing = read.sigs.read("take 1 tablet at every sunrise")
     assert timing is not None and (timing["frequency"], timing["period"]) == (1, Decimal(1))
-    assert read.denials.search("no whatever \x00") and not read.denials.search("no any \x00")
+    assert not read.specimens.troubles_in(["no whatever haemolysis"])
+    assert read.specimens.troubles_in(["no any haemolysis"])
     assert read.holds["pregnancy"] == timedelta(days=250)
     assert read.scoring.amounts["seeds"]["daily"][1] == 1560
     assert read.drug([], "levothyroxine mouth pebble").form == "tablet"

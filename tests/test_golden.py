@@ -163,11 +163,11 @@ def test_a_second_click_on_the_tab_without_draft_orders_is_refused_with_its_plac
         assert "context.draftOrders" in [place for issue in issues for place in issue["expression"]]
 
 
-def test_a_draft_without_a_medication_selects_nothing(client: FlaskClient) -> None:
+def test_a_draft_without_a_medication_is_no_drug_and_no_all_clear(client: FlaskClient) -> None:
     found = answer(client, "order-select-empty")
-    assert found["cards"] == []
     assert fired(found) == set()
-    assert {item["outcome"] for item in own(found)["outcomes"]} <= {"quiet", "not_applicable"}
+    (card,) = found["cards"]
+    assert "an ordered medicine without a name or known code" in card["summary"]
 
 
 @pytest.mark.parametrize("name", ["pama-order-select", "pama-order-select-empty"])

@@ -25,7 +25,7 @@ DRUGS = [
 def ask(make_app: Callable[..., Flask], content: Content, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Ask as a client with this profile, past the token check, which has tests of its own."""
 
-    def call(profile: Profile, **more: Any) -> Any:
+    def call(profile: Profile, nulls: tuple[str, ...] = (), **more: Any) -> Any:
         monkeypatch.setattr(Gatekeeper, "admit", lambda *_: Caller("clinic", (), profile))
         case = Scenario.model_validate({
             "name": "an order on a small screen", "kind": "fires", "hook": "order-select", "drugs": DRUGS,
@@ -34,7 +34,9 @@ def ask(make_app: Callable[..., Flask], content: Content, monkeypatch: pytest.Mo
         })  # fmt: skip
         client = make_app().test_client()
         templates = client.get("/cds-services").json["services"][1]["prefetch"]
-        body = orjson.dumps(Builder(content, NOW).request(case, templates))
+        request = Builder(content, NOW).request(case, templates)
+        request["prefetch"] |= dict.fromkeys(nulls)
+        body = orjson.dumps(request)
         return client.post("/cds-services/magnesium-order-select", data=body, content_type="application/json")
 
     return call
@@ -69,3 +71,9 @@ def test_a_client_may_want_412_for_what_was_not_checked(ask: Callable[..., Any])
     more = {"without": ["medication_statements"], "drugs": []}
     assert ask(Profile(), **more).status_code == 200
     assert ask(Profile(on_incomplete="412"), **more).status_code == 412
+
+
+def test_null_in_the_prefetch_says_none_or_failed_as_the_client_has_it(ask: Callable[..., Any]) -> None:
+    nulls = ("medication_statements",)
+    said = [str(ask(Profile(null_prefetch=way), nulls).json["cards"]) for way in ("none", "failed")]
+    assert ["could not be read: the EHR sent null" in each for each in said] == [False, True]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.run import KINDS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cds_service"
 LONGEST = 400
@@ -215,6 +217,13 @@ def committed_text() -> Iterator[tuple[Path, str]]:
                     yield path, path.read_text(encoding="utf-8")
                 except UnicodeDecodeError:
                     continue  # pictures
+
+
+def test_each_test_file_is_of_one_kind() -> None:
+    tests = ROOT / "tests"
+    named = [tests / name for names in KINDS.values() for name in names.split()]
+    files = [file for path in named for file in (path.rglob("test_*.py") if path.is_dir() else [path])]
+    assert sorted(files) == sorted(file for file in tests.rglob("test_*.py") if "node_modules" not in file.parts)
 
 
 def test_what_npm_installs_for_the_tests_is_pinned_and_names_no_registry() -> None:

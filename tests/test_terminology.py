@@ -9,11 +9,11 @@ import yaml
 
 from cds_service.content.concept import ConceptFile
 from cds_service.content.library import default_root
-from cds_service.terminology.index import SYSTEMS, Vocabulary, system_name
+from cds_service.terminology.index import Vocabulary
 from tests.support.some import some
 
 FOLDER = default_root() / "terminology"
-TABLES = {"units", "routes"}
+TABLES = {"code_systems", "units", "routes"}
 """YAML files of this folder that are tables, not concepts."""
 
 SNOMED, ICD, LOINC = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10-cm", "http://loinc.org"
@@ -36,6 +36,13 @@ SHARED_CODES = {
     ("snomed", "1511000119107"): "a neuropathy and a type of diabetes in one code",
     ("snomed", "368581000119106"): "a neuropathy and a type of diabetes in one code",
 }
+# ATC codes of combinations, each on every drug of ours that it names.
+COMBINATIONS = [
+    "A02BD02", "A02BD10", "C07FX02", "C09BX01", "C09BX03", "C09BX06", "C09DX01", "C09DX03", "C09DX06",
+    "C09DX07", "C09DX08", "C09DX09", "C09XA54", "C10BX05", "C10BX07", "C10BX09", "C10BX13", "C10BX14",
+    "C10BX23", "C10BX24", "H03AA03", "J04AM01", "J04AM12", "J05AR21", "M05BB03", "M05BB04", "M05BB05",
+    "M05BB07", "M05BB09", "N02BA67", "V03AE01", "V03AE04",
+]  # fmt: skip
 # Codes that look right and mean something else; none may ever be listed.
 WRONG_SNOMED = {"78275009", "31996006", "83152002", "417357006", "703938007", "367391008", "413556004"}
 
@@ -63,13 +70,14 @@ def test_a_concept_has_known_keys_in_their_order_and_says_where_it_was_checked(n
 def test_no_code_is_listed_under_two_concepts_unless_declared():
     owners = defaultdict(list)
     for name, entry in ENTRIES.items():
-        for key in ("snomed", "icd10cm", "icd10cm_prefixes", "icd10", "atc", "atc_prefixes", "rxnorm_ingredients"):
+        icd = ("icd10cm", "icd10cm_prefixes", "icd10", "icd9cm")
+        for key in ("snomed", *icd, "atc", "atc_prefixes", "rxnorm_ingredients"):
             for code in entry.get(key, []):
                 owners[key.removesuffix("_prefixes"), code].append(name)
-        for row in entry.get("loinc", []):
-            owners["loinc", row["code"]].append(name)
+        for row in entry.get("codes", []):
+            owners[row["system"], row["code"]].append(name)
     double = {key: names for key, names in owners.items() if len(names) > 1}
-    assert set(double) == set(SHARED_CODES), double
+    assert set(double) == {*SHARED_CODES, *(("atc", code) for code in COMBINATIONS)}, double
 
 
 def test_no_concept_lists_a_code_that_is_known_to_mean_something_else():
@@ -77,17 +85,22 @@ def test_no_concept_lists_a_code_that_is_known_to_mean_something_else():
         assert not WRONG_SNOMED & set(entry.get("snomed", [])), name
 
 
-@pytest.mark.parametrize("name", [n for n, p in ENTRIES.items() if p.get("snomed")])
+def codes_of(name, system):
+    entry = ENTRIES[name]
+    return [*entry.get(system, []), *(row["code"] for row in entry.get("codes", []) if row["system"] == system)]
+
+
+@pytest.mark.parametrize("name", [n for n in ENTRIES if codes_of(n, "snomed")])
 def test_snomed_codes_have_a_valid_check_digit(name):
-    for code in some(ENTRIES[name]["snomed"]):
+    for code in some(codes_of(name, "snomed")):
         assert _verhoeff(code) == 0, f"{code} is mistyped"
 
 
-@pytest.mark.parametrize("name", [n for n, p in ENTRIES.items() if p.get("loinc")])
+@pytest.mark.parametrize("name", [n for n in ENTRIES if codes_of(n, "loinc")])
 def test_loinc_codes_have_a_valid_check_digit(name):
-    for row in some(ENTRIES[name]["loinc"]):
-        number, check = row["code"].split("-")
-        assert _luhn(number) == int(check), f"{row['code']} is mistyped"
+    for code in some(codes_of(name, "loinc")):
+        number, check = code.split("-")
+        assert _luhn(number) == int(check), f"{code} is mistyped"
 
 
 def _luhn(number: str) -> int:
@@ -171,8 +184,9 @@ def test_a_condition_code_gives_its_concepts_and_their_groups(vocabulary, system
 
 
 def loinc_codes(vocabulary: Vocabulary, asked_for: str) -> list[str]:
-    """The codes of all concepts that one prefetch key asks for."""
-    return sorted(row.code for entry in vocabulary.concepts.values() if entry.input == asked_for for row in entry.loinc)
+    """The LOINC codes of all concepts that one prefetch key asks for."""
+    asked = [row for entry in vocabulary.concepts.values() if entry.input == asked_for for row in entry.codes]
+    return sorted(row.code for row in asked if row.system == "loinc")
 
 
 def test_serum_magnesium_is_read_with_what_a_conversion_needs(vocabulary):
@@ -187,8 +201,8 @@ def test_serum_magnesium_is_read_with_what_a_conversion_needs(vocabulary):
     assert mass.entry.plausible[0] < Decimal("0.7") < mass.entry.plausible[1]
 
 
-@pytest.mark.parametrize("code", ["2597-3", "26746-8", "19124-7"])
-def test_red_cell_and_urine_magnesium_are_never_serum_magnesium(vocabulary, code):
+@pytest.mark.parametrize("code", ["2597-3", "26746-8", "19124-7", "2593-2", "21377-7", "2600-5", "73572-0", "65362-6"])
+def test_magnesium_elsewhere_is_never_serum_magnesium(vocabulary, code):
     near_miss = vocabulary.lab_concept(LOINC, code)
     assert near_miss.id != "serum_magnesium" and near_miss.entry.input is None
     assert near_miss.entry.never_used_as == "serum_magnesium"
@@ -196,7 +210,7 @@ def test_red_cell_and_urine_magnesium_are_never_serum_magnesium(vocabulary, code
 
 
 def test_the_prefetch_codes_of_an_input_are_those_of_its_concepts(vocabulary):
-    assert loinc_codes(vocabulary, "serum_magnesium") == ["19123-9", "2601-3"]
+    assert loinc_codes(vocabulary, "serum_magnesium") == ["11554-3", "19123-9", "2601-3", "35249-2"]
     assert {"98979-8", "2160-0", "14682-9"} < set(loinc_codes(vocabulary, "kidney"))
     assert {"2823-3", "17861-6", "1994-3", "1751-7"} < set(loinc_codes(vocabulary, "electrolytes"))
     assert "8634-8" not in loinc_codes(vocabulary, "ecg")
@@ -213,9 +227,9 @@ def test_an_egfr_with_a_race_coefficient_is_flagged(vocabulary):
 
 def test_observations_are_not_laboratory_tests_and_their_answers_are_coded(vocabulary):
     assert vocabulary.lab_concept(LOINC, "82810-3") is None
-    assert vocabulary.observation_concept(LOINC, "82810-3").id == "pregnancy_status"
-    assert vocabulary.observation_concept(LOINC, "63895-7").id == "lactation_status"
-    assert vocabulary.observation_concept(LOINC, "81005-1").id == "dietary_magnesium_intake"
+    assert vocabulary.measured(LOINC, "82810-3").id == "pregnancy_status"
+    assert vocabulary.measured(LOINC, "63895-7").id == "lactation_status"
+    assert vocabulary.measured(LOINC, "81005-1").id == "dietary_magnesium_intake"
     assert vocabulary.answer("pregnancy_status", LOINC, "LA15173-0") == "yes"
     assert vocabulary.answer("pregnancy_status", SNOMED, "60001007") == "no"
     assert vocabulary.answer("pregnancy_status", LOINC, "LA4489-6") == "unknown"
@@ -223,18 +237,36 @@ def test_observations_are_not_laboratory_tests_and_their_answers_are_coded(vocab
     assert vocabulary.answer("lactation_status", LOINC, "LA29252-6") == "yes"
 
 
-def test_the_words_of_specimen_trouble_come_from_the_concept_of_the_test(vocabulary):
-    assert "haemoly" in vocabulary.concepts["serum_magnesium"].trouble_words["haemolysed"]
-    assert vocabulary.concepts["qtc"].trouble_words == {}
+def test_what_specimen_trouble_does_is_said_of_kinds_that_are_read(content):
+    kinds = set(content.library.specimen_comments.marks)
+    assert set(content.library.terminology["serum_magnesium"].trouble_effect) == kinds
     for name, entry in ENTRIES.items():
-        assert set(entry.get("trouble_words", {})) == set(entry.get("trouble_effect", {})), name
+        assert set(entry.get("trouble_effect", {})) <= kinds, name
 
 
-def test_systems_are_known_by_their_url_and_their_oid():
-    assert set(SYSTEMS.values()) == {"rxnorm", "atc", "snomed", "icd10cm", "icd10", "loinc"}
-    assert system_name("https://loinc.org") == "loinc"
-    assert system_name("URN:OID:2.16.840.1.113883.6.1") == "loinc"
-    assert system_name("http://loinc.org.example.org") is None
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://loinc.org", "loinc"),
+        ("URN:OID:2.16.840.1.113883.6.1", "loinc"),
+        ("http://loinc.org/", "loinc"),
+        ("http://loinc.org|2.77", "loinc"),
+        ("http://loinc.org.example.org", None),
+        ("http://loinc.org/vs", None),
+        ("http://snomed.info/sct|http://snomed.info/sct/900000000000207008", "snomed"),
+        ("http://snomed.info/sct/900000000000207008", "snomed"),
+        ("http://snomed.info/sct/83821000000107/version/20240101", "snomed"),
+        ("https://snomed.info/sct/731000124108", "snomed"),
+        ("http://snomed.info/sctx", None),
+        ("http://snomed.info/id/24700007", None),
+        ("http://npu-terminology.org", "npu"),
+        ("urn:oid:1.2.208.176.2.1", "npu"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm|2026", "icd10gm"),
+        ("", None),
+    ],
+)
+def test_a_code_system_is_known_by_its_addresses(vocabulary, address, name):
+    assert vocabulary.system_name(address) == name
 
 
 def test_the_generated_tables_are_compact():

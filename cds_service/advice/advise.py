@@ -53,8 +53,8 @@ class Advice:
 
     def not_checked(self) -> list[str]:
         """Why rules were not evaluated, in words, each once."""
-        missing = self.evaluation.of("not_evaluated")
-        return self.display.reasons(reason for outcome in missing for reason in outcome.reasons)
+        missing = [reason for outcome in self.evaluation.of("not_evaluated") for reason in outcome.reasons]
+        return self.display.reasons((*self.evaluation.context.unidentified_drafts, *missing))
 
     def answer(self) -> dict[str, Any]:
         """The answer to a hook: the cards, every rule's outcome with its reason, the state of the inputs."""

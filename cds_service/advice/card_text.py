@@ -293,8 +293,8 @@ class Writer:
         return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told][:3]
 
     def open_reasons(self) -> list[str]:
-        """Why shown rules were not evaluated, most frequent first."""
-        counted: dict[str, int] = {}
+        """What is ordered and not known, then why shown rules were not evaluated, most frequent first."""
+        counted = {self.display.reason(reason): MAX_WORDS for reason in self.evaluation.context.unidentified_drafts}
         for outcome in self.evaluation.of("not_evaluated"):
             if outcome.rule.visibility == "shown":
                 for reason in outcome.reasons:

@@ -89,7 +89,7 @@ def _cards(
     ordered = [group for index, group in enumerate(groups.values()) if index not in quiet]
     shown, rest = ordered[:most], ordered[most:]
     cards = [_told(writer.card, group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
-    if not cards and any(o.rule.visibility == "shown" for o in writer.evaluation.of("not_evaluated")):
+    if not cards and writer.open_reasons():
         cards.append(writer.not_evaluated_card())
     return cards
 

@@ -103,7 +103,9 @@ class Display:
         return sign + self.quantity(value, unit, self._decimals(lab.concept, unit))
 
     def kidney_value(self, found: Kidney) -> str:
-        """eGFR, with the comparator of a reported one."""
+        """eGFR, with the comparator of a reported one; a range where sex or age leave it open."""
+        if found.highest is not None:
+            return f"{number(found.value, 0)} to {self.quantity(found.highest, self.library.unit('egfr'), 0)}"
         sign = "" if found.computed else SIGNS.get(found.lab.comparator or "", "")
         return sign + self.quantity(found.value, self.library.unit("egfr"), 0)
 
@@ -200,8 +202,9 @@ class Display:
                     filled[name] = self.few([self.match(item) for item in value])
                 case _ if name == "products":
                     filled[name] = self.few([lowered(self.medication(item)) for item in value])
-                case _ if name == "reason":
-                    filled[name] = joined(map(self.title, value))
+                case _ if name in ("reason", "reason_assumed"):
+                    values = {"condition": joined(map(self.title, value))}
+                    filled["reason"] = fill(self.library.wording.order_reason[name], values)
                 case _ if name in ("drug", "salt"):
                     filled[name] = self.title(value)
         separate = rule.loaded.rule.separate

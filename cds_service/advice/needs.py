@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from cds_service.content.library import Library
 from cds_service.content.rule import Rule
+from cds_service.content.site import NO_SITE, SiteValues
 from cds_service.fhir import Need
 from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
 
-LOINC = "http://loinc.org"
 BY_PATIENT = "patient={{context.patientId}}"
 # The newest results are enough; a longer history is asked of nobody.
 NEWEST = "_sort=-date&_count=20"
@@ -23,11 +23,11 @@ def inputs_read(rule: Rule, library: Library) -> set[str]:
     return keys | {lab.input for lab in labs if lab.input}
 
 
-def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
+def all_needs(library: Library, windows: bool = False, site: SiteValues = NO_SITE) -> dict[str, Need]:
     """Every input key with its template: reads and searches of the widely supported subset only.
 
     With `windows` results are asked for no further back than any rule looks, by `today()`, which CDS Hooks 2.0 clients
-    cannot fill.
+    cannot fill. They are searched by the codes of `site` too.
     """
     needs = {
         PATIENT: Need(PATIENT, "Patient", "Patient/{{context.patientId}}"),
@@ -43,9 +43,11 @@ def all_needs(library: Library, windows: bool = False) -> dict[str, Need]:
     screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
     needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)
     codes: dict[str, list[str]] = {}
-    for entry in library.terminology.values():
-        if entry.input and entry.loinc:
-            codes.setdefault(entry.input, []).extend(f"{LOINC}|{item.code}" for item in entry.loinc)
+    for name, entry in library.terminology.items():
+        if entry.input and entry.codes:
+            searched = (f"{library.code_systems[item.system].uris[0]}|{item.code}" for item in entry.codes)
+            codes.setdefault(entry.input, []).extend(searched)
+            codes[entry.input] += [item.token for item in site.codes.get(name, ())]
     days = days_read(library) if windows else {}
     for key, listed in sorted(codes.items()):
         since = f"&date=ge{{{{today() - {days.get(key, A_YEAR)} days}}}}" if windows else ""
@@ -67,10 +69,10 @@ def days_read(library: Library) -> dict[str, int]:
 
 
 def needs_of(
-    rules: Iterable[Rule], library: Library, left_out: frozenset[str], windows: bool = False
+    rules: Iterable[Rule], library: Library, site: SiteValues = NO_SITE, windows: bool = False
 ) -> Mapping[str, Need]:
     """The prefetch of a service: the union of what its rules read, in a fixed order."""
     keys: set[str] = {PATIENT}
     for rule in rules:
         keys |= inputs_read(rule, library)
-    return {key: need for key, need in all_needs(library, windows).items() if key in keys - left_out}
+    return {key: need for key, need in all_needs(library, windows, site).items() if key in keys - site.not_available}

@@ -41,7 +41,7 @@ def suggestions_for(
         for name in outcome.rule.loaded.rule.card.suggest:
             suggestion = library.suggestions[name]
             if isinstance(suggestion, LabOrder):
-                if not _already_drafted(suggestion, chart, display):
+                if not _already_drafted(suggestion, chart):
                     made.setdefault(f"lab:{suggestion.lab}", _lab_order(suggestion, chart, display))
             elif not no_magnesium and not avoided and f"{name}:0" not in made:
                 drafted = [item for item in outcomes if name in item.rule.loaded.rule.card.suggest]
@@ -64,10 +64,10 @@ def _lab_order(suggestion: LabOrder, chart: Chart, display: Display) -> dict[str
     return _suggestion(suggestion.label, "create", suggestion.description, resource)
 
 
-def _already_drafted(suggestion: LabOrder, chart: Chart, display: Display) -> bool:
+def _already_drafted(suggestion: LabOrder, chart: Chart) -> bool:
     """Whether a draft in the request orders the test already, so that it is not proposed again."""
-    codes = {item.code for item in display.library.terminology[suggestion.lab].loinc}
-    return any((LOINC, code) in chart.drafted_codes for code in codes)
+    drafted = (chart.vocabulary.lab_concept(system, code) for system, code in chart.drafted_codes)
+    return any(test is not None and test.id == suggestion.lab for test in drafted)
 
 
 @dataclass(frozen=True)

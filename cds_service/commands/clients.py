@@ -96,6 +96,7 @@ def clients() -> None:
 @click.option("--max-cards", type=click.IntRange(1, 20), help="Most cards in one answer.")
 @click.option("--on-incomplete", type=click.Choice(["info_card", "412"]))
 @click.option("--markdown", type=click.Choice(["gfm", "basic", "none"]))
+@click.option("--null-prefetch", type=click.Choice(["none", "failed"]), help="What a prefetch value of null says.")
 @click.option("--links", type=click.Choice(["absolute", "none"]))
 @click.option("--unit", "units", multiple=True, help="Unit of a laboratory value: serum_magnesium=mg/dL; repeatable.")
 @_options
@@ -103,7 +104,7 @@ def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -
     """Add a client. Its keys come from --jku or are copied from the file --jwks."""
     shared = {key: given.pop(key) for key in ("settings_file", "public_url", "profile", "data_dir", "clients")}
     settings, path = _place(shared)
-    profile = {key: given.pop(key) for key in ("max_cards", "on_incomplete", "markdown", "links")}
+    profile = {key: given.pop(key) for key in ("max_cards", "on_incomplete", "markdown", "null_prefetch", "links")}
     profile["units"] = dict(_named_unit(text) for text in given.pop("units"))
     entries: dict[str, Any] = {"name": name, **{key: value for key, value in given.items() if value}}
     if jwks_file is not None:

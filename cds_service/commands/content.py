@@ -11,14 +11,12 @@ from pathlib import Path
 import click
 import orjson
 
-from cds_service.advice.needs import all_needs
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, FILE, USAGE, stop
 from cds_service.content.library import Library, default_root
 from cds_service.content.loading import load_library
 from cds_service.content.long_form import long_form
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError, Fault
-from cds_service.publish.catalogue import catalogue_text
 from cds_service.spelling import nearest
 from cds_service.terminology.index import Vocabulary
 
@@ -55,28 +53,35 @@ def check(content: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--content", type=CONTENT, help="Folder of content instead of the one shipped.")
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if cards/README.md is not current.")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a page is not current.")
 def catalogue(content: Path | None, only_check: bool) -> None:
-    """Write cards/README.md from the rules."""
+    """Write cards/README.md and docs/what-is-read.md from the content."""
+    from cds_service.publish.catalogue import catalogue_text
+    from cds_service.publish.what_is_read import what_is_read
+
     root = content or default_root()
-    text = catalogue_text(load_library(root))
-    target = root / "README.md"
-    if only_check:
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
-            stop(FAILED, "cards/README.md is not current: run `magnesium-cds catalogue`")
-        return
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        stop(CANNOT_CREATE, f"{target}: {error.strerror}")
-    click.echo(str(target), err=True)
+    library = load_library(root)
+    pages = {root / "README.md": catalogue_text(library)}
+    if (root.parent / "docs").is_dir():
+        pages[root.parent / "docs" / "what-is-read.md"] = what_is_read(library)
+    for target, text in pages.items():
+        name = f"{target.parent.name}/{target.name}"
+        if only_check:
+            if not target.exists() or target.read_text(encoding="utf-8") != text:
+                stop(FAILED, f"{name} is not current: run `magnesium-cds catalogue`")
+            continue
+        try:
+            target.write_text(text, encoding="utf-8")
+        except OSError as error:
+            stop(CANNOT_CREATE, f"{target}: {error.strerror}")
+        click.echo(str(target), err=True)
 
 
 @click.command()
 @click.argument("rule")
 @click.option("--content", type=CONTENT, help="Folder of content instead of the one shipped.")
 def show(rule: str, content: Path | None) -> None:
-    """Print RULE in long form, as the loader reads it: a timing rule is filled with what its family shares."""
+    """Print RULE in long form, as the loader reads it: a timing rule is filled by its family."""
     rules = load_library(content).rules
     if rule not in rules:
         stop(USAGE, f"no rule {rule}{nearest(rule, rules)}")
@@ -90,6 +95,8 @@ def site() -> None:
 
 def _site_values(file: Path, library: Library) -> SiteValues:
     """Site values of a file. Raises ContentError."""
+    from cds_service.advice.needs import all_needs
+
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -154,9 +161,16 @@ def show_site(file: Path | None, as_json: bool) -> None:
         click.echo(f"{row['rule']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
     click.echo(f"allowance.region = {values.allowance}; may be us or eu")
     click.echo(f"upper_level.region = {values.upper_level}; may be us or eu")
+    for key, codes in _codes(values).items():
+        click.echo(f"{key} = {codes}")
     for rule, mine in sorted(values.by_rule.items()):
         if mine.show:
             click.echo(f"{rule}: {mine.show} ({mine.reason})")
+
+
+def _codes(values: SiteValues) -> dict[str, str]:
+    """The site's own codes by concept, as a search writes them."""
+    return {f"codes.{name}": ", ".join(item.token for item in items) for name, items in sorted(values.codes.items())}
 
 
 @site.command()
@@ -190,6 +204,7 @@ def _flat(library: Library, values: SiteValues) -> dict[str, str]:
     if values.document:
         flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
         flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}
+    flat |= _codes(values)
     return flat
 
 

@@ -29,7 +29,7 @@ Other entries: headers, body, delay, stall, drip (bytes a second), cut_at, patie
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
 @click.option("--script", type=FILE, help="Faults (TOML).")
 def mock_ehr(host: str, port: int, script: Path | None) -> None:
-    """Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for whoever asks.
+    """Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for anyone.
 
     For trials in profile dev only.
     """

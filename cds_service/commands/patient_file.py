@@ -88,11 +88,11 @@ def read_patient(file: Document, held: InForce, hook: str | None = None) -> Pati
     if service is None:
         stop(FAILED, f"{name}: no service answers the hook {asked}")
     rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
-    needs = needs_of(rules, library, rulebook.not_available).values()
+    needs = needs_of(rules, library, rulebook.site).values()
     try:
         body = file.raw if is_hook_request(document) else _written(hook_request(document, asked, needs), name)
         call = parse_call(body, asked)
-        chart = chart_of(call, needs, held.content.vocabulary, rulebook, held.now)
+        chart = chart_of(call, needs, held.content.vocabulary.of_site(rulebook.site), rulebook, held.now)
     except NotOnePatient as error:
         stop(FAILED, f"{name}: {error}")
     except Problem as problem:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Named, named
 from cds_service.content.placeholders import offered, placeholders_in
-from cds_service.content.rule import Rule
+from cds_service.content.rule import Rule, Threshold
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 from cds_service.spelling import nearest
 
@@ -77,6 +77,7 @@ class _RuleCheck:
             if name not in used and not any(f"{{{name}}}" in text for text in _texts(self.rule)):
                 yield self.document.fault(("thresholds", name), "is not used")
             yield from self._reference(("thresholds", name, "reference"), threshold.reference)
+            yield from _holds_for(self.document, ("thresholds", name), threshold, {**shared, **own})
 
     def _named(self) -> Iterator[Fault]:
         """Whatever the rule's tests and other blocks name, by the types of their fields."""
@@ -131,6 +132,17 @@ class _RuleCheck:
                 yield self.document.fault(path, f"the word '{found.group()}' does not belong on a card")
         if card.summary and len(card.summary) > SUMMARY_LIMIT:
             yield self.document.fault(("card", "summary"), f"is longer than {SUMMARY_LIMIT} characters")
+
+
+def _holds_for(
+    document: Document, path: KeyPath, threshold: Threshold, known: Mapping[str, Threshold]
+) -> Iterator[Fault]:
+    """The thresholds that `holds_for` names exist: an age, and a limit in the same unit."""
+    for key, unit in (("age_at_least", "a"), ("otherwise", threshold.unit), ("never_past", threshold.unit)):
+        name = getattr(threshold.holds_for, key, None)
+        if name and (name not in known or known[name].unit != unit):
+            message = f"no threshold in {unit} named {name}{nearest(name, known)}"
+            yield document.fault((*path, "holds_for", key), message)
 
 
 def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
@@ -194,7 +206,9 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
                 yield from cited("tables/dietary_reference_intakes.yaml", path, name)
     yield from cited("tables/ckd_epi_2021.yaml", ("reference",), library.egfr.reference)
     for name, threshold in library.shared_thresholds.items():
-        yield from cited("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference)
+        at, document = ("thresholds", name), documents["tables/thresholds.yaml"]
+        yield from cited("tables/thresholds.yaml", (*at, "reference"), threshold.reference)
+        yield from _holds_for(document, at, threshold, library.shared_thresholds)
     yield from cited("evidence.yaml", ("reference",), library.evidence.reference)
     for name, suggestion in library.suggestions.items():
         lab = getattr(suggestion, "lab", None)

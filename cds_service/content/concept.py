@@ -22,12 +22,16 @@ class Checked(Strict):
     date: date
 
 
-class LoincCode(Strict):
-    """A LOINC code and the property that it measures. `flag` race_based: the code holds a race coefficient, which the
-    card discloses."""
+class MeasuredCode(Strict):
+    """A code of a test or observation, its system (a short name of `terminology/code_systems.yaml`) and the property
+    that it measures: `either` is mass or substance, as the unit says. `flag` race_based: the code holds a race
+    coefficient, which the card discloses."""
 
+    system: Name
     code: str
-    property: str
+    property: Literal[
+        "mass", "substance", "either", "rate", "time", "fraction", "ratio", "mass_per_day", "status", "other"
+    ]
     flag: Literal["race_based"] | None = None
 
 
@@ -52,10 +56,13 @@ class CodedAnswer(Strict):
 class ConceptFile(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
-    Drugs: `not` are phrases that cancel a name inside them. Conditions: `icd10` are codes of the WHO, read as prefixes.
-    Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `decimals` the precision of
-    comparison and display in `unit`; `trouble_words` are words in a comment that tell of specimen trouble,
-    `trouble_effect` what it does.
+    Drugs: `not` are phrases that cancel a name inside them; `counter_ion_of` names acids beside which a metal is no
+    drug. Conditions: `icd10` (of the WHO) and `icd9cm` are read as prefixes; `names` are whole texts that mean it where
+    no code of a known system says what does.
+    Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `sent_in` what else laboratories
+    report it in, `decimals` the precision of comparison and display in `unit`; `stated_unit_wins`: a unit that
+    contradicts the code is believed where in the code's own unit the value would not be `plausible`;
+    `trouble_effect` is what trouble with the specimen does, by the kinds of `tables/specimen_comments.yaml`.
     """
 
     title: Text
@@ -63,6 +70,7 @@ class ConceptFile(Strict):
     names: list[str] = []
     brands: list[str] = []
     not_: Annotated[list[str], Field(alias="not")] = []
+    counter_ion_of: list[str] = []
     rxnorm_ingredients: list[str] = []
     atc: list[str] = []
     atc_prefixes: list[str] = []
@@ -72,16 +80,18 @@ class ConceptFile(Strict):
     icd10cm: list[str] = []
     icd10cm_prefixes: list[str] = []
     icd10: list[str] = []
-    loinc: list[LoincCode] = []
+    icd9cm: list[str] = []
+    codes: list[MeasuredCode] = []
     input: Name | None = None
     unit: str | None = None
     site_units: list[str] = []
+    sent_in: list[str] = []
     decimals: int = 2
     molar_mass: Annotated[Decimal | None, BeforeValidator(_grams_per_mole)] = None
     valence: int | None = None
     plausible: tuple[Decimal, Decimal] | None = None
-    trouble_words: dict[Name, list[str]] = {}
-    trouble_effect: dict[Name, Literal["falsely_high", "falsely_low"]] = {}
+    stated_unit_wins: bool = False
+    trouble_effect: dict[Name, Literal["falsely_high", "falsely_low", "either"]] = {}
     order: LabOrderCode | None = None
     values: dict[Literal["yes", "no", "unknown"], list[CodedAnswer]] | None = None
     never_used_as: str | None = None

@@ -28,7 +28,7 @@ class CurrentRulebook:
         self.library = library
         self.faults: tuple[Fault, ...] = ()
         self._file = site_file
-        self._input_keys = input_keys
+        self.input_keys = input_keys
         self._lock = threading.Lock()
         self._looked = monotonic()
         self._stamp = self._stat()
@@ -88,4 +88,4 @@ class CurrentRulebook:
             text = self._file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ContentError([Fault(self._file.name, 0, "", "cannot be read")]) from error
-        return read_site(text, self._file.name, self.library, self._input_keys)
+        return read_site(text, self._file.name, self.library, self.input_keys)

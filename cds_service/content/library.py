@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.content.concept import ConceptFile, broader
-from cds_service.content.products import Form, OtherIngredient, Product
+from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.shared import (
     Claim,
@@ -28,11 +28,15 @@ from cds_service.content.shared import (
     Suggestion,
 )
 from cds_service.content.tables import (
+    CodeSystem,
+    Directions,
     PatientStates,
     RouteRow,
     ScheduleTable,
-    SigPhrases,
+    SearchOutcomes,
     SpecimenComments,
+    SystemNames,
+    TimingCodes,
     UnitRow,
 )
 from cds_service.content.texts import Wording
@@ -77,15 +81,24 @@ class Library:
     egfr: EgfrEquation
     shared_thresholds: Mapping[str, Threshold]
     inpatient_classes: frozenset[str]
+    code_systems: Mapping[str, CodeSystem]
     units: Mapping[str, UnitRow]
     routes: Mapping[Route, RouteRow]
-    sig_phrases: SigPhrases
+    directions: Mapping[str, Directions]
+    timing_codes: TimingCodes
     specimen_comments: SpecimenComments
     patient_states: PatientStates
+    search_outcomes: SearchOutcomes
     dose_forms: Sequence[Form]
     products: Sequence[Product]
     other_ingredients: Sequence[OtherIngredient]
+    other_names: Sequence[OtherName]
     digest: str
+
+    @cached_property
+    def system_names(self) -> SystemNames:
+        """Our short names of code systems by their addresses."""
+        return SystemNames(self.code_systems)
 
     @cached_property
     def broader(self) -> Mapping[str, frozenset[str]]:

@@ -15,7 +15,7 @@ from cds_service.content.concept import ConceptFile
 from cds_service.content.csvfile import parse_rows
 from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
-from cds_service.content.products import Form, OtherIngredient, Product
+from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import KEY_ORDER, Rule
 from cds_service.content.shared import (
     Claim,
@@ -34,12 +34,22 @@ from cds_service.content.shared import (
     Suggestion,
 )
 from cds_service.content.table_checks import table_faults
-from cds_service.content.tables import PatientStates, RouteRows, ScheduleTable, SigPhrases, SpecimenComments, UnitRows
+from cds_service.content.tables import (
+    CodeSystems,
+    Directions,
+    PatientStates,
+    RouteRows,
+    ScheduleTable,
+    SearchOutcomes,
+    SpecimenComments,
+    TimingCodes,
+    UnitRows,
+)
 from cds_service.content.texts import Wording
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
 from cds_service.spelling import nearest
 
-NOT_CONCEPTS = frozenset({"units", "routes"})
+NOT_CONCEPTS = frozenset({"code_systems", "units", "routes"})
 """Files of `terminology/` that are tables."""
 
 
@@ -50,6 +60,7 @@ def load_library(root: Path | None = None) -> Library:
     rules = reader.rules(reader.table(FAMILIES, Family, FamilyName), terminology)
     no_thresholds = SharedThresholds(thresholds={}, inpatient_classes=[])
     shared = reader.one("tables/thresholds.yaml", SharedThresholds, no_thresholds)
+    systems = reader.one("terminology/code_systems.yaml", CodeSystems)
     units = reader.one("terminology/units.yaml", UnitRows)
     routes = reader.one("terminology/routes.yaml", RouteRows)
     library = Library(
@@ -72,14 +83,18 @@ def load_library(root: Path | None = None) -> Library:
         egfr=reader.one("tables/ckd_epi_2021.yaml", EgfrEquation),
         shared_thresholds=shared.thresholds,
         inpatient_classes=frozenset(shared.inpatient_classes),
+        code_systems=systems.systems if systems else {},
         units=units.units if units else {},
         routes=routes.routes if routes else {},
-        sig_phrases=reader.one("tables/sig_phrases.yaml", SigPhrases),
+        directions=reader.folder("tables/directions", Directions),
+        timing_codes=reader.one("tables/timing_codes.yaml", TimingCodes),
         specimen_comments=reader.one("tables/specimen_comments.yaml", SpecimenComments),
         patient_states=reader.one("tables/patient_states.yaml", PatientStates),
+        search_outcomes=reader.one("tables/search_outcomes.yaml", SearchOutcomes),
         dose_forms=reader.rows("terminology/dose_forms.csv", Form),
         products=reader.rows("terminology/rxnorm_products.csv", Product),
         other_ingredients=reader.rows("terminology/other_ingredients.csv", OtherIngredient),
+        other_names=reader.rows("terminology/other_names.csv", OtherName),
         digest=reader.digest(),
     )
     reader.nothing_left()

@@ -37,6 +37,14 @@ class Product(NamedTuple):
     brand: str
 
 
+class OtherName(NamedTuple):
+    """One row of the table of other names: of a drug, a brand of other drugs, a vehicle that drugs are given in, or a
+    word that says nothing of what a product holds."""
+
+    name: Annotated[str, Field(min_length=1)]
+    kind: Literal["drug", "brand", "vehicle", "filler"]
+
+
 class OtherIngredient(NamedTuple):
     """One row of the table of ingredients and brands that no rule describes."""
 

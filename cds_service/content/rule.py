@@ -30,6 +30,18 @@ Indicator = Literal["info", "warning", "critical"]
 Certainty = Literal["high", "moderate", "low", "very_low"]
 
 
+class HoldsFor(Strict):
+    """The patients whom a limit of a laboratory result was made for: from the age of the threshold `age_at_least` on,
+    and not in pregnancy. Anybody else is judged by the laboratory's own range or flag, or by the threshold
+    `otherwise`, which counts for them only where the result lies beyond it. A result past `never_past`, the limit of
+    the other side, is on this side for nobody."""
+
+    age_at_least: Name
+    not_pregnant: bool = False
+    otherwise: Name | None = None
+    never_past: Name | None = None
+
+
 class Threshold(Strict):
     """A number with its unit. `values` are dated: the newest one not in the future is in force."""
 
@@ -37,6 +49,7 @@ class Threshold(Strict):
     unit: str
     values: Annotated[dict[date, Decimal], Field(min_length=1)]
     site_may_set: tuple[Decimal, Decimal] | None = None
+    holds_for: HoldsFor | None = None
     reference: Name
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from cds_service.content.base import named
 from cds_service.content.library import Library, LoadedRule
+from cds_service.content.rule import HoldsFor
 from cds_service.content.site import SiteValues
 
 Visibility = Literal["shown", "silent", "hidden"]
@@ -26,6 +27,7 @@ class Limit:
     reference: str
     site: bool = False
     default: Decimal | None = None
+    holds_for: HoldsFor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
                 own = site.threshold(owner, name)
                 limits[name] = Limit(
                     name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
-                    site=own is not None and own != default, default=default,
+                    site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
                 )  # fmt: skip
         rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
         names = (item for part in loaded.rule.needed for item in named(part))

@@ -166,11 +166,13 @@ class Salt(Strict):
     """Elemental magnesium in a salt: fraction of its mass. `formula` names the hydrate.
 
     `labelled_as`: what a product's strength means. `either`: products of this salt are sold under both, so a strength
-    without more words gives no elemental amount.
+    without more words gives no elemental amount. `element_up_to`: tablets and capsules of up to so many mg are labelled
+    by magnesium itself. Where a volume is named, a strength is the salt's weight.
     """
 
     formula: str
     labelled_as: Literal["salt", "either"] = "salt"
+    element_up_to: Annotated[Decimal | None, Field(gt=0)] = None
     elemental_fraction: Annotated[Decimal, Field(gt=0, lt=1)]
     reference: Name
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,10 +17,12 @@ from cds_service.content.yamlfile import ContentError, Document, Fault, parse
 from cds_service.spelling import nearest
 
 if TYPE_CHECKING:
+    from cds_service.content.concept import ConceptFile
     from cds_service.content.library import Library
 
 SHARED = "shared"
 OLD_WORD, RULES = "pages", "rules"
+_ADDRESS = re.compile(r"(?:urn:[a-z0-9][a-z0-9-]+:|https?://)[^\s|,]+", re.IGNORECASE)
 
 
 class SiteThreshold(Strict):
@@ -80,9 +83,22 @@ class SiteScheduleValue(Strict):
     reason: Text
 
 
+class SiteCode(Strict):
+    """A code of the site's own, with the address of its code system; without one for a code that is sent bare."""
+
+    system: Text | None = None
+    code: Annotated[str, Field(pattern=r"^[^\s|,]+( [^\s|,]+)*$", max_length=64)]
+
+    @property
+    def token(self) -> str:
+        """As a FHIR search writes it."""
+        return f"{self.system or ''}|{self.code}"
+
+
 class SiteDocument(Strict):
     """The site file. `rules` by rule id (`shared` for thresholds of tables/thresholds.yaml), `units` by lab.
 
+    `codes` by concept: what this site's own codes mean, beside those that the content knows.
     `upper_level`: whose level for supplemental magnesium; `allowance`: whose value an intake is compared with.
     """
 
@@ -90,6 +106,7 @@ class SiteDocument(Strict):
     rules: dict[Name, SiteRule] = {}
     units: dict[Name, SiteUnit] = {}
     inputs: dict[Name, SiteInput] = {}
+    codes: dict[Name, Annotated[list[SiteCode], Field(min_length=1)]] = {}
     upper_level: SiteRegion | None = None
     allowance: SiteRegion | None = None
     schedule: dict[Name, SiteScheduleValue] = {}
@@ -141,6 +158,11 @@ class SiteValues:
         """The allowance table in force; the US one unless the site chose."""
         chosen = self.document.allowance if self.document else None
         return chosen.region if chosen else "us"
+
+    @property
+    def codes(self) -> Mapping[str, list[SiteCode]]:
+        """The site's own codes, by concept."""
+        return self.document.codes if self.document else {}
 
     @property
     def not_available(self) -> frozenset[str]:
@@ -229,7 +251,35 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
         elif key == "conditions" and (resting := against_magnesium_by_problem(library)):
             message = f"{', '.join(resting)} speak against magnesium by a problem on record: that is never left out"
             faults.append(document.fault(("inputs", key), message))
-    return faults
+    return [*faults, *_code_faults(parsed, document, library)]
+
+
+def _code_faults(parsed: SiteDocument, document: Document, library: Library) -> Iterator[Fault]:
+    """A site's own code means one concept, of a kind that codes are read for, and nothing that the content knows."""
+    known: dict[tuple[str, str], str] = {}
+    for name, entry in library.terminology.items():
+        lists = {"snomed": entry.snomed, "icd10cm": entry.icd10cm, "rxnorm": entry.rxnorm_ingredients, "atc": entry.atc}
+        known |= {(system, code): name for system, codes in lists.items() for code in codes}
+        known |= {(code.system, code.code): name for code in entry.codes}
+    fit = [name for name, entry in library.terminology.items() if _takes_codes(entry)]
+    for name, items in parsed.codes.items():
+        if name not in fit:
+            yield document.fault(("codes", name), f"no test, problem or drug takes codes as {name}{nearest(name, fit)}")
+            continue
+        for index, item in enumerate(items):
+            path = ("codes", name, index)
+            if item.system is not None and not _ADDRESS.fullmatch(item.system):
+                message = "is no address of a code system: urn:..., http://... or https://..."
+                yield document.fault((*path, "system"), message)
+            key = library.system_names.of(item.system) or item.system or "", item.code
+            if key in known:
+                yield document.fault(path, f"{item.code} means {known[key]} already")
+            known[key] = name
+
+
+def _takes_codes(entry: ConceptFile) -> bool:
+    kinds = {"condition": True, "lab": entry.input is not None, "drug": bool(entry.rxnorm_ingredients)}
+    return kinds.get(entry.kind, False)
 
 
 def against_magnesium(library: Library) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
-from cds_service.content.tables import DOSES_A_DAY, PeriodUnit, instruction_words
+from cds_service.content.tables import DOSES_A_DAY, PeriodUnit
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 from cds_service.patient import Route
-from cds_service.spelling import nearest, tokens
+from cds_service.spelling import fold, nearest, tokens
 
 if TYPE_CHECKING:
     from cds_service.content.library import Library
@@ -32,7 +32,8 @@ def table_faults(library: Library, documents: Mapping[str, Document]) -> Iterato
     """Every fault across the rows of these tables, and between them and other files."""
     yield from _spellings(library, documents)
     yield from _units_used(library, documents)
-    yield from _instructions(library, documents["tables/sig_phrases.yaml"])
+    yield from _specimens(library, documents["tables/specimen_comments.yaml"])
+    yield from _directions(library, documents)
     yield from _schedule(library, documents["tables/schedule.yaml"])
     yield from _drugs(library, documents)
     for concept in READ_BY_NAME:
@@ -58,9 +59,13 @@ def _spellings(library: Library, documents: Mapping[str, Document]) -> Iterator[
     for name, route in library.routes.items():
         for system, codes in route.codes.items():
             routes += [(("routes", name, "codes", system, i), (system, code)) for i, code in enumerate(codes)]
-        routes += [(("routes", name, "names", i), ("", text.casefold())) for i, text in enumerate(route.names)]
+        routes += [(("routes", name, "names", i), ("", fold(text))) for i, text in enumerate(route.names)]
     document = documents["terminology/routes.yaml"]
     yield from _twice(document, routes)
+    placed = [
+        (("routes", name, "codes", system), system) for name, row in library.routes.items() for system in row.codes
+    ]
+    yield from _systems(library, document, placed)
     for name in sorted({*get_args(Route)} - {"unknown"} - library.routes.keys()):
         yield document.fault(("routes",), f"no row for the route {name}")
 
@@ -71,23 +76,48 @@ def _units_used(library: Library, documents: Mapping[str, Document]) -> Iterator
         yield documents["terminology/units.yaml"].fault(("units",), f"no row for the unit {unit}")
     for concept, entry in library.terminology.items():
         named: list[tuple[KeyPath, str]] = [(("unit",), entry.unit)] if entry.unit else []
-        named += [(("site_units", index), unit) for index, unit in enumerate(entry.site_units)]
+        for key, units in (("site_units", entry.site_units), ("sent_in", entry.sent_in)):
+            named += [((key, index), unit) for index, unit in enumerate(units)]
+        systems = [(("codes", index, "system"), item.system) for index, item in enumerate(entry.codes)]
+        yield from _systems(library, documents[f"terminology/{concept}.yaml"], systems)
         for path, unit in named:
             if unit not in library.units:
                 message = f"no unit {unit}{nearest(unit, library.units)} in terminology/units.yaml"
                 yield documents[f"terminology/{concept}.yaml"].fault(path, message)
 
 
-def _instructions(library: Library, document: Document) -> Iterator[Fault]:
-    """No phrase of an instruction may have two meanings, none may have no word."""
-    placed = [(path, instruction_words(text)) for path, text in library.sig_phrases.placed()]
-    placed += [
-        (("after_amount", i), instruction_words(text)) for i, text in enumerate(library.sig_phrases.after_amount)
+def _systems(library: Library, document: Document, placed: Iterable[tuple[KeyPath, str]]) -> Iterator[Fault]:
+    """Every code system that is named is one of the table."""
+    for path, system in placed:
+        if system not in library.code_systems:
+            hint = nearest(system, library.code_systems)
+            yield document.fault(path, f"no code system {system}{hint} in terminology/code_systems.yaml")
+
+
+def _specimens(library: Library, document: Document) -> Iterator[Fault]:
+    """Trouble with a specimen is coded in systems that are known, and what it does to a test is said of known kinds."""
+    table = library.specimen_comments
+    placed: list[tuple[KeyPath, str]] = [
+        (("other_materials", "codes", system), system) for system in table.other_materials.codes
     ]
-    for path, words in placed:
-        if not words:
-            yield document.fault(path, "has no word")
-    yield from _twice(document, [(path, words) for path, words in placed if path[0] != "after_amount"])
+    placed += [(("codes", kind, system), system) for kind, systems in table.codes.items() for system in systems]
+    yield from _systems(library, document, placed)
+    for kind in table.codes.keys() - table.marks.keys():
+        yield document.fault(("codes", kind), f"no kind {kind} in marks{nearest(kind, table.marks)}")
+
+
+def _directions(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
+    """No phrase of a frequency or of a time of day may have two meanings; every unit is known."""
+    for language, table in library.directions.items():
+        document = documents[f"tables/directions/{language}.yaml"]
+        placed: list[tuple[KeyPath, str]] = []
+        for row, timing in enumerate(table.timings):
+            placed += [(("timings", row, "phrases", index), text) for index, text in enumerate(timing.phrases)]
+        for code, texts in table.moments.items():
+            placed += [(("moments", code, index), text) for index, text in enumerate(texts)]
+        yield from _twice(document, [(path, text.casefold()) for path, text in placed])
+        for unit in table.units.keys() - library.units.keys():
+            yield document.fault(("units", unit), f"no unit {unit} in terminology/units.yaml")
 
 
 def _schedule(library: Library, document: Document) -> Iterator[Fault]:
@@ -128,6 +158,7 @@ def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Faul
         ("rxnorm_products", "brand", (row.brand for row in library.products)),
         ("dose_forms", "phrase", (row.phrase for row in library.dose_forms)),
         ("other_ingredients", "name", (row.name for row in library.other_ingredients)),
+        ("other_names", "name", (row.name for row in library.other_names)),
     ):
         for index, text in enumerate(texts):
             if text and not tokens(text):

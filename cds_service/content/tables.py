@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from cds_service.content.base import Name, Strict, Text
-from cds_service.content.yamlfile import KeyPath
 from cds_service.patient import Route
 
 Words = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
@@ -23,12 +23,6 @@ DAY = 1440  # minutes
 DOSES_A_DAY = range(1, 7)
 PeriodUnit = Literal["s", "min", "h", "d", "wk", "mo", "a"]
 CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
-_INSTRUCTION_WORD = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:/[0-9]+)?|[^\W\d_]+|[()]")
-
-
-def instruction_words(text: str) -> tuple[str, ...]:
-    """The words of a written dosage instruction; upper and lower case, commas and stops do not count."""
-    return tuple(_INSTRUCTION_WORD.findall(text.casefold()))
 
 
 def _exact(value: Any) -> Any:
@@ -37,12 +31,14 @@ def _exact(value: Any) -> Any:
 
 
 class UnitRow(Strict):
-    """One UCUM code. `factor` times a number in it is the base unit of its `kind`, `per` that. `also`: spellings."""
+    """One UCUM code. `factor` times a number in it is the base unit of its `kind`, `per` that. `also`: spellings,
+    `codes` of other systems."""
 
     kind: Name
     factor: Annotated[Decimal, BeforeValidator(_exact), Field(gt=0)]
     per: Literal["", "L", "d"] = ""
     also: list[Words] = []
+    codes: dict[str, Some] = {}
 
 
 class UnitRows(Strict):
@@ -66,6 +62,42 @@ class RouteRows(Strict):
     routes: dict[Route, RouteRow]
 
 
+class CodeSystem(Strict):
+    """The addresses of a code system, the one that we write first. `who`: read as ICD-10 of the WHO by categories of
+    three and four characters; those of `but` by three alone."""
+
+    uris: Some
+    who: bool = False
+    but: list[Words] = []
+
+
+class CodeSystems(Strict):
+    """`terminology/code_systems.yaml`, by our short name."""
+
+    title: Text
+    systems: dict[Name, CodeSystem]
+
+
+class SystemNames:
+    """Our short names of code systems by their addresses."""
+
+    def __init__(self, systems: Mapping[str, CodeSystem]) -> None:
+        uris = [(form, name) for name, row in systems.items() for uri in row.uris for form in (uri, uri.lower())]
+        self._exact = {uri: name for uri, name in uris if not uri.endswith("*")}
+        self._editions = [(uri[:-1], name) for uri, name in uris if uri.endswith("*")]
+
+    def of(self, uri: str | None) -> str | None:
+        """The short name; None if the system is not one of ours."""
+        if not uri:
+            return None
+        found = self._exact.get(uri)
+        if found is None:
+            plain = uri.partition("|")[0].strip().rstrip("/").lower()
+            plain = "http://" + plain[8:] if plain.startswith("https://") else plain
+            found = self._exact.get(plain) or next((n for start, n in self._editions if plain.startswith(start)), None)
+        return found
+
+
 class Frequency(Strict):
     """So many doses in a period; `when` are FHIR event codes, `days` days of the week."""
 
@@ -81,36 +113,104 @@ class SpokenFrequency(Frequency):
     phrases: Some
 
 
-class SigPhrases(Strict):
-    """`tables/sig_phrases.yaml`: the phrases of written instructions, and timing codes."""
+class Directions(Strict):
+    """`tables/directions/LANGUAGE.yaml`: the words of written directions in one language.
+
+    `decimal` is its decimal sign. In a phrase `#` stands for a number. `times` stand behind a number of doses ("3 times
+    a day"), `x` before an amount ("2 x 1"). `every`, `during` and `periods` stand around a number ("every 8 hours",
+    "for 7 days"), `to` between two, `most` before the most of a day, `doses` behind a number of doses in all, `after`
+    and `before` behind hours, `at` before a time by the clock. `amount_first`: "1x2" is one unit twice, not twice one.
+    `twice_written`: "8/8 h" is every 8 hours. `apart` begins what keeps doses apart. `total` closes a bracket that says
+    the dose again. `and` joins; what joins an as-needed clause makes two directions of it.
+    """
 
     title: Text
-    numbers: dict[Words, Annotated[Decimal, Field(gt=0)]]
+    decimal: Literal[".", ","]
+    amount_first: bool = False
+    twice_written: bool = False
+    numbers: dict[Words, Annotated[Decimal, Field(gt=0)]] = {}
+    units: dict[str, Some]
     timings: list[SpokenFrequency]
+    times: dict[Literal["d", "wk", "mo", "x"], Some] = {}
+    every: list[Words] = []
+    up_to: list[Words] = []
+    during: list[Words] = []
+    to: list[Words] = []
+    periods: dict[PeriodUnit, Some] = {}
     moments: dict[str, Some]
-    as_needed: Some
-    ignored: Some
-    after_amount: Some
+    days: dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], Some] = {}
+    as_needed: list[Words] = []
+    once: list[Words] = []
+    and_: Annotated[list[Words], Field(alias="and")] = []
+    most: list[Words] = []
+    doses: list[Words] = []
+    after: dict[str, Some] = {}
+    before: dict[str, Some] = {}
+    at: list[Words] = []
+    total: list[Words] = []
+    after_amount: list[Words] = []
+    apart: list[Words] = []
+    ignored: list[Words] = []
+
+
+class TimingCodes(Strict):
+    """`tables/timing_codes.yaml`: codes of a Timing."""
+
+    title: Text
     codes: dict[str, Frequency]
 
-    def placed(self) -> Iterator[tuple[KeyPath, str]]:
-        """Every phrase that has a meaning in an instruction, with its place."""
-        for row, timing in enumerate(self.timings):
-            yield from ((("timings", row, "phrases", index), text) for index, text in enumerate(timing.phrases))
-        for code, texts in self.moments.items():
-            yield from ((("moments", code, index), text) for index, text in enumerate(texts))
-        for key in ("as_needed", "ignored"):
-            yield from (((key, index), text) for index, text in enumerate(getattr(self, key)))
+
+class OtherMaterials(Strict):
+    """What is no serum, plasma or blood of the patient: how words of its name begin, and codes by their system."""
+
+    words: Some
+    codes: dict[str, Some]
 
 
 class SpecimenComments(Strict):
-    """`tables/specimen_comments.yaml`: how a comment denies specimen trouble."""
+    """`tables/specimen_comments.yaml`: kinds of trouble by words and codes, and how a comment denies them."""
 
     title: Text
+    marks: dict[Name, Some]
+    codes: dict[Name, dict[str, Some]]
+    modifiers: Some
+    elsewhere: Some
     before: Some
     between: Some
     tail: Some
     after: Some
+    other_materials: OtherMaterials
+
+
+class OutcomeCode(Strict):
+    """What an EHR's own code says of a search. `system` may end in `*`: the rest of it differs from site to site."""
+
+    system: Words
+    code: Words
+    says: Text
+    means: Literal["none_found", "harmless", "withheld"]
+    source: Text
+
+
+class SearchOutcomes(Strict):
+    """`tables/search_outcomes.yaml`: what an OperationOutcome among the results of a search says."""
+
+    title: Text
+    withheld: Some
+    codes: list[OutcomeCode]
+
+    def meaning(
+        self, severity: str | None, issue_type: str | None, codings: list[tuple[str | None, str | None]]
+    ) -> Literal["none_found", "harmless", "withheld"]:
+        """Of one issue. What is not known counts as withheld unless it is for information only."""
+        if severity in ("error", "fatal"):
+            return "withheld"
+        for row in self.codes:
+            if any(code == row.code and fnmatchcase(system or "", row.system) for system, code in codings):
+                return row.means
+        if issue_type in self.withheld:
+            return "withheld"
+        return "harmless" if severity in ("information", "success") else "withheld"
 
 
 class AnswerHolds(Strict):
@@ -119,10 +219,20 @@ class AnswerHolds(Strict):
     answer_holds_days: Count
 
 
+class NotTaken(Strict):
+    """Codes of one system by which a chart says that a medicine is not taken."""
+
+    system: Words
+    codes: Some
+    source: Text
+
+
 class PatientStates(Strict):
-    """`tables/patient_states.yaml`."""
+    """`tables/patient_states.yaml`. `adherence` is the URL of the extension that holds such a code."""
 
     title: Text
+    adherence: Words
+    not_taken: list[NotTaken]
     pregnancy: AnswerHolds
     lactation: AnswerHolds
 

@@ -79,6 +79,15 @@ class LabTest(Part):
         return self
 
     @property
+    def reads(self) -> frozenset[str]:
+        return super().reads | (PREGNANCY_INPUTS if self.laboratory_first else frozenset())
+
+    @property
+    def pregnancy_matters(self) -> bool:  # type: ignore[override]
+        """Some limits are not made for pregnancy."""
+        return self.laboratory_first
+
+    @property
     def offers(self) -> frozenset[str]:
         parts = ("value", "age", "date", "limit", *(("persists",) if self.persists else ()))
         return frozenset(f"{self.lab}.{part}" for part in parts)

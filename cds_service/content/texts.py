@@ -72,6 +72,7 @@ class Wording(Strict):
     inputs: dict[Name, Text]
     not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]
     notes: dict[Name, Text]
+    order_reason: dict[Name, Text]
     overflow: Text
     evidence_line: Text
     evidence_suffix: Text

@@ -4,8 +4,8 @@ from cds_service.fhir.chart import DRAFTS, Chart, Need, read_chart
 from cds_service.fhir.identity import IdentityMismatch, UnreadableInput, UnsupportedFhirVersion
 from cds_service.fhir.server import FetchFailed, FhirServer
 from cds_service.fhir.validation import warm
+from cds_service.terminology.directions import Sigs
 from cds_service.terminology.units import UnitTable
-from cds_service.terminology.written_dosage import Sigs
 
 __all__ = [
     "DRAFTS",

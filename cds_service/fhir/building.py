@@ -13,13 +13,15 @@ from weakref import WeakKeyDictionary
 
 from msgspec.json import Encoder
 
-from cds_service.fhir.bundles import Item
-from cds_service.fhir.elements import Concept, MedicationView, Reference, Resource
+from cds_service.fhir.elements import Concept, MedicationView, Observation, Reference, Resource, Specimen
+from cds_service.fhir.inputs import Item
+from cds_service.patient import Unread
 from cds_service.terminology.drugs import DrugIdentity
 from cds_service.terminology.index import LabConcept, Vocabulary
 
 V = TypeVar("V", bound=Resource)
 _MOST_NAMES = 8192
+_CODE = 100  # characters of a system or code that is repeated
 _encode = Encoder().encode
 
 
@@ -40,7 +42,8 @@ _identified: WeakKeyDictionary[Vocabulary, dict[bytes, Identified]] = WeakKeyDic
 class Building:
     """One pass from items to facts. `unreadable` counts by input key, `repairs` by name.
 
-    `observed` holds the observations that are no drafts, by the concept of ours that their code means.
+    `observed` holds the observations that are no drafts, by the concept of ours that their code means. `modified`: some
+    item holds a modifier. `base`: the FHIR server of the call.
     """
 
     items: Sequence[Item]
@@ -48,15 +51,30 @@ class Building:
     now: datetime
     medications: Mapping[str, MedicationView] = field(default_factory=dict)
     conditions_by_id: Mapping[str, Concept | None] = field(default_factory=dict)
+    specimens: Mapping[str, Specimen] = field(default_factory=dict)
     selections: frozenset[str] = frozenset()
     unreadable: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     by_type: dict[type, list[Item]] = field(default_factory=dict)
     observed: dict[str, list[tuple[Item, LabConcept]]] = field(default_factory=dict)
+    unread: dict[str, list[Unread]] = field(default_factory=dict)
+    modified: bool = False
+    base: str | None = None
 
     def __post_init__(self) -> None:
         for item in self.items:
-            self.by_type.setdefault(type(item.view), []).append(item)
+            if self.modified and item.modified and not self._judged_as_result(item.view):
+                self.lost(item)  # it may mean something else than it seems to
+            else:
+                self.by_type.setdefault(type(item.view), []).append(item)
+
+    def _judged_as_result(self, view: Resource) -> bool:
+        """Whether its modifiers are judged where results are read, which knows some of them."""
+        if not isinstance(view, Observation) or view.implicitRules is not None:
+            return False
+        codings = (view.code.coding or ()) if view.code else ()
+        found = (self.vocabulary.measured(each.system, each.code) for each in codings)
+        return not any(concept and concept.entry.kind == "observation" for concept in found)
 
     def of(self, view_type: type[V]) -> Iterator[tuple[Item, V]]:
         """The items of one type with their views."""
@@ -67,6 +85,13 @@ class Building:
     def lost(self, item: Item) -> None:
         """This resource could not be used; its input is no longer complete."""
         self.unreadable[item.key] += 1
+
+    def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
+        """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
+        known, codings = self.vocabulary.system_name, (code.coding if code else None) or ()
+        if not any(coding.code and known(coding.system) for coding in codings):
+            met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
+            self.unread.setdefault(item.key, []).append(Unread(item.source, name_of(code) if code else "", time, met))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""
@@ -90,10 +115,15 @@ class Building:
         return Identified(self.vocabulary.drug(codings, name or None), kept_apart)
 
     def condition_concepts(self, concept: Concept | None) -> frozenset[str]:
-        """Ids of the condition concepts that the codes of a CodeableConcept belong to."""
+        """Ids of the condition concepts that the codes of a CodeableConcept belong to; where no code system of problems
+        is among them, those that its whole text or a display names."""
         found: frozenset[str] = frozenset()
-        for coding in concept.coding or () if concept else ():
+        codings = (concept.coding or ()) if concept else ()
+        for coding in codings:
             found |= self.vocabulary.condition_concepts(coding.system, coding.code)
+        if not found and not any(c.code and self.vocabulary.knows_problems_of(c.system) for c in codings):
+            for text in (concept.text if concept else None, *(coding.display for coding in codings)):
+                found |= self.vocabulary.condition_called(text) if text else frozenset()
         return found
 
 

@@ -6,22 +6,27 @@ Nothing is dropped silently: an entry becomes an item, or it is counted in `unre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import pairwise
 from typing import Any, get_args
 
 import orjson
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from cds_service.content.tables import SearchOutcomes
 from cds_service.fhir import elements
-from cds_service.fhir.dates import read_moment
-from cds_service.fhir.identity import UNREADABLE, IdentityMismatch, is_about, is_id, split_reference
+from cds_service.fhir.identity import (
+    UNREADABLE,
+    IdentityMismatch,
+    UnsupportedFhirVersion,
+    is_about,
+    is_elsewhere,
+    is_id,
+    split_reference,
+)
+from cds_service.fhir.inputs import MODIFIERS, Input, Item, failed
 from cds_service.fhir.numbers import whole
 from cds_service.fhir.repairs import check_shape, mend
-from cds_service.patient import Availability, KeyState, Source
+from cds_service.patient import KeyState
 
 MAX_ENTRIES = 5000
 
@@ -37,12 +42,25 @@ AnyResource = (
     | elements.Encounter
     | elements.QuestionnaireResponse
     | elements.ServiceRequest
+    | elements.Specimen
 )
 read_resource = Decoder(AnyResource).decode
 _TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
 _VIEWS: dict[str, type[elements.Resource]] = {name: each for each, name in _TYPES.items()}
 # What is asked for by its id comes as it is; all else is the result of a search, and belongs in a Bundle.
-_READ_BY_ID = frozenset({"Patient", "Encounter"})
+READ_BY_ID = frozenset({"Patient", "Encounter"})
+# What makes facts wherever it stands.
+_READ_ANYWHERE = (
+    elements.Observation,
+    elements.Condition,
+    elements.MedicationRequest,
+    elements.MedicationStatement,
+    elements.QuestionnaireResponse,
+)
+# What may hold the resources that were asked for, where we do not look for them.
+_HOLDERS = frozenset({"Parameters", "List", "Composition", "DiagnosticReport", "Binary", "Basic", "DomainResource"})
+_DEEPEST = 3  # Bundles inside one another
+_SUBSETTED = b'"SUBSETTED"'
 
 
 class Unseen(Struct, gc=False):
@@ -55,77 +73,44 @@ class Unseen(Struct, gc=False):
     contained: list[Raw] | None = None
 
 
-@dataclass(slots=True)
-class Item:
-    """One resource of an input: its typed view (mended where it had to be) and its bytes as they came."""
-
-    key: str
-    kind: str
-    id: str
-    view: elements.Resource
-    raw: bytes | Raw
-    draft: bool = False
-
-    @property
-    def source(self) -> Source:
-        """What facts made of it name as their source."""
-        return Source(self.kind, self.id)
-
-
-@dataclass(slots=True)
-class Input:
-    """Everything that one key gave. `entries` counts all entries, `matches` those that the search itself found."""
-
-    key: str
-    state: KeyState
-    reason: str = ""
-    unreadable: int = 0
-    newest_first: bool = False
-    items: list[Item] = field(default_factory=list)
-    next_url: str | None = None
-    expected: int | None = None
-    pages: int = 0
-    entries: int = 0
-    matches: int = 0
-
-    def availability(self, unreadable: int) -> Availability:
-        """The Availability, with `unreadable` more resources that could not become facts."""
-        return Availability(self.state, self.reason, self.unreadable + unreadable, self.newest_first)
-
-
-def failed(key: str, reason: str) -> Input:
-    """An input that could not be had at all."""
-    return Input(key, "failed", reason)
-
-
 class Reader:
     """Reads all inputs of one request. `repairs` counts what was mended."""
 
-    def __init__(self, patient_id: str) -> None:
+    def __init__(
+        self, patient_id: str, outcomes: SearchOutcomes, base: str | None = None, null_is: KeyState = "empty"
+    ) -> None:
         self.patient_id = patient_id
+        self.base = base
+        self.null_is: KeyState = null_is
+        self.outcomes = outcomes
         self.repairs: Counter[str] = Counter()
         self.full_urls: dict[str, str] = {}
         self.medications: dict[str, elements.MedicationView] = {}
         self.conditions: dict[str, elements.Concept | None] = {}
+        self.specimens: dict[str, elements.Specimen] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
+        self.old: list[UnsupportedFhirVersion] = []  # resources with a shape from before R4
+        self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
         self._subjects: list[tuple[str, str, list[Raw] | None]] = []
 
     def read(self, key: str, wanted: str, raw: bytes | Raw, where: str, *, draft: bool = False) -> Input:
-        """One value. `wanted` is the resource type of the key ("" for drafts: any). Raises UnsupportedFhirVersion."""
+        """One value. `wanted` is the resource type of the key ("" for drafts: any)."""
         if len(memoryview(raw)) < 16 and bytes(raw).strip() == b"null":
-            return Input(key, "empty")
-        view = self._decode(raw, where)
+            return Input(key, self.null_is, "" if self.null_is == "empty" else "the EHR sent null")
+        view = self._decode(raw, where) or _as_bundle(raw)
         if view is None:
             return failed(key, "unreadable")
         if isinstance(view, elements.OperationOutcome):
-            return failed(key, "the EHR reported an error")
+            told = {self._meaning(issue) for issue in view.issue or ()}
+            return Input(key, "empty") if told == {"none_found"} else failed(key, "the EHR reported an error")
         result = Input(key, "given")
+        self._whole(result, raw)
         if isinstance(view, elements.Bundle):
             self._bundle(result, view, wanted, where, draft)
         elif isinstance(view, elements.Resource) and _TYPES[type(view)] == wanted:
-            if wanted not in _READ_BY_ID:
+            if wanted not in READ_BY_ID:
                 self.repairs["resource_without_bundle"] += 1
             self._add(result, view, raw, None, where, draft)
         else:
@@ -138,8 +123,16 @@ class Reader:
         if not isinstance(view, elements.Bundle):
             return False
         result.next_url = None
+        self._whole(result, raw)
         self._bundle(result, view, wanted, where, False)
         return True
+
+    def _whole(self, result: Input, raw: bytes | Raw) -> None:
+        """What is looked for in all the bytes at once: it is rare, and may stand anywhere."""
+        sent = bytes(raw)
+        self.modified = self.modified or any(mark in sent for mark in MODIFIERS)
+        if _SUBSETTED in sent:
+            result.incomplete("only a part of an entry was sent")
 
     def prove_identity(self) -> None:
         """Raises IdentityMismatch unless every resource seen is about the patient."""
@@ -148,14 +141,16 @@ class Reader:
                 raise IdentityMismatch(where)
         self._subjects.clear()
 
-    def _bundle(self, result: Input, bundle: elements.Bundle, wanted: str, where: str, draft: bool) -> None:
+    def _bundle(
+        self, result: Input, bundle: elements.Bundle, wanted: str, where: str, draft: bool, depth: int = 0
+    ) -> None:
         if not bundle.type:
             self.repairs["bundle_without_type"] += 1
         result.pages += 1
         entries = bundle.entry if isinstance(bundle.entry, list) else []
         room = MAX_ENTRIES - result.entries
         if len(entries) > room:
-            result.state, result.reason = "incomplete", "too many entries"
+            result.incomplete("too many entries")
             entries = entries[:room]
         result.entries += len(entries)
         expected, own, key, keep = _VIEWS.get(wanted), self._own_reference, result.key, result.items.append
@@ -164,7 +159,7 @@ class Reader:
             try:
                 view = read_resource(raw)
             except UNREADABLE:
-                self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft)
+                self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft, depth)
                 continue
             # Nearly every entry is what was asked for and says so plainly; the rest is looked at closely.
             name, subject, search, url = view.id, view.subject, entry.search, entry.fullUrl
@@ -176,37 +171,87 @@ class Reader:
                 and is_id(name)
                 and (search is None or search.mode == "match")
                 and (url is None or url[:4] == "http")
+                and entry.response is None
             ):
                 result.matches += 1
                 keep(Item(key, wanted, name, view, raw, draft))
             else:
-                self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft)
+                self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft, depth)
         total = whole(bundle.total)
         if total is not None:
             result.expected = max(total, result.expected or 0)
         result.next_url = next((k.url for k in bundle.link or () if k.relation == "next" and k.url), None)
 
-    def _entry(self, result: Input, entry: elements.Entry, wanted: str, where: str, draft: bool) -> None:
+    def _entry(
+        self, result: Input, entry: elements.Entry, wanted: str, where: str, draft: bool, depth: int = 0
+    ) -> None:
+        if entry.response is not None and not self._answered(result, entry.response, where):
+            return
         view = self._decode(entry.resource, where)
         if view is None:
             result.unreadable += 1
             result.matches += 1
-            return
-        if isinstance(view, elements.OperationOutcome):
-            self.repairs["outcome_in_searchset"] += 1
-            if any(issue.severity in ("error", "fatal") for issue in view.issue or ()):
-                result.state, result.reason = "incomplete", "the EHR reported an error in its answer"
-            return
-        if isinstance(view, elements.Resource):
-            if _TYPES[type(view)] == wanted and not (entry.search and entry.search.mode == "include"):
+        elif isinstance(view, elements.OperationOutcome):
+            self._outcome(result, view)
+        elif isinstance(view, elements.Bundle):
+            self._nested(result, view, wanted, where, draft, depth + 1)
+        elif isinstance(view, elements.Resource):
+            included = entry.search is not None and entry.search.mode == "include"
+            if not wanted or (_TYPES[type(view)] == wanted and not included):
                 result.matches += 1
+            elif not included and isinstance(view, _READ_ANYWHERE):
+                result.others += 1
+                wanted = _TYPES[type(view)]
             self._add(result, view, entry.resource, entry.fullUrl, where, draft, wanted)
+        elif (view.resourceType or "") in _HOLDERS or not (view.resourceType or "")[:1].isupper():
+            result.unreadable += 1
+
+    def _answered(self, result: Input, answer: elements.Answer, where: str) -> bool:
+        """Whether an entry of a batch holds an answer. One that was refused leaves the input incomplete."""
+        outcome = self._decode(answer.outcome, where) if answer.outcome is not elements.NOTHING else None
+        if isinstance(outcome, elements.OperationOutcome):
+            self._outcome(result, outcome)
+        if answer.status is None or answer.status.lstrip().startswith("2"):
+            return True
+        result.incomplete("a part of it was refused")
+        return False
+
+    def _nested(self, result: Input, bundle: elements.Bundle, wanted: str, where: str, draft: bool, depth: int) -> None:
+        """A Bundle in a Bundle: several searches in one answer. Each counts its own."""
+        if depth > _DEEPEST:
+            result.unreadable += 1
+            return
+        self.repairs["bundle_in_bundle"] += 1
+        inner = Input(result.key, "given", entries=result.entries)
+        self._bundle(inner, bundle, wanted, where, draft, depth)
+        if inner.next_url is not None:
+            inner.incomplete("there are more pages")
+        elif inner.expected is not None and inner.expected > inner.found(wanted):
+            inner.incomplete("fewer entries than announced")
+        if inner.state == "incomplete":
+            result.incomplete(inner.reason)
+        result.items += inner.items
+        result.entries = inner.entries
+        result.unreadable += inner.unreadable
+        result.matches += inner.matches
+        result.others += inner.others
+
+    def _outcome(self, result: Input, outcome: elements.OperationOutcome) -> None:
+        self.repairs["outcome_in_searchset"] += 1
+        if "withheld" in {self._meaning(issue) for issue in outcome.issue or ()}:
+            result.incomplete("the EHR said that something was left out")
+
+    def _meaning(self, issue: elements.OutcomeIssue) -> str:
+        codings = [(c.system, c.code) for c in issue.details.coding or ()] if issue.details else []
+        return self.outcomes.meaning(issue.severity, issue.code, codings)
 
     def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | Unseen | None:
         try:
             view: elements.Resource = read_resource(raw)
         except UNREADABLE:
             return self._second_attempt(raw, where)
+        if self._elsewhere(view.subject):
+            return None
         self._subject(view.subject, view.contained, where)
         return view
 
@@ -214,15 +259,19 @@ class Reader:
         resource = _as_dict(raw)
         if resource is None:
             return None
-        check_shape(resource, where)
         for name in ("subject", "patient"):
             self._loose_subject(resource.get(name), where)
         mended, names = mend(resource)
+        try:
+            check_shape(mended, where)
+        except UnsupportedFhirVersion as old:
+            self.old.append(old)
+            return None
         again = orjson.dumps(mended)
         try:
             view: elements.Resource | Unseen = read_resource(again)
         except UNREADABLE:
-            if resource.get("resourceType") in _TYPES.values():
+            if mended.get("resourceType") in _TYPES.values():
                 return None
             try:
                 view = _read_unseen(again)
@@ -232,9 +281,15 @@ class Reader:
                 return None
         else:
             self.repairs.update(names)
+        if self._elsewhere(view.subject) or self._elsewhere(view.patient):
+            return None
         for reference in (view.subject, view.patient):
             self._subject(reference, view.contained, where)
         return view
+
+    def _elsewhere(self, reference: elements.Reference | None) -> bool:
+        """Whether it is about somebody on another server, of whom nothing is known."""
+        return reference is not None and is_elsewhere(reference.reference or "", self.base)
 
     def _subject(self, reference: elements.Reference | None, contained: list[Raw] | None, where: str) -> None:
         if reference is not None and reference.reference and reference.reference != self._own_reference:
@@ -244,7 +299,7 @@ class Reader:
         """The patient of a resource that does not fit its type: whatever looks like a reference is one."""
         for each in value if isinstance(value, list) else [value]:
             reference = each.get("reference") if isinstance(each, dict) else each
-            if isinstance(reference, str) and reference and not reference.startswith("#"):
+            if isinstance(reference, str) and reference[:1] not in ("", "#") and not is_elsewhere(reference, self.base):
                 self._subjects.append((where, reference, None))
 
     def _add(
@@ -267,6 +322,9 @@ class Reader:
         if isinstance(view, elements.MedicationView):
             self.medications[f"Medication/{name}"] = view
             self.medications[full_url or ""] = view
+        elif isinstance(view, elements.Specimen):
+            self.specimens |= {f"Specimen/{name}": view, full_url or "": view}
+            return
         elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code
         if draft and isinstance(view, elements.ServiceRequest):
@@ -289,46 +347,16 @@ class Reader:
 _read_unseen = Decoder(Unseen).decode
 
 
-def settle(result: Input, wanted: str, asked: int | None) -> None:
-    """Decides the state of an input after its last page. `newest_first` is only asked of results.
-
-    `asked`: the most entries that were asked for. A server need neither count what it finds nor link to the next page:
-    if it does neither and gives just as many, there may be more.
-    """
-    seen = result.matches
-    if result.state == "given":
-        if result.next_url is not None:
-            result.state, result.reason = "incomplete", "there are more pages"
-        elif result.expected is not None and result.expected > seen:
-            result.state, result.reason = "incomplete", "fewer entries than announced"
-        elif result.expected is None and result.pages == 1 and seen == asked:
-            result.state, result.reason = "incomplete", "as many entries as asked for and no total"
-        elif not result.items and not result.unreadable:
-            result.state = "empty"
-    if result.state == "incomplete" and wanted == "Observation":
-        result.newest_first = _descending(result.items) and result.unreadable == 0
+def _as_bundle(raw: bytes | Raw) -> elements.Bundle | None:
+    """A list of resources where a Bundle belongs; an empty one says nothing."""
+    try:
+        resources = _read_list(raw)
+    except UNREADABLE:
+        return None
+    return elements.Bundle(entry=[elements.Entry(resource=each) for each in resources]) if resources else None
 
 
-def when_taken(view: elements.Observation) -> str | None:
-    """The clinically relevant time of an observation as text."""
-    period = view.effectivePeriod
-    return view.effectiveDateTime or view.effectiveInstant or (period and (period.end or period.start)) or view.issued
-
-
-def _descending(items: list[Item]) -> bool:
-    times = list(_times(items))
-    return (
-        bool(times)
-        and None not in times
-        and all(a is not None and b is not None and a >= b for a, b in pairwise(times))
-    )
-
-
-def _times(items: list[Item]) -> Iterator[datetime | None]:
-    for item in items:
-        if isinstance(item.view, elements.Observation):
-            moment = read_moment(when_taken(item.view))
-            yield moment.at if moment else None
+_read_list = Decoder(list[Raw]).decode
 
 
 def _as_dict(raw: bytes | Raw) -> dict[str, Any] | None:

@@ -17,21 +17,22 @@ import orjson
 from orjson import Fragment
 
 from cds_service.fhir.building import Building
-from cds_service.fhir.bundles import Input, Item, Reader, failed, settle
+from cds_service.fhir.bundles import READ_BY_ID, Reader
 from cds_service.fhir.conditions import read_conditions
-from cds_service.fhir.elements import Concept, MedicationView
+from cds_service.fhir.elements import Concept, MedicationView, Specimen
 from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
 from cds_service.fhir.fetching import read_medications as fetch_medications
 from cds_service.fhir.identity import UnreadableInput, is_id
+from cds_service.fhir.inputs import Input, Item, failed, settle
 from cds_service.fhir.intakes import read_intakes
 from cds_service.fhir.labs import read_labs
 from cds_service.fhir.medications import medication_references, read_ended, read_medications
 from cds_service.fhir.person import read_person
 from cds_service.fhir.repairs import check_announced, is_r5, mend
 from cds_service.fhir.server import FetchFailed, FhirServer
-from cds_service.fhir.validation import digest_of, known_verdict, validate
-from cds_service.patient import PatientFacts, Source
+from cds_service.fhir.validation import FAULT_ELSEWHERE, digest_of, known_verdict, validate
+from cds_service.patient import KeyState, PatientFacts, Source
 from cds_service.terminology.index import Vocabulary
 
 DRAFTS = "draft_orders"
@@ -55,12 +56,15 @@ class _Gathered:
     now: datetime
     selections: frozenset[str]
     fhir_version: str | None
+    base: str | None
     inputs: list[Input] = field(default_factory=list)
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
     medications: dict[str, MedicationView] = field(default_factory=dict)
     conditions: dict[str, Concept | None] = field(default_factory=dict)
+    specimens: dict[str, Specimen] = field(default_factory=dict)
     drafted_codes: frozenset[tuple[str, str]] = frozenset()
+    modified: bool = False
 
 
 class Chart:
@@ -69,7 +73,8 @@ class Chart:
     def __init__(self, gathered: _Gathered, left_out: frozenset[Source] = frozenset()) -> None:
         self._gathered = gathered
         self._left_out = left_out
-        self.facts = _build(gathered, left_out)
+        self._faulty: set[Source] = set()
+        self.facts, self._repairs = _build(gathered, left_out)
 
     @property
     def patient_id(self) -> str:
@@ -93,15 +98,19 @@ class Chart:
         return tuple(source for source in every if source not in self._left_out)
 
     def invalid(self, sources: Iterable[Source]) -> dict[Source, str]:
-        """Those of `sources` that are not valid FHIR, with the places of their faults. Unknown sources are passed over.
+        """Those of `sources` whose elements that become facts are not valid FHIR, with the places of their faults.
+        Unknown sources are passed over.
 
-        What is checked is the resource after mending.
+        What is checked is the resource after mending. Faults in other elements are counted in `facts.repairs`.
         """
         found: dict[Source, str] = {}
         for source in sources:
             item = self._gathered.items.get((source.type, source.id))
             verdict = self._verdict(item) if item is not None else ""
-            if verdict:
+            if verdict == FAULT_ELSEWHERE and source not in self._faulty:
+                self._faulty.add(source)
+                self._repairs["fault_in_an_element_not_used"] = len(self._faulty)
+            elif verdict and verdict != FAULT_ELSEWHERE:
                 found[source] = verdict
         return found
 
@@ -144,21 +153,24 @@ def read_chart(
     not_available: frozenset[str] = frozenset(),
     validate_all: bool = False,
     fhir_version: str | None = None,
+    base: str | None = None,
+    null_is: KeyState = "empty",
 ) -> Chart:
     """Reads one request.
 
     `prefetch`: raw JSON by key. `draft_orders`: the raw Bundle, None for hooks without one. `now`: aware. `server`:
     where absent keys are read, None where nothing may be fetched. `encounter_id`: of the call, if it names one.
     `not_available`: keys that this EHR has no data for. `validate_all` validates every resource at once; the facts are
-    the same.
+    the same. `base`: the FHIR server of the call, whether or not it may be read. `null_is`: what a prefetch value of
+    null says, "empty" or "failed".
 
     Raises IdentityMismatch, UnsupportedFhirVersion, UnreadableInput.
     """
     check_announced(fhir_version)
     if not is_id(patient_id):
         raise UnreadableInput("context.patientId", "not a FHIR id")
-    reader = Reader(patient_id)
-    gathered = _Gathered(patient_id, vocabulary, now, frozenset(map(_plain, selections)), fhir_version)
+    reader = Reader(patient_id, vocabulary.search_outcomes, base, null_is)
+    gathered = _Gathered(patient_id, vocabulary, now, frozenset(map(_plain, selections)), fhir_version, base)
     absent: list[Need] = []
     for need in needs:
         if need.key in prefetch:
@@ -176,6 +188,8 @@ def read_chart(
         _fetch(reader, gathered, absent, by_key, server, ids)
     if draft_orders is not None:
         gathered.inputs.append(_drafts(reader, draft_orders))
+    if reader.old and not any(item.kind not in READ_BY_ID for each in gathered.inputs for item in each.items):
+        raise reader.old[0]  # nothing is of a version that is read; one old resource among others only costs itself
     reader.prove_identity()
     for each in gathered.inputs:
         _settle(each, by_key.get(each.key))
@@ -232,6 +246,7 @@ def _fetch(
 
 def _fetched(reader: Reader, need: Need, pages: Pages) -> Input:
     result = reader.read(need.key, need.resource_type, pages.bodies[0], f"fetched.{need.key}")
+    result.unsorted = pages.unsorted
     if result.state == "given":
         _add_pages(reader, result, Pages(pages.bodies[1:], pages.stopped), need.resource_type)
     _settle(result, need)
@@ -272,10 +287,11 @@ def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> 
                 each.unreadable += 1
     for name in torn:
         keys[gathered.items.pop(name).key].unreadable += 1
-    gathered.repairs = reader.repairs
+    gathered.repairs, gathered.modified = reader.repairs, reader.modified
     gathered.drafted_codes = frozenset(reader.drafted_codes)
     gathered.medications = dict(reader.medications)
     gathered.conditions = dict(reader.conditions)
+    gathered.specimens = dict(reader.specimens)
     for item in gathered.items.values():
         if isinstance(item.view, ConditionView):
             gathered.conditions[f"Condition/{item.id}"] = item.view.code
@@ -286,7 +302,8 @@ def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> 
             gathered.medications.update(fetch_medications(server, unknown))
 
 
-def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
+def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFacts, dict[str, int]]:
+    """The facts, and their count of repairs, to which what is found later is added."""
     names = {(source.type, source.id) for source in left_out} & gathered.items.keys()
     building = Building(
         items=[item for name, item in gathered.items.items() if name not in names],
@@ -294,13 +311,17 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         now=gathered.now,
         medications=gathered.medications,
         conditions_by_id=gathered.conditions,
+        specimens=gathered.specimens,
         selections=gathered.selections,
+        modified=gathered.modified,
+        base=gathered.base,
     )
     for name in names:
         building.lost(gathered.items[name])
     conditions = read_conditions(building)
     labs = read_labs(building)  # first: it sorts the other observations too
-    return PatientFacts(
+    repairs: dict[str, int] = {}
+    facts = PatientFacts(
         now=gathered.now,
         person=read_person(building, conditions),
         conditions=conditions,
@@ -309,8 +330,11 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> PatientFacts:
         labs=labs,
         intakes=read_intakes(building),
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},
-        repairs=dict(gathered.repairs + building.repairs),
+        unread={key: tuple(found) for key, found in building.unread.items()},
+        repairs=repairs,
     )
+    repairs.update(gathered.repairs + building.repairs)
+    return facts, repairs
 
 
 def _plain(reference: str) -> str:

@@ -1,12 +1,12 @@
-"""Condition resources to facts: active, unrefuted problems whose codes some concept has."""
+"""Condition resources to facts: active, unrefuted problems whose codes or whole text some concept has."""
 
 from __future__ import annotations
 
 from cds_service.fhir.building import Building, code_of, has_subject
-from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import read_day
 from cds_service.fhir.elements import NOTHING
 from cds_service.fhir.elements import Condition as ConditionView
+from cds_service.fhir.inputs import Item
 from cds_service.patient import Condition
 
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
@@ -16,7 +16,7 @@ _PROVISIONAL = frozenset({"unconfirmed", "provisional", "differential"})
 
 
 def read_conditions(building: Building) -> tuple[Condition, ...]:
-    """Every active condition with a known code, in the order sent."""
+    """Every active condition that is known by code or by a text of the list, in the order sent."""
     found = []
     for item, view in building.of(ConditionView):
         condition = None if item.draft else _read(building, item, view)
@@ -44,9 +44,9 @@ def _read(building: Building, item: Item, view: ConditionView) -> Condition | No
         building.repairs["clinical_status_missing"] += 1
     if not any(coding.code for coding in view.code.coding or ()):
         building.repairs["condition_without_code"] += 1
-        return None
     concepts = building.condition_concepts(view.code)
     if not concepts:
+        building.not_identified(item, view.code)
         return None
     return Condition(
         source=item.source,

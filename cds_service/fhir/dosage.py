@@ -46,11 +46,12 @@ class _Bounds:
 def read_dosages(
     instructions: Sequence[DosageView], authored: date | None, vocabulary: Vocabulary
 ) -> tuple[Dosage, ...]:
-    """Every instruction, in the order sent. A duration without a start counts from `authored`."""
-    return tuple(_read(instruction, authored, vocabulary) for instruction in instructions)
+    """Every instruction, in the order sent; a written one may be several. A duration without a start counts from
+    `authored`."""
+    return tuple(dosage for view in instructions for dosage in _read(view, authored, vocabulary))
 
 
-def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> Dosage:
+def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
     amount, amount_high = _amounts(view, vocabulary.units)
     text = view.text or view.patientInstruction or ""
     base = Dosage(
@@ -64,14 +65,14 @@ def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> Do
     )
     timing = view.timing
     if timing is None or not (timing.repeat or timing.code or timing.event):
-        return _from_text(base, vocabulary)
+        return _from_text(base, base.text, authored, vocabulary)
     try:
         return _from_timing(base, timing, authored, vocabulary)
     except _Unreadable as problem:
-        return replace(base, problem=str(problem))
+        return [replace(base, problem=str(problem))]
 
 
-def _from_timing(base: Dosage, timing: TimingView, authored: date | None, vocabulary: Vocabulary) -> Dosage:
+def _from_timing(base: Dosage, timing: TimingView, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
     repeat = timing.repeat or Repeat()
     dosage = _at_events(base, timing.event) if timing.event else base
     dosage = _repeated(dosage, repeat)
@@ -81,18 +82,30 @@ def _from_timing(base: Dosage, timing: TimingView, authored: date | None, vocabu
         if not _says_when(dosage):
             # A code is a complete statement of the timing, bounds apart (FHIR R4, Timing.code).
             dosage = replace(dosage, **vocabulary.sigs.coded(code))
-    if not _says_when(dosage):
-        written = vocabulary.sigs.read(timing.code.text) if timing.code and timing.code.text else None
-        if written is None:
-            if timing.code is not None:
-                raise _Unreadable("timing code not known")
-            if not base.as_needed and not bytes(repeat.count):
-                dosage = replace(_from_text(dosage, vocabulary), start=dosage.start, end=dosage.end)
-        else:
-            dosage = replace(dosage, **{k: v for k, v in written.items() if k != "amount"})
+    found = [dosage] if _says_when(dosage) else _written(dosage, timing, repeat, authored, vocabulary)
     bounds = _bounds(repeat, authored, vocabulary.units)
-    dosage = replace(dosage, start=bounds.start or dosage.start, end=bounds.end or dosage.end)
-    return _counted(dosage, repeat, authored, vocabulary.units)
+    bounded = [replace(each, start=bounds.start or each.start, end=bounds.end or each.end) for each in found]
+    return [_counted(each, repeat, authored, vocabulary.units) for each in bounded]
+
+
+def _written(
+    dosage: Dosage, timing: TimingView, repeat: Repeat, authored: date | None, vocabulary: Vocabulary
+) -> list[Dosage]:
+    """The times in the words of the timing, else in those of the whole instruction."""
+    said = timing.code.text if timing.code else None
+    found = _from_text(dosage, said, authored, vocabulary) if said else []
+    if found and not found[0].problem:
+        return found
+    if dosage.text and not dosage.as_needed and not bytes(repeat.count):
+        found = _from_text(dosage, dosage.text, authored, vocabulary)
+        # Words that nobody can read beside words that can: only a text that repeats them is believed.
+        if not found[0].problem and (not said or said.casefold() in dosage.text.casefold()):
+            return [replace(each, start=dosage.start or each.start, end=dosage.end or each.end) for each in found]
+    if timing.code is not None:
+        raise _Unreadable("timing code not known")
+    return (
+        [dosage] if dosage.as_needed or bytes(repeat.count) else found or [replace(dosage, problem="no timing given")]
+    )
 
 
 def _repeated(base: Dosage, repeat: Repeat) -> Dosage:
@@ -129,17 +142,31 @@ def _says_when(dosage: Dosage) -> bool:
     return bool(dosage.times or dosage.when or dosage.frequency or dosage.period or dosage.days)
 
 
-def _from_text(base: Dosage, vocabulary: Vocabulary) -> Dosage:
-    if not base.text:
-        return base if base.as_needed else replace(base, problem="no timing given")
-    written = vocabulary.sigs.read(base.text)
-    if written is None:
-        return replace(base, problem="not readable")
-    if base.amount is not None:
-        written.pop("amount", None)
-    if base.as_needed:
-        written["as_needed"] = True
-    return replace(base, **written)
+def _from_text(base: Dosage, text: str, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
+    """The doses of a written direction. An amount that is given beside it stands, and has to be the written one."""
+    if not text:
+        return [base if base.as_needed else replace(base, problem="no timing given")]
+    written = vocabulary.sigs.read_all(text)
+    if written is None or (base.amount is not None and len(written) > 1):
+        return [replace(base, problem="not readable")]
+    found = []
+    for fields in written:
+        lasts, count = fields.pop("lasts", None), fields.pop("count", None)
+        if base.amount is not None:
+            fields.pop("amount", None)
+            fields.pop("amount_high", None)
+        if lasts and authored:
+            unit = vocabulary.units.units[lasts[1]]
+            days = max(math.ceil(lasts[0] * unit.factor / 86400), 1)
+            fields |= {"start": authored, "end": plus(authored, timedelta(days=days - 1))}
+        if count and authored:
+            per = vocabulary.units.units[fields["period_unit"]].factor * fields["period"] / 86400
+            fields |= {
+                "start": authored,
+                "end": plus(authored, timedelta(days=math.ceil(count * per / fields["frequency"]) - 1)),
+            }
+        found.append(replace(base, **(fields | {"as_needed": base.as_needed or fields.get("as_needed", False)})))
+    return found
 
 
 def _at_events(base: Dosage, events: Sequence[str | None]) -> Dosage:

@@ -55,6 +55,26 @@ class Period(Struct, gc=False):
     end: str | None = None
 
 
+class Extension(Struct, gc=False):
+    url: str | None = None
+    valueCoding: Coding | None = None
+    valueCodeableConcept: Concept | None = None
+
+
+class Stated(Struct, gc=False):
+    """An extension with a code, or with extensions of its own."""
+
+    url: str | None = None
+    valueCodeableConcept: Concept | None = None
+    extension: list[Stated] | None = None
+
+
+class Adherence(Struct, gc=False):
+    """R5: whether a medicine is really taken."""
+
+    code: Concept | None = None
+
+
 class Annotation(Struct, gc=False):
     text: str | None = None
 
@@ -79,6 +99,7 @@ class ObservationComponent(Struct, gc=False):
     dataAbsentReason: Concept | None = None
     interpretation: list[Concept] | None = None
     referenceRange: list[ReferenceRange] | None = None
+    modifierExtension: list[Extension] | None = None
 
 
 class Repeat(Struct, gc=False):
@@ -122,6 +143,7 @@ class DosageView(Struct, gc=False):
     route: Concept | None = None
     doseAndRate: list[DoseAndRate] | None = None
     doseQuantity: None = None  # STU3
+    doseRange: None = None  # STU3
 
 
 class DispenseRequest(Struct, gc=False):
@@ -149,6 +171,7 @@ class Patient(Resource, tag="Patient"):
 
 class Observation(Resource, tag="Observation"):
     status: str | None = None
+    implicitRules: str | None = None
     code: Concept | None = None
     effectiveDateTime: str | None = None
     effectiveInstant: str | None = None
@@ -166,10 +189,20 @@ class Observation(Resource, tag="Observation"):
     referenceRange: list[ReferenceRange] | None = None
     hasMember: list[Raw] | None = None
     component: list[ObservationComponent] | None = None
+    focus: list[Reference] | None = None
+    bodySite: Concept | None = None
+    specimen: Reference | None = None
+    modifierExtension: list[Extension] | None = None
     related: None = None  # before R4
     comments: None = None  # DSTU2
     comment: None = None  # STU3
     context: None = None  # STU3
+
+
+class Specimen(Resource, tag="Specimen"):
+    type: Concept | None = None
+    condition: list[Concept] | None = None
+    note: list[Annotation] | None = None
 
 
 class Condition(Resource, tag="Condition"):
@@ -201,6 +234,7 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
+    extension: list[Raw] | None = None
     context: None = None  # STU3
 
 
@@ -217,15 +251,29 @@ class MedicationStatement(Resource, tag="MedicationStatement"):
     reason: list[ConceptOrReference] | None = None  # R5
     dosage: list[DosageView] | None = None
     adherence: Raw = NOTHING  # R5
+    extension: list[Raw] | None = None
     taken: None = None  # STU3
     wasNotTaken: None = None  # DSTU2
 
 
+class Ingredient(Struct, gc=False):
+    """An ingredient of a Medication: R4 has the first two, R5 the third."""
+
+    itemCodeableConcept: Concept | None = None
+    itemReference: Reference | None = None
+    item: ConceptOrReference | None = None
+
+
 class MedicationView(Resource, tag="Medication"):
     code: Concept | None = None
+    ingredient: list[Ingredient] | None = None
     form: Concept | None = None
     status: str | None = None
     doseForm: Concept | None = None  # R5
+
+
+class SubstanceView(Resource, tag="Substance"):
+    code: Concept | None = None
 
 
 class Encounter(Resource, tag="Encounter"):
@@ -254,6 +302,8 @@ class ServiceRequest(Resource, tag="ServiceRequest"):
 
 class OutcomeIssue(Struct, gc=False):
     severity: str | None = None
+    code: str | None = None
+    details: Concept | None = None
 
 
 class OperationOutcome(Resource, tag="OperationOutcome"):
@@ -264,10 +314,18 @@ class Search(Struct, gc=False):
     mode: str | None = None
 
 
+class Answer(Struct, gc=False):
+    """How one request of a batch went."""
+
+    status: str | None = None
+    outcome: Raw = NOTHING
+
+
 class Entry(Struct, gc=False):
     fullUrl: str | None = None
     resource: Raw = NOTHING
     search: Search | None = None
+    response: Answer | None = None
 
 
 class Link(Struct, gc=False):

@@ -17,9 +17,10 @@ from cds_service.fhir.bundles import MAX_ENTRIES
 from cds_service.fhir.identity import UNREADABLE, as_path, is_id, split_reference
 from cds_service.fhir.server import MAX_PAGES, FetchFailed, FhirServer
 
-_MOST_MEDICATIONS = 20
+_MOST_MEDICATIONS = 100  # the time for all reads ends them sooner
 _TODAY = re.compile(r"today\(\)(?: ([+-]) ([0-9]{1,4}) days?)?", re.ASCII)
 _COUNT = re.compile(r"[?&]_count=([0-9]{1,4})(?:&|$)", re.ASCII)
+_SORT = re.compile(r"(?<=[?&])_sort=[^&]*&?")
 _TOKEN = re.compile(r"\{\{([^{}]{1,80})\}\}")
 
 
@@ -34,10 +35,12 @@ _read_medication = Decoder(elements.MedicationView).decode
 
 @dataclass(slots=True)
 class Pages:
-    """The bodies of one search, in order, and why there is not more of it ("" if there is all)."""
+    """The bodies of one search, in order, and why there is not more of it ("" if there is all). `unsorted`: the server
+    refused to sort, and was asked again without."""
 
     bodies: list[bytes] = field(default_factory=list)
     stopped: str = ""
+    unsorted: bool = False
 
 
 def fill(template: str, ids: Mapping[str, str], now: datetime) -> str:
@@ -72,7 +75,7 @@ def entries_asked(template: str) -> int | None:
 
 def read_pages(server: FhirServer, first: str) -> Pages:
     """Follows `next` links below the base, each once. The first page that fails is raised, later ones end it."""
-    pages = Pages([server.get(first)])
+    pages = _first_page(server, first)
     seen = {server.below_base(first)}
     entries = 0
     while True:
@@ -94,6 +97,16 @@ def read_pages(server: FhirServer, first: str) -> Pages:
         except FetchFailed as failure:
             pages.stopped = f"a further page was {failure.reason}"
             return pages
+
+
+def _first_page(server: FhirServer, first: str) -> Pages:
+    try:
+        return Pages([server.get(first)])
+    except FetchFailed as failure:
+        plain = _SORT.sub("", first).rstrip("?&")
+        if not failure.not_understood or plain == first:
+            raise
+        return Pages([server.get(plain)], unsorted=True)
 
 
 def read_all(server: FhirServer, firsts: Sequence[str]) -> list[Pages | FetchFailed]:

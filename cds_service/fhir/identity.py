@@ -79,6 +79,18 @@ def split_reference(reference: str) -> tuple[str, str] | None:
     return (kind, name) if kind.isalpha() and is_id(name) else None
 
 
+def is_elsewhere(reference: str, base: str | None) -> bool:
+    """Whether an absolute reference names something on another server than `base` (None: not known, so never)."""
+    if base is None or not reference.startswith(("http://", "https://")):
+        return False
+    return not _plain(reference).startswith(_plain(base).rstrip("/") + "/")
+
+
+def _plain(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.netloc.lower() + parts.path
+
+
 def is_about(reference: str, patient_id: str, full_urls: Mapping[str, str], contained: Sequence[Raw] | None) -> bool:
     """Whether a reference proves to mean this patient.
 

@@ -10,9 +10,9 @@ from msgspec import Raw
 
 from cds_service.content.shared import Scoring
 from cds_service.fhir.building import Building, has_subject
-from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import read_moment
 from cds_service.fhir.elements import Observation, QuestionnaireResponse
+from cds_service.fhir.inputs import Item
 from cds_service.fhir.labs import NOT_USED, USED, read_value
 from cds_service.patient import Intake
 from cds_service.terminology.index import LabConcept

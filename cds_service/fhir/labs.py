@@ -11,17 +11,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal, DecimalException
 
 from cds_service.fhir.building import Building, has_subject
-from cds_service.fhir.bundles import Item, when_taken
 from cds_service.fhir.dates import Moment, read_moment
 from cds_service.fhir.elements import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
+from cds_service.fhir.inputs import Item, when_taken
 from cds_service.fhir.numbers import number
+from cds_service.fhir.specimens import ABOUT_OTHER, refused, specimen_of, troubles
 from cds_service.patient import Interpretation, Lab, Quantity
 from cds_service.terminology.index import LabConcept
-from cds_service.terminology.specimen_comments import troubles_in
 from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
 
 USED = {"final": 0, "corrected": 0, "amended": 0, "preliminary": 1}
-NOT_USED = frozenset({"entered-in-error", "cancelled", "registered", "unknown"})
+NOT_USED = frozenset({"entered-in-error", "cancelled", "registered"})
 _COMPARATORS = frozenset({"<", "<=", ">=", ">"})
 _FLAGS: dict[str, Interpretation] = {"LL": "LL", "L": "L", "N": "N", "H": "H", "HH": "HH"}
 _FLAG_SYSTEMS = (
@@ -30,6 +30,7 @@ _FLAG_SYSTEMS = (
     "http://terminology.hl7.org/CodeSystem/v2-0078",
 )
 _TORN = "codes of two tests"
+_MEASURED = {"mass": ("mass",), "substance": ("substance", "charge"), "either": ("mass", "substance", "charge")}
 _RANGE_TYPES = "http://terminology.hl7.org/CodeSystem/referencerange-meaning"
 # A clock of the EHR may be ahead of ours by this much; a day without a time zone may already have begun elsewhere.
 _CLOCK_AHEAD = timedelta(minutes=15)
@@ -71,13 +72,13 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
     for item, view in building.of(Observation):
         if item.draft or view.status in NOT_USED:
             continue
-        if view.code is None or view.status not in USED:
+        if view.code is None:
             building.lost(item)
             continue
-        if view.component is None and not _may_be(ours, view.code):
-            continue
-        wanted = _concept(building, view.code, item)
+        wanted = _concept(building, view.code, item) if view.component or _may_be(ours, view.code) else None
         if wanted is None and view.component is None:
+            moment = read_moment(when_taken(view), building.now.tzinfo)
+            building.not_identified(item, view.code, moment.at if moment else None)
             continue
         for result in _results(building, item, view, wanted):
             by_concept.setdefault(result.lab.concept, []).append(result)
@@ -103,22 +104,24 @@ def _results(building: Building, item: Item, view: Observation, wanted: LabConce
 def _concept(building: Building, code: Concept | None, item: Item | None = None) -> LabConcept | None:
     """The test meant. Codes of two of our tests on one result mean none: neither can be trusted."""
     found: LabConcept | None = None
+    near_miss = False
     for coding in code.coding or () if code else ():
-        concept = building.vocabulary.lab_concept(coding.system, coding.code)
+        concept = building.vocabulary.measured(coding.system, coding.code)
         if concept is None:
-            other = building.vocabulary.observation_concept(coding.system, coding.code)
-            if other is not None and item is not None:
-                building.observed.setdefault(other.id, []).append((item, other))
+            continue
+        if concept.entry.kind == "observation":
+            if item is not None:
+                building.observed.setdefault(concept.id, []).append((item, concept))
             continue
         if concept.entry.input is None:
-            continue
-        if found is None:
+            near_miss = True
+        elif found is None:
             found = concept
         elif found.id != concept.id:
             return found._replace(property=_TORN)
         elif found.property != concept.property:
             found = found._replace(property="")
-    return found
+    return found._replace(property=_TORN) if found is not None and near_miss else found
 
 
 def read_value(
@@ -151,6 +154,10 @@ def _result(
     building: Building, item: Item, view: Observation, concept: LabConcept, part: Observation | ObservationComponent
 ) -> _Result:
     read = read_value(view, part, concept, building.now, building.vocabulary.units)
+    specimen = specimen_of(building, view) if view.specimen else None
+    problem = refused(building, view, part, specimen) or read.problem
+    if not problem and view.status not in USED:
+        problem = "its status is not known"
     issued = read_moment(view.issued, building.now.tzinfo)
     return _Result(
         Lab(
@@ -158,17 +165,17 @@ def _result(
             concept=concept.id,
             time=read.moment.at if read.moment else None,
             time_is_date_only=read.moment.date_only if read.moment else False,
-            value=read.value,
+            value=None if problem else read.value,
             comparator=read.comparator,
             unit=concept.entry.unit or "",
             reported=read.reported,
             low=read.low,
             high=read.high,
             interpretation=_interpretation(part.interpretation),
-            trouble=_trouble(building, concept, view, part),
+            trouble=troubles(building, view, part, specimen),
             status=view.status or "",
             code=concept.code,
-            problem=read.problem,
+            problem=problem,
         ),
         issued.at if issued else None,
         USED.get(view.status or "", 1),
@@ -203,11 +210,20 @@ def _amount(concept: LabConcept, part: Observation | ObservationComponent, units
         raise UnitProblem("no value" if bytes(quantity.value) in (b"", b"null") else "value not readable")
     if quantity.comparator is not None and quantity.comparator not in _COMPARATORS:
         raise UnitProblem("comparator not known")
-    unit = units.of(quantity)
-    measured = {"mass": ("mass",), "substance": ("substance", "charge")}.get(concept.property)
-    if measured is not None and unit.kind not in measured:
+    unit = units.of(quantity, concept.sent)
+    measured = _MEASURED.get(concept.property)
+    if measured is not None and unit.kind not in measured and not _only_as_stated(amount, measured, concept, units):
         raise UnitProblem("unit does not fit the code of the test")
     return unit, amount
+
+
+def _only_as_stated(amount: Decimal, measured: Sequence[str], concept: LabConcept, units: UnitTable) -> bool:
+    """Whether the unit is believed and not the code: in every unit of the code this number is impossible."""
+    plausible = concept.entry.plausible
+    if not concept.entry.stated_unit_wins or plausible is None:
+        return False
+    of_code = {unit for unit in concept.sent.values() if unit.kind in measured}
+    return not any(plausible[0] <= _canonical(amount, unit, concept, units) <= plausible[1] for unit in of_code)
 
 
 def _canonical(amount: Decimal, unit: Unit, concept: LabConcept, units: UnitTable) -> Decimal:
@@ -255,7 +271,7 @@ def _limit(quantity: QuantityView | None, unit: Unit, concept: LabConcept, units
     if amount is None or quantity.comparator:
         raise UnitProblem("value not readable")
     # A range is given in the unit of its result where it names none.
-    own = units.of(quantity) if quantity.unit or quantity.code else unit
+    own = units.of(quantity, concept.sent) if quantity.unit or quantity.code else unit
     return _canonical(amount, own, concept, units)
 
 
@@ -271,25 +287,13 @@ def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None
     return found.pop() if len(found) == 1 else None
 
 
-def _trouble(
-    building: Building, concept: LabConcept, view: Observation, part: Observation | ObservationComponent
-) -> frozenset[str]:
-    """Specimen trouble that is written down and not denied. The words are those of the concept of the test."""
-    if view.note is None and part.interpretation is None and part.dataAbsentReason is None:
-        return frozenset()
-    words = concept.entry.trouble_words
-    said = [note.text for note in view.note or () if note.text]
-    for each in (*(part.interpretation or ()), *((part.dataAbsentReason,) if part.dataAbsentReason else ())):
-        said += [each.text] if each.text else []
-        said += [coding.display for coding in each.coding or () if coding.display]
-    return troubles_in(said, words, building.vocabulary.denials)
-
-
 def _ordered(results: list[_Result]) -> tuple[Lab, ...]:
     """Newest first: by time, then by when it was issued, then final before preliminary."""
     results.sort(key=_rank, reverse=True)
     # A result without a usable time may be the latest of all: it goes first, so that it is seen.
     results.sort(key=lambda r: r.lab.time is not None)
+    # One that is about somebody else hides none of the patient's own.
+    results.sort(key=lambda r: r.lab.problem == ABOUT_OTHER)
     newest = results[0]
     if any(_rivals(newest, other) for other in results[1:]):
         lab = replace(newest.lab, value=None, comparator=None, problem="two different results at the same time")

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Literal
+from typing import Literal, TypeVar
 
-import orjson
 from msgspec import Raw
 from msgspec.json import Decoder
 
 from cds_service.fhir.building import Building, has_subject, name_of, target
-from cds_service.fhir.bundles import Item
 from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import (
     NOTHING,
+    Adherence,
     Concept,
     DosageView,
     MedicationRequest,
     MedicationStatement,
     MedicationView,
     Reference,
+    Stated,
+    SubstanceView,
 )
-from cds_service.fhir.identity import UNREADABLE, split_reference
+from cds_service.fhir.identity import UNREADABLE, is_elsewhere, split_reference
+from cds_service.fhir.inputs import Item
 from cds_service.fhir.routes import route_of
-from cds_service.patient import ENDED, Dosage, Medication
+from cds_service.patient import ENDED, Component, Dosage, Medication
+from cds_service.terminology.drugs import DrugIdentity
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
 _ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
-_NOT_TAKEN = ("not-taking", "on-hold", "stopped")
-_read_medication = Decoder(MedicationView).decode
+_read_contained = Decoder(MedicationView | SubstanceView).decode
+_read_stated = Decoder(Stated).decode
+_read_adherence = Decoder(Adherence).decode
+_DEEPEST = 3
+V = TypeVar("V")
 Drafted = MedicationRequest | MedicationStatement
 
 
@@ -124,10 +131,13 @@ def _medication(
     dosages: tuple[Dosage, ...],
     status: Literal["active", "draft", "ended"],
 ) -> Medication | None:
-    concept, form = _concept(building, view)
+    concept, form, ingredients = _concept(building, view)
     if concept is not None:
         identity, kept_apart = building.drug(concept)
         name = name_of(concept)
+        if ingredients and not (identity.drugs or identity.others or identity.conflict):
+            identity = _by_ingredients([building.drug(item).drug for item in ingredients], identity)
+            name = name or name_of(ingredients[0])
         if kept_apart:
             name = building.vocabulary.kept_apart(name)[0]
             dosages = tuple(replace(d, kept_apart_from=d.kept_apart_from | kept_apart) for d in dosages)
@@ -148,13 +158,14 @@ def _medication(
         identified_by=identity.identified_by,
         conflict=identity.conflict,
         others=identity.others,
-        route=route_of(instructions, identity.route, building.vocabulary.routes),
+        route=route_of(instructions, identity.route, building.vocabulary),
         form=identity.form or (building.vocabulary.drug([], form).form if form else None),
         components=identity.components,
         product_coded=identity.product_coded,
         elemental=identity.elemental,
         dosages=dosages,
         reasons=_reasons(building, view),
+        reason_given=_reason_given(view),
         since=_since(view),
         selected=bool(building.selections) and str(source) in building.selections,
     )
@@ -173,38 +184,86 @@ def _reference(view: Drafted) -> Reference | None:
     return view.medicationReference or (view.medication.reference if view.medication else None)
 
 
-def _concept(building: Building, view: Drafted) -> tuple[Concept | None, str | None]:
-    """The code of the medicine, and its dose form where a Medication names one."""
+def _concept(building: Building, view: Drafted) -> tuple[Concept | None, str | None, list[Concept]]:
+    """The code of the medicine; its dose form and its ingredients where a Medication names them."""
     inline = view.medicationCodeableConcept or (view.medication.concept if view.medication else None)
     if inline is not None and (inline.coding or inline.text):
-        return inline, None
-    medication = _referred(building, view)
-    if medication is None or medication.status == "entered-in-error":
-        return None, None
+        return inline, None, []
+    medication = _referred(building, _reference(view), view.contained)
+    if not isinstance(medication, MedicationView) or medication.status == "entered-in-error":
+        return None, None, []
     form = medication.form or medication.doseForm
     display = next((c.display for c in form.coding or () if c.display), None) if form else None
-    return medication.code, (form.text or display) if form else None
+    ingredients = list(_ingredients(building, medication, view.contained))
+    code = medication.code or (Concept() if ingredients else None)
+    return code, (form.text or display) if form else None, ingredients
 
 
-def _referred(building: Building, view: Drafted) -> MedicationView | None:
-    reference = target(_reference(view))
+def _ingredients(
+    building: Building, medication: MedicationView, contained: list[Raw] | None, depth: int = 0
+) -> Iterator[Concept]:
+    """What a Medication consists of: coded, in words, or another Medication or Substance."""
+    for part in medication.ingredient or ():
+        concept = part.itemCodeableConcept or (part.item.concept if part.item else None)
+        reference = part.itemReference or (part.item.reference if part.item else None)
+        found = _referred(building, reference, [*(contained or ()), *(medication.contained or ())])
+        if concept is None and found is not None:
+            concept = found.code
+        if concept is None and isinstance(found, MedicationView) and found.ingredient and depth < _DEEPEST:
+            yield from _ingredients(building, found, contained, depth + 1)
+            continue
+        yield concept or Concept(text=reference.display if reference else None)
+
+
+def _by_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugIdentity:
+    """A product as all of its ingredients. One of them that nobody knows leaves it not identified, unless another is
+    ours: then it holds something else too."""
+    drugs = frozenset[str]().union(*(part.drugs for part in parts))
+    known = all(part.drugs or part.others for part in parts)
+    return replace(
+        whole,
+        drugs=drugs,
+        others=any(part.others for part in parts) if known else bool(drugs),
+        identified_by="code" if any(part.identified_by == "code" for part in parts) else "name" if drugs else "none",
+        conflict=any(part.conflict for part in parts),
+        components=tuple(component for part in parts for component in _without_strengths(part.components)),
+        salt=parts[0].salt if len(parts) == 1 else None,
+    )
+
+
+def _without_strengths(components: Iterable[Component]) -> Iterator[Component]:
+    """The same without strengths: an ingredient's own code says nothing of how much the product holds."""
+    return (Component(component.drug, None) for component in components)
+
+
+def _referred(
+    building: Building, named: Reference | None, contained: list[Raw] | None
+) -> MedicationView | SubstanceView | None:
+    reference = target(named)
     if reference.startswith("#"):
-        return _contained(reference[1:], view.contained)
+        return _contained(reference[1:], contained)
     if reference in building.medications:
         return building.medications[reference]
+    if is_elsewhere(reference, building.base):
+        return None  # another server's Medication/1 is not this one's
     parts = split_reference(reference)
     return building.medications.get("/".join(parts)) if parts else None
 
 
-def _contained(name: str, contained: list[Raw] | None) -> MedicationView | None:
+def _contained(name: str, contained: list[Raw] | None) -> MedicationView | SubstanceView | None:
     for raw in contained or ():
-        try:
-            medication = _read_medication(raw)
-        except UNREADABLE:
-            continue
-        if medication.id == name:
-            return medication
+        found: MedicationView | SubstanceView | None = _decoded(_read_contained, raw)
+        if found is not None and found.id == name:
+            return found
     return None
+
+
+def _reason_given(view: Drafted) -> bool:
+    concepts = [*(view.reasonCode or ()), *(each.concept for each in view.reason or () if each.concept)]
+    references = [*(view.reasonReference or ()), *(each.reference for each in view.reason or () if each.reference)]
+    return any(concept.coding or concept.text for concept in concepts) or any(
+        each.reference or each.display for each in references
+    )
 
 
 def _reasons(building: Building, view: Drafted) -> frozenset[str]:
@@ -229,9 +288,10 @@ def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bo
     now = building.now
     if dosages and dosages[0].end is not None and all(d.end is not None and d.end < now.date() for d in dosages):
         return True
+    if _not_taken(building, view):
+        building.repairs["recorded_as_not_taken"] += 1
+        return True
     if isinstance(view, MedicationStatement):
-        if _adherence(view).startswith(_NOT_TAKEN):
-            return True
         return view.effectivePeriod is not None and has_ended(view.effectivePeriod.end, now)
     dispense = view.dispenseRequest
     if dispense is None:
@@ -242,12 +302,25 @@ def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bo
     return False
 
 
-def _adherence(view: MedicationStatement) -> str:
-    """R5: whether the medicine is really taken."""
-    raw = bytes(view.adherence)
-    value = orjson.loads(raw) if raw else None
-    code = value.get("code") if isinstance(value, dict) else None
-    coding = code.get("coding") if isinstance(code, dict) else None
-    first = coding[0] if isinstance(coding, list) and coding else None
-    text = first.get("code") if isinstance(first, dict) else None
-    return text if isinstance(text, str) else ""
+def _not_taken(building: Building, view: Drafted) -> bool:
+    """Whether the chart says that the patient does not take it: in R5's own element, or in the extension of US Core.
+    Two that disagree say nothing."""
+    concepts: list[Concept | None] = []
+    if isinstance(view, MedicationStatement) and (adherence := _decoded(_read_adherence, view.adherence)):
+        concepts.append(adherence.code)
+    for raw in view.extension or ():
+        stated = _decoded(_read_stated, raw)
+        if stated is not None and stated.url == building.vocabulary.adherence:
+            concepts += [each.valueCodeableConcept for each in stated.extension or () if each.valueCodeableConcept]
+    says = building.vocabulary.says_not_taken
+    return bool(concepts) and all(
+        any(says(coding.system, coding.code) for coding in (concept.coding or ())) if concept else False
+        for concept in concepts
+    )
+
+
+def _decoded(read: Callable[[Raw], V], raw: Raw) -> V | None:
+    try:
+        return read(raw)
+    except UNREADABLE:
+        return None

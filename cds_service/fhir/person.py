@@ -8,9 +8,10 @@ from typing import Literal, cast
 import orjson
 
 from cds_service.fhir.building import Building, has_subject
-from cds_service.fhir.bundles import when_taken
 from cds_service.fhir.dates import days_covered, read_moment
 from cds_service.fhir.elements import NOTHING, Encounter, Observation, Patient
+from cds_service.fhir.inputs import when_taken
+from cds_service.fhir.labs import NOT_USED, USED
 from cds_service.patient import PREGNANCY, Condition, Person, Source
 
 # A day without a time zone may already have begun elsewhere.
@@ -23,10 +24,10 @@ def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person
     item, view = next(building.of(Patient), (None, None))
     pregnant, pregnant_source = _state(building, PREGNANCY, conditions)
     lactating, lactating_source = _state(building, LACTATION, conditions)
-    years = days = sex = None
+    years = days = sex = between = None
     deceased = False
     if item is not None and view is not None:
-        years, days = age(view.birthDate, building.now.date())
+        years, days, between = age(view.birthDate, building.now.date())
         sex = cast("Literal['male', 'female'] | None", view.gender if view.gender in ("male", "female") else None)
         deceased = bytes(view.deceasedBoolean) == b"true" or view.deceasedDateTime is not NOTHING
         if view.birthDate and days_covered(view.birthDate) is None:
@@ -42,17 +43,20 @@ def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person
         lactating_source=lactating_source,
         encounter_class=_encounter_class(building),
         deceased=deceased,
+        age_range=between,
     )
 
 
-def age(birth_date: str | None, today: date) -> tuple[int | None, int | None]:
-    """Completed years and days. None where the date is missing, in the future, or too vague to tell."""
+def age(birth_date: str | None, today: date) -> tuple[int | None, int | None, tuple[int, int] | None]:
+    """Completed years and days, None where the date is missing, in the future, or too vague to tell; and the least and
+    most years of a date that is a year or a month, where they are not the same."""
     span = days_covered(birth_date)
     if span is None or span[1] > today:
-        return None, None
+        return None, None, None
     oldest, youngest = _years(span[0], today), _years(span[1], today)
-    years = oldest if oldest == youngest else None
-    return years, (today - span[0]).days if span[0] == span[1] else None
+    if oldest != youngest:
+        return None, None, (youngest, oldest)
+    return oldest, (today - span[0]).days if span[0] == span[1] else None, None
 
 
 def _years(born: date, today: date) -> int:
@@ -64,7 +68,10 @@ def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) 
     newest: tuple[datetime, bool | None, Source] | None = None
     for item, _ in building.observed.get(f"{concept}_status", ()):
         view = cast(Observation, item.view)
-        if view.status not in ("final", "amended", "corrected", "preliminary"):
+        if view.status in NOT_USED:
+            continue
+        if view.status not in USED:
+            building.lost(item)
             continue
         moment = read_moment(when_taken(view), building.now.tzinfo)
         answer = _answer(building, view, f"{concept}_status")

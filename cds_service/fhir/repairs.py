@@ -28,6 +28,13 @@ _SINGLE = frozenset(
     }
 )  # fmt: skip
 _ORDER = "MedicationRequest"
+_SPELT = {
+    name.lower(): name
+    for name in (
+        "Bundle", "OperationOutcome", "Patient", "Observation", "Condition", _ORDER, "MedicationStatement",
+        "Medication", "Encounter", "QuestionnaireResponse", "ServiceRequest",
+    )
+}  # fmt: skip
 _DEEPEST = 24
 
 
@@ -35,13 +42,30 @@ def mend(resource: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """A mended copy and the names of what was mended (one per place)."""
     names: list[str] = []
     mended = _walk(resource, names, 0)
+    kind = mended.get("resourceType")
+    if isinstance(kind, str) and (spelt := _SPELT.get(kind.lower(), kind)) != kind:
+        mended["resourceType"] = spelt
+        names.append("resource_type_case")
     if mended.get("resourceType") == _ORDER and not mended.get("intent"):
         mended["intent"] = "order"
         names.append("intent_missing")
     if mended.get("resourceType") == "MedicationStatement" and isinstance(mended.get("dosage"), dict):
         mended["dosage"] = [mended["dosage"]]
         names.append("dosage_as_object")
+    for element in ("dosageInstruction", "dosage"):
+        for dosage in mended[element] if isinstance(mended.get(element), list) else ():
+            if isinstance(dosage, dict) and _move_dose(dosage):
+                names.append("dose_in_old_place")
     return mended, names
+
+
+def _move_dose(dosage: dict[str, Any]) -> bool:
+    """Puts a dose that stands where STU3 has it into the place of R4, beside the others."""
+    old = {name: dosage.pop(name) for name in ("doseQuantity", "doseRange") if dosage.get(name)}
+    stated = dosage.get("doseAndRate")
+    if old:
+        dosage["doseAndRate"] = [*(stated if isinstance(stated, list) else ()), old]
+    return bool(old)
 
 
 def _walk(value: dict[str, Any], names: list[str], depth: int) -> dict[str, Any]:
@@ -105,11 +129,6 @@ def check_shape(resource: dict[str, Any], where: str) -> None:
             raise UnsupportedFhirVersion(where, version)
     if kind == "Condition" and isinstance(resource.get("clinicalStatus"), str):
         raise UnsupportedFhirVersion(where, "STU3")
-    if kind == "MedicationRequest":
-        dosages = resource.get("dosageInstruction")
-        for dosage in dosages if isinstance(dosages, list) else ():
-            if isinstance(dosage, dict) and (dosage.get("doseQuantity") or dosage.get("doseRange")):
-                raise UnsupportedFhirVersion(where, "STU3")
 
 
 def is_r5(resource: dict[str, Any], announced: str | None) -> bool:

@@ -26,16 +26,19 @@ _READS_AT_ONCE = 48
 _CHUNK = 64 * 1024
 _NOT_PERMITTED = frozenset({401, 403})
 _NOT_FOUND = frozenset({404, 410})
+_NOT_UNDERSTOOD = frozenset({400, 422, 501})
 Reason = Literal["not reachable", "timed out", "not permitted", "not found", "refused", "unreadable", "too large"]
 T = TypeVar("T")
 
 
 class FetchFailed(Exception):
-    """A read that gave nothing usable. `reason` is one of seven; neither URL nor answer is kept."""
+    """A read that gave nothing usable. `reason` is one of seven; neither URL nor answer is kept. `not_understood`: the
+    server says that it does not do what was asked."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, not_understood: bool = False) -> None:
         super().__init__(reason)
         self.reason: Reason = reason
+        self.not_understood = not_understood
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,7 @@ def _check(response: requests.Response) -> None:
     if response.status_code in _NOT_FOUND:
         raise FetchFailed("not found")
     if response.status_code != 200:
-        raise FetchFailed("refused")
+        raise FetchFailed("refused", response.status_code in _NOT_UNDERSTOOD)
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if not (kind in ("application/json", "text/json") or kind.endswith("+json")):
         raise FetchFailed("unreadable")

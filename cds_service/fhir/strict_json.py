@@ -69,9 +69,20 @@ def check(body: bytes) -> None:
             small = b"".join(_with_plain_names(small))
         kept = _kept(small) if small.count(b",") * _SPARSE < len(small) else _kept_of_piece(small)
     except (ValueError, DecodeError):  # msgspec's and orjson's own, and those of Unicode
-        raise NotStrict("This is not JSON.", "structure") from None
+        raise NotStrict(_where_it_ends(body), "structure") from None
     if kept != quotes:
         raise NotStrict("An object has the same member twice.", "structure")
+
+
+def _where_it_ends(body: bytes) -> str:
+    """Where a body stops to be JSON; nothing of it is repeated."""
+    if not body.strip():
+        return "The body is empty; a JSON object is expected."
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return f"This is not JSON: line {error.lineno}, column {error.colno}."
+    return "This is not JSON."
 
 
 def _without_escapes(body: bytes) -> bytes:

@@ -16,13 +16,19 @@ from hashlib import blake2b
 from typing import Any
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import fields
 from pydantic import BaseModel, ValidationError
+
+from cds_service.fhir import elements
 
 _CACHE_SIZE = 8192
 _MOST_ELEMENTS = 16384
 _ELEMENT = re.compile(r"[A-Za-z_][A-Za-z0-9]{0,40}", re.ASCII)
 _MOST_PLACES = 5
 VALID = ""
+FAULT_ELSEWHERE = "fault elsewhere"
+"""What is said of bytes whose elements that become facts are valid, where others are not."""
 # What fhir.resources raises, besides its own error, on a shape that it did not expect (a contained resource without a
 # known type, for one).
 _NOT_SAID = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
@@ -30,6 +36,19 @@ _TYPES = (
     "Patient", "Observation", "Condition", "MedicationRequest", "MedicationStatement", "Medication", "Encounter",
     "QuestionnaireResponse", "ServiceRequest",
 )  # fmt: skip
+
+
+_READ = {
+    field.encode_name
+    for each in vars(elements).values()
+    if isinstance(each, type) and issubclass(each, Struct)
+    for field in fields(each)
+}
+# What a card may show but no finding rests on is judged with the elements that are not read; so are extensions, of
+# which one is read, and only where it is whole.
+_USED = (_READ | {"resourceType"}) - {"recordedDate", "onsetDateTime", "extension"}
+# Read element by element where they are asked for.
+_KEPT_WHOLE = frozenset({"item", "class", "adherence"})
 
 
 class _Verdicts:
@@ -86,10 +105,26 @@ def known_verdict(digest: bytes) -> str | None:
 
 
 def validate(resource: dict[str, Any], digest: bytes, r5: bool) -> str:
-    """VALID (an empty string), or the places of the faults: element names only, never a value."""
+    """VALID (an empty string), FAULT_ELSEWHERE, or the places of the faults: element names only, never a value."""
     verdict = _check(resource, r5)
+    if verdict and _check(used_part(resource), r5) == VALID:
+        verdict = FAULT_ELSEWHERE
     _verdicts.put(digest, verdict)
     return verdict
+
+
+def used_part(resource: dict[str, Any]) -> dict[str, Any]:
+    """The same resource with those elements only that become facts, at every depth."""
+    narrative = "text" if isinstance(resource.get("text"), dict) else ""
+    return {key: _used(key, value) for key, value in resource.items() if key in _USED and key != narrative}
+
+
+def _used(key: str, value: Any) -> Any:
+    if key in _KEPT_WHOLE:
+        return value
+    if isinstance(value, list):
+        return [used_part(each) if isinstance(each, dict) else each for each in value]
+    return used_part(value) if isinstance(value, dict) else value
 
 
 def warm() -> None:

@@ -131,6 +131,7 @@ def chart_of(
     now: datetime,
     server: FhirServer | None = None,
     validate_all: bool = False,
+    null_is: Literal["empty", "failed"] = "empty",
 ) -> Chart:
     """What the call, and `server` where it leaves something out, say of its patient. Raises Problem 400 and 412."""
     context = call.envelope.context
@@ -148,6 +149,8 @@ def chart_of(
             not_available=rulebook.not_available,
             validate_all=validate_all,
             fhir_version=call.fhir_version,
+            base=call.envelope.fhirServer,
+            null_is=null_is,
         )
     except IdentityMismatch as error:
         log.warning("identity mismatch at %s", error.where)

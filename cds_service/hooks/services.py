@@ -21,6 +21,7 @@ from cds_service.advice.needs import needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import FhirServer, Need
+from cds_service.hooks.diagnostics import diagnosed
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import fit
@@ -71,7 +72,7 @@ class Advisor:
         book, found = self._needs.get(service, (None, None))
         if found is None or book is not rulebook:
             rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
-            found = needs_of(rules, rulebook.library, rulebook.not_available, self.settings.today_windows)
+            found = needs_of(rules, rulebook.library, rulebook.site, self.settings.today_windows)
             self._needs[service] = rulebook, found
         return found
 
@@ -193,8 +194,9 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         screen: Profile = g.caller.profile if "caller" in g else Profile()
         needs = advisor.needs(service_id, rulebook).values()
         chart = chart_of(
-            asked, needs, advisor.vocabulary, rulebook, now, advisor.server_for(asked), settings.validate_all
-        )
+            asked, needs, advisor.vocabulary.of_site(rulebook.site), rulebook, now, advisor.server_for(asked),
+            settings.validate_all, "failed" if screen.null_prefetch == "failed" else "empty",
+        )  # fmt: skip
         style = CardStyle(
             base_url(settings), settings.dev, settings.phrase_in_text, advisor.plan_secret,
             screen.max_cards or MAX_CARDS, screen.units,
@@ -209,6 +211,7 @@ def service_blueprint(advisor: Advisor, client: Callable[[], str]) -> Blueprint:
         advisor.record(advice.shown, service_id, hook, caller, context.patientId, rulebook)
         g.summary = advice.summary()
         body = advice.answer()
+        body["extension"][EXTENSION] |= diagnosed(asked.prefetch, advisor.current.input_keys, chart, settings.dev)
         body["cards"] = [fit(card, screen.markdown, screen.links == "absolute") for card in body["cards"]]
         return _json(body)
 

@@ -34,15 +34,9 @@ def questionnaire(screener: Screener) -> dict[str, Any]:
     }
 
 
-SYSTEMS = {
-    "rxnorm_ingredients": "http://www.nlm.nih.gov/research/umls/rxnorm",
-    "atc": "http://www.whocc.no/atc",
-    "snomed": "http://snomed.info/sct",
-    "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
-    "icd10": "http://hl7.org/fhir/sid/icd-10",
-}
-PREFIXES = {"atc_prefixes": SYSTEMS["atc"], "icd10cm_prefixes": SYSTEMS["icd10cm"]}
-LOINC = "http://loinc.org"
+# Lists of codes of a concept, and of beginnings of codes, by the code system.
+CODES = {"rxnorm": "rxnorm_ingredients", "atc": "atc", "snomed": "snomed", "icd10cm": "icd10cm", "icd10": "icd10"}
+PREFIXES = {"atc": "atc_prefixes", "icd10cm": "icd10cm_prefixes", "icd9cm": "icd9cm"}
 PLAN_TYPES = "http://terminology.hl7.org/CodeSystem/plan-definition-type"
 CANONICAL = "urn:magnesium-cds"
 HOOK_TRIGGER = "named-event"
@@ -108,16 +102,13 @@ def _citation(reference: Reference) -> dict[str, Any]:
 def value_set(concept: str, entry: ConceptFile, library: Library) -> dict[str, Any]:
     """The codes of a concept. Prefix matching is a regex filter on `code`; members are included by reference."""
     include: list[dict[str, Any]] = []
-    for field, system in SYSTEMS.items():
-        codes = getattr(entry, field)
-        if codes:
-            include.append({"system": system, "concept": [{"code": code} for code in codes]})
-    for field, system in PREFIXES.items():
-        for prefix in getattr(entry, field):
+    for name, row in library.code_systems.items():
+        codes = getattr(entry, CODES[name]) if name in CODES else []
+        if codes := [*codes, *(item.code for item in entry.codes if item.system == name)]:
+            include.append({"system": row.uris[0], "concept": [{"code": code} for code in codes]})
+        for prefix in getattr(entry, PREFIXES[name]) if name in PREFIXES else ():
             pattern = prefix.replace(".", "\\.") + ".*"
-            include.append({"system": system, "filter": [{"property": "code", "op": "regex", "value": pattern}]})
-    if entry.loinc:
-        include.append({"system": LOINC, "concept": [{"code": item.code} for item in entry.loinc]})
+            include.append({"system": row.uris[0], "filter": [{"property": "code", "op": "regex", "value": pattern}]})
     if members := [name for name, above in library.broader.items() if concept in above]:
         include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in members]})
     made: dict[str, Any] = {

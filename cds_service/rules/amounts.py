@@ -13,11 +13,6 @@ from cds_service.patient import Component, Dosage, Medication, Quantity
 SERUM_MAGNESIUM = "serum_magnesium"
 DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
                "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip
-# UCUM annotations and words by which EHRs mean "one dose unit".
-UNIT_WORDS = frozenset({
-    "1", "{tbl}", "{tablet}", "{pill}", "{capsule}", "{cap}", "{sachet}", "{dose}", "{TAB}", "{CAP}",
-    "tablet", "tablets", "capsule", "capsules", "pill", "sachet", "TAB", "CAP",
-})  # fmt: skip
 HALVES = 2  # tablets are split in two
 
 
@@ -103,7 +98,7 @@ def reading_per_dose(medication: Medication, amount: Quantity, dosage: Dosage, r
     # Grams are how a sachet is weighed, whatever else it holds; milligrams are how a drug is dosed.
     if amount.unit == "mg":
         return order.by_mass(amount.value) if order.only else None
-    return order.by_units(amount)
+    return order.by_units(amount) if order.agrees(amount, dosage.total) else None
 
 
 class _Order:
@@ -114,11 +109,11 @@ class _Order:
         self.parts = [part for part in medication.components if is_magnesium(part.drug, rulebook)]
         self.only = len(self.parts) == 1 == len(medication.components)
         self.coded = medication.product_coded
-        salts = any(drug != MAGNESIUM and is_magnesium(drug, rulebook) for drug in medication.drugs)
+        self.salts = any(drug != MAGNESIUM and is_magnesium(drug, rulebook) for drug in medication.drugs)
         self.a_unit = milligrams(medication.elemental) if self.only else None
         self.a_dose = milligrams(dosage.elemental) if self.only else None
         # "Magnesium 250 mg (as magnesium oxide)" says whose weight it is, "magnesium 250 mg" does not.
-        self.explicit = salts or self.coded or not self.only or self.a_unit is not None or self.a_dose is not None
+        self.explicit = self.salts or self.coded or not self.only or self.a_unit is not None or self.a_dose is not None
 
     def fraction(self, salt: str) -> Decimal | None:
         """Elemental magnesium of a mass of this salt; None where its composition is not known."""
@@ -127,9 +122,15 @@ class _Order:
         known = self.rulebook.library.salts.get(salt)
         return known.elemental_fraction if known else None
 
-    def labelled(self, salt: str) -> bool:
+    def labelled(self, part: Component) -> bool:
         """Whether products of this salt agree that a strength is its weight."""
-        return self.rulebook.library.salts[salt].labelled_as == "salt"
+        return part.per != "unit" or self.rulebook.library.salts[part.drug].labelled_as == "salt"
+
+    def by_element(self, part: Component) -> bool:
+        """Whether a tablet or capsule of this strength is labelled by magnesium itself."""
+        salt, strength = self.rulebook.library.salts.get(part.drug), milligrams(part.strength)
+        limit = salt.element_up_to if salt and part.per == "unit" else None
+        return limit is not None and strength is not None and strength <= limit
 
     def atoms(self, amount: Quantity) -> Decimal | None:
         """mg of magnesium in an amount of substance or charge, which always counts magnesium itself; else None."""
@@ -152,22 +153,40 @@ class _Order:
         whole = strength is not None and mass * HALVES % strength == 0
         fraction = self.fraction(part.drug)
         if part.drug == MAGNESIUM:
-            return _known(mass) if self.explicit else self.bare(mass, None)
+            weight = milligrams(part.salt_weight)
+            if whole or strength is None or not self.salts:
+                return _known(mass) if self.explicit else self.bare(mass, None)
+            # "Oxide 400 mg (241.3 mg magnesium), 400 mg": the weight of the salt; no other mass is guessed.
+            by_weight = weight is not None and mass * HALVES % weight == 0
+            return _known(mass / weight * strength) if weight and by_weight else None
         if self.a_dose == mass or self.a_unit == mass:
             if whole and fraction is not None:
                 return Reading(mass * fraction, mass, mass * fraction, part.drug, doubtful=True, mixed_up=True)
             return _known(mass)
         if fraction is None:
             return None
-        salt, label = mass * fraction, self.labelled(part.drug)
+        if whole and self.by_element(part):
+            return _known(mass)
+        salt, label = mass * fraction, self.labelled(part)
         if label and (whole or (part.strength is not None and part.per != "unit")):
             return _known(salt)
         usual = salt if label and part.strength is None else None
         return Reading(salt, mass, usual, part.drug, doubtful=not (self.coded and whole))
 
+    def agrees(self, amount: Quantity, total: Quantity | None) -> bool:
+        """Whether a dose in units and the mass that the same text gives for it can both be true of this product."""
+        said = milligrams(total)
+        if said is None or not self.only or self.parts[0].per != "unit":
+            return True
+        part = self.parts[0]
+        masses = [mass for one in (part.strength, part.salt_weight) if (mass := milligrams(one)) is not None]
+        masses += [mass for mass in (self.a_unit,) if mass is not None]
+        return not masses or any(said == mass * amount.value for mass in masses)
+
     def by_units(self, amount: Quantity) -> Reading | None:
         """So many units, or mL, of the product."""
-        per = "unit" if amount.unit in UNIT_WORDS else amount.unit
+        unit = self.rulebook.library.units.get(amount.unit)
+        per = "unit" if unit is not None and unit.kind == "count" else amount.unit
         if self.only and self.parts[0].strength is None and per == "unit":
             return self._stated(amount.value)
         found = [self._part(part, per, amount.value) for part in self.parts]
@@ -192,7 +211,9 @@ class _Order:
         mass, fraction = strength * units, self.fraction(part.drug)
         if part.drug == MAGNESIUM:
             return _known(mass) if self.explicit else self.bare(mass, mass)
-        if fraction is not None and self.labelled(part.drug):
+        if self.by_element(part):
+            return _known(mass)
+        if fraction is not None and self.labelled(part):
             called = self.a_dose == mass or strength in (self.a_dose, self.a_unit)
             salt = mass * fraction
             return Reading(salt, mass, salt, part.drug, doubtful=True, mixed_up=True) if called else _known(salt)

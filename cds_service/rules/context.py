@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from typing import Literal
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance
 from cds_service.patient import (
+    CONDITIONS,
     ENDED,
     INTAKE,
     MEDICATIONS,
@@ -20,10 +22,10 @@ from cds_service.patient import (
     Lab,
     Medication,
     PatientFacts,
-    Person,
 )
 from cds_service.rules.amounts import Reading, reading_a_day
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
+from cds_service.spelling import inert
 
 INTAKE_KEYS = (INTAKE, SCREENER)
 MEDICATION_KEYS = (MEDICATIONS, STATEMENTS)
@@ -71,6 +73,13 @@ class Context:
             return Reason("input_unreadable", key)
         return Reason(f"input_{availability.state}", key, problem=availability.reason)
 
+    @cached_property
+    def condition_gap(self) -> Reason | None:
+        """Why it cannot be said that a problem is not there."""
+        unread = self.facts.unread.get(CONDITIONS, ())
+        named = Reason("condition_not_identified", problem=inert(unread[0].name)) if unread else None
+        return self.input_gap(CONDITIONS) or named
+
     def person_gap(self, code: str) -> Reason:
         """Why something of the person is not known: the patient record could not be read, else `code`."""
         return self.input_gap(PATIENT) or Reason(code)
@@ -96,9 +105,24 @@ class Context:
                 continue
             if medication.conflict:
                 gaps.append(Reason("medication_conflict", str(medication.source.type)))
-            elif not medication.drugs and not medication.name and medication.status == "active":
-                gaps.append(Reason("medication_not_identified"))
+            elif not medication.identified:
+                gaps.append(_not_identified(medication))
         return tuple(dict.fromkeys(gaps))
+
+    @cached_property
+    def age(self) -> Decimal:
+        """Age in years, with parts of a year where the day of birth is known. The age has to be known."""
+        person = self.facts.person
+        if person.age_days is not None:
+            return Decimal(person.age_days) / Decimal("365.25")
+        return Decimal(person.age_years or 0)
+
+    @cached_property
+    def unidentified_drafts(self) -> tuple[Reason, ...]:
+        """What is ordered here and not known: always said, whatever the rules make of it."""
+        found = (item for item in self.facts.medications if item.status == "draft" and not item.conflict)
+        drafts = [_not_identified(item) for item in found if not item.identified] if self.drafts_expected else []
+        return tuple(dict.fromkeys(drafts))
 
     def medications(self, drugs: frozenset[str], status: str, route: str) -> list[Medication]:
         """Recognised medications of any of `drugs`, by status and route."""
@@ -136,6 +160,9 @@ class Context:
     def newest_gap(self, concept: str, labs: Sequence[Lab]) -> Reason | None:
         """Why the first of `labs` may not be the newest there is. An incomplete answer shows it only if in order."""
         key = self.rulebook.library.terminology[concept].input or concept
+        for other in self.facts.unread.get(key, ()):
+            if not labs or labs[0].time is None or other.time is None or other.time >= labs[0].time:
+                return Reason("result_not_identified", concept, problem=inert(other.name))
         gap, availability = self.input_gap(key), self.facts.inputs.get(key)
         in_order = bool(labs) and availability is not None and availability.newest_first
         return None if gap and gap.code == "input_incomplete" and in_order else gap
@@ -155,34 +182,32 @@ class Context:
                 continue
             if lab.comparator:
                 return Reason("comparator", lab.concept)
-            value = self.egfr(lab.value)
-            if value is None:
-                return Reason(self._no_egfr)
-            best = Kidney(value, lab, True)
+            possible = self.egfr(lab.value)
+            if not possible:
+                return Reason("no_kidney_result" if self.facts.person.ages else "age_unknown")
+            best = Kidney(min(possible), lab, True, max(possible) if len(possible) > 1 else None)
         # An older result never passes for the latest one, which cannot be used.
         late = next((lab for lab in newest if lab.problem and (best is None or _newer(lab, best.lab))), None)
         if late:
             return Reason("unusable_result", "egfr", problem=late.problem)
         return best or Reason("no_kidney_result", "egfr")
 
-    @property
-    def _no_egfr(self) -> str:
-        """Why no eGFR is computed from creatinine."""
-        person = self.facts.person
-        if person.age_years is None:
-            return "age_unknown"
-        return "sex_unknown" if person.sex is None else "no_kidney_result"
-
-    def egfr(self, creatinine: Decimal) -> Decimal | None:
-        """CKD-EPI 2021 from creatinine in its concept's unit; None without adult age and sex."""
+    def egfr(self, creatinine: Decimal) -> frozenset[Decimal]:
+        """CKD-EPI 2021 from creatinine in its concept's unit: one value, or those of either sex and every age where
+        they are not exactly known. None of a patient who may be no adult."""
         person, equation = self.facts.person, self.rulebook.library.egfr
-        if person.sex is None or person.age_years is None or person.age_years < equation.adult_age:
-            return None
-        ratio = creatinine * equation.creatinine_factor / equation.kappa[person.sex]
-        below = min(ratio, Decimal(1)) ** equation.alpha[person.sex]
+        if any(age < equation.adult_age for age in person.ages):
+            return frozenset()
+        sexes: tuple[Literal["female", "male"], ...] = (person.sex,) if person.sex else ("female", "male")
+        return frozenset(self._egfr(creatinine, sex, age) for sex in sexes for age in person.ages)
+
+    def _egfr(self, creatinine: Decimal, sex: Literal["female", "male"], age: int) -> Decimal:
+        equation = self.rulebook.library.egfr
+        ratio = creatinine * equation.creatinine_factor / equation.kappa[sex]
+        below = min(ratio, Decimal(1)) ** equation.alpha[sex]
         above = max(ratio, Decimal(1)) ** equation.max_exponent
-        value = equation.factor * below * above * equation.age_base**person.age_years
-        if person.sex == "female":
+        value = equation.factor * below * above * equation.age_base**age
+        if sex == "female":
             value *= equation.female_factor
         return value.quantize(Decimal(1))
 
@@ -208,7 +233,8 @@ class Context:
     @cached_property
     def allowance(self) -> Allowance | None:
         """The row of the site's table for this age; None where age is unknown or no value is set."""
-        return _row_for(self.facts.person, self.rulebook.library.intakes.allowance[self.rulebook.site.allowance])
+        rows = self.rulebook.library.intakes.allowance[self.rulebook.site.allowance]
+        return _row_for(self.age, rows) if self.facts.person.age_years is not None else None
 
     @cached_property
     def allowance_value(self) -> Decimal | None:
@@ -236,6 +262,12 @@ class Context:
         return None
 
 
+def _not_identified(medication: Medication) -> Reason:
+    """An ordered or active medicine that is not known, by what the chart calls it."""
+    name = inert(medication.name)
+    return Reason(f"{medication.status}_not_identified" if name else f"{medication.status}_without_name", problem=name)
+
+
 def _newer(one: Lab, other: Lab) -> bool:
     """Whether one result is surely the newer. A date alone does not tell within its day; no time may be the latest."""
     if one.time is None or other.time is None:
@@ -256,11 +288,8 @@ def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _row_for(person: Person, rows: list[Allowance]) -> Allowance | None:
-    if person.age_years is None:
-        return None
-    # Infants' rows are bounded in parts of a year, so days decide where they are known.
-    age = Decimal(person.age_days) / Decimal("365.25") if person.age_days is not None else Decimal(person.age_years)
+def _row_for(age: Decimal, rows: list[Allowance]) -> Allowance | None:
+    """The row for an age in years; infants' rows are bounded in parts of a year."""
     return next((row for row in rows if row.age_from <= age and (row.age_to is None or age < row.age_to)), None)
 
 

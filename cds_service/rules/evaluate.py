@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cds_service.content.rulebook import ActiveRule, Rulebook
-from cds_service.patient import ENCOUNTER, PATIENT, PREGNANCY, Medication, PatientFacts
+from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.lab_tests import usable
@@ -19,6 +19,12 @@ from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
 NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance"})
+# What is in the chart and not known blocks a rule only where its worst reading could warn now: not where the result
+# that the rule is about is not there, nor where it would take two unknowns. (Drafts are always said.)
+NOTHING_RECENT = frozenset({"no_result", "result_too_old", "no_kidney_result"})
+UNIDENTIFIED = frozenset({
+    "active_not_identified", "active_without_name", "condition_not_identified", "result_not_identified",
+})  # fmt: skip
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 
@@ -102,8 +108,13 @@ def _try(ready: Prepared, context: Context) -> Outcome:
             return Outcome(rule, "quiet")
     if verdict.truth is None:
         # The search was complete and nothing of the kind is documented: the rule has no subject.
-        nothing = verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons)
-        return Outcome(rule, "not_applicable" if nothing else "not_evaluated", verdict.reasons)
+        if verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons):
+            return Outcome(rule, "not_applicable", verdict.reasons)
+        codes = {reason.code for reason in verdict.reasons}
+        harmless = written.card.indicator == "info" or codes & NOTHING_RECENT or ready.lacks_two(context)
+        if harmless and codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
+            return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
+        return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
     return Outcome(rule, "fired", _pregnancy_gap(ready, context) + _encounter_gap(ready, context), verdict)
@@ -138,11 +149,10 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
         return Outcome(rule, "not_applicable", (Reason("deceased"),))
     at_least, below = ready.age_at_least, ready.age_below
     if at_least is not None or below is not None:
-        years = person.age_years
-        if years is None:
-            gap = context.input_gap(PATIENT)
-            return Outcome(rule, "not_evaluated", (gap or Reason("age_unknown"),))
-        if (at_least is not None and years < at_least) or (below is not None and years >= below):
+        inside = {(at_least is None or years >= at_least) and (below is None or years < below) for years in person.ages}
+        if len(inside) != 1:
+            return Outcome(rule, "not_evaluated", (context.person_gap("age_unknown"),))
+        if False in inside:
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
     if ready.recent_result:
         found = usable(ready.recent_result.lab, context, rule.limits[ready.recent_result.within], rule.limits)

@@ -62,18 +62,26 @@ def _judged(test: LabTest, comparison: Comparison, found: Lab, context: Context,
     entry = context.rulebook.library.terminology[test.lab]
     own_limit = limits[limits_of(test)[comparison]]
     limit, origin, used = _limit_for(test, comparison, found, own_limit)
+    not_made_for: Reason | None = None
     if found.interpretation == CRITICAL_FLAG.get(comparison) and (test.laboratory_first or test.critical_flag):
         truth: bool | None = True
         origin = "flag"
     elif origin == "flag":
         truth = found.interpretation in FLAGS[comparison]
     else:
+        if used is not None:
+            used, not_made_for = _made_for(own_limit, test.lab, context, limits)
+            if used is None:
+                return unknown(*((not_made_for,) if not_made_for else ()))
+            limit, own_limit = used.value, used
         truth = compare(found, comparison, limit, entry.decimals)
     effects = {entry.trouble_effect.get(trouble) for trouble in found.trouble}
     misleads = "falsely_low" if comparison in ("below", "at_most") else "falsely_high"
     hides = "falsely_high" if comparison in ("below", "at_most") else "falsely_low"
-    if truth is not None and ((truth and misleads in effects) or (not truth and hides in effects)):
+    if truth is not None and ("either" in effects or (misleads if truth else hides) in effects):
         return unknown(Reason("specimen_trouble", test.lab))
+    if not_made_for and not truth and not _far_from(test, comparison, found, context, limits):
+        return unknown(not_made_for)
     if truth is None:
         return unknown(Reason("comparator", test.lab))
     rule_says = compare(found, comparison, own_limit.value, entry.decimals)
@@ -93,6 +101,32 @@ def _limit_for(test: LabTest, comparison: str, found: Lab, limit: Limit) -> tupl
         if found.interpretation is not None:
             return limit.value, "flag", None
     return limit.value, "site" if limit.site else "rule", limit
+
+
+def _made_for(limit: Limit, lab: str, context: Context, limits: Limits) -> tuple[Limit | None, Reason | None]:
+    """The limit for this patient, None where there is none. With a Reason it counts only where the result is beyond
+    it: what lies within it may still be abnormal at this age or in pregnancy."""
+    person, reason = context.facts.person, None
+    chosen: Limit | None = limit
+    while chosen and (holds := chosen.holds_for):
+        if person.age_years is None:
+            reason = context.person_gap("age_unknown")
+        elif context.age < limits[holds.age_at_least].value or (holds.not_pregnant and person.pregnant):
+            reason = Reason("adult_limit_only", lab)
+        else:
+            break
+        chosen = limits[holds.otherwise] if holds.otherwise else None
+    return chosen, reason
+
+
+def _far_from(test: LabTest, comparison: Comparison, found: Lab, context: Context, limits: Limits) -> bool:
+    """Whether a result is past the limit of the other side: what is high is low for nobody."""
+    holds = limits[limits_of(test)[comparison]].holds_for
+    if holds is None or holds.never_past is None:
+        return False
+    other: Comparison = "at_least" if comparison in ("below", "at_most") else "at_most"
+    decimals = context.rulebook.library.terminology[test.lab].decimals
+    return compare(found, other, limits[holds.never_past].value, decimals) is True
 
 
 def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Context, limits: Limits) -> Verdict:

@@ -11,7 +11,6 @@ from decimal import Decimal
 from cds_service.content.base import Asked, named
 from cds_service.content.rule import RecentResult
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
-from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
 
 _KEPT = 8
@@ -41,11 +40,20 @@ class Prepared:
         """Whether something that this rule needs is certainly not there."""
         for asked in self.asked:
             if asked.status is None:
-                if asked.names.isdisjoint(context.concepts) and not context.input_gap(CONDITIONS):
+                if asked.names.isdisjoint(context.concepts) and not context.condition_gap:
                     return True
             elif asked.names.isdisjoint(context.drugs) and not context.medication_gaps(asked.status):
                 return True
         return False
+
+    def lacks_two(self, context: Context) -> bool:
+        """Whether at least two of what this rule needs are not known to be there."""
+        lacking = [
+            asked.names.isdisjoint(context.concepts if asked.status is None else context.drugs) for asked in self.asked
+        ]
+        if self.rule.loaded.rule.when is None:
+            lacking.append(not context.oral_magnesium)
+        return sum(lacking) > 1
 
 
 _kept: tuple[tuple[Rulebook, str, tuple[Prepared, ...]], ...] = ()

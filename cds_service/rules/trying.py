@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any, assert_never
 
 from cds_service.content.concept import MAGNESIUM
@@ -72,7 +73,7 @@ def condition(test: ConditionTest, context: Context) -> Verdict:
         matched = tuple(Match(item, item.concepts & wanted) for item in found)
         notes = ("provisional_condition",) if all(item.provisional for item in found) else ()
         return Verdict(True, (), {"matched": matched}, tuple(item.source for item in found), notes)
-    gap = context.input_gap(CONDITIONS)
+    gap = context.condition_gap
     return unknown(gap) if gap else FALSE
 
 
@@ -153,15 +154,18 @@ def _course(
 
 
 def age(test: AgeTest, context: Context, limits: Limits) -> Verdict:
-    """Completed years against thresholds."""
-    years = context.facts.person.age_years
-    if years is None:
+    """Completed years against thresholds; unknown where the ages that are possible do not agree."""
+    ages = context.facts.person.ages
+    truths = {
+        all(
+            years >= limits[name].value if word == "at_least" else years < limits[name].value
+            for word, name in test.age.items()
+        )
+        for years in ages
+    }
+    if len(truths) != 1:
         return unknown(context.person_gap("age_unknown"))
-    truth = all(
-        years >= limits[name].value if word == "at_least" else years < limits[name].value
-        for word, name in test.age.items()
-    )
-    return Verdict(truth, bindings={"age": years}, limits=tuple(limits[name] for name in test.age.values()))
+    return Verdict(truths.pop(), bindings={"age": ages[0]}, limits=tuple(limits[name] for name in test.age.values()))
 
 
 def recorded(found: bool | None, source: Source | None, wanted: bool, context: Context) -> Verdict:
@@ -191,22 +195,25 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
         days = (context.facts.now - found.lab.time).days if found.lab.time else None
         return unknown(Reason("result_too_old", "egfr", days=days, time=found.lab.time))
     used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
-    outcomes = {word: compare(_as_lab(found), word, limit.value, 0) for word, limit in used.items()}
+    outcomes = {word: _compared(found, word, limit.value) for word, limit in used.items()}
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
         # "<20" is below 30 for certain: the milder rule speaks, and the graver one says that the bound does not decide.
         outcomes["at_least"] = True
     if None in outcomes.values() and False not in outcomes.values():
-        return unknown(Reason("comparator", "egfr"))
-    notes = ("egfr_computed",) if found.computed else ()
+        return unknown(Reason("comparator" if found.highest is None else "egfr_open", "egfr"))
+    notes: tuple[str, ...] = ("egfr_computed",) if found.computed else ()
+    notes += ("egfr_open",) if found.highest is not None else ()
     truth = all(outcomes.values())
     return Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
 
 
-def _as_lab(found: Kidney) -> Lab:
-    """eGFR as a lab value, so that comparators of a reported eGFR (">90") are honoured."""
+def _compared(found: Kidney, word: str, limit: Decimal) -> bool | None:
+    """eGFR against a limit; comparators of a reported one (">90") are honoured, and a range must lie on one side."""
     if not found.computed:
-        return found.lab
-    return Lab(found.lab.source, "egfr", found.lab.time, value=found.value)
+        return compare(found.lab, word, limit, 0)
+    ends = (found.value, found.highest or found.value)
+    truths = {compare(Lab(found.lab.source, "egfr", found.lab.time, value=end), word, limit, 0) for end in ends}
+    return truths.pop() if len(truths) == 1 else None
 
 
 def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
@@ -237,9 +244,10 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
 
 
 def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
-    """Magnesium is drafted for one of the conditions: its own reasonCode, or the only rule whose condition is there.
+    """Magnesium is drafted for one of the conditions: a reason of its own, or the only rule whose condition is there.
 
-    One condition of several rules counts for the narrowest of them, which lists the fewest codes.
+    An order with any other reason is for none of them. One condition of several rules counts for the narrowest of them,
+    which lists the fewest codes.
     """
     wanted = frozenset(test.reason)
     drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")
@@ -251,7 +259,7 @@ def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
         if draft.reasons & wanted:
             matched = tuple(sorted(draft.reasons & wanted))
             return Verdict(True, (), {"reason": matched, "magnesium": draft}, (draft.source,), notes)
-    unexplained = [draft for draft in drafts if not draft.reasons]
+    unexplained = [draft for draft in drafts if not draft.reason_given]
     if not unexplained:
         return FALSE
     gap = context.input_gap(CONDITIONS)
@@ -270,7 +278,8 @@ def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
     found = [item for item in context.facts.conditions if item.concepts & wanted]
     sources = (unexplained[0].source, *(item.source for item in found))
     matched = tuple(sorted(found[0].concepts & wanted))
-    return Verdict(True, (), {"reason": matched, "magnesium": unexplained[0]}, sources, (*notes, "reason_assumed"))
+    bindings = {"reason_assumed": matched, "magnesium": unexplained[0]}
+    return Verdict(True, (), bindings, sources, (*notes, "reason_assumed"))
 
 
 def _codes_listed(concepts: Iterable[str], context: Context) -> int:

@@ -47,11 +47,13 @@ class LabHit:
 
 @dataclass(frozen=True, slots=True)
 class Kidney:
-    """eGFR in mL/min/{1.73_m2}; `computed` from creatinine or reported as `lab`."""
+    """eGFR in mL/min/{1.73_m2}; `computed` from creatinine or reported as `lab`. `highest` is filled where sex or age
+    leave it open; `value` is then the lowest."""
 
     value: Decimal
     lab: Lab
     computed: bool
+    highest: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,22 +6,25 @@ ingredient in common, neither is trusted: the answer is a conflict without drugs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from cds_service.content.concept import ConceptFile
-from cds_service.content.products import Form, Product
+from cds_service.content.concept import MAGNESIUM, ConceptFile
+from cds_service.content.products import Form, OtherName, Product
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import LONGEST, tokens
-from cds_service.terminology.names import OTHER, NameReader, Phrase, Reading, unpack
+from cds_service.terminology.names import ALONE, FILLER, OTHER, NameReader, Phrase, Reading, unpack
 from cds_service.terminology.strengths import elemental_amount
 
 Coding = tuple[str | None, str | None, str | None]
 """system, code, display"""
 
 
+_ATC = re.compile(r"[A-DGHJ-NPRSV]\d\d[A-Z]{2}\d\d")
+_WORDS = re.compile(r"[^\W\d_]{6,}(?:[ -][^\W_]+)*")
 _CLOSURES = 4096
 _REMEMBERED = 2048
 
@@ -77,6 +80,7 @@ class DrugIndex:
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),
         others: Iterable[str] = (),
+        more: Iterable[OtherName] = (),
     ) -> None:
         self._broader = broader
         self._closures: dict[frozenset[str], frozenset[str]] = {}
@@ -84,6 +88,7 @@ class DrugIndex:
         self._older: dict[bytes, DrugIdentity] = {}
         self._rxnorm: dict[str, _Named] = {}
         self._atc: dict[str, frozenset[str]] = {}
+        self._snomed: dict[str, frozenset[str]] = {}
         self._prefixes: dict[str, frozenset[str]] = {}
         phrases: list[Phrase] = []
         drugs_only: dict[str, frozenset[str]] = {}
@@ -94,10 +99,12 @@ class DrugIndex:
             drugs_only[name] = broader.get(name, frozenset()) & drugs
             phrases += [Phrase(n, one) for n in entry.names]
             phrases += [Phrase(n, one, True) for n in entry.brands]
-            phrases += [Phrase(n, frozenset()) for n in entry.not_]
+            phrases += [Phrase(n, frozenset({ALONE})) for n in entry.not_]
             for code in entry.rxnorm_ingredients:
                 held = self._rxnorm.get(code)
                 self._rxnorm[code] = _Named(one | held.drugs if held else one, False, None)
+            for code in entry.snomed:
+                self._snomed[code] = self._snomed.get(code, frozenset()) | one
             for code in entry.atc:
                 self._atc[code] = self._atc.get(code, frozenset()) | one
             for code in entry.atc_prefixes:
@@ -110,12 +117,17 @@ class DrugIndex:
             if row.brand:
                 held_too = groups[row.drugs] | {OTHER} if row.other else groups[row.drugs]
                 phrases.append(Phrase(row.brand, held_too, True))
-        phrases += [Phrase(n, frozenset({OTHER})) for n in others]
+        meaning = {"drug": OTHER, "brand": ALONE, "vehicle": ALONE, "filler": FILLER}
+        more = list(more)
+        vehicles = {row.name for row in more if row.kind == "vehicle"}
+        phrases += [Phrase(n, frozenset({OTHER})) for n in others if n not in vehicles]
+        phrases += [Phrase(row.name, frozenset({meaning[row.kind]})) for row in more]
         self._drugs_only = drugs_only
         salts = [entry for name, entry in entries.items() if drugs_only[name]]
         self._salt_words = frozenset(tokens(name)[-1] for entry in salts for name in entry.names)
         self._single = drugs
-        self.reader = NameReader(phrases, forms, drugs_only)
+        acids = entries[MAGNESIUM].counter_ion_of if MAGNESIUM in entries else ()
+        self.reader = NameReader(phrases, forms, drugs_only, MAGNESIUM, acids)
 
     def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send.
@@ -139,8 +151,10 @@ class DrugIndex:
         for system, code, display in codings:
             if code and system and (named := self._by_code(system, code.strip())):
                 known.append(named)
-            if display and display not in texts:
-                texts.append(display)
+            # Some local codes are the name itself.
+            said = display or (code if code and system is None and _WORDS.fullmatch(code) else None)
+            if said and said not in texts:
+                texts.append(said)
         if not known:
             readings = [self.reader.read(t) for t in texts]
             found = self._named(readings)
@@ -165,13 +179,17 @@ class DrugIndex:
     def _by_code(self, system: str, code: str) -> _Named | None:
         if system == "rxnorm":
             return self._rxnorm.get(code)
+        if system == "snomed":
+            drugs = self._snomed.get(code)
+            return _Named(drugs, False, None) if drugs else None
         if system != "atc":
             return None
         code = code.upper()
         found = self._atc.get(code, frozenset())
         for n in (3, 4, 5, 7):
             found |= self._prefixes.get(code[:n], frozenset()) if len(code) >= n else frozenset()
-        return _Named(found, False, None) if found else None
+        # A whole code of the ATC that is not ours names another drug.
+        return _Named(found, not found, None) if found or _ATC.fullmatch(code) else None
 
     def _coded(self, known: Sequence[_Named], readings: Sequence[Reading]) -> DrugIdentity:
         leaves, other = known[0].drugs, known[0].other
@@ -181,7 +199,9 @@ class DrugIndex:
             leaves |= k.drugs
             other = other or k.other
         for r in readings:
-            if (r.drugs and not self._agree(leaves, r.drugs)) or (not r.drugs and r.others and not other):
+            if (r.drugs and not self._agree(leaves, r.drugs)) or (
+                not r.drugs and r.others and not r.vaguely and not other
+            ):
                 return DrugIdentity(conflict=True)
         leaves = self._lowest(leaves)
         product = next((k.product for k in known if k.product), None)
@@ -222,7 +242,7 @@ class DrugIndex:
         components: tuple[Component, ...],
         others: bool = False,
     ) -> DrugIdentity:
-        others = others or any(r.others for r in readings)
+        others = others or any(r.others and not (leaves and r.vaguely) for r in readings)
         if form is None:
             form = next((r.form for r in readings if r.form), None)
         if route == "unknown":

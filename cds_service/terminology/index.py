@@ -6,92 +6,76 @@ The files of `cards/terminology/` come in as they were loaded (`ConceptFile`); l
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import timedelta
 from typing import NamedTuple
 
 from cds_service.content.concept import ConceptFile
 from cds_service.content.library import Library
 from cds_service.content.shared import scoring
+from cds_service.content.site import SiteValues
+from cds_service.spelling import tokens
+from cds_service.terminology.directions import Sigs
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
 from cds_service.terminology.routes import route_table
-from cds_service.terminology.specimen_comments import denials_of
-from cds_service.terminology.units import unit_table
-from cds_service.terminology.written_dosage import Sigs
-
-SYSTEMS = {
-    "http://www.nlm.nih.gov/research/umls/rxnorm": "rxnorm",
-    "urn:oid:2.16.840.1.113883.6.88": "rxnorm",
-    "http://www.whocc.no/atc": "atc",
-    "urn:oid:2.16.840.1.113883.6.73": "atc",
-    "http://snomed.info/sct": "snomed",
-    "urn:oid:2.16.840.1.113883.6.96": "snomed",
-    "http://hl7.org/fhir/sid/icd-10-cm": "icd10cm",
-    "urn:oid:2.16.840.1.113883.6.90": "icd10cm",
-    "http://hl7.org/fhir/sid/icd-10": "icd10",
-    "urn:oid:2.16.840.1.113883.6.3": "icd10",
-    "http://loinc.org": "loinc",
-    "urn:oid:2.16.840.1.113883.6.1": "loinc",
-}
-"""Code systems read, by the URIs under which they are sent, with our short names for them."""
-
-
-def system_name(system: str | None) -> str | None:
-    """Our short name of a code system URI; None if it is not one of ours. `https` and a final slash are forgiven."""
-    if not system:
-        return None
-    found = SYSTEMS.get(system)
-    if found is None:
-        plain = system.strip().rstrip("/").lower()
-        found = SYSTEMS.get("http://" + plain[8:] if plain.startswith("https://") else plain)
-    return found
-
+from cds_service.terminology.specimen_comments import SpecimenReader
+from cds_service.terminology.units import Unit, unit_table
 
 MAX_PHRASES = 20
+_DOUBT = re.compile(r"^\W|[?;:+=~!*]|(?<!\w)[-\u2013\u2212](?!\w)")
 _CLOCKS = r"\d\d:\d\d(?:(?:, | and )\d\d:\d\d){0,5}\Z"
 
 
 class LabConcept(NamedTuple):
-    """A LOINC code of ours: its concept, and the property that this code measures (mass, substance, ...). A concept
-    without `input` is a near miss, known only so that it is never taken for another test. `flag` is race_based for an
-    eGFR with a race coefficient."""
+    """A code of ours: its concept, and the property that this code measures (mass, substance, ...). A concept without
+    `input` is a near miss, known only so that it is never taken for another test. `flag` is race_based for an eGFR
+    with a race coefficient. `sent`: the units of this test as a chart may spell them, by `folded` text."""
 
     id: str
     entry: ConceptFile
     code: str
     property: str
     flag: str
+    sent: Mapping[str, Unit]
 
 
 class Vocabulary:
     """The index of all content by which a chart is read; `fhir` reads no file. Built once per load of content;
     read-only afterwards, so threads may share it.
 
-    `holds`: how long an answer about pregnancy or lactation counts. `denials`: specimen trouble as a comment denies it.
+    `system_name`: our short name of a code system by its address. `holds`: how long an answer about pregnancy or
+    lactation counts.
     """
 
     def __init__(self, library: Library) -> None:
-        self.units = unit_table(library.units)
+        self.units = unit_table(library.units, library.system_names.of)
         self.routes = route_table(library.routes)
-        self.sigs = Sigs(library.sig_phrases, self.units)
-        self.denials = denials_of(library.specimen_comments)
+        self.sigs = Sigs(library.directions, library.timing_codes.codes)
+        self.specimens = SpecimenReader(library.specimen_comments)
+        self.search_outcomes = library.search_outcomes
         self.scoring = scoring(library.screener, library.foods)
         states = library.patient_states
         self.holds = {
             "pregnancy": timedelta(days=states.pregnancy.answer_holds_days),
             "lactation": timedelta(days=states.lactation.answer_holds_days),
         }
+        self.adherence = states.adherence
+        self._not_taken = {row.system: frozenset(row.codes) for row in states.not_taken}
         self._keep_apart_prefix = library.wording.keep_apart_phrase.partition("{")[0]
         times_prefix = library.wording.plan.times_phrase.partition("{")[0]
         self._times = re.compile(re.escape(times_prefix) + _CLOCKS) if times_prefix else None
         self.concepts, self.broader = library.terminology, library.broader
         drugs = ("drug", "drug_class")
         self._titles = {entry.title.lower(): name for name, entry in self.concepts.items() if entry.kind in drugs}
-        self._snomed: dict[str, frozenset[str]] = {}
-        self._exact: dict[str, dict[str, frozenset[str]]] = {"icd10cm": {}, "icd10": {}}
-        self._prefix: dict[str, dict[str, frozenset[str]]] = {"icd10cm": {}, "icd10": {}}
-        self._labs: dict[str, LabConcept] = {}
-        self._observations: dict[str, LabConcept] = {}
+        self._systems = library.code_systems
+        self.system_name = library.system_names.of
+        self._exact: dict[str, dict[str, frozenset[str]]] = {"snomed": {}, "icd10cm": {}}
+        self._prefix: dict[str, dict[str, frozenset[str]]] = {"icd10cm": {}, "icd10": {}, "icd9cm": {}}
+        self._said: dict[tuple[str, ...], frozenset[str]] = {}
+        self._tests: dict[tuple[str, str], LabConcept] = {}
+        self._own: dict[tuple[str, str], str] = {}
+        self._of_site: tuple[str, Vocabulary] = "", self
         self._answers: dict[tuple[str, str, str], str] = {}
         for name, entry in self.concepts.items():
             if entry.kind == "condition":
@@ -99,62 +83,109 @@ class Vocabulary:
             elif entry.kind in ("lab", "observation"):
                 self._measured(name, entry)
         # Most results of a chart have none of these codes.
-        self.measured_codes = frozenset(self._labs.keys() | self._observations.keys())
+        self.measured_codes = frozenset(code for _, code in self._tests)
         self._drugs = DrugIndex(
             self.concepts,
             self.broader,
             library.products,
             library.dose_forms,
             [row.name for row in library.other_ingredients],
+            library.other_names,
         )
 
     def _condition(self, name: str, entry: ConceptFile) -> None:
         mine = self.broader[name] | {name}
         for table, codes in (
-            (self._snomed, entry.snomed),
+            (self._exact["snomed"], entry.snomed),
             (self._exact["icd10cm"], entry.icd10cm),
             (self._prefix["icd10cm"], entry.icd10cm_prefixes),
             (self._prefix["icd10"], entry.icd10),
+            (self._prefix["icd9cm"], entry.icd9cm),
         ):
             for code in codes:
-                key = code.replace(".", "").upper()
+                key = _plain(code)
                 table[key] = table.get(key, frozenset()) | mine
+        for text in entry.names:
+            self._said[tokens(text)] = self._said.get(tokens(text), frozenset()) | mine
 
     def _measured(self, name: str, entry: ConceptFile) -> None:
-        table = self._labs if entry.kind == "lab" else self._observations
-        for row in entry.loinc:
-            table[row.code] = LabConcept(name, entry, row.code, row.property, row.flag or "")
+        sent = self.units.sent(filter(None, (entry.unit, *entry.site_units, *entry.sent_in)))
+        for row in entry.codes:
+            key = row.system, row.code
+            self._tests[key] = LabConcept(name, entry, row.code, row.property, row.flag or "", sent)
         for meaning, answers in (entry.values or {}).items():
             for answer in answers:
-                self._answers[name, system_name(answer.system) or answer.system, answer.code] = meaning
+                self._answers[name, self.system_name(answer.system) or answer.system, answer.code] = meaning
+
+    def of_site(self, site: SiteValues) -> Vocabulary:
+        """The same with the codes of this site's own."""
+        if not site.codes:
+            return self
+        digest, found = self._of_site
+        if digest != site.digest:
+            found = copy(self)
+            found._own = {
+                (self.system_name(item.system) or item.system or "", item.code): name
+                for name, items in site.codes.items()
+                for item in items
+            }
+            found._tests = self._tests | {
+                key: LabConcept(name, entry, key[1], "either" if entry.molar_mass else "", "", self._sent_of(name))
+                for key, name in found._own.items()
+                if (entry := self.concepts[name]).kind == "lab"
+            }
+            found.measured_codes = frozenset(code for _, code in found._tests)
+            self._of_site = site.digest, found
+        return found
+
+    def _sent_of(self, name: str) -> Mapping[str, Unit]:
+        return next(test.sent for test in self._tests.values() if test.id == name)
 
     def condition_concepts(self, system: str | None, code: str | None) -> frozenset[str]:
         """Concept ids, groups included, that a condition code belongs to; empty if none. ICD codes match with or
         without their dot."""
-        name = system_name(system)
-        if not code or name not in ("snomed", "icd10cm", "icd10"):
+        name = self.system_name(system)
+        if not code:
             return frozenset()
-        key = code.strip().upper()
-        if name == "snomed":
-            return self._snomed.get(key, frozenset())
-        key = key.replace(".", "")[:8]
-        found = self._exact[name].get(key, frozenset())
-        prefixes = self._prefix[name]
-        for n in range(3, len(key) + 1):
+        if (own := self._own.get((name or system or "", code.strip()))) is not None:
+            return self.broader[own] | {own}
+        row = self._systems[name] if name else None
+        key = code.strip().upper() if name == "snomed" else _plain(code.strip())[:8]
+        if row is not None and row.who:
+            name, key = "icd10", key[:3] if key[:4] in map(_plain, row.but) else key
+        found = self._exact.get(name or "", {}).get(key, frozenset())
+        prefixes = self._prefix.get(name or "", {})
+        for n in range(3, len(key) + 1 if prefixes else 0):
             found |= prefixes.get(key[:n], frozenset())
         return found
 
-    def lab_concept(self, system: str | None, code: str | None) -> LabConcept | None:
-        """The laboratory test that a LOINC code means, None if it is not one of ours."""
-        return self._labs.get(code.strip()) if code and system_name(system) == "loinc" else None
+    def knows_problems_of(self, system: str | None) -> bool:
+        """Whether a code of this system says which problem it is, so that no text needs to."""
+        name = self.system_name(system)
+        return name is not None and (name in self._exact or name in self._prefix or self._systems[name].who)
 
-    def observation_concept(self, system: str | None, code: str | None) -> LabConcept | None:
-        """The same for observations that are not laboratory tests (pregnancy, intake)."""
-        return self._observations.get(code.strip()) if code and system_name(system) == "loinc" else None
+    def condition_called(self, text: str) -> frozenset[str]:
+        """The same of a problem in words, by a short list of whole texts. A text in doubt is none of them."""
+        return frozenset() if _DOUBT.search(text.strip()) else self._said.get(tokens(text), frozenset())
+
+    def lab_concept(self, system: str | None, code: str | None) -> LabConcept | None:
+        """The laboratory test that a code means, None if it is not one of ours."""
+        found = self.measured(system, code)
+        return found if found is not None and found.entry.kind == "lab" else None
+
+    def measured(self, system: str | None, code: str | None) -> LabConcept | None:
+        """The same, and of observations that are no laboratory tests (pregnancy, intake)."""
+        return self._tests.get((self.system_name(system) or system or "", code.strip())) if code else None
 
     def answer(self, concept_id: str, system: str | None, code: str | None) -> str | None:
         """What a coded answer to an observation means ("yes", "no", "unknown"); None if its file does not list it."""
-        return self._answers.get((concept_id, system_name(system) or system or "", code)) if code else None
+        return self._answers.get((concept_id, self.system_name(system) or system or "", code)) if code else None
+
+    def says_not_taken(self, system: str | None, code: str | None) -> bool:
+        """Whether this code says that a medicine is not taken; R5 may leave its own system out."""
+        name = self.system_name(system) or system
+        rows = self._not_taken.items()
+        return any(code in codes and (name is None or name == (self.system_name(own) or own)) for own, codes in rows)
 
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
         """A drug's text without our own closing phrases and times, and the drug concepts that they name.
@@ -175,4 +206,17 @@ class Vocabulary:
 
     def drug(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Which drug it is. `codings`: (system URI, code, display); `text`: the EHR's own name for it, untrusted."""
-        return self._drugs.identify([(system_name(s), c, d) for s, c, d in codings], text)
+        return self._drugs.identify([self._coding(*coding) for coding in codings], text)
+
+    def _coding(self, system: str | None, code: str | None, display: str | None) -> Coding:
+        """With our short name of its system. A code of the site's own stands for the ingredient that it means."""
+        name = self.system_name(system)
+        own = self._own.get((name or system or "", code.strip())) if code and self._own else None
+        if own is not None and (codes := self.concepts[own].rxnorm_ingredients):
+            return "rxnorm", codes[0], display
+        return name, code, display
+
+
+def _plain(code: str) -> str:
+    """A code of ICD without its dot, in upper case."""
+    return code.replace(".", "").upper()

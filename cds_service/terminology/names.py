@@ -8,20 +8,31 @@ over at most `LONGEST` characters: no backtracking, so a hostile name costs no m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from cds_service.content.products import Form
 from cds_service.patient import Component, Quantity, Route
-from cds_service.spelling import TOKEN, fold, tokens
+from cds_service.spelling import TOKEN, fold, sound, tokens
 from cds_service.terminology.strengths import ELEMENT, Line
 
 OTHER = ""
 """Stands in a phrase table for an ingredient that no concept describes."""
 
+ALONE, FILLER = " ", "-"
+"""Stand for a brand, a near miss or what a drug is given in, and for a word that says nothing. They name another drug
+only where no other word of the text is unknown: "MgXYZ in saline" may be magnesium."""
+
 _BETWEEN = frozenset({"as", "from"})
+_OF = frozenset({"de", "di", "do", "du", "d"})
+_DILUTIONS = frozenset({"d", "c", "ch", "dh", "lm"})
+_NAMED_OTHER = frozenset({OTHER})
+_NOT_OURS = frozenset({OTHER, ALONE})
+_SOUNDED = 6
+"""A word shorter than this sounds like too many others."""
 _FAR = 8  # tokens after an ingredient in which its strength is looked for
 
 
@@ -37,13 +48,14 @@ class Phrase(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
-    that no concept describes."""
+    that no concept describes, `vaguely` that nothing but a brand, a near miss or a vehicle says so."""
 
     drugs: frozenset[str] = frozenset()
     others: bool = False
     components: tuple[Component, ...] = ()
     form: str | None = None
     route: Route = "unknown"
+    vaguely: bool = False
 
 
 def pack(components: Iterable[Component]) -> str:
@@ -81,6 +93,11 @@ class _Hit(NamedTuple):
 
 
 _Words = tuple[str, ...]
+_Sounds = dict[str, frozenset[str]]
+
+
+def _unambiguous(found: Mapping[str, set[frozenset[str]]]) -> _Sounds:
+    return {word: next(iter(meanings)) for word, meanings in found.items() if len(meanings) == 1}
 
 
 def _lengths(phrases: Iterable[_Words]) -> dict[str, tuple[int, ...]]:
@@ -95,10 +112,20 @@ class NameReader:
     """Reads names by a table of phrases (longest match first) and a table of dose forms.
 
     `broader` maps a concept id to every concept above it, so that "magnesium 240 mg (as magnesium oxide 400 mg)"
-    counts once, as the element.
+    counts once, as the element. `metal` is the concept of the metal whose salts are drugs of their own; `acids` are the
+    drugs and fillers of which it is only the counter-ion ("Esomeprazol-Magnesium").
+
+    What no phrase names is looked up by its sound (`spelling.sound`).
     """
 
-    def __init__(self, phrases: Iterable[Phrase], forms: Iterable[Form], broader: Mapping[str, frozenset[str]]) -> None:
+    def __init__(
+        self,
+        phrases: Iterable[Phrase],
+        forms: Iterable[Form],
+        broader: Mapping[str, frozenset[str]],
+        metal: str = "",
+        acids: Iterable[str] = (),
+    ) -> None:
         merged: dict[_Words, tuple[frozenset[str], bool]] = {}
         for phrase in phrases:
             words = tokens(phrase.text)
@@ -107,7 +134,10 @@ class NameReader:
             drugs, brand = merged.get(words, (phrase.drugs, True))
             if drugs != phrase.drugs:
                 # The same words for several: ours win over other ingredients, and a name over a phrase that blocks.
-                drugs = (drugs | phrase.drugs) - {OTHER}
+                # A brand may hold both.
+                drugs = drugs | phrase.drugs
+                if not phrase.brand and drugs - _NOT_OURS:
+                    drugs -= _NOT_OURS
             merged[words] = (drugs, brand and phrase.brand)
         self._names = merged
         self._name_lengths = _lengths(merged)
@@ -115,6 +145,50 @@ class NameReader:
         self._form_lengths = _lengths(self._forms)
         self._broader = broader
         self._umbrellas = frozenset[str]().union(*broader.values())
+        self._metal = frozenset({metal})
+        self._acids = frozenset(map(sound, acids))
+        self._metals = frozenset(
+            words[0] for words, (drugs, _) in merged.items() if drugs == self._metal and len(words) == 1
+        )
+        self._sounds, self._salts = self._by_sound(merged, metal)
+
+    def _by_sound(self, names: Mapping[_Words, tuple[frozenset[str], bool]], metal: str) -> tuple[_Sounds, _Sounds]:
+        """Names by their sound, and salts by that of their acid. Two meanings make none: it is not guessed."""
+        found: dict[str, set[frozenset[str]]] = {}
+        salts: dict[str, set[frozenset[str]]] = {}
+        for words, (drugs, brand) in names.items():
+            if not drugs or brand:
+                continue
+            acid = [word for word in words if word not in self._metals and len(word) > 2]
+            if len(drugs) == 1 and metal in self._broader.get(next(iter(drugs)), ()):
+                if len(acid) == 1 < len(words):
+                    salts.setdefault(sound(acid[0]), set()).add(drugs)
+            elif len(words[0]) >= _SOUNDED and words[0] not in self._metals and words[1:] in ((), ("acid",)):
+                found.setdefault(sound(words[0]), set()).add(drugs)
+        return _unambiguous(found), _unambiguous(salts)
+
+    def _sounded(self, words: list[str], i: int) -> tuple[int, frozenset[str]] | None:
+        """How many words from `i` on sound like a name, and what they name: "sulfate de magnesium", "magnesiumsulfat",
+        "levotiroxina"."""
+        word, rest = words[i], words[i + 1 : i + 3]
+        if word in self._metals:
+            skip = int(bool(rest) and rest[0] in _OF)
+            if rest[skip:] and (salt := self._salts.get(sound(rest[skip]))):
+                return 2 + skip, salt
+            return None
+        if len(word) < _SOUNDED:
+            return None
+        if salt := self._salts.get(sound(word)):
+            for skip in (0, 1):
+                if rest[skip:] and rest[skip] in self._metals and (not skip or rest[0] in _OF):
+                    return 2 + skip, salt
+        for metal in self._metals:
+            if word.startswith(metal) and len(metal) > 4 and word != metal:
+                if salt := self._salts.get(sound(word[len(metal) :])):
+                    return 1, salt
+                return (1, self._metal) if sound(word[len(metal) :]) not in self._acids else (1, frozenset())
+        named = self._sounds.get(sound(word))
+        return (1, named) if named else None
 
     def read(self, text: str, strengths: bool = True) -> Reading:
         """What `text` names (any length; the first 500 characters count). Without `strengths`, no components."""
@@ -123,17 +197,25 @@ class NameReader:
         hits: list[_Hit] = []
         form: Form | None = None
         name_lengths, form_lengths = self._name_lengths, self._form_lengths
+        unknown = False
         i, count = 0, len(words)
         while i < count:
             word = words[i]
             step = 1
+            longest = 0
             for n in name_lengths.get(word, ()):
                 known = self._names.get(tuple(words[i : i + n]))
-                if known is not None:
-                    hits.append(_Hit(i, i + n, *known))
-                    step = n
+                if known is not None and not (n > 1 and self._cuts_a_salt(words, i + n)):
+                    if FILLER not in known[0]:
+                        hits.append(_Hit(i, i + n, *known))
+                    longest = step = n
                     break
-            else:
+            if longest < 2 and (alike := self._sounded(words, i)) and alike[0] > longest:
+                if longest:
+                    hits.pop()
+                step = alike[0]
+                hits.append(_Hit(i, i + step, alike[1], False))
+            elif not longest:
                 for n in form_lengths.get(word, ()):
                     row = self._forms.get(tuple(words[i : i + n]))
                     if row is not None:
@@ -141,17 +223,42 @@ class NameReader:
                             form = row
                         step = n
                         break
+                else:
+                    unknown = unknown or (len(word) > 2 and word.isalpha())
             i += step
         if len(hits) > 1 and not _BETWEEN.isdisjoint(words):
             hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
+        hits = [hit if not self._not_the_metal(hit, words) else hit._replace(drugs=_NAMED_OTHER) for hit in hits]
         found = frozenset[str]().union(*(h.drugs for h in hits)) if hits else frozenset[str]()
-        others = OTHER in found
-        if others:
-            found -= {OTHER}
+        vaguely = OTHER not in found
+        others = not vaguely or (ALONE in found and not unknown)
+        found -= _NOT_OURS
         parts = self._components(text, words, hits) if strengths and found else ()
         if form is None:
-            return Reading(found, others, parts)
-        return Reading(found, others, parts, form.form or None, form.route)
+            return Reading(found, others, parts, vaguely=vaguely)
+        return Reading(found, others, parts, form.form or None, form.route, vaguely)
+
+    def _cuts_a_salt(self, words: list[str], end: int) -> bool:
+        """Whether a name that ends here has the metal of the next one: "omeprazole, magnesium | oxide"."""
+        return end < len(words) and words[end - 1] in self._metals and sound(words[end]) in self._salts
+
+    def _not_the_metal(self, hit: _Hit, words: list[str]) -> bool:
+        """Whether the metal is the counter-ion of an acid beside it, or diluted out of existence."""
+        if not hit.drugs or not all(
+            d in self._metal or self._metal & self._broader.get(d, frozenset()) for d in hit.drugs
+        ):
+            return False
+        after = words[hit.end : hit.end + 3]
+        if hit.drugs == self._metal and not hit.brand:
+            before = words[max(hit.start - 2, 0) : hit.start]
+            near = [before[-1] if before[-1] not in _OF else before[0]] if before else []
+            if any(sound(word) in self._acids for word in (*near, *after[:1])):
+                return True
+        for one, other in pairwise(after):
+            letter, number = (other, one) if other in ("ch", "dh") else (one, other)
+            if letter in _DILUTIONS and number.isdigit() and (letter, number) != ("d", "3"):
+                return True
+        return False
 
     def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
         """ "Omeprazole (as magnesium)": an umbrella concept straight after "as" is the salt of the drug before it."""
@@ -167,10 +274,10 @@ class NameReader:
         if len(hits) == 1 and len(hits[0].drugs) == 1:
             return (self._only(line, hits[0]),)
         amounts: dict[str, list[Component]] = {}
-        alone = sum(1 for h in hits if h.drugs and h.drugs != {OTHER}) == 1
+        alone = sum(1 for h in hits if h.drugs and h.drugs - _NOT_OURS) == 1
         for k, hit in enumerate(hits):
             stop = hits[k + 1].start if k + 1 < len(hits) else len(words)
-            for drug in sorted(hit.drugs - {OTHER}):
+            for drug in sorted(hit.drugs - _NOT_OURS):
                 amounts.setdefault(drug, [])
                 if hit.brand or len(hit.drugs) > 1:
                     continue
@@ -183,7 +290,16 @@ class NameReader:
                     owner = self._owner(drug, hit, previous, line, found.elemental)
                     part = Component(owner, found.amount, found.per, found.per_value)
                     amounts.setdefault(owner, []).append(part)
-        return tuple(self._settle(amounts))
+        return tuple(self._with_weight(part, line) for part in self._settle(amounts))
+
+    def _with_weight(self, part: Component, line: Line) -> Component:
+        """With the salt's weight, where the text gives one more strength and a higher one."""
+        if self._metal != {part.drug} or part.strength is None or part.per != "unit" or part.salt_weight:
+            return part
+        others = line.masses() - {part.strength}
+        weight = others.pop() if len(others) == 1 else None
+        higher = weight is not None and weight.unit == part.strength.unit and weight.value > part.strength.value
+        return replace(part, salt_weight=weight) if higher else part
 
     def _only(self, line: Line, hit: _Hit) -> Component:
         """The common case: one ingredient."""
@@ -211,7 +327,9 @@ class NameReader:
         if previous is None or len(previous.drugs) != 1:
             return False
         salt = next(iter(previous.drugs))
-        return drug in self._broader.get(salt, frozenset()) and line.amounts(previous.end, hit.start) > 1
+        return drug in self._broader.get(salt, frozenset()) and line.amounts(previous.end, hit.start) > (
+            not previous.brand
+        )
 
     def _settle(self, amounts: Mapping[str, list[Component]]) -> Iterable[Component]:
         """One component for each drug; of a salt and its element, the one whose strength is stated."""
@@ -222,4 +340,6 @@ class NameReader:
             if above & stated or (below and drug not in stated):
                 continue
             said = {(c.strength, c.per, c.per_value): c for c in amounts[drug]}
-            yield next(iter(said.values())) if len(said) == 1 else Component(drug, None)
+            part = next(iter(said.values())) if len(said) == 1 else Component(drug, None)
+            weights = {c.strength for d in below for c in amounts[d] if c.per == part.per}
+            yield replace(part, salt_weight=weights.pop()) if len(weights) == 1 else part

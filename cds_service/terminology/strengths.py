@@ -63,6 +63,15 @@ class Line(NamedTuple):
                     break
         return first
 
+    def masses(self) -> set[Quantity]:
+        """Every mass of a dose unit in the text."""
+        found = set[Quantity]()
+        for i in range(len(self.words) - 1):
+            if self.words[i][0].isdigit() and _STRENGTH.get(self.words[i + 1]) in ("mg", "g"):
+                amount = self._amount(i, i + 1)
+                found |= {amount.amount} if amount and amount.per == "unit" else set()
+        return found
+
     def amounts(self, start: int, stop: int) -> int:
         """How many strengths stand among words[start:stop]."""
         words = self.words

@@ -6,10 +6,13 @@ mmol/L. The table is `cards/terminology/units.yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Protocol
 
 from cds_service.content.tables import UnitRow
@@ -47,12 +50,25 @@ class Unit:
         return (self.kind, self.per, self.factor) == (other.kind, other.per, other.factor)
 
 
+# What is left of a sign whose bytes were read in another encoding: "m\u00c2\u00b2" and "m\ufffd" are m\u00b2.
+_DAMAGED = str.maketrans("", "", "\u00c2\u00c3\u0082\u201a\ufffd")
+_MARKS = re.compile(r"\s|[*^]+(?=[0-9])")
+
+
+def folded(text: str) -> str:
+    """A unit as it reads when case, width, blanks, the mark of an exponent and the decimal sign do not count."""
+    plain = unicodedata.normalize("NFKC", text.translate(_DAMAGED)).casefold()
+    return _MARKS.sub("", plain).replace("\u03bc", "u").replace(",", ".")
+
+
 @dataclass(frozen=True, slots=True)
 class UnitTable:
     """Every unit that is understood, by UCUM code and by the other spellings that EHRs send. Case counts."""
 
     units: Mapping[str, Unit]
     aliases: Mapping[str, Unit]
+    coded: Mapping[tuple[str | None, str | None], Unit]
+    system_name: Callable[[str | None], str | None]
 
     def find(self, text: str | None) -> Unit | None:
         """The unit that is written like this, or None."""
@@ -61,10 +77,21 @@ class UnitTable:
         text = text.strip()
         return self.units.get(text) or self.aliases.get(text)
 
-    def of(self, quantity: Coded) -> Unit:
-        """The unit of a FHIR Quantity. Raises UnitProblem."""
+    def sent(self, codes: Iterable[str]) -> Mapping[str, Unit]:
+        """These units by every spelling of theirs, folded."""
+        units = [self.units[code] for code in codes]
+        spelled = [(text, unit) for text, unit in self.aliases.items() if unit in units]
+        return {folded(text): unit for text, unit in [*((unit.code, unit) for unit in units), *spelled]}
+
+    def of(self, quantity: Coded, sent: Mapping[str, Unit] = MappingProxyType({})) -> Unit:
+        """The unit of a FHIR Quantity. `sent` are the units of the test as `sent` gives them: among these few, a
+        spelling need not be exact, unless it is called UCUM, where "Mg" is a megagram. Raises UnitProblem."""
         by_code = self.find(quantity.code)
         by_text = self.find(quantity.unit)
+        if by_text is None and quantity.unit and (quantity.system != UCUM or by_code is not None):
+            by_text = sent.get(folded(quantity.unit))
+        if by_code is None and quantity.code and not quantity.system:
+            by_code = sent.get(folded(quantity.code))
         if quantity.code and quantity.system == UCUM:
             if by_code is None:
                 raise UnitProblem("unit not known")
@@ -72,7 +99,7 @@ class UnitTable:
                 raise UnitProblem("unit code and unit text disagree")
             return by_code
         if quantity.system and quantity.system != UCUM:
-            by_code = None  # a code of another system says nothing in UCUM
+            by_code = self.coded.get((self.system_name(quantity.system), quantity.code))
         if by_code and by_text and not by_code.same_as(by_text):
             raise UnitProblem("unit code and unit text disagree")
         found = by_text or by_code
@@ -90,10 +117,17 @@ class UnitTable:
         return convert(value, from_unit, to_unit, molar_mass=molar_mass, valence=valence)
 
 
-def unit_table(rows: Mapping[str, UnitRow]) -> UnitTable:
-    """The table of the rows of `terminology/units.yaml`."""
+def unit_table(rows: Mapping[str, UnitRow], system_name: Callable[[str | None], str | None]) -> UnitTable:
+    """The table of the rows of `terminology/units.yaml`; `system_name` gives our short name of a code system."""
     units = {code: Unit(code, row.kind, row.factor, row.per) for code, row in rows.items()}
-    return UnitTable(units, {text: units[code] for code, row in rows.items() for text in row.also})
+    coded: dict[tuple[str | None, str | None], Unit] = {
+        (system, code): units[unit]
+        for unit, row in rows.items()
+        for system, codes in row.codes.items()
+        for code in codes
+    }
+    aliases = {text: units[code] for code, row in rows.items() for text in row.also}
+    return UnitTable(units, aliases, coded, system_name)
 
 
 def convert(

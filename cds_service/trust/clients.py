@@ -32,6 +32,9 @@ class Profile(BaseModel):
     on_incomplete: Annotated[
         Literal["info_card", "412"] | None, Field(description="answer where something was not checked")
     ] = None
+    null_prefetch: Annotated[
+        Literal["none", "failed"], Field(description="what a prefetch value of null says: none there, or not read")
+    ] = "none"
     links: Annotated[Literal["absolute", "none"], Field(description="links that its cards may carry")] = "absolute"
     units: Annotated[
         dict[str, str],

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from flask.testing import FlaskClient
+
 from cds_service.fhir import Chart, FhirServer, Need, read_chart
 from tests.conftest import shipped
 
@@ -122,6 +124,7 @@ def read(
     not_available: frozenset[str] = frozenset(),
     validate_all: bool = False,
     fhir_version: str | None = None,
+    base: str | None = None,
     **prefetch: Any,
 ) -> Chart:
     """A chart of what is given by key; keys that are not given are absent. `drafts` is the Bundle of draft orders."""
@@ -138,7 +141,28 @@ def read(
         not_available=not_available,
         validate_all=validate_all,
         fhir_version=fhir_version,
+        base=base,
     )
+
+
+def answer(client: FlaskClient, hook: str = "patient-view", *, drafts: Sequence[Json] = (), **prefetch: Any) -> Json:
+    """What the service of a hook answers on Mona; keys that are not given are searches that found nothing."""
+    service = next(each for each in client.get("/cds-services").get_json()["services"] if each["hook"] == hook)
+    nothing: Json = {"resourceType": "Bundle", "type": "searchset", "total": 0, "entry": []}
+    context: Json = {"userId": "Practitioner/example", "patientId": ME}
+    if hook != "patient-view":
+        context["draftOrders"] = bundle(*drafts, type="collection")
+    keys = {key: nothing for key in service["prefetch"] if key != "encounter"} | {"patient": patient()}
+    asked = {"hook": hook, "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea", "context": context}
+    told = client.post(f"/cds-services/{service['id']}", json=asked | {"prefetch": keys | prefetch})
+    assert told.status_code == 200, told.get_json()
+    return told.get_json()
+
+
+def fired(answered: Json) -> set[str]:
+    """The rules whose finding is in an answer."""
+    outcomes = answered["extension"]["org.magnesium-cds"]["outcomes"]
+    return {outcome["rule"] for outcome in outcomes if outcome["outcome"] == "fired"}
 
 
 def mg(*observations: Json, **more: Any) -> Any:

@@ -64,10 +64,135 @@ def test_a_problem_that_cannot_be_understood_is_counted_as_unreadable(change: di
     assert facts.inputs["conditions"].unreadable == 1
 
 
-def test_a_problem_that_is_only_written_is_never_matched_by_its_words_and_is_counted() -> None:
-    facts = read(conditions=bundle(condition(code={"text": "Multiple sclerosis"}))).facts
+def concepts_of(code: object) -> frozenset[str]:
+    found = read(conditions=bundle(condition(code))).facts.conditions
+    return found[0].concepts if found else frozenset()
+
+
+def test_a_problem_that_is_only_written_is_counted() -> None:
+    facts = read(conditions=bundle(condition({"text": "Multiple sclerosis"}))).facts
     assert facts.conditions == ()
     assert facts.repairs["condition_without_code"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "concept"),
+    [
+        ("Myasthenia gravis", "myasthenia_gravis"),
+        ("MYASTHENIA GRAVIS ", "myasthenia_gravis"),
+        ("Generalized myasthenia gravis", "myasthenia_gravis"),
+        ("Myasthénie", "myasthenia_gravis"),
+        ("ESRD", "ckd_stage_5"),
+        ("ESRD on dialysis", "ckd_stage_5"),
+        ("ESRD on dialysis", "dialysis"),
+        ("End-stage renal disease", "ckd_stage_5"),
+        ("CKD stage 4", "ckd_stage_4"),
+        ("Chronic kidney disease, stage IV", "ckd_stage_4"),
+        ("CKD 3b", "ckd_stage_3"),
+        ("Dialysepflichtige Niereninsuffizienz", "dialysis"),
+        ("Complete heart block", "av_block_second_or_third_degree"),
+        ("2nd degree AV block", "av_block_second_or_third_degree"),
+        ("Hypomagnesemia", "hypomagnesaemia"),
+    ],
+)
+def test_a_few_problems_are_known_by_their_whole_text(text: str, concept: str) -> None:
+    local = {"system": "http://ehr.example/problems", "code": "4711"}
+    assert concept in concepts_of({"text": text})
+    assert concept in concepts_of({"coding": [local], "text": text})
+    assert concept in concepts_of({"coding": [local | {"display": text}]})
+    # A code of a system that names problems says what it is, and the words do not.
+    assert concepts_of({"coding": [coded("195662009")["coding"][0]], "text": text}) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no myasthenia",
+        "No myasthenia gravis",
+        "not ESRD",
+        "FH: myasthenia gravis",
+        "Family history of myasthenia gravis",
+        "Father: ESRD on dialysis",
+        "Myasthenia gravis?",
+        "? myasthenia gravis",
+        "r/o ESRD",
+        "(-) ESRD",
+        "ESRD -",
+        "-ESRD",
+        "H/o heart block",
+        "history of dialysis",
+        "Lambert-Eaton myasthenia",
+        "CKD stage 4 excluded",
+        "CKD stage",
+        "MG",
+        "Kidney",
+        "keine Myasthenie",
+        "Ausschluss Myasthenia gravis",
+        "Dialysis access care",
+        "ESRD in brother",
+        "",
+    ],
+)
+def test_a_denial_a_doubt_or_a_relative_is_no_problem(text: str) -> None:
+    assert concepts_of({"text": text}) == frozenset()
+    assert (
+        concepts_of({"coding": [{"system": "http://ehr.example/problems", "code": "1", "display": text}]})
+        == frozenset()
+    )
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "concept"),
+    [
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "G70.0", "myasthenia_gravis"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "N18.5", "ckd_stage_5"),
+        ("http://fhir.de/CodeSystem/dimdi/icd-10-gm", "N18.4", "ckd_stage_4"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "I10.00", "hypertension"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "E11.20", "type_2_diabetes"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm|2026", "Z99.2", "dialysis"),
+        ("http://hl7.org/fhir/sid/icd-10-nl", "N18.5", "ckd_stage_5"),
+        ("http://hl7.org/fhir/sid/icd-10-se", "N185", "ckd_stage_5"),
+        ("http://hl7.org/fhir/sid/icd-10-am", "G70.0", "myasthenia_gravis"),
+        ("http://hl7.org/fhir/sid/icd-10-am", "E11.13", "type_2_diabetes"),
+        ("http://hl7.org/fhir/sid/icd-10-ca", "N18.4", "ckd_stage_4"),
+        ("urn:oid:2.16.578.1.12.4.1.1.7110", "G700", "myasthenia_gravis"),
+        ("http://hl7.org/fhir/sid/icd-10", "E83.4", "disorder_of_magnesium_metabolism"),
+        ("http://snomed.info/sct/83821000000107/version/20250101", "91637004", "myasthenia_gravis"),
+        ("http://snomed.info/sct|http://snomed.info/sct/731000124108", "91637004", "myasthenia_gravis"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "585.6", "ckd_stage_5"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "5854", "ckd_stage_4"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "358.01", "myasthenia_gravis"),
+        ("urn:oid:2.16.840.1.113883.6.103", "V45.11", "dialysis"),
+        ("http://hl7.org/fhir/sid/icd-9-cm/diagnosis", "250.02", "diabetes"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "250.13", "type_1_diabetes"),
+    ],
+)
+def test_a_problem_is_known_by_the_code_of_its_country(system: str, code: str, concept: str) -> None:
+    assert concept in concepts_of(coded(code, system))
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "concept"),
+    [
+        # Lactic acidosis in Australia and Canada, neurological or kidney complications of two kinds in Germany.
+        ("http://hl7.org/fhir/sid/icd-10-am", "E11.13", "diabetic_ketoacidosis"),
+        ("http://hl7.org/fhir/sid/icd-10-ca", "E11.11", "diabetic_ketoacidosis"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "E11.42", "diabetic_polyneuropathy"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "E83.42", "hypomagnesaemia"),
+        ("http://hl7.org/fhir/sid/icd-10-am", "N18.6", "ckd_stage_5"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "250.02", "type_1_diabetes"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "403.10", "ckd_stage_5"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "584.5", "chronic_kidney_disease"),
+        ("http://hl7.org/fhir/sid/icd-9-cm", "N18.5", "ckd_stage_5"),
+        ("http://hl7.org/fhir/sid/icd-10", "585.6", "ckd_stage_5"),
+        ("http://hl7.org/fhir/sid/icd-10-pcs", "G70.0", "myasthenia_gravis"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm-local", "G70.0", "myasthenia_gravis"),
+    ],
+)
+def test_a_code_that_means_something_else_in_its_country_is_not_read_as_ours(
+    system: str, code: str, concept: str
+) -> None:
+    assert concept not in concepts_of(coded(code, system))
 
 
 def test_a_problem_with_codes_of_two_systems_has_the_concepts_of_both() -> None:

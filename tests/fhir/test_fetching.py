@@ -100,6 +100,32 @@ def test_an_empty_search_means_none(ehr: responses.RequestsMock) -> None:
     assert state(read(needs=(CONDITIONS,), server=server()), "conditions")[0] == "empty"
 
 
+SORTED = Need("serum_magnesium", "Observation", "Observation?patient={{context.patientId}}&_sort=-date&_count=2")
+
+
+@pytest.mark.parametrize("status", [400, 422, 501])
+def test_a_server_that_cannot_sort_is_asked_once_more_without(ehr: responses.RequestsMock, status: int) -> None:
+    answer(ehr, f"Observation?patient={ME}&_sort=-date&_count=2", {}, status)
+    answer(ehr, f"Observation?patient={ME}&_count=2", bundle(magnesium(), total=1))
+    chart = read(needs=(SORTED,), server=server())
+    assert state(chart, "serum_magnesium") == ("fetched", "")
+    assert len(ehr.calls) == 2
+
+
+def test_what_was_not_sorted_does_not_show_the_newest_where_there_is_more(ehr: responses.RequestsMock) -> None:
+    answer(ehr, f"Observation?patient={ME}&_sort=-date&_count=2", {}, 400)
+    answer(ehr, f"Observation?patient={ME}&_count=2", bundle(magnesium(), total=9))
+    found = read(needs=(SORTED,), server=server()).facts.inputs["serum_magnesium"]
+    assert (found.state, found.newest_first) == ("incomplete", False)
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+def test_a_server_that_refuses_for_another_reason_is_not_asked_again(ehr: responses.RequestsMock, status: int) -> None:
+    answer(ehr, "Observation", {}, status)
+    assert state(read(needs=(SORTED,), server=server()), "serum_magnesium")[0] == "failed"
+    assert len(ehr.calls) == 1
+
+
 # What goes wrong (F1-F6)
 
 

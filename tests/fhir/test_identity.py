@@ -3,7 +3,7 @@
 import pytest
 
 from cds_service.fhir import IdentityMismatch, UnreadableInput
-from tests.fhir.charts import ME, about, bundle, condition, magnesium, order, patient, read, without
+from tests.fhir.charts import LEVOTHYROXINE, ME, about, bundle, condition, magnesium, order, patient, read, without
 
 CONTAINED = {"contained": [{"resourceType": "Patient", "id": ME}], "subject": {"reference": f"#{ME}"}}
 
@@ -135,3 +135,37 @@ def test_two_patients_one_after_the_other_share_nothing() -> None:
     second = read(patient_id="otto", serum_magnesium=bundle(magnesium(2.0, subject=about("otto"))))
     assert first.facts.labs != second.facts.labs
     assert second.patient_id == "otto"
+
+
+HERE = "https://ehr.example/fhir/R4/"
+
+
+@pytest.mark.parametrize(
+    ("reference", "taken"),
+    [
+        ("https://ehr.example/fhir/R4/Patient/mona", True),
+        ("https://EHR.example/fhir/R4/Patient/mona", True),
+        ("http://ehr.example/fhir/R4/Patient/mona/_history/2", True),
+        ("Patient/mona", True),
+        ("https://other.example/fhir/R4/Patient/mona", False),
+        ("https://ehr.example/fhir/STU3/Patient/mona", False),
+        ("https://ehr.example/fhir/R4x/Patient/mona", False),
+        ("https://ehr.example:8443/fhir/R4/Patient/mona", False),
+        ("https://ehr.example.evil.example/fhir/R4/Patient/mona", False),
+    ],
+)
+def test_a_patient_on_another_server_than_the_calls_is_not_taken_for_this_one(reference: str, taken: bool) -> None:
+    problem = condition(subject={"reference": reference})
+    for base, read_as in ((HERE, taken), (None, True)):
+        facts = read(base=base, conditions=bundle(problem)).facts
+        assert (bool(facts.conditions), facts.inputs["conditions"].complete) == (read_as, read_as)
+
+
+def test_a_medication_on_another_server_is_not_the_one_with_the_same_id_here() -> None:
+    medication = {"resourceType": "Medication", "id": "m1", "code": {"coding": [LEVOTHYROXINE]}}
+    for server, known in ((HERE, True), ("https://other.example/fhir/R4/", False)):
+        ordered = order(medicationReference={"reference": f"{server}Medication/m1"})
+        del ordered["medicationCodeableConcept"]
+        facts = read(base=HERE, medications=bundle(ordered, medication)).facts
+        assert bool(facts.medications) is known
+        assert facts.inputs["medications"].complete is known

@@ -102,9 +102,9 @@ def test_an_incomplete_search_with_an_undated_result_does_not_know_the_latest() 
 
 
 @pytest.mark.parametrize(
-    ("severity", "state"), [("warning", "given"), ("information", "given"), ("error", "incomplete")]
+    ("severity", "state"), [("warning", "incomplete"), ("information", "given"), ("error", "incomplete")]
 )
-def test_an_outcome_entry_is_tolerated_unless_it_tells_of_an_error(severity: str, state: str) -> None:
+def test_an_outcome_entry_is_tolerated_where_it_only_informs(severity: str, state: str) -> None:
     outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": severity}]}
     search = bundle(condition())
     search["entry"].append({"resource": outcome, "search": {"mode": "outcome"}})
@@ -131,10 +131,15 @@ def test_one_bad_resource_is_counted_and_does_not_lose_the_others(broken: object
     assert not facts.inputs["conditions"].complete
 
 
-def test_an_entry_of_another_type_is_passed_over() -> None:
+def test_an_entry_of_another_type_is_read_beside_what_was_asked_for() -> None:
     facts = read(conditions=bundle(condition(), magnesium())).facts
-    assert facts.labs == {}
+    assert [lab.source.id for lab in facts.labs["serum_magnesium"]] == ["mg"]
     assert facts.inputs["conditions"].complete
+
+
+def test_entries_of_another_type_alone_are_no_answer_to_what_was_asked() -> None:
+    state = read(conditions=bundle(magnesium())).facts.inputs["conditions"]
+    assert (state.state, state.complete) == ("incomplete", False)
 
 
 def test_a_resource_without_an_id_cannot_be_cited_and_counts_as_unreadable() -> None:

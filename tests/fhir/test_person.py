@@ -13,25 +13,25 @@ PREGNANT, NOT_PREGNANT = "77386006", "60001007"
 
 
 @pytest.mark.parametrize(
-    ("born", "years", "days"),
+    ("born", "years", "days", "between"),
     [
-        ("1968-11-21", 58, 21184),
-        ("1968-11-22", 57, 21183),
-        ("2026-11-21", 0, 0),
-        ("2024-02-29", 2, 996),
-        ("1968", None, None),
-        ("1968-11", None, None),
-        ("1968-03", 58, None),
-        ("2026-11-22", None, None),
-        ("1868-01-01", 158, 58033),
-        ("bad", None, None),
-        (None, None, None),
+        ("1968-11-21", 58, 21184, None),
+        ("1968-11-22", 57, 21183, None),
+        ("2026-11-21", 0, 0, None),
+        ("2024-02-29", 2, 996, None),
+        ("1968", None, None, (57, 58)),
+        ("1968-11", None, None, (57, 58)),
+        ("1968-03", 58, None, None),
+        ("2026-11-22", None, None, None),
+        ("1868-01-01", 158, 58033, None),
+        ("bad", None, None, None),
+        (None, None, None, None),
     ],
 )
 def test_age_is_given_only_where_the_birth_date_leaves_no_doubt(
-    born: str | None, years: int | None, days: int | None
+    born: str | None, years: int | None, days: int | None, between: tuple[int, int] | None
 ) -> None:
-    assert age(born, NOW.date()) == (years, days)
+    assert age(born, NOW.date()) == (years, days, between)
 
 
 def test_a_birthday_on_a_leap_day_comes_on_the_first_of_march() -> None:

@@ -31,7 +31,6 @@ def test_an_announced_version_that_is_not(version: str, name: str) -> None:
         (statement(taken="y"), "STU3"),
         (without(statement(patient=about(), wasNotTaken=False), "subject"), "DSTU2"),
         (order(context={"reference": "Encounter/1"}), "STU3"),
-        (order(dosageInstruction=[{"doseQuantity": {"value": 1}}]), "STU3"),
         (magnesium(comment="low"), "STU3"),
         (magnesium(comments="low"), "DSTU2"),
         (magnesium(related=[{"target": {}}]), "STU3"),
@@ -39,12 +38,30 @@ def test_an_announced_version_that_is_not(version: str, name: str) -> None:
 )
 def test_a_shape_from_before_r4_is_refused_by_name(resource: dict[str, Any], version: str) -> None:
     for drafts, prefetch, where in (
-        (None, {"conditions": bundle(condition(), resource)}, "prefetch.conditions.entry[1]"),
+        (None, {"conditions": bundle(resource)}, "prefetch.conditions.entry[0]"),
         (bundle(resource), {}, "context.draftOrders.entry[0]"),
     ):
         with pytest.raises(UnsupportedFhirVersion) as refused:
             read(drafts=drafts, **prefetch)
         assert (refused.value.where, refused.value.version) == (where, version)
+    facts = read(conditions=bundle(condition(), resource)).facts
+    assert [item.source.id for item in facts.conditions] == ["ms"]
+    assert facts.inputs["conditions"].unreadable == 1
+
+
+@pytest.mark.parametrize("make", [order, statement])
+@pytest.mark.parametrize("stated", [None, {"doseQuantity": {"value": 5, "unit": "mL"}}])
+@pytest.mark.parametrize("old", ["doseQuantity", "doseRange"])
+def test_a_dose_in_the_place_of_stu3_is_read_there_and_counted(make: Any, stated: Any, old: str) -> None:
+    amount = {"value": 5, "unit": "mL"}
+    dosage = {old: amount if old == "doseQuantity" else {"low": amount, "high": amount}}
+    dosage |= {"doseAndRate": [stated]} if stated else {}
+    resource = make(**{"dosage" if make is statement else "dosageInstruction": [dosage]})
+    facts = read(medications=bundle(resource), conditions=bundle(condition())).facts
+    assert facts.medications[0].dosages[0].amount is not None
+    assert str(facts.medications[0].dosages[0].amount.value) == "5"
+    assert facts.repairs["dose_in_old_place"] == 1
+    assert facts.conditions
 
 
 def test_an_old_patient_is_refused() -> None:

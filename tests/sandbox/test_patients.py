@@ -89,7 +89,7 @@ def test_a_result_is_as_old_as_its_file_says_at_any_time(sample: SamplePatient) 
 def test_every_laboratory_code_and_problem_is_one_that_the_terminology_knows(sample: SamplePatient) -> None:
     resources = sample.resources(TIMES[0])
     results = [r for r in resources if r["resourceType"] == "Observation"]
-    assert codes(results, "http://loinc.org") <= terminology("loinc")
+    assert codes(results, "http://loinc.org") <= terminology("codes")
     problems = codes([r for r in resources if r["resourceType"] == "Condition"], "http://snomed.info/sct")
     # Atrial fibrillation is only the reason for the drug: no rule reads it.
     assert problems - {"49436004"} <= terminology("snomed")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -167,16 +167,21 @@ def moment(text: str) -> datetime:
 def raw(service: Service, data: bytes, wait: float = 5, more: Callable[[socket.socket], None] | None = None) -> bytes:
     """What the service says to these bytes, until it closes or `wait` seconds are over."""
     with socket.create_connection(("127.0.0.1", service.port), wait) as sock:
-        said = b""
-        try:
+        with suppress(TimeoutError, ConnectionError):
             sock.sendall(data)
             if more:
                 more(sock)
-            while part := sock.recv(65_536):
-                said += part
-        except (TimeoutError, ConnectionError):
-            pass
-        return said
+        return heard(sock, wait)
+
+
+def heard(sock: socket.socket, wait: float) -> bytes:
+    """What comes until the other side closes, or says nothing for `wait` seconds."""
+    sock.settimeout(wait)
+    said = b""
+    with suppress(TimeoutError, ConnectionError):
+        while part := sock.recv(65_536):
+            said += part
+    return said
 
 
 def status(said: bytes) -> int:

@@ -1,0 +1,122 @@
+"""What is known about one input: its items, how many there should be, and whether anything is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+
+from msgspec import Raw
+
+from cds_service.fhir import elements
+from cds_service.fhir.dates import read_moment
+from cds_service.patient import Availability, KeyState, Source
+
+MODIFIERS = (b'"modifierExtension"', b'"implicitRules"')
+"""The names of elements that may change what a resource means, as they stand in its bytes."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One resource of an input: its typed view (mended where it had to be) and its bytes as they came."""
+
+    key: str
+    kind: str
+    id: str
+    view: elements.Resource
+    raw: bytes | Raw
+    draft: bool = False
+
+    @property
+    def source(self) -> Source:
+        """What facts made of it name as their source."""
+        return Source(self.kind, self.id)
+
+    @property
+    def modified(self) -> bool:
+        """Whether an element anywhere in it may change what it means."""
+        sent = bytes(self.raw)
+        return any(mark in sent for mark in MODIFIERS)
+
+
+@dataclass(slots=True)
+class Input:
+    """Everything that one key gave. `entries` counts all entries, `matches` those that the search itself found, and
+    `others` those of another type that it did not say were only included. `unsorted`: the server did not sort."""
+
+    key: str
+    state: KeyState
+    reason: str = ""
+    unreadable: int = 0
+    newest_first: bool = False
+    unsorted: bool = False
+    items: list[Item] = field(default_factory=list)
+    next_url: str | None = None
+    expected: int | None = None
+    pages: int = 0
+    entries: int = 0
+    matches: int = 0
+    others: int = 0
+
+    def incomplete(self, reason: str) -> None:
+        """Something is missing; the first reason stands."""
+        if self.state != "incomplete":
+            self.state, self.reason = "incomplete", reason
+
+    def found(self, wanted: str) -> int:
+        """How many entries a total counts."""
+        return self.matches if wanted else self.entries
+
+    def availability(self, unreadable: int) -> Availability:
+        """The Availability, with `unreadable` more resources that could not become facts."""
+        return Availability(self.state, self.reason, self.unreadable + unreadable, self.newest_first)
+
+
+def failed(key: str, reason: str) -> Input:
+    """An input that could not be had at all."""
+    return Input(key, "failed", reason)
+
+
+def settle(result: Input, wanted: str, asked: int | None) -> None:
+    """Decides the state of an input after its last page. `newest_first` is only asked of results.
+
+    `asked`: the most entries that were asked for. A server need neither count what it finds nor link to the next page:
+    if it does neither and gives just as many, there may be more.
+    """
+    seen = result.found(wanted)
+    if result.state == "given":
+        if result.next_url is not None:
+            result.state, result.reason = "incomplete", "there are more pages"
+        elif result.expected is not None and result.expected > seen:
+            result.state, result.reason = "incomplete", "fewer entries than announced"
+        elif result.expected is None and result.pages == 1 and seen == asked:
+            result.state, result.reason = "incomplete", "as many entries as asked for and no total"
+        elif result.others and not result.matches:
+            result.incomplete("entries of another type than asked for")
+        elif not result.items and not result.unreadable:
+            result.state = "empty"
+    if result.state == "incomplete" and wanted == "Observation":
+        result.newest_first = not result.unsorted and _descending(result.items) and result.unreadable == 0
+
+
+def when_taken(view: elements.Observation) -> str | None:
+    """The clinically relevant time of an observation as text."""
+    period = view.effectivePeriod
+    return view.effectiveDateTime or view.effectiveInstant or (period and (period.end or period.start)) or view.issued
+
+
+def _descending(items: list[Item]) -> bool:
+    times = list(_times(items))
+    return (
+        bool(times)
+        and None not in times
+        and all(a is not None and b is not None and a >= b for a, b in pairwise(times))
+    )
+
+
+def _times(items: list[Item]) -> Iterator[datetime | None]:
+    for item in items:
+        if isinstance(item.view, elements.Observation):
+            moment = read_moment(when_taken(item.view))
+            yield moment.at if moment else None

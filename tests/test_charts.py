@@ -1,0 +1,226 @@
+"""What real charts hold, sent to the service over HTTP: each patient is one example of a kind."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from cds_service.advice.card_extension import EXTENSION
+from tests.conftest import NOW
+from tests.fhir.charts import RXNORM, SNOMED, Json, about, bundle, coded, condition, magnesium, order, quantity
+
+HOOKS = {"order-sign": "magnesium-order-sign", "patient-view": "magnesium-patient-view"}
+DAY = f"{NOW:%Y-%m}-01T08:00:00Z"
+ADHERENCE_R5 = "http://hl7.org/fhir/CodeSystem/medication-statement-adherence"
+ADHERENCE = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-medication-adherence"
+
+
+def answer(client: FlaskClient, hook: str = "patient-view", drafts: Json | None = None, **sent: Any) -> Json:
+    """The whole answer for a man of 70 whose every key was searched and, but for `sent`, empty."""
+    service = next(s for s in client.get("/cds-services").json["services"] if s["id"] == HOOKS[hook])
+    man = {"resourceType": "Patient", "id": "mona", "gender": "male", "birthDate": f"{NOW.year - 70}-01-01"}
+    prefetch = {key: bundle(total=0) for key in service["prefetch"]} | {"patient": man, "encounter": None} | sent
+    context: Json = {"userId": "Practitioner/p", "patientId": "mona"}
+    if hook == "order-sign":
+        context["draftOrders"] = drafts or bundle(oxide(), type="collection")
+    body = {"hook": hook, "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea", "context": context}
+    response = client.post(f"/cds-services/{service['id']}", json=body | {"prefetch": prefetch})
+    assert response.status_code == 200, response.json
+    return dict(response.json)
+
+
+def summaries(answered: Json) -> str:
+    return " | ".join(card["summary"] for card in answered["cards"])
+
+
+def outcome(answered: Json, rule: str) -> str:
+    said = next(each for each in answered["extension"][EXTENSION]["outcomes"] if each["rule"] == rule)
+    return str(said["outcome"])
+
+
+def oxide(**more: Any) -> Json:
+    daily = {"text": "1 tablet daily", "timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}}
+    return order(
+        id="draft", status="draft", medicationCodeableConcept={"text": "Magnesium oxide 400 mg tablet"},
+        dosageInstruction=[daily],
+    ) | more  # fmt: skip
+
+
+def low(**more: Any) -> Json:
+    return magnesium(0.4, "mmol/L", code="2601-3", effectiveDateTime=DAY) | more
+
+
+def creatinine(value: float, **more: Any) -> Json:
+    return magnesium(value, "mg/dL", code="2160-0", id="creatinine", effectiveDateTime=DAY) | more
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        bundle(bundle(low())),
+        bundle(low(resourceType="observation")),
+        [low()],
+        bundle(low(meta={"lastUpdated": "2026-11-26T09:00:00"})),
+        bundle(low(resultStatus="F")),
+        bundle(low(method="ISE")),
+    ],
+)
+def test_a_severely_low_result_is_found_whatever_it_is_wrapped_in(client: FlaskClient, sent: Any) -> None:
+    assert "Severely low magnesium 0.4 mmol/L" in summaries(answer(client, serum_magnesium=sent))
+
+
+@pytest.mark.parametrize("status", ["unknown", "sent"])
+def test_an_older_normal_result_never_passes_for_a_newest_of_unknown_status(client: FlaskClient, status: str) -> None:
+    older = magnesium(0.8, "mmol/L", code="2601-3", id="older", effectiveDateTime=f"{NOW.year - 1}-12-20T08:00:00Z")
+    answered = answer(client, serum_magnesium=bundle(older, low(status=status)))
+    assert "its status is not known" in summaries(answered)
+
+
+def test_what_was_suppressed_is_said(client: FlaskClient) -> None:
+    told = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "suppressed"}]}
+    assert "something was left out" in summaries(answer(client, serum_magnesium=bundle(told)))
+
+
+def test_a_problem_with_a_fault_in_its_date_of_record_is_a_problem(client: FlaskClient) -> None:
+    drip = oxide(
+        medicationCodeableConcept={"text": "Magnesium sulfate 2 g/50 ml"},
+        dosageInstruction=[{"text": "2 g once", "route": {"text": "intravenous"}}],
+    )
+    problems = bundle(condition("91637004", recordedDate="2020-01-01T00:00:00"))
+    answered = answer(client, "order-sign", bundle(drip), conditions=problems, kidney=bundle(creatinine(0.8)))
+    assert "myasthenia gravis on record" in summaries(answered)
+
+
+def test_one_order_of_an_older_version_does_not_refuse_the_others(client: FlaskClient) -> None:
+    syrup = oxide(id="syrup", medicationCodeableConcept={"text": "Amoxicillin 250 mg/5 mL suspension"})
+    syrup["dosageInstruction"] = [{"text": "5 mL twice daily", "doseQuantity": quantity(5, "mL")}]
+    older = {"resourceType": "MedicationOrder", "id": "older", "patient": about()}
+    for other in (syrup, older):
+        answered = answer(client, "order-sign", bundle(oxide(), other), kidney=bundle(creatinine(6)))
+        assert "kidney failure range" in summaries(answered)
+
+
+def adherence(*codings: Json) -> Json:
+    held = [{"url": "medicationAdherence", "valueCodeableConcept": {"coding": [each]}} for each in codings]
+    return {"extension": [{"url": ADHERENCE, "extension": [each]} for each in held]}
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        (adherence({"system": SNOMED, "code": "715036001"}), False),
+        (adherence({"system": "urn:oid:2.16.840.1.113883.6.96", "code": "715036001"}), False),
+        (adherence({"system": ADHERENCE_R5, "code": "stopped"}), False),
+        (adherence({"system": SNOMED, "code": "1156699004"}), True),
+        (adherence({"system": SNOMED, "code": "702565001"}), True),
+        (adherence({"system": "urn:local", "code": "715036001"}), True),
+        (adherence({"system": SNOMED, "code": "715036001"}, {"system": SNOMED, "code": "1156699004"}), True),
+        ({"extension": [{"url": ADHERENCE}, 17]}, True),
+        ({"extension": [{"url": "urn:other", "extension": [{"url": "x", "valueCodeableConcept": {"coding": [
+            {"system": SNOMED, "code": "715036001"}]}}]}]}, True),
+        ({}, True),
+    ],
+)  # fmt: skip
+def test_a_medicine_recorded_as_not_taken_makes_no_card(client: FlaskClient, said: Json, taken: bool) -> None:
+    answered = answer(client, "order-sign", medications=bundle(order(**said)))
+    assert ("levothyroxine: keep the doses" in summaries(answered)) is taken
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"reasonCode": [{"coding": [{"system": "http://snomed.info/sct", "code": "14760008"}]}]},
+        {"reasonCode": [{"text": "Constipation"}]},
+        {"reasonReference": [{"reference": "Condition/elsewhere"}]},
+        {"reasonReference": [{"display": "Constipation"}]},
+        {"reasonCode": [coded("K59.00", "http://hl7.org/fhir/sid/icd-10-cm")]},
+    ],
+)
+def test_an_order_for_something_else_is_not_said_to_be_for_diabetes(client: FlaskClient, given: Json) -> None:
+    diabetes = bundle(condition("44054006"))
+    answered = answer(client, "order-sign", bundle(oxide(**given)), conditions=diabetes)
+    assert outcome(answered, "magnesium_for_diabetes") == "quiet"
+    unsaid = answer(client, "order-sign", bundle(oxide(reasonCode=[{}])), conditions=diabetes)
+    assert outcome(unsaid, "magnesium_for_diabetes") == "fired"
+    assert "drafted for diabetes" not in str(unsaid["cards"])
+
+
+def test_drafts_that_count_themselves_are_no_reason_for_a_notice(client: FlaskClient) -> None:
+    counted = answer(client, "order-sign", bundle(oxide(), total=1), kidney=bundle(creatinine(0.8)))
+    assert "arrived incomplete" not in str(counted["cards"])
+    missing = answer(client, "order-sign", bundle(oxide(), total=2), kidney=bundle(creatinine(0.8)))
+    assert "arrived incomplete: fewer entries than announced" in str(missing["cards"])
+
+
+def person(**more: Any) -> Json:
+    return {"resourceType": "Patient", "id": "mona", "gender": "male", "birthDate": f"{NOW.year - 70}-01-01"} | more
+
+
+@pytest.mark.parametrize("gender", ["other", "unknown", None, "divers"])
+@pytest.mark.parametrize(
+    ("milligrams", "says", "open_rules"),
+    [
+        (4.5, "eGFR 10 to 13 mL/min/1.73 m", ()),  # under 15 by either sex
+        (2.1, "eGFR 25 to 33 mL/min/1.73 m", ("magnesium_with_low_kidney_function",)),  # on both sides of 30
+        (0.8, "", ()),
+    ],
+)
+def test_where_sex_is_not_known_the_kidney_rules_say_what_holds_for_both(
+    client: FlaskClient, gender: str | None, milligrams: float, says: str, open_rules: tuple[str, ...]
+) -> None:
+    sent = {"patient": person(gender=gender), "kidney": bundle(creatinine(milligrams))}
+    answered = answer(client, "order-sign", **sent)
+    assert says in summaries(answered)
+    assert ("kidney function not known" in summaries(answered)) is False
+    for rule in open_rules:
+        assert outcome(answered, rule) == "not_evaluated"
+
+
+@pytest.mark.parametrize(
+    ("born", "expected"),
+    [
+        (f"{NOW.year - 80}", "fired"),
+        (f"{NOW.year - 80}-12", "fired"),
+        (f"{NOW.year - 65}", "not_evaluated"),  # 64 or 65
+        (f"{NOW.year - 40}", "quiet"),
+        ("about 1950", "not_evaluated"),
+    ],
+)
+def test_a_year_of_birth_decides_where_every_age_in_it_agrees(client: FlaskClient, born: str, expected: str) -> None:
+    thrice = oxide(
+        medicationCodeableConcept={"coding": [{"system": RXNORM, "code": "252430"}], "text": "Magnesium oxide 400 mg"},
+    )
+    thrice["dosageInstruction"] = [{
+        "timing": {"repeat": {"frequency": 6, "period": 1, "periodUnit": "d"}},
+        "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "capsule"}}],
+    }]  # fmt: skip
+    sent = {"patient": person(birthDate=born), "kidney": bundle(creatinine(0.8))}
+    answered = answer(client, "order-sign", bundle(thrice), **sent)
+    assert outcome(answered, "laxative_dose_in_older_people") == expected
+
+
+MODIFIER = {"modifierExtension": [{"url": "https://ehr.example/negated", "valueBoolean": True}]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "key", "rule"),
+    [
+        ({"conditions": bundle(condition("44054006", **MODIFIER))}, "problem list", "magnesium_for_diabetes"),
+        (
+            {"conditions": bundle(condition("44054006", implicitRules="urn:x"))},
+            "problem list",
+            "magnesium_for_diabetes",
+        ),
+        ({"medications": bundle(order(**MODIFIER))}, "medication", "levothyroxine_timing"),
+        ({"medications": bundle(order(implicitRules="urn:x"))}, "medication", "levothyroxine_timing"),
+        ({"medications": bundle(order(dosageInstruction=[MODIFIER]))}, "medication", "levothyroxine_timing"),
+        ({"kidney": bundle(creatinine(6, implicitRules="urn:x"))}, "eGFR", "magnesium_with_kidney_failure"),
+        ({"patient": person(**MODIFIER), "kidney": bundle(creatinine(6))}, "patient", "magnesium_with_kidney_failure"),
+    ],
+)
+def test_what_may_mean_something_else_is_not_used_and_that_is_said(
+    client: FlaskClient, sent: Json, key: str, rule: str
+) -> None:
+    answered = answer(client, "order-sign", **sent)
+    assert outcome(answered, rule) == "not_evaluated"
+    assert "could not be read" in str(answered["cards"]) or "not known" in summaries(answered)
