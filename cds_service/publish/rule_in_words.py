@@ -37,9 +37,8 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     """
     label = dict(limits)
     parts: list[tuple[str, list[str]]] = []
-    scopes = scopes_in_words(rule.applies_to, label, library)
-    if scopes:
-        parts.append(("Written for", scopes))
+    if scopes := scopes_of(rule.applies_to, label, library):
+        parts.append(("Written for", [words for words, _, _ in scopes]))
     if rule.separate:
         drug = library.title(rule.separate.drug)
         parts.append(("Fires when", [
@@ -57,15 +56,23 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     return parts
 
 
-def scopes_in_words(scope: AppliesTo, label: Mapping[str, str], library: Library) -> list[str]:
-    """Whom a rule is written for."""
-    scopes = [f"age {label[scope.age_at_least]} or more"] if scope.age_at_least else []
-    scopes += [f"age below {label[scope.age_below]}"] if scope.age_below else []
-    if scope.recent_result:
-        scopes.append(f"a {library.title(scope.recent_result.lab)} result within {label[scope.recent_result.within]}")
-    scopes += ["not in a recorded pregnancy"] if scope.not_pregnant else []
-    scopes += [f"not with {library.title(name)}" for name in (*scope.unless_medication, *scope.unless_condition)]
-    return scopes
+def scopes_of(scope: AppliesTo, label: Mapping[str, str], library: Library) -> list[tuple[str, Test, bool]]:
+    """Whom a rule is written for: each part in words, the test that tries it, and what that must not contradict."""
+    scopes: list[tuple[str, Test, bool]] = []
+    if scope.age_at_least:
+        at_least = AgeTest(age={"at_least": scope.age_at_least})
+        scopes.append((f"age {label[scope.age_at_least]} or more", at_least, True))
+    if scope.age_below:
+        scopes.append((f"age below {label[scope.age_below]}", AgeTest(age={"below": scope.age_below}), True))
+    if recent := scope.recent_result:
+        words = f"a {library.title(recent.lab)} result within {label[recent.within]}"
+        scopes.append((words, NoRecentLabTest(no_recent_lab=recent.lab, within=recent.within), False))
+    if scope.not_pregnant:
+        scopes.append(("not in a recorded pregnancy", PregnancyTest(pregnant=True), False))
+    drugs = [MedicationTest(medication=[name], route="any") for name in scope.unless_medication]
+    problems = [ConditionTest(condition=[name]) for name in scope.unless_condition]
+    scopes += [(f"not with {library.title(test.medication[0])}", test, False) for test in drugs]
+    return scopes + [(f"not with {library.title(test.condition[0])}", test, False) for test in problems]
 
 
 def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str:

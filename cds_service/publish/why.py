@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
-from cds_service.advice.advise import outcomes_of
+from cds_service.advice.advise import advise
 from cds_service.advice.in_words import Display, number
 from cds_service.content.base import Part, named
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import Chart
-from cds_service.patient import Source
-from cds_service.publish.rule_in_words import in_force, scopes_in_words, test_in_words
+from cds_service.patient import Lab, Source
+from cds_service.publish.rule_in_words import in_force, scopes_of, test_in_words
+from cds_service.rules.evaluate import drafted
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.prepared import prepared
 from cds_service.rules.timing import try_timing
@@ -21,6 +22,7 @@ from cds_service.rules.verdict import LabHit, Reason, Verdict, unknown
 from cds_service.terminology.units import UnitTable
 
 P = ParamSpec("P")
+HEADS = {"trigger": "fires when", "written for": "written for"}
 TRUTHS = {True: "true", False: "false", None: "unknown"}
 
 
@@ -39,14 +41,15 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The decision on one rule: its outcome with the reasons, whom it is written for, and all its tests. The tests are
-    all tried, also where an earlier one has decided."""
+    """The decision on one rule: its outcome with the reasons, each part of whom it is written for, and all its tests.
+    All are tried, also where an earlier one has decided. What is not known of whom it is written for keeps no rule
+    quiet but where it is the age."""
 
     rule: str
     title: str
     outcome: str
     reasons: list[str]
-    written_for: list[str]
+    written_for: list[Tried]
     tests: list[Tried]
 
 
@@ -55,28 +58,36 @@ def why(
 ) -> Why:
     """The tree of the decision. `rule_id` is one that the service tries, else KeyError."""
     rule = {each.id: each for each in rulebook.of_service(service)}[rule_id]
-    _, evaluation = outcomes_of(chart, rulebook, service, encounter_named)
-    outcome = next(each for each in evaluation.outcomes if each.rule_id == rule_id)
+    advice = advise(chart, rulebook, service, units=units, encounter_named=encounter_named)
+    context = advice.evaluation.context
+    outcome = next(each for each in advice.evaluation.outcomes if each.rule_id == rule_id)
     written, labels = rule.loaded.rule, in_force(rule.loaded, rulebook)
-    display = Display(rulebook, evaluation.context, units)
-    told = _Telling(rule, display)
+    told = _Telling(rule, advice.display)
     if written.when is None:
         block = written.separate or written.avoid
         assert block is not None
         words = "oral magnesium and the drug are both there, and their doses are not apart"
-        tests = [told.tried("trigger", words, block, _attempt(try_timing, written, evaluation.context, rule.limits))]
+        parts: list[tuple[str, str, Part]] = [("trigger", words, block)]
+        verdicts = [_attempt(try_timing, written, context, rule.limits)]
     else:
-        tests = [
-            told.tried(part, test_in_words(test, labels, rulebook.library), test,
-                       _attempt(try_test, test, evaluation.context, rule.limits, rule_id))
-            for part, listed in (("all", written.when.all), ("any", written.when.any), ("none", written.when.none))
-            for test in listed
-        ]  # fmt: skip
-    scopes = scopes_in_words(written.applies_to, labels, rulebook.library)
+        when = written.when
+        listed = [(part, test) for part in ("all", "any", "none") for test in getattr(when, part)]
+        parts = [(part, test_in_words(test, labels, rulebook.library), test) for part, test in listed]
+        verdicts = [_attempt(try_test, test, context, rule.limits, rule_id) for _, test in listed]
+    tests = [told.tried(*part, verdict) for part, verdict in zip(parts, verdicts, strict=True)]
+    scopes: list[Tried] = []
+    for words, test, wanted in scopes_of(written.applies_to, labels, rulebook.library):
+        verdict = _attempt(try_test, test, context, rule.limits, rule_id)
+        held = verdict if wanted or verdict.truth is None else replace(verdict, truth=not verdict.truth)
+        scopes.append(told.tried("written for", words, test, held))
     ready = next(each for each in prepared(rulebook, service) if each.rule is rule)
-    if ready.about_the_order and evaluation.context.drafts_expected:
-        scopes.append("an order of one of its drugs: one that is only taken already does not count here")
-    return Why(rule_id, written.title, outcome.kind, display.reasons(outcome.reasons), scopes, tests)
+    if ready.about_the_order and context.drafts_expected:
+        words = "an order of one of its drugs: one that is only taken already does not count here"
+        scopes.append(Tried("written for", words, TRUTHS[any(map(drafted, verdicts))], [], {}, [], []))
+    reasons = advice.display.reasons(outcome.reasons)
+    if outcome.fault and outcome.verdict:
+        reasons = ["it fired, and was withdrawn: its card could not be worded", *reasons]
+    return Why(rule_id, written.title, outcome.kind, reasons, scopes, tests)
 
 
 def _attempt(work: Callable[P, Verdict], *given: P.args, **named: P.kwargs) -> Verdict:
@@ -104,6 +115,10 @@ class _Telling:
         for name, value in verdict.bindings.items():
             if isinstance(value, int) and not isinstance(value, bool):
                 found[name] = str(value)
+            elif isinstance(value, Lab):
+                found[name] = (
+                    f"{self.display.lab_value(value)}{f', {self.display.age(value.time)}' if value.time else ''}"
+                )
             elif isinstance(value, Reason):
                 found[name] = self.display.reason(value)
             elif isinstance(value, LabHit):
@@ -133,12 +148,11 @@ def lines(told: Why) -> list[str]:
     """The tree as lines of text, indented."""
     made = [f"{told.rule}: {told.outcome}", f"  {told.title}"]
     made += [f"  reason: {reason}" for reason in told.reasons]
-    made += [f"  written for: {scope}" for scope in told.written_for]
     part = ""
-    for tried in told.tests:
+    for tried in (*told.written_for, *told.tests):
         if tried.part != part:
             part = tried.part
-            made.append(f"  {part} of" if part != "trigger" else "  fires when")
+            made.append(f"  {HEADS.get(part, f'{part} of')}")
         made.append(f"    [{tried.verdict}] {tried.test}")
         made += [f"      because: {reason}" for reason in tried.reasons]
         made += [f"      found: {name} = {value}" for name, value in tried.found.items()]

@@ -104,7 +104,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
             if written.when.none:
                 parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in written.when.none))
         verdict = all_of(parts)
-        if verdict.truth and context.drafts_expected and ready.about_the_order and not _drafted(verdict):
+        if verdict.truth and context.drafts_expected and ready.about_the_order and not drafted(verdict):
             return Outcome(rule, "quiet")
     if verdict.truth is None:
         # The search was complete and nothing of the kind is documented: the rule has no subject.
@@ -134,7 +134,7 @@ def _encounter_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
     return (gap,) if gap else ()
 
 
-def _drafted(verdict: Verdict) -> bool:
+def drafted(verdict: Verdict) -> bool:
     """Whether a drug that the tests found is being ordered."""
     found = [item.fact for item in verdict.bindings.get("matched", ())]
     found += [item for item in (verdict.bindings.get("magnesium"),) if item is not None]
