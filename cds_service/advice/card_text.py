@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from cds_service.fhir import Chart
 from cds_service.rules.evaluate import Evaluation, Outcome
 from cds_service.rules.verdict import LabHit, Reason
 
+MAX_CARDS = 3
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
 NOTHING_THERE = ("no_result", "no_kidney_result")  # reasons
@@ -26,6 +27,20 @@ MAX_WORDS = 120
 WORD = re.compile(r"\S*\w\S*")
 MAX_LINKS = 3
 TOPIC_SYSTEM = "urn:magnesium-cds:topic"
+
+
+@dataclass(frozen=True, slots=True)
+class CardStyle:
+    """How cards are written: the address of our web pages, the marks of the development profile, whether suggestions
+    carry their instruction in the drug's text too, the secret that signs plan links ("" for none), the most cards, and
+    the units of the reader's screen by lab."""
+
+    base_url: str = ""
+    dev: bool = False
+    phrase_in_text: bool = False
+    plan_secret: str = ""
+    most: int = MAX_CARDS
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,9 +79,7 @@ class Writer:
     evaluation: Evaluation
     chart: Chart
     display: Display
-    base_url: str
-    dev: bool
-    phrase_in_text: bool
+    style: CardStyle
     _written: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
 
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
@@ -74,7 +87,7 @@ class Writer:
         rule = lead.rule.loaded.rule
         no_magnesium = contraindicated(self.evaluation)
         suggestions = suggestions_for(
-            group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
+            group.outcomes, self.chart, self.display, group.day, no_magnesium, self.style.phrase_in_text
         )
         reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.rule.card.override_reasons)
         card: dict[str, Any] = {
@@ -102,10 +115,10 @@ class Writer:
         doubtful = [name for o in group.outcomes for name in o.rule.loaded.rule.claims if claims[name].doubtful]
         if doubtful:
             first = min(doubtful, key=lambda name: claims[name].verdict != "contradicted")
-            label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{first}"
+            label, address = self.display.library.wording.claim_link_label, f"{self.style.base_url}/claims/{first}"
             card["links"].append({"label": label, "url": address, "type": "absolute"})
         if group.day is not None and not group.day.avoided and group.day.token:
-            address = f"{self.base_url}/plan/{group.day.token}"
+            address = f"{self.style.base_url}/plan/{group.day.token}"
             label = self.display.library.wording.plan.link_label
             card["links"].append({"label": label, "url": address, "type": "absolute"})
         card["extension"] = {EXTENSION: basis(group.outcomes, self.display.library)}
@@ -113,7 +126,7 @@ class Writer:
         return Shown(card, tuple(o.rule_id for o in group.outcomes), ids, finding_text(group.outcomes))
 
     def evidence_url(self, rule: str) -> str:
-        return f"{self.base_url}/evidence/{quote(rule)}"
+        return f"{self.style.base_url}/evidence/{quote(rule)}"
 
     def _link_label(self, outcome: Outcome, count: int) -> str:
         label = self.display.library.wording.link_label
@@ -187,7 +200,7 @@ class Writer:
         if rest:
             titles = "; ".join(item.lead.rule.loaded.rule.title for item in rest)
             blocks.append(fill(library.wording.overflow, {"titles": titles}))
-        if self.dev:
+        if self.style.dev:
             blocks.append(f"*{library.wording.dev_notice}*")
         return "\n\n".join(blocks)
 
@@ -319,7 +332,7 @@ class Writer:
             few = "; ".join(titles[:3]) + (f" (+{len(titles) - 3})" if len(titles) > 3 else "")
             lines.append("- " + fill(words["line"], {"rules": few, "reason": reason}))
         detail = [words["detail"], "\n".join(lines)]
-        if self.dev:
+        if self.style.dev:
             detail.append(f"*{library.wording.dev_notice}*")
         topic = {"system": TOPIC_SYSTEM, "code": "not_evaluated", "display": library.wording.topics["not_evaluated"]}
         card = {
@@ -327,7 +340,7 @@ class Writer:
             "summary": summary if len(summary) <= MAX_SUMMARY else summary[: MAX_SUMMARY - 1] + "…",
             "indicator": "info",
             "detail": "\n\n".join(detail),
-            "source": {"label": library.wording.source_label, "url": f"{self.base_url}/evidence", "topic": topic},
+            "source": {"label": library.wording.source_label, "url": f"{self.style.base_url}/evidence", "topic": topic},
             "extension": {EXTENSION: {"rule": "not_evaluated", "reasons": reasons}},
         }
         return Shown(card, ("not_evaluated",))

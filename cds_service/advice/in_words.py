@@ -16,6 +16,7 @@ from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner.model import hours
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
+from cds_service.spelling import joined
 
 MAX_NAMES = 3
 SIGNS = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}
@@ -24,12 +25,6 @@ SIGNS = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}
 def number(value: Decimal, decimals: int | None = None) -> str:
     """Plain notation: as it was written, or to `decimals`."""
     return f"{value:f}" if decimals is None else f"{value:.{decimals}f}"
-
-
-def joined(names: Iterable[str], last: str = " and ") -> str:
-    """'a, b and c', each name once."""
-    unique = list(dict.fromkeys(names))
-    return unique[0] if len(unique) == 1 else ", ".join(unique[:-1]) + last + unique[-1] if unique else ""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from cds_service.advice.in_words import Display, fill, joined
+from cds_service.advice.in_words import Display, fill
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
 from cds_service.content.rulebook import ActiveRule
 from cds_service.content.texts import PlanText
 from cds_service.planner.model import DAY, DAYS, WEEK, Alternative, DrugTimes, TimesWeek, clock, hours, same_every_day
 from cds_service.planner.times_in_words import DAY_NAMES, alternative_times, day_words
+from cds_service.spelling import joined
 
 MAX_LINES = 5
 

@@ -1,4 +1,4 @@
-"""Timing findings and the planner: which doses stand where, and when magnesium fits. Words are `planwords`' part."""
+"""Timing findings and the planner: which doses stand where, and when magnesium fits. `plan_in_words` words it."""
 
 from __future__ import annotations
 
@@ -64,47 +64,26 @@ NoPlan = Literal["two_products", "doses_unknown", "no_times", "too_large", "faul
 """Why no day was planned."""
 
 
-@dataclass(frozen=True, eq=False)
-class _ById:
-    """Lets a cache go by the identity of an immutable rulebook."""
-
-    value: Rulebook
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and other.value is self.value
+@lru_cache(maxsize=8)
+def schedule_of(rulebook: Rulebook) -> Schedule:
+    """The usual day under the site's values."""
+    return schedule_from(rulebook.library.schedule, rulebook.day, rulebook.site.schedule)
 
 
 @lru_cache(maxsize=8)
-def _schedule(rulebook: _ById) -> Schedule:
-    return schedule_from(rulebook.value.library.schedule, rulebook.value.day, rulebook.value.site.schedule)
-
-
-@lru_cache(maxsize=8)
-def _intervals(rulebook: _ById) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
+def _intervals(rulebook: Rulebook) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
     """By drug concept: the intervals of the rules in force, each with the block that says what it holds for."""
     found: dict[str, list[tuple[Interval, Separate | Avoid]]] = {}
-    for rule in rulebook.value.rules.values():
+    for rule in rulebook.rules.values():
         block = rule.loaded.rule.timing
-        interval = interval_of(rule, rulebook.value)
-        if block is not None and interval is not None and rule.visibility != "hidden":
-            found.setdefault(block.drug, []).append((interval, block))
+        if block is not None and rule.visibility != "hidden":
+            found.setdefault(block.drug, []).append((_interval(rule, block, rulebook), block))
     return found
 
 
-def schedule_of(rulebook: Rulebook) -> Schedule:
-    """The usual day under the site's values."""
-    return _schedule(_ById(rulebook))
-
-
-def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
-    """The interval of a timing rule, in minutes; None for a rule of another kind."""
+def _interval(rule: ActiveRule, block: Separate | Avoid, rulebook: Rulebook) -> Interval:
+    """The interval of a timing rule, in minutes."""
     written, library = rule.loaded.rule, rulebook.library
-    block = written.timing
-    if block is None:
-        return None
     source = library.references[written.evidence.references[0]]
     after = before = 0
     if written.separate:
@@ -127,7 +106,7 @@ def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
 
 def plan_content(rulebook: Rulebook, vocabulary: Any) -> PlanContent:
     """What POST /plan and the plan's page need of the content in force."""
-    intervals = {name: found[-1][0] for name, found in _intervals(_ById(rulebook)).items()}
+    intervals = {name: found[-1][0] for name, found in _intervals(rulebook).items()}
     names = {name: lowered(entry.title) for name, entry in rulebook.library.terminology.items() if entry.kind == "drug"}
 
     def find(name: str) -> list[str]:
@@ -181,7 +160,7 @@ def _times(
     medication: Medication, product: Medication, rulebook: Rulebook, schedule: Schedule, today: date
 ) -> list[DrugTimes]:
     """The week of one medicine, once for each interval that it has beside this product."""
-    intervals = _intervals(_ById(rulebook))
+    intervals = _intervals(rulebook)
     either: list[Interval | None] = [
         interval
         for drug in sorted(medication.drugs)

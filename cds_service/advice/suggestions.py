@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from cds_service.advice.in_words import Display, fill, joined
+from cds_service.advice.in_words import Display, fill
 from cds_service.advice.order_times import with_times
 from cds_service.advice.plan_in_words import plan_times
 from cds_service.advice.plan_of_findings import DayPlan
@@ -18,6 +18,7 @@ from cds_service.patient import Medication, Source
 from cds_service.planner.model import TimesWeek
 from cds_service.planner.times_in_words import day_words
 from cds_service.rules.evaluate import Outcome
+from cds_service.spelling import joined
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"
 LOINC = "http://loinc.org"

@@ -9,8 +9,9 @@ import click
 import orjson
 from rich.console import Console
 
-from cds_service.advice.advise import CardStyle, advise
+from cds_service.advice.advise import advise
 from cds_service.advice.card_extension import EXTENSION
+from cds_service.advice.card_text import CardStyle
 from cds_service.commands.common import FILE
 from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.commands.reading import print_cards

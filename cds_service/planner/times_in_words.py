@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cds_service.planner.model import DAY, WEEK, Alternative, Plan, PlanRequest, clock, hours, same_every_day
 from cds_service.planner.windows import free, week_windows
+from cds_service.spelling import joined
 
 DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -16,7 +17,7 @@ def describe(request: PlanRequest, plan: Plan) -> str:
     for weekdays in same_days(request, plan):
         times = [clock(minute) for minute in plan.week[weekdays[0]]]
         said.append(
-            f"{day_words(weekdays)}: magnesium at {listed(times)}."
+            f"{day_words(weekdays)}: magnesium at {joined(times)}."
             if times
             else f"{day_words(weekdays)}: no magnesium."
         )
@@ -24,7 +25,7 @@ def describe(request: PlanRequest, plan: Plan) -> str:
             doses = drug.week[weekdays[0]]
             if doses and drug.interval is not None and not drug.interval.avoid:
                 after, before = drug.interval.drug_then_magnesium, drug.interval.magnesium_then_drug
-                taken = listed([clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses])
+                taken = joined([clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses])
                 said.append(
                     f"{drug.label} at {taken}: no magnesium from {hours(before)} before to {hours(after)} after."
                 )
@@ -49,7 +50,7 @@ def day_words(weekdays: Sequence[int]) -> str:
             words.append(f"{DAY_NAMES[run[0]]} to {DAY_NAMES[run[-1]]}")
         else:
             words += [DAY_NAMES[day] for day in run]
-    return listed(words)
+    return joined(words)
 
 
 def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
@@ -65,10 +66,6 @@ def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
         )
         groups.setdefault(looks, []).append(weekday)
     return list(groups.values())
-
-
-def listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
 def axis(request: PlanRequest) -> int:
@@ -91,11 +88,11 @@ def alternative_times(option: Alternative) -> str:
     if not any(option.week):
         return ""
     if same_every_day(option.week):
-        return "at " + listed([clock(minute) for minute in option.week[0]])
+        return "at " + joined([clock(minute) for minute in option.week[0]])
     groups: dict[tuple[int, ...], list[int]] = {}
     for weekday, times in enumerate(option.week):
         groups.setdefault(times, []).append(weekday)
     return "; ".join(
-        f"{day_words(days)} {'at ' + listed([clock(minute) for minute in times]) if times else 'none'}"
+        f"{day_words(days)} {'at ' + joined([clock(minute) for minute in times]) if times else 'none'}"
         for times, days in groups.items()
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
 from cds_service.advice.advise import advise
+from cds_service.advice.card_text import CardStyle
 from cds_service.advice.in_words import Display, number
 from cds_service.content.base import Part, named
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
@@ -58,7 +59,7 @@ def why(
 ) -> Why:
     """The tree of the decision. `rule_id` is one that the service tries, else KeyError."""
     rule = {each.id: each for each in rulebook.of_service(service)}[rule_id]
-    advice = advise(chart, rulebook, service, units=units, encounter_named=encounter_named)
+    advice = advise(chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named)
     context = advice.evaluation.context
     outcome = next(each for each in advice.evaluation.outcomes if each.rule_id == rule_id)
     written, labels = rule.loaded.rule, in_force(rule.loaded, rulebook)

@@ -16,7 +16,8 @@ from cds_service.planner.model import (
 )
 from cds_service.planner.picture import NARROW, WIDE, environment, svg
 from cds_service.planner.schedule import MEALS
-from cds_service.planner.times_in_words import alternative_times, axis, day_words, listed, same_days
+from cds_service.planner.times_in_words import alternative_times, axis, day_words, same_days
+from cds_service.spelling import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _values(request: PlanRequest, plan: Plan) -> dict[str, Any]:
         "alternatives": [(option, alternative_times(option)) for option in plan.alternatives],
         "hours": _unbroken,
         "clock": clock,
-        "listed": listed,
+        "joined": joined,
         "day_words": day_words,
     }
 
@@ -93,7 +94,7 @@ def _rows(request: PlanRequest, plan: Plan, weekday: int) -> list[Row]:
                 note += "; day not known"
             together.setdefault((dose.minute, note), []).append(drug.label)
     for place, ((minute, note), labels) in enumerate(together.items(), 1):
-        what = listed(list(dict.fromkeys(labels)))
+        what = joined(labels)
         found.append(((minute - start) % DAY, place, Row(clock(minute), what, note, False)))
     return [row for _, _, row in sorted(found, key=lambda item: item[:2])]
 
