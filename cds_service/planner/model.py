@@ -6,13 +6,14 @@ minutes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cds_service.planner.schedule import Schedule
 
+T = TypeVar("T", bound=Hashable)
 DAY = 1440
 WEEK = 7 * DAY
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -132,6 +133,11 @@ class PlanRequest:
         if sum(len(day) for drug in self.drugs for day in drug.week) > MOST_DOSES:
             raise TooLarge(f"more than {MOST_DOSES} doses in a week")
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The name of each medicine by its concept id."""
+        return {drug.drug: drug.label for drug in self.drugs}
+
 
 TimesWeek = tuple[tuple[int, ...], ...]
 """Minutes of the day at which magnesium is taken, for each weekday."""
@@ -232,6 +238,14 @@ def same_every_day(week: Sequence[object]) -> bool:
     """Whether all seven days hold the same."""
     first = week[0]
     return all(day is first or day == first for day in week)
+
+
+def alike(week: Sequence[T]) -> dict[T, list[int]]:
+    """The weekdays (0 Monday) by what they hold; the earliest first."""
+    groups: dict[T, list[int]] = {}
+    for weekday, held in enumerate(week):
+        groups.setdefault(held, []).append(weekday)
+    return groups
 
 
 def common_times(week: TimesWeek) -> tuple[int, ...]:

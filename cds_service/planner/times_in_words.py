@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cds_service.planner.model import DAY, WEEK, Alternative, Plan, PlanRequest, clock, hours, same_every_day
+from cds_service.planner.model import DAY, WEEK, Alternative, Plan, PlanRequest, alike, clock, hours, same_every_day
 from cds_service.planner.windows import free, week_windows
 from cds_service.spelling import joined
 
@@ -56,16 +56,16 @@ def day_words(weekdays: Sequence[int]) -> str:
 def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
     """The weekdays in groups on which the same is taken, free and forbidden; those that come first, first."""
     windows = week_windows(request.drugs)
-    groups: dict[object, list[int]] = {}
-    for weekday in range(7):
-        start = weekday * DAY + axis(request)
-        looks = (
+    starts = [weekday * DAY + axis(request) for weekday in range(7)]
+    looks = [
+        (
             tuple(day_minutes(plan.week, start)),
-            tuple(tuple(drug.week[weekday]) for drug in request.drugs),
+            tuple(drug.week[weekday] for drug in request.drugs),
             tuple(free(windows, start, DAY, WEEK)),
         )
-        groups.setdefault(looks, []).append(weekday)
-    return list(groups.values())
+        for weekday, start in enumerate(starts)
+    ]
+    return list(alike(looks).values())
 
 
 def axis(request: PlanRequest) -> int:
@@ -88,11 +88,8 @@ def alternative_times(option: Alternative) -> str:
     if not any(option.week):
         return ""
     if same_every_day(option.week):
-        return "at " + joined([clock(minute) for minute in option.week[0]])
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for weekday, times in enumerate(option.week):
-        groups.setdefault(times, []).append(weekday)
+        return "at " + joined(map(clock, option.week[0]))
     return "; ".join(
-        f"{day_words(days)} {'at ' + joined([clock(minute) for minute in times]) if times else 'none'}"
-        for times, days in groups.items()
+        f"{day_words(days)} {'at ' + joined(map(clock, times)) if times else 'none'}"
+        for times, days in alike(option.week).items()
     )

@@ -168,7 +168,7 @@ def _drug(medication: MedicationTimes, concept: str, interval: Interval | None) 
 
 def answer_of(plan: Plan, request: PlanRequest, unknown: list[str], link: str) -> PlanAnswer:
     """The plan on the wire."""
-    labels = {drug.drug: drug.label for drug in request.drugs}
+    labels = request.labels
     return PlanAnswer(
         possible=plan.possible,
         complete=plan.complete,
