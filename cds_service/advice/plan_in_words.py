@@ -150,12 +150,11 @@ def plan_options(day: DayPlan, display: Display, shown: Literal["alone", "table"
 def _one_dose(day: DayPlan, display: Display) -> str:
     """'2 h 30 min after gabapentin at 08:00 (time assumed)': the distance with the least to spare, and its dose."""
     words = display.library.wording.plan
-    taken = [weekday * DAY + minute for weekday, minutes in enumerate(day.plan.week) for minute in minutes]
     found: list[tuple[int, str]] = []
     for drug in day.request.drugs:
         daily = same_every_day(drug.week)
         doses = [(weekday, dose) for weekday, doses in enumerate(drug.week) for dose in doses]
-        for moment, (weekday, dose) in product(taken, doses if drug.windowed else ()):
+        for moment, (weekday, dose) in product(day.plan.minutes, doses if drug.windowed else ()):
             after = (moment - weekday * DAY - dose.minute) % WEEK
             near = [gap if gap <= DAY else None for gap in (after, WEEK - after)]
             said = {"drug": drug.label, "at": clock(dose.minute), "day": "" if daily else f" on {DAY_NAMES[weekday]}"}

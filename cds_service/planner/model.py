@@ -218,6 +218,11 @@ class Plan:
     gaps: tuple[Gap, ...] = ()
 
     @property
+    def minutes(self) -> list[int]:
+        """The minutes of the week at which magnesium is taken."""
+        return [weekday * DAY + minute for weekday, minutes in enumerate(self.week) for minute in minutes]
+
+    @property
     def times(self) -> tuple[int, ...]:
         """The times of every day, () where there is no plan or days differ."""
         return common_times(self.week)
@@ -232,6 +237,11 @@ class PlanContent:
     schedule: Schedule
     find: Callable[[str], Iterable[str]]
     names: Mapping[str, str] = field(default_factory=dict)
+
+
+def week_minutes(drugs: Iterable[DrugTimes]) -> set[int]:
+    """Every minute of the week at which some of these medicines are taken."""
+    return {weekday * DAY + dose.minute for drug in drugs for weekday, day in enumerate(drug.week) for dose in day}
 
 
 def same_every_day(week: Sequence[object]) -> bool:

@@ -59,7 +59,7 @@ def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
     starts = [weekday * DAY + axis(request) for weekday in range(7)]
     looks = [
         (
-            tuple(day_minutes(plan.week, start)),
+            tuple(sorted(offset for minute in plan.minutes if (offset := (minute - start) % WEEK) < DAY)),
             tuple(drug.week[weekday] for drug in request.drugs),
             tuple(free(windows, start, DAY, WEEK)),
         )
@@ -75,12 +75,6 @@ def axis(request: PlanRequest) -> int:
     if schedule.waking_starts + schedule.waking_length <= DAY:
         return 0
     return (schedule.waking_starts // 60 - 2) % 24 * 60
-
-
-def day_minutes(week: Sequence[Sequence[int]], start: int) -> list[int]:
-    """The minutes of a week that fall into the 24 hours from `start`, counted from there."""
-    offsets = ((day * DAY + minute - start) % WEEK for day, minutes in enumerate(week) for minute in minutes)
-    return sorted(offset for offset in offsets if offset < DAY)
 
 
 def alternative_times(option: Alternative) -> str:
