@@ -56,13 +56,13 @@ class _Untold(Exception):
 
 def problem_of(outcome: Outcome) -> str:
     """Findings of one problem make one card. Doses that meet are one problem, however many drugs there are."""
-    rule = outcome.rule.loaded.rule
+    rule = outcome.written
     return TIMING if rule.when is None else rule.card.problem
 
 
 def urgency(outcome: Outcome) -> tuple[int, int, str]:
     """Sort key: indicator, then the rule's priority, then its id."""
-    card = outcome.rule.loaded.rule.card
+    card = outcome.written.card
     return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.rule_id
 
 
@@ -157,7 +157,7 @@ def _cards(writer: Writer, told: Told) -> list[Shown]:
     if TIMING in groups and not contraindicated(writer.evaluation):
         group = groups[TIMING]
         # Among equally urgent findings, an 'avoid' rule comes first: no distance between doses helps there.
-        group.outcomes.sort(key=lambda o: (urgency(o)[0], o.rule.loaded.rule.avoid is None))
+        group.outcomes.sort(key=lambda o: (urgency(o)[0], o.written.avoid is None))
         rulebook, secret = writer.display.rulebook, writer.style.plan_secret
         planned = attempt(plan_for, group.outcomes, writer.evaluation, rulebook, secret)
         group.planned = "fault" if isinstance(planned, Fault) else planned
@@ -179,7 +179,7 @@ def _grouped(evaluation: Evaluation) -> dict[str, Group]:
 
 
 def _candidate(group: Group) -> Candidate:
-    return Candidate(group.lead.rule_id, finding_text(group.outcomes), group.lead.rule.loaded.rule.card.indicator)
+    return Candidate(group.lead.rule_id, finding_text(group.outcomes), group.lead.written.card.indicator)
 
 
 def _told(work: Callable[Concatenate[Group, P], T], group: Group, *given: P.args, **named: P.kwargs) -> T:

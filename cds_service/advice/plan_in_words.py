@@ -174,13 +174,11 @@ def _alternative(item: Alternative, labels: dict[str, str], words: PlanText) -> 
     })  # fmt: skip
 
 
-def plan_gaps(day: DayPlan | NoPlan | None, display: Display) -> list[str]:
+def plan_gaps(day: DayPlan | NoPlan, display: Display) -> list[str]:
     """What the plan could not take into account, or why there is none."""
     words = display.library.wording.plan
     if isinstance(day, str):
         return [words.not_planned[day]]
-    if day is None:
-        return []
     unread = [label for label, _ in day.plan.unreadable]
     found = [fill(words.unreadable, {"drugs": joined(unread)})] if unread else []
     return found + ([fill(words.as_needed, {"drugs": joined(day.plan.as_needed)})] if day.plan.as_needed else [])

@@ -40,9 +40,9 @@ def suggestions_for(
     library = display.library
     made: dict[str, dict[str, Any]] = {}
     # Beside a drug that no distance mends, none is proposed.
-    avoided = any(outcome.rule.loaded.rule.avoid for outcome in outcomes)
+    avoided = any(outcome.written.avoid for outcome in outcomes)
     for outcome in outcomes:
-        for name in outcome.rule.loaded.rule.card.suggest:
+        for name in outcome.written.card.suggest:
             suggestion = library.suggestions[name]
             if isinstance(suggestion, LabOrder):
                 if not _already_drafted(suggestion, chart):

@@ -90,7 +90,7 @@ def _of_chart(document: Document, held: InForce) -> tuple[PlanRequest, list[str]
     timing = [
         outcome
         for outcome in evaluation.of("fired")
-        if outcome.rule.loaded.rule.when is None and outcome.rule.visibility != "hidden"
+        if outcome.written.when is None and outcome.rule.visibility != "hidden"
     ]
     if not timing:
         stop(FAILED, f"{document.name}: no medicine here that magnesium has still to be kept apart from")

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cds_service.content.rule import Rule
 from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
@@ -46,6 +47,11 @@ class Outcome:
     @property
     def rule_id(self) -> str:
         return self.rule.id
+
+    @property
+    def written(self) -> Rule:
+        """The rule as its file says it."""
+        return self.rule.loaded.rule
 
 
 @dataclass(frozen=True, slots=True)
