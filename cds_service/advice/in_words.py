@@ -51,12 +51,14 @@ class Display:
         """Number and unit, as '0.58 mmol/L'."""
         return f"{number(value, decimals)} {self.unit_word(unit)}".rstrip()
 
-    def when(self, moment: datetime) -> str:
-        """The day, in ISO form: read the same everywhere."""
-        return moment.date().isoformat()
+    def when(self, moment: datetime | None) -> str:
+        """The day, in ISO form: read the same everywhere; "" where it is not known."""
+        return moment.date().isoformat() if moment else ""
 
-    def age(self, moment: datetime) -> str:
-        """'today' or '12 d ago'."""
+    def age(self, moment: datetime | None) -> str:
+        """'today' or '12 d ago'; "" where it is not known."""
+        if moment is None:
+            return ""
         days = (self.context.facts.now.date() - moment.date()).days
         words = self.library.wording.ages
         return words["today"] if days <= 0 else words["one_day" if days == 1 else "days"].format(days=days)
@@ -177,8 +179,8 @@ class Display:
                 case Kidney():
                     filled |= {
                         "kidney.value": self.kidney_value(value),
-                        "kidney.age": self.age(value.lab.time) if value.lab.time else "",
-                        "kidney.date": self.when(value.lab.time) if value.lab.time else "",
+                        "kidney.age": self.age(value.lab.time),
+                        "kidney.date": self.when(value.lab.time),
                     }
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
@@ -223,11 +225,10 @@ class Display:
         return self.quantity(intake.mg_per_day, unit, 0)
 
     def _lab(self, name: str, hit: LabHit) -> dict[str, str]:
-        moment = hit.lab.time
         return {
             f"{name}.value": self.lab_value(hit.lab, both=self._chosen_unit(hit.lab.concept) is not None),
-            f"{name}.age": self.age(moment) if moment else "",
-            f"{name}.date": self.when(moment) if moment else "",
+            f"{name}.age": self.age(hit.lab.time),
+            f"{name}.date": self.when(hit.lab.time),
             f"{name}.limit": self.lab_limit(hit),
             f"{name}.persists": self._persists(hit),
         }
@@ -276,7 +277,7 @@ class Display:
         return fill(template, {
             "what": self._what(reason.what),
             "days": str(reason.days) if reason.days is not None else "",
-            "date": self.when(reason.time) if reason.time else "",
+            "date": self.when(reason.time),
             "problem": reason.problem,
         })  # fmt: skip
 

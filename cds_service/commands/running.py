@@ -26,7 +26,7 @@ from rich.console import Console
 from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
 from cds_service.commands.common import FILE, FOLDER, UNAVAILABLE, USAGE, serving_options, settings_of, stop
-from cds_service.commands.reading import print_cards
+from cds_service.commands.evaluate import print_cards
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub

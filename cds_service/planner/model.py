@@ -1,7 +1,6 @@
 """What the planner takes and gives: plain frozen data. All times are whole minutes.
 
-A time of day is minutes since midnight, 0..1439. A week is seven tuples, Monday first. An interval is in
-minutes.
+A time of day is minutes since midnight, 0..1439. A week is seven tuples, Monday first. An interval is in minutes.
 """
 
 from __future__ import annotations
@@ -29,13 +28,11 @@ class TooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """How far magnesium stays from one drug, as the content says it. `drug` is a concept id, `label` its
-    name.
+    """How far magnesium stays from one drug, as the content says it. `drug` is a concept id, `label` its name.
 
-    `drug_then_magnesium`: least minutes from the drug to magnesium. `magnesium_then_drug`: the other way
-    round. `avoid`: not to be combined at any distance. `label_moment`: the FHIR event code at which the
-    drug's own label fixes its dose (a bisphosphonate: WAKE), or "". `reason` says in a few words why,
-    `reference` names the source.
+    `drug_then_magnesium`: least minutes from the drug to magnesium. `magnesium_then_drug`: the other way round.
+    `avoid`: not to be combined at any distance. `label_moment`: the FHIR event code at which the drug's own label fixes
+    its dose (a bisphosphonate: WAKE), or "". `reason` says in a few words why, `reference` names the source.
     """
 
     drug: str
@@ -113,10 +110,9 @@ class DrugTimes:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What to plan. `doses_per_day` of magnesium, `with_food` where the product wants it, the other
-    medicines, the day's schedule. `unknown` counts medicines that were not recognised. Raises ValueError for
-    fewer than one dose, TooLarge for more than MOST_DRUGS or MOST_DOSES.
-    """
+    """What to plan. `doses_per_day` of magnesium, `with_food` where the product wants it, the other medicines, the
+    day's schedule. `unknown` counts medicines that were not recognised. Raises ValueError for fewer than one dose,
+    TooLarge for more than MOST_DRUGS or MOST_DOSES."""
 
     schedule: Schedule
     today: date
@@ -174,17 +170,6 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
-class Assumed:
-    """A dose time that the order does not give."""
-
-    drug: str
-    label: str
-    minute: int
-    words: str
-    days: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Gap:
     """Around one planned dose: the shortest time since a dose of the drug and until its next one, in minutes,
     over all the days on which magnesium is taken then. None: the drug has no dose within a day of it."""
@@ -198,7 +183,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer. `week` holds the times of magnesium.
+    """The answer. `week` holds the times of magnesium; `assumed`: it rests on a dose time that no order gives.
 
     `complete` is false where a drug with an interval has doses that no plan can foresee or that could not be
     read: such a plan must be shown with `unreadable` and `as_needed`, and never be written into an order
@@ -212,7 +197,7 @@ class Plan:
     blocked_by: tuple[str, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     intervals: tuple[Interval, ...] = ()
-    assumed: tuple[Assumed, ...] = ()
+    assumed: bool = False
     unreadable: tuple[tuple[str, str], ...] = ()
     as_needed: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()

@@ -9,10 +9,8 @@ from itertools import accumulate
 
 from cds_service.planner.model import (
     DAY,
-    DAYS,
     WEEK,
     Alternative,
-    Assumed,
     DrugTimes,
     Gap,
     Move,
@@ -30,9 +28,8 @@ MOST_MOVES = 2
 def plan_day(request: PlanRequest) -> Plan:
     """The best plan, or why there is none and what could be done instead. Same request, same plan.
 
-    Drugs without an interval are no obstacle. A drug with an interval whose times are not known
-    (`unreadable`, `as_needed`) is not planned around: it is named in the plan, and the plan is not
-    `complete`.
+    Drugs without an interval are no obstacle. A drug with an interval whose times are not known (`unreadable`,
+    `as_needed`) is not planned around: it is named in the plan, and the plan is not `complete`.
     """
     touching = [drug for drug in request.drugs if drug.interval is not None]
     week = None if any(drug.avoid for drug in touching) else solve(request)
@@ -45,22 +42,11 @@ def plan_day(request: PlanRequest) -> Plan:
         blocked_by=() if week else blockers(request),
         alternatives=() if week else alternatives(request),
         intervals=tuple(dict.fromkeys(drug.interval for drug in touching if drug.interval)),
-        assumed=tuple(_assumed(request)),
+        assumed=any(dose.assumed for drug in touching for doses in drug.week for dose in doses),
         unreadable=tuple((drug.label, drug.unreadable) for drug in unread),
         as_needed=tuple(drug.label for drug in unforeseen),
         gaps=tuple(_gaps(touching, week)) if week else (),
     )
-
-
-def _assumed(request: PlanRequest) -> list[Assumed]:
-    """Every assumed time of the drugs that matter, with the days on which it stands."""
-    found: dict[tuple[str, str, int, str], list[str]] = {}
-    for drug in request.drugs:
-        for day, doses in zip(DAYS, drug.week, strict=True):
-            for dose in doses:
-                if dose.assumed and drug.interval is not None:
-                    found.setdefault((drug.drug, drug.label, dose.minute, dose.words), []).append(day)
-    return [Assumed(*key, days=tuple(days)) for key, days in found.items()]
 
 
 def _gaps(touching: list[DrugTimes], week: tuple[tuple[int, ...], ...]) -> list[Gap]:

@@ -85,8 +85,7 @@ def _common(request: PlanRequest, segments: Sequence[Segment]) -> tuple[int, ...
 
 
 def _best(request: PlanRequest, segments: Sequence[Segment], roomy: Sequence[Segment], day: _Day) -> tuple[int, ...]:
-    """The cheapest times; there is room for all doses in the segments. `roomy`: what is free with room to
-    spare."""
+    """The cheapest times; there is room for all doses in the segments. `roomy`: what is free with room to spare."""
     schedule, doses = request.schedule, request.doses_per_day
     times = _candidates(segments, day, doses, schedule)
     costs = _costs(times, roomy, day, request)

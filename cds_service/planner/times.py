@@ -1,9 +1,8 @@
 """Dosage instructions -> dose times of a week, or why they could not be read.
 
-A clock time in the order is kept. Words such as "twice a day" or "before breakfast" become the clock times of
-the schedule, marked as assumed. What contradicts itself or says no time is named and not guessed. Where the
-day of a dose is not known (every other day, weekly without a day), the dose stands on all seven: more is kept
-free than needed.
+A clock time in the order is kept. Words such as "twice a day" or "before breakfast" become the clock times of the
+schedule, marked as assumed. What contradicts itself or says no time is named and not guessed. Where the day of a dose
+is not known (every other day, weekly without a day), the dose stands on all seven: more is kept free than needed.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Rate:
-    """How often: `count` doses on a day with doses (None: not said), or every `interval` minutes round the
-    clock. `sparse`: not on every day. `strict`: the number is said, so that listed times must agree with it.
-    """
+    """How often: `count` doses on a day with doses (None: not said), or every `interval` minutes round the clock.
+    `sparse`: not on every day. `strict`: the number is said, so that listed times must agree with it."""
 
     count: int | None = None
     interval: int | None = None

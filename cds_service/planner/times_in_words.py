@@ -69,8 +69,7 @@ def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
 
 
 def axis(request: PlanRequest) -> int:
-    """Where the picture's day starts: midnight, or two hours before waking where the waking day crosses
-    midnight."""
+    """Where the picture's day starts: midnight, or two hours before waking where the waking day crosses midnight."""
     schedule = request.schedule
     if schedule.waking_starts + schedule.waking_length <= DAY:
         return 0

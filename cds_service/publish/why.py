@@ -117,9 +117,7 @@ class _Telling:
             if isinstance(value, int) and not isinstance(value, bool):
                 found[name] = str(value)
             elif isinstance(value, Lab):
-                found[name] = (
-                    f"{self.display.lab_value(value)}{f', {self.display.age(value.time)}' if value.time else ''}"
-                )
+                found[name] = f"{self.display.lab_value(value)}, {self.display.age(value.time)}"
             elif isinstance(value, Reason):
                 found[name] = self.display.reason(value)
             elif isinstance(value, LabHit):

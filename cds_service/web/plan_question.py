@@ -1,5 +1,4 @@
-"""POST /plan: what it takes and what it answers, as pydantic models, and the way between them and the
-planner."""
+"""POST /plan: what it takes and what it answers, as pydantic models, and the way between them and the planner."""
 
 from __future__ import annotations
 
@@ -98,8 +97,7 @@ class AlternativeAnswer(_Body):
 
 
 class PlanAnswer(_Body):
-    """The answer of POST /plan. `complete` is false where some medicine was not planned around. `link` is the
-    page."""
+    """The answer of POST /plan. `complete` is false where some medicine was not planned around. `link` is the page."""
 
     possible: bool
     complete: bool
