@@ -96,13 +96,14 @@ def test_on_an_order_hook_it_is_told_whether_one_of_the_drugs_is_being_ordered(
     assert [part["verdict"] for part in why["written_for"] if part["test"].startswith("an order")] == [verdict]
 
 
+@pytest.mark.parametrize("place", ["card_text.Writer.card", "in_words.Display._fill_placeholders"])
 def test_a_finding_whose_card_cannot_be_worded_is_told_as_withdrawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any], place: str
 ) -> None:
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cds_service.advice.card_text.Writer.card", broken)
+    monkeypatch.setattr(f"cds_service.advice.{place}", broken)
     why = told(tmp_path, "low-magnesium", "low_serum_magnesium")
     assert (why["outcome"], why["tests"][0]["verdict"]) == ("not_evaluated", "true")
     assert why["reasons"][0] == "it fired, and was withdrawn: its card could not be worded"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,9 +24,17 @@ from cds_service.terminology.index import Vocabulary
 CONTENT = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-def _as_json(faults: Sequence[Fault], more: Mapping[str, object]) -> str:
-    listed = [{"file": fault.file, "line": fault.line, "key": fault.key, "message": fault.message} for fault in faults]
-    return json.dumps({"faults": listed, **more}, indent=1)
+@contextmanager
+def _faults_as_json(wanted: bool) -> Iterator[None]:
+    """Where it is wanted, faults of the content go to stdout as JSON, with exit code 78."""
+    try:
+        yield
+    except ContentError as error:
+        if not wanted:
+            raise
+        faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
+        click.echo(json.dumps({"faults": faults}, indent=1))
+        stop(CONFIGURATION)
 
 
 @click.command()
@@ -33,14 +42,9 @@ def _as_json(faults: Sequence[Fault], more: Mapping[str, object]) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Faults as JSON.")
 def check(content: Path | None, as_json: bool) -> None:
     """Load all content and report every fault at once. Exit 78 on faults."""
-    try:
+    with _faults_as_json(as_json):
         library = load_library(content)
         Vocabulary(library)
-    except ContentError as error:
-        if not as_json:
-            raise
-        click.echo(_as_json(error.faults, {}))
-        stop(CONFIGURATION)
     counts = {
         "rules": len(library.rules),
         "terminology": len(library.terminology),
@@ -48,7 +52,7 @@ def check(content: Path | None, as_json: bool) -> None:
         "claims": len(library.claims),
         "digest": library.digest,
     }
-    click.echo(_as_json((), counts) if as_json else ", ".join(f"{k} {v}" for k, v in counts.items()))
+    click.echo(json.dumps({"faults": [], **counts}) if as_json else ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
 @click.command()
@@ -110,15 +114,10 @@ def _site_values(file: Path, library: Library) -> SiteValues:
 def validate(file: Path, as_json: bool) -> None:
     """Check a site file and name every fault with line, allowed range and nearest name. Exit 78 on faults."""
     library = load_library()
-    try:
+    with _faults_as_json(as_json):
         values = _site_values(file, library)
-    except ContentError as error:
-        if not as_json:
-            raise
-        click.echo(_as_json(error.faults, {}))
-        stop(CONFIGURATION)
     if as_json:
-        click.echo(_as_json((), {"notes": list(values.notes)}))
+        click.echo(json.dumps({"faults": [], "notes": list(values.notes)}))
         return
     for note in values.notes:
         click.echo(note, err=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 from cds_service.advice.advise import advise
 from cds_service.advice.card_text import CardStyle
@@ -12,7 +12,7 @@ from cds_service.advice.in_words import Display, number
 from cds_service.content.base import Part, named
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import Chart
-from cds_service.patient import Lab, Source
+from cds_service.patient import Lab
 from cds_service.publish.rule_in_words import in_force, scopes_of, test_in_words
 from cds_service.rules.evaluate import drafted
 from cds_service.rules.faults import Fault, attempt
@@ -43,8 +43,10 @@ class Tried:
 @dataclass(frozen=True, slots=True)
 class Why:
     """The decision on one rule: its outcome with the reasons, each part of whom it is written for, and all its tests.
-    All are tried, also where an earlier one has decided. What is not known of whom it is written for keeps no rule
-    quiet but where it is the age."""
+
+    All are tried, also where an earlier one has decided. An unknown part of whom it is written for stops no rule, but
+    for the age.
+    """
 
     rule: str
     title: str
@@ -103,15 +105,18 @@ class _Telling:
     display: Display
 
     def tried(self, part: str, words: str, test: Part, verdict: Verdict) -> Tried:
-        limits = [self._limit(limit) for limit in self._limits(test)]
-        reasons = self.display.reasons(verdict.reasons)
-        return Tried(
-            part, words, TRUTHS[verdict.truth], reasons, self._found(verdict), _places(verdict.sources), limits
-        )
+        reasons, found = self.display.reasons(verdict.reasons), self._found(verdict)
+        # The kinds of the resources read: their ids are the patient's.
+        places = list(dict.fromkeys(str(source.type) for source in verdict.sources))
+        names = dict.fromkeys(item.name for item in named(test) if item.mark.what == "threshold")
+        limits = [self._limit(self.rule.limits[name]) for name in names if name in self.rule.limits]
+        return Tried(part, words, TRUTHS[verdict.truth], reasons, found, places, limits)
 
     def _found(self, verdict: Verdict) -> dict[str, str]:
-        """What the test read, as cards say it."""
-        filled = self.display.placeholders(self.rule, verdict)
+        """What the test read, as cards say it; nothing where that cannot be worded."""
+        filled = attempt(self.display.placeholders, self.rule, verdict)
+        if isinstance(filled, Fault):
+            return {}
         found = {name: filled[name] for name in sorted(filled) if filled[name] and not name.startswith("hours_")}
         for name, value in verdict.bindings.items():
             if isinstance(value, int) and not isinstance(value, bool):
@@ -124,23 +129,12 @@ class _Telling:
                 found[f"{name}.limit"] += f" ({value.limit_from})"
         return found
 
-    def _limits(self, test: Part) -> Iterable[Limit]:
-        names = dict.fromkeys(item.name for item in named(test) if item.mark.what == "threshold")
-        return [self.rule.limits[name] for name in names if name in self.rule.limits]
-
     def _limit(self, limit: Limit) -> dict[str, str]:
-        library = self.display.library
         unit = self.display.unit_word(limit.unit)
         told = {"label": limit.label, "value": f"{number(limit.value)} {unit}".strip()}
         if limit.site and limit.default is not None:
             return told | {"from": "this site", "default": f"{number(limit.default)} {unit}".strip()}
-        reference = library.references[limit.reference]
-        return told | {"from": "the rule", "reference": reference.title}
-
-
-def _places(sources: Iterable[Source]) -> list[str]:
-    """The kinds of the resources read. Their ids are the patient's."""
-    return list(dict.fromkeys(str(source.type) for source in sources))
+        return told | {"from": "the rule", "reference": self.display.library.references[limit.reference].title}
 
 
 def lines(told: Why) -> list[str]:
@@ -156,10 +150,7 @@ def lines(told: Why) -> list[str]:
         made += [f"      because: {reason}" for reason in tried.reasons]
         made += [f"      found: {name} = {value}" for name, value in tried.found.items()]
         made += [f"      read from: {', '.join(tried.sources)}"] if tried.sources else []
-        made += [f"      limit: {_limit_line(limit)}" for limit in tried.limits]
+        for limit in tried.limits:
+            origin = f"set by this site, default {limit['default']}" if "default" in limit else limit["reference"]
+            made.append(f"      limit: {limit['label']}: {limit['value']} ({origin})")
     return made
-
-
-def _limit_line(limit: dict[str, Any]) -> str:
-    origin = f"set by this site, default {limit['default']}" if "default" in limit else limit["reference"]
-    return f"{limit['label']}: {limit['value']} ({origin})"
