@@ -42,8 +42,8 @@ class ActiveRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rulebook:
-    """All active rules of all services; `site_digest` names the site values behind it ("" for none). One is the same as
-    itself alone, so that what is made from it can be cached."""
+    """All active rules of all services; `site_digest` names the site values behind it ("" for none). Each is equal to
+    itself alone, so that what is worked out for it can be kept."""
 
     library: Library
     site: SiteValues

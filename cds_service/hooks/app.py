@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import requests
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import NotFound
 
 from cds_service.advice.loaded_content import Content
@@ -38,9 +38,8 @@ from cds_service.trust.gatekeeper import Caller, Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.tokens import Refused
-from cds_service.web.pages import claims_blueprint, evidence_blueprint, page_response
+from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
-from cds_service.web.published import artifacts_blueprint
 
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
@@ -80,9 +79,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
             now=now,
         )
     )
-    app.register_blueprint(claims_blueprint(current, settings.dev, now))
-    app.register_blueprint(artifacts_blueprint(current, now))
-    app.register_blueprint(evidence_blueprint(current, settings.dev, now))
+    app.register_blueprint(content_blueprint(current, settings.dev, now))
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor)
     _limits(app, settings, keeper)
@@ -216,7 +213,8 @@ def _address(trusted_proxies: int) -> str:
 def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
     @app.get("/")
     def home() -> Response:
-        return page_response("home.html", dev=settings.dev, library=advisor.current.library, base=base_url(settings))
+        library, base = advisor.current.library, base_url(settings)
+        return html_response(render_template("home.html", dev=settings.dev, library=library, base=base))
 
     @app.get("/healthz")
     def healthz() -> Response:

@@ -12,9 +12,9 @@ import orjson
 import structlog
 from flask import Blueprint, Response, g, request
 
-from cds_service.advice.advise import Advice, CardStyle, advise
+from cds_service.advice.advise import Advice, advise
 from cds_service.advice.card_extension import EXTENSION
-from cds_service.advice.cards import MAX_CARDS
+from cds_service.advice.card_text import MAX_CARDS, CardStyle
 from cds_service.advice.needs import needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook

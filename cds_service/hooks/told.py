@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cds_service.advice.advise import Candidate
 from cds_service.advice.card_text import Shown
-from cds_service.advice.cards import Candidate
 from cds_service.content.rulebook import Rulebook
 from cds_service.store import Reason, ShownCard, Store
 

@@ -109,9 +109,8 @@ def value_set(concept: str, entry: Concept, library: Library) -> dict[str, Any]:
         for prefix in getattr(entry, PREFIXES[name]) if name in PREFIXES else ():
             pattern = prefix.replace(".", "\\.") + ".*"
             include.append({"system": row.uris[0], "filter": [{"property": "code", "op": "regex", "value": pattern}]})
-    members = [*entry.members, *(name for name, other in library.terminology.items() if concept in other.member_of)]
-    if members:
-        include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in dict.fromkeys(members)]})
+    if members := [name for name, above in library.broader.items() if concept in above]:
+        include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in members]})
     made: dict[str, Any] = {
         "resourceType": "ValueSet",
         "id": concept.replace("_", "-")[:64],

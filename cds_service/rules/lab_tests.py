@@ -215,7 +215,7 @@ def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Ve
     """True only where the search was complete and shows nothing recent."""
     found = usable(test.no_recent_lab, context, limits[test.within], limits)
     if isinstance(found, Lab):
-        return FALSE
+        return Verdict(False, bindings={test.no_recent_lab: found}, sources=(found.source,))
     if found.code == "no_result":
         return Verdict(True, bindings={f"missing.{test.no_recent_lab}": found}, limits=(limits[test.within],))
     if found.code == "result_too_old":
