@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.content.concept import ConceptFile, broader
+from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.shared import (
@@ -29,7 +30,6 @@ from cds_service.content.shared import (
 )
 from cds_service.content.tables import (
     CodeSystem,
-    Directions,
     PatientStates,
     RouteRow,
     ScheduleTable,
@@ -84,7 +84,8 @@ class Library:
     code_systems: Mapping[str, CodeSystem]
     units: Mapping[str, UnitRow]
     routes: Mapping[Route, RouteRow]
-    directions: Mapping[str, Directions]
+    directions: CommonDirections
+    languages: Mapping[str, DirectionWords]
     timing_codes: TimingCodes
     specimen_comments: SpecimenComments
     patient_states: PatientStates

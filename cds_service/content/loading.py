@@ -13,6 +13,7 @@ from cds_service.content.base import Name
 from cds_service.content.checks import check_library
 from cds_service.content.concept import ConceptFile
 from cds_service.content.csvfile import parse_rows
+from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
@@ -36,7 +37,6 @@ from cds_service.content.shared import (
 from cds_service.content.table_checks import table_faults
 from cds_service.content.tables import (
     CodeSystems,
-    Directions,
     PatientStates,
     RouteRows,
     ScheduleTable,
@@ -86,7 +86,8 @@ def load_library(root: Path | None = None) -> Library:
         code_systems=systems.systems if systems else {},
         units=units.units if units else {},
         routes=routes.routes if routes else {},
-        directions=reader.folder("tables/directions", Directions),
+        directions=reader.one("tables/directions.yaml", CommonDirections),
+        languages=reader.folder("tables/directions", DirectionWords),
         timing_codes=reader.one("tables/timing_codes.yaml", TimingCodes),
         specimen_comments=reader.one("tables/specimen_comments.yaml", SpecimenComments),
         patient_states=reader.one("tables/patient_states.yaml", PatientStates),
