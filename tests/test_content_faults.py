@@ -152,7 +152,11 @@ SLIPS = [
     ("terminology/serum_magnesium.yaml", "unit: mmol/L", "unit: mmol/ltr", "unit", "units.yaml named mmol/ltr"),
     ("terminology/pregnancy_status.yaml", '  "no":', "  never:", "values.never", "should be 'yes'"),
     ("terminology/levothyroxine.yaml", "\nnames: [\n", "\nnames: [\n  '-',\n", "names.0", "no word"),
-    ("tables/directions/en.yaml", "[once daily, ", "[twice daily, ", "timings.1.phrases.0", "stands twice"),
+    ("tables/directions/en.yaml", "[once daily, ", "[twice daily, ", "fixed.1.phrases.0", "stands twice"),
+    ("tables/directions/en.yaml", "[once daily, ", "[bid, ", "fixed.0.phrases.0", "stands in tables/directions.yaml"),
+    ("tables/directions/en.yaml", "{n} times daily", "{x} times daily", "times.d.0", "places are"),
+    ("tables/directions/en.yaml", "  CM: [", "  CX: [", "moments.CX", "no moment CX"),
+    ("tables/directions/en.yaml", "{pill}", "{pellet}", "units.{pellet}", "no unit {pellet}"),
     ("tables/timing_codes.yaml", "BID: {frequency: 2", "BID: {frequency: two", "codes.BID.frequency", "integer"),
     ("tables/patient_states.yaml", "answer_holds_days: 300", "answer_holds_days: long", "pregnancy", "integer"),
     ("tables/specimen_comments.yaml", "[any, edta", "['', edta", "between.0", "pattern"),
@@ -181,7 +185,7 @@ def test_a_concept_above_itself_is_a_fault(cards: Path) -> None:
 def digests(cards: Path) -> Iterator[str]:
     """Of the copy as it is, then after a change of one byte or more in one file of each kind."""
     yield json.loads(invoke("check", "--content", cards, "--json").stdout)["digest"]
-    tables = ("directions/fi", "timing_codes", "specimen_comments", "patient_states", "schedule", "foods")
+    tables = ("directions", "directions/fi", "timing_codes", "specimen_comments", "patient_states", "schedule", "foods")
     changed = [*(f"tables/{name}.yaml" for name in tables), *(f"terminology/{name}.csv" for name in CSV)]
     changed += ["terminology/units.yaml", "terminology/routes.yaml", "terminology/digoxin.yaml", "claims.yaml"]
     changed.append("families.yaml")
@@ -193,7 +197,7 @@ def digests(cards: Path) -> Iterator[str]:
 
 def test_the_digest_is_of_every_byte_of_the_content(cards: Path) -> None:
     found = list(digests(cards))
-    assert len(found) == 17 and len(set(found)) == len(found)
+    assert len(found) == 18 and len(set(found)) == len(found)
     (cards / "README.md").write_text("Something else\n")
     assert json.loads(invoke("check", "--content", cards, "--json").stdout)["digest"] == found[-1]
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from cds_service.content import shared, tables
 from cds_service.content.base import Name
 from cds_service.content.concept import Concept, broader
+from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.texts import Wording
@@ -62,7 +63,8 @@ class Library:
     screener: Annotated[shared.Screener, "tables/intake_screener.yaml"]
     schedule: Annotated[tables.ScheduleTable, "tables/schedule.yaml"]
     egfr: Annotated[shared.EgfrEquation, "tables/ckd_epi_2021.yaml"]
-    directions: Annotated[dict[str, tables.Directions], "tables/directions/"]
+    directions: Annotated[CommonDirections, "tables/directions.yaml"]
+    languages: Annotated[dict[str, DirectionWords], "tables/directions/"]
     timing_codes: Annotated[tables.TimingCodes, "tables/timing_codes.yaml"]
     specimen_comments: Annotated[tables.SpecimenComments, "tables/specimen_comments.yaml"]
     patient_states: Annotated[tables.PatientStates, "tables/patient_states.yaml"]

@@ -46,7 +46,7 @@ def catalogue_text(library: Library) -> str:
     parts += ["", "## Terminology\n", "| concept | what it is | kind |", "|---|---|---|"]
     for name, entry in library.terminology.items():
         parts.append(f"| [{name}](terminology/{name}.yaml) | {entry.title} | {entry.kind.replace('_', ' ')} |")
-    languages = (f"[{name}](tables/directions/{name}.yaml)" for name in library.directions)
+    languages = (f"[{name}](tables/directions/{name}.yaml)" for name in library.languages)
     parts += ["", f"Written directions are read in {', '.join(languages)}.", ""]
     parts.append(f"{len(library.rules)} rules, {len(library.terminology)} concepts, {len(library.references)} sources.")
     return "\n".join(parts) + "\n"

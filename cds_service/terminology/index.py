@@ -51,7 +51,7 @@ class Vocabulary:
     def __init__(self, library: Library) -> None:
         self.units = unit_table(library.units, library.system_names.of)
         self.routes = route_table(library.routes)
-        self.sigs = Sigs(library.directions, library.timing_codes.codes)
+        self.sigs = Sigs(library.directions, library.languages, library.timing_codes.codes)
         self.specimens = SpecimenReader(library.specimen_comments)
         self.search_outcomes = library.search_outcomes
         self.scoring = scoring(library.screener, library.foods)
