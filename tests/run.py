@@ -31,8 +31,8 @@ EXTRAS = ".[test,png,postgres]"
 # Kind -> its folders and test files. Each test file is of one kind.
 KINDS = {
     # One part at a time: what is read from FHIR, how a day is planned, what the content holds.
-    "unit": """fhir planner test_add_a_rule.py test_brand_names.py test_codes_of_a_site.py test_conditions_vocabulary.py
-        test_content_faults.py test_coverage.py test_directions.py test_dossier.py test_drug_names.py
+    "unit": """directions fhir planner test_add_a_rule.py test_brand_names.py test_codes_of_a_site.py
+        test_conditions_vocabulary.py test_content_faults.py test_coverage.py test_dossier.py test_drug_names.py
         test_family.py test_names_of_countries.py test_structure.py test_terminology.py test_test_words.py
         test_tests.py""",
     # A patient in, cards out.

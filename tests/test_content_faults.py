@@ -17,6 +17,7 @@ from cds_service.advice.loaded_content import load_content
 from cds_service.content.library import default_root
 from cds_service.content.yamlfile import ContentError
 from tests.conformance.calls import invoke
+from tests.support.some import some
 
 Change = Callable[[Path, str], str]
 CSV = ("dose_forms", "rxnorm_products", "other_ingredients", "other_names")
@@ -106,6 +107,23 @@ def test_a_concept_that_is_named_anywhere_is_missed(cards: Path) -> None:
         assert name in told, name
 
 
+@pytest.mark.parametrize("file", ["safety/{}", "timing/{}", "terminology/{}"])
+def test_a_file_that_no_other_names_is_missed(cards: Path, file: str) -> None:
+    """Whichever it is: each is taken away alone, and put back."""
+    folder = cards / file.removesuffix("/{}")
+    for path in some(sorted(folder.glob("*.yaml"))[::12]):
+        text = path.read_text("utf-8")
+        path.unlink()
+        name = path.relative_to(cards).as_posix()
+        assert any(path.stem in f"{fault['file']} {fault['message']}" for fault in faults(cards)), name
+        path.write_text(text, "utf-8")
+
+
+def test_a_folder_without_its_catalogue_is_not_called_whole(cards: Path) -> None:
+    (cards / "README.md").unlink()
+    assert [fault["file"] for fault in faults(cards)] == ["README.md"]
+
+
 def test_a_file_that_nothing_reads_is_a_fault(cards: Path) -> None:
     (cards / "tables" / "dose_forms.csv").write_text("phrase\n")
     (cards / "safety" / "old.yml").write_text("title: Old\n")
@@ -132,10 +150,14 @@ SLIPS = [
     ("terminology/dose_forms.csv", "oral tablet,tablet,oral,3", "oral tablet,tablet,mouth,3", "route", "'oral'"),
     ("terminology/dose_forms.csv", "oral tablet,", "--,", "phrase", "no word"),
     ("terminology/rxnorm_products.csv", "BN,liothyronine", "BN,liothyronin", "drugs", "did you mean"),
-    ("terminology/serum_magnesium.yaml", "unit: mmol/L", "unit: mmol/ltr", "unit", "no unit mmol/ltr"),
+    ("terminology/serum_magnesium.yaml", "unit: mmol/L", "unit: mmol/ltr", "unit", "units.yaml named mmol/ltr"),
     ("terminology/pregnancy_status.yaml", '  "no":', "  never:", "values.never", "should be 'yes'"),
     ("terminology/levothyroxine.yaml", "\nnames: [\n", "\nnames: [\n  '-',\n", "names.0", "no word"),
-    ("tables/directions/en.yaml", "[once daily, ", "[twice daily, ", "timings.1.phrases.0", "stands twice"),
+    ("tables/directions/en.yaml", "[once daily, ", "[twice daily, ", "fixed.1.phrases.0", "stands twice"),
+    ("tables/directions/en.yaml", "[once daily, ", "[bid, ", "fixed.0.phrases.0", "stands in tables/directions.yaml"),
+    ("tables/directions/en.yaml", "{n} times daily", "{x} times daily", "times.d.0", "places are"),
+    ("tables/directions/en.yaml", "  CM: [", "  CX: [", "moments.CX", "no moment CX"),
+    ("tables/directions/en.yaml", "{pill}", "{pellet}", "units.{pellet}", "no unit {pellet}"),
     ("tables/timing_codes.yaml", "BID: {frequency: 2", "BID: {frequency: two", "codes.BID.frequency", "integer"),
     ("tables/patient_states.yaml", "answer_holds_days: 300", "answer_holds_days: long", "pregnancy", "integer"),
     ("tables/specimen_comments.yaml", "[any, edta", "['', edta", "between.0", "pattern"),
@@ -164,7 +186,7 @@ def test_a_concept_above_itself_is_a_fault(cards: Path) -> None:
 def digests(cards: Path) -> Iterator[str]:
     """Of the copy as it is, then after a change of one byte or more in one file of each kind."""
     yield json.loads(invoke("check", "--content", cards, "--json").stdout)["digest"]
-    tables = ("directions/fi", "timing_codes", "specimen_comments", "patient_states", "schedule", "foods")
+    tables = ("directions", "directions/fi", "timing_codes", "specimen_comments", "patient_states", "schedule", "foods")
     changed = [*(f"tables/{name}.yaml" for name in tables), *(f"terminology/{name}.csv" for name in CSV)]
     changed += ["terminology/units.yaml", "terminology/routes.yaml", "terminology/digoxin.yaml", "claims.yaml"]
     changed.append("families.yaml")
@@ -176,7 +198,7 @@ def digests(cards: Path) -> Iterator[str]:
 
 def test_the_digest_is_of_every_byte_of_the_content(cards: Path) -> None:
     found = list(digests(cards))
-    assert len(found) == 17 and len(set(found)) == len(found)
+    assert len(found) == 18 and len(set(found)) == len(found)
     (cards / "README.md").write_text("Something else\n")
     assert json.loads(invoke("check", "--content", cards, "--json").stdout)["digest"] == found[-1]
 

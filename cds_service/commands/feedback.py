@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cds_service.commands.common import UNAVAILABLE, USAGE, settings_of, stop, told_plainly
+from cds_service.commands.common import UNAVAILABLE, USAGE, settings_of, stop
 from cds_service.publish.feedback_export import crd_metrics, exported, moment
 from cds_service.store import Store, StoreUnavailable
 
@@ -33,7 +33,7 @@ def feedback(form: str, since: str | None, until: str | None, client: str | None
         bounds = [moment(text) if text else None for text in (since, until)]
     except ValueError:
         stop(USAGE, "--since and --until are days such as 2026-01-31, or times with offset.")
-    with told_plainly(), Store.open(settings.database, data_dir=settings.data_dir) as store:
+    with Store.open(settings.database, data_dir=settings.data_dir) as store:
         try:
             rows = store.export(*bounds, client, form == "crd")
         except StoreUnavailable as error:

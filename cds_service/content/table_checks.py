@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
+from cds_service.content.direction_words import PLACES, parts_of
+from cds_service.content.directions import NEEDED_PLACES, Spoken
 from cds_service.content.tables import DOSES_A_DAY, PeriodUnit
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 from cds_service.patient import Route
@@ -81,17 +83,15 @@ def _units_used(library: Library, documents: Mapping[str, Document]) -> Iterator
         systems = [(("codes", index, "system"), item.system) for index, item in enumerate(entry.codes)]
         yield from _systems(library, documents[f"terminology/{concept}.yaml"], systems)
         for path, unit in named:
-            if unit not in library.units:
-                message = f"no unit {unit}{nearest(unit, library.units)} in terminology/units.yaml"
-                yield documents[f"terminology/{concept}.yaml"].fault(path, message)
+            document = documents[f"terminology/{concept}.yaml"]
+            yield from document.unknown(path, unit, library.units, "unit in terminology/units.yaml named")
 
 
 def _systems(library: Library, document: Document, placed: Iterable[tuple[KeyPath, str]]) -> Iterator[Fault]:
     """Every code system that is named is one of the table."""
     for path, system in placed:
-        if system not in library.code_systems:
-            hint = nearest(system, library.code_systems)
-            yield document.fault(path, f"no code system {system}{hint} in terminology/code_systems.yaml")
+        known = library.code_systems
+        yield from document.unknown(path, system, known, "code system in terminology/code_systems.yaml named")
 
 
 def _specimens(library: Library, document: Document) -> Iterator[Fault]:
@@ -107,17 +107,28 @@ def _specimens(library: Library, document: Document) -> Iterator[Fault]:
 
 
 def _directions(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
-    """No phrase of a frequency or of a time of day may have two meanings; every unit is known."""
-    for language, table in library.directions.items():
-        document = documents[f"tables/directions/{language}.yaml"]
-        placed: list[tuple[KeyPath, str]] = []
-        for row, timing in enumerate(table.timings):
-            placed += [(("timings", row, "phrases", index), text) for index, text in enumerate(timing.phrases)]
-        for code, texts in table.moments.items():
-            placed += [(("moments", code, index), text) for index, text in enumerate(texts)]
-        yield from _twice(document, [(path, text.casefold()) for path, text in placed])
-        for unit in table.units.keys() - library.units.keys():
-            yield document.fault(("units", unit), f"no unit {unit} in terminology/units.yaml")
+    """No phrase of one language may have two meanings; all of it is words and places that are known."""
+    shared = [(path, parts_of(text)) for path, _, _, text in library.directions.phrases()]
+    tables: dict[str, Spoken] = {"tables/directions.yaml": library.directions}
+    tables |= {f"tables/directions/{name}.yaml": table for name, table in library.languages.items()}
+    for file, table in tables.items():
+        own = [(path, parts_of(text)) for path, _, _, text in table.phrases()]
+        for path, kind, _, text in table.phrases():
+            if (place := NEEDED_PLACES.get(kind, "")) not in text:
+                yield documents[file].fault(path, f"needs the place {place}")
+        again = {parts for _, parts in shared} if table is not library.directions else set()
+        for path, parts in own:
+            if not parts or not {part for part in parts if part[0] == "{"} <= PLACES:
+                yield documents[file].fault(
+                    path, "has no word" if not parts else f"places are {', '.join(sorted(PLACES))}"
+                )
+            elif parts in again:
+                yield documents[file].fault(path, "stands in tables/directions.yaml")
+        yield from _twice(documents[file], own)
+        for unit in sorted(table.units.keys() - library.units.keys()):
+            yield documents[file].fault(("units", unit), f"no unit {unit} in terminology/units.yaml")
+        for code in sorted(table.moments.keys() - library.schedule.moments.keys()):
+            yield documents[file].fault(("moments", code), f"no moment {code} in tables/schedule.yaml")
 
 
 def _schedule(library: Library, document: Document) -> Iterator[Fault]:
@@ -137,9 +148,8 @@ def _schedule(library: Library, document: Document) -> Iterator[Fault]:
                     ("moments", code, key), f"no time of the day {name}{nearest(name, table.thresholds)}"
                 )
     for code, timing in table.codes.items():
-        if timing.moment is not None and timing.moment not in table.moments:
-            hint = nearest(timing.moment, table.moments)
-            yield document.fault(("codes", code, "moment"), f"no moment {timing.moment}{hint}")
+        if timing.moment is not None:
+            yield from document.unknown(("codes", code, "moment"), timing.moment, table.moments, "moment")
 
 
 def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

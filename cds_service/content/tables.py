@@ -107,52 +107,6 @@ class Frequency(Strict):
     when: list[str] = []
 
 
-class SpokenFrequency(Frequency):
-    """A frequency with all the phrases that mean it."""
-
-    phrases: Some
-
-
-class Directions(Strict):
-    """`tables/directions/LANGUAGE.yaml`: the words of written directions in one language.
-
-    `decimal` is its decimal sign. In a phrase `#` stands for a number. `times` stand behind a number of doses ("3 times
-    a day"), `x` before an amount ("2 x 1"). `every`, `during` and `periods` stand around a number ("every 8 hours",
-    "for 7 days"), `to` between two, `most` before the most of a day, `doses` behind a number of doses in all, `after`
-    and `before` behind hours, `at` before a time by the clock. `amount_first`: "1x2" is one unit twice, not twice one.
-    `twice_written`: "8/8 h" is every 8 hours. `apart` begins what keeps doses apart. `total` closes a bracket that says
-    the dose again. `and` joins; what joins an as-needed clause makes two directions of it.
-    """
-
-    title: Text
-    decimal: Literal[".", ","]
-    amount_first: bool = False
-    twice_written: bool = False
-    numbers: dict[Words, Annotated[Decimal, Field(gt=0)]] = {}
-    units: dict[str, Some]
-    timings: list[SpokenFrequency]
-    times: dict[Literal["d", "wk", "mo", "x"], Some] = {}
-    every: list[Words] = []
-    up_to: list[Words] = []
-    during: list[Words] = []
-    to: list[Words] = []
-    periods: dict[PeriodUnit, Some] = {}
-    moments: dict[str, Some]
-    days: dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], Some] = {}
-    as_needed: list[Words] = []
-    once: list[Words] = []
-    and_: Annotated[list[Words], Field(alias="and")] = []
-    most: list[Words] = []
-    doses: list[Words] = []
-    after: dict[str, Some] = {}
-    before: dict[str, Some] = {}
-    at: list[Words] = []
-    total: list[Words] = []
-    after_amount: list[Words] = []
-    apart: list[Words] = []
-    ignored: list[Words] = []
-
-
 class TimingCodes(Strict):
     """`tables/timing_codes.yaml`: codes of a Timing."""
 
@@ -313,7 +267,7 @@ class TimingCode(Strict):
 
 
 class ScheduleTable(Strict):
-    """`tables/schedule.yaml`: the usual day. The planner reads it as plain data and says what does not fit together."""
+    """`tables/schedule.yaml`: the usual day."""
 
     title: Text
     why: Text

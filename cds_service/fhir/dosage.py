@@ -1,13 +1,14 @@
-"""Dosage instructions: FHIR Timing, and the few written ones that can mean only one thing."""
+"""Dosage instructions: FHIR Timing, and written directions, which must not contradict it."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 from msgspec import Raw
 
@@ -15,6 +16,7 @@ from cds_service.fhir.dates import plus, read_day
 from cds_service.fhir.elements import DosageView, QuantityView, Repeat, TimingView
 from cds_service.fhir.numbers import number, whole
 from cds_service.patient import Dosage, Quantity
+from cds_service.rules.amounts import most_doses_a_day
 from cds_service.terminology.index import Vocabulary
 from cds_service.terminology.strengths import elemental_amount
 from cds_service.terminology.units import UnitProblem, UnitTable
@@ -67,9 +69,38 @@ def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> li
     if timing is None or not (timing.repeat or timing.code or timing.event):
         return _from_text(base, base.text, authored, vocabulary)
     try:
-        return _from_timing(base, timing, authored, vocabulary)
+        dosages = _from_timing(base, timing, authored, vocabulary)
+        _check(dosages, vocabulary.sigs.read_all(text), vocabulary.units)
     except _Unreadable as problem:
         return [replace(base, problem=str(problem))]
+    return dosages
+
+
+def _check(dosages: Sequence[Dosage], written: Sequence[Mapping[str, Any]], units: UnitTable) -> None:
+    """Raises _Unreadable where the text says another number of doses a day, or another dose, than the structure."""
+    said = _doses_a_day([Dosage(**{k: v for k, v in w.items() if k not in ("lasts", "count")}) for w in written])
+    mine = _doses_a_day(dosages)
+    if written and said is not None and mine is not None and round(said, 3) != round(mine, 3):
+        raise _Unreadable("the timing and the text disagree")
+    if len(written) == len(dosages) == 1 and _is_another(dosages[0], written[0], units):
+        raise _Unreadable("the amount and the text disagree")
+
+
+def _doses_a_day(dosages: Sequence[Dosage]) -> Decimal | None:
+    rates = [most_doses_a_day(dosage) for dosage in dosages]
+    known = [rate for rate in rates if rate is not None]
+    return sum(known, Decimal(0)) if len(known) == len(rates) else None
+
+
+def _is_another(dosage: Dosage, written: Mapping[str, Any], units: UnitTable) -> bool:
+    """Whether a text gives another amount than the structured dose, where the two can be compared."""
+    mine, other = dosage.amount, written.get("amount")
+    if mine is None or other is None or mine.unit not in units.units or other.unit not in units.units:
+        return False
+    kinds = [units.units[amount.unit].kind for amount in (mine, other)]
+    high, other_high = dosage.amount_high or mine, written.get("amount_high") or other
+    comparable = mine.unit == other.unit or kinds == ["count", "count"]
+    return comparable and (mine.value, high.value) != (other.value, other_high.value)
 
 
 def _from_timing(base: Dosage, timing: TimingView, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
@@ -147,8 +178,10 @@ def _from_text(base: Dosage, text: str, authored: date | None, vocabulary: Vocab
     if not text:
         return [base if base.as_needed else replace(base, problem="no timing given")]
     written = vocabulary.sigs.read_all(text)
-    if written is None or (base.amount is not None and len(written) > 1):
+    if not written or (base.amount is not None and len(written) > 1):
         return [replace(base, problem="not readable")]
+    if _is_another(base, written[0], vocabulary.units):
+        return [replace(base, problem="the amount and the text disagree")]
     found = []
     for fields in written:
         lasts, count = fields.pop("lasts", None), fields.pop("count", None)

@@ -1,16 +1,14 @@
-"""POST /cds-services/<id>/feedback (C47-C53): what a clinician did with a card, stored before it is
-acknowledged.
+"""POST /cds-services/<id>/feedback (C47-C53): what a clinician did with a card, stored before it is acknowledged.
 
-The specification gives this answer no body, and an empty object is forbidden (C2): it is 200 with nothing in
-it.
+The specification gives this answer no body, and an empty object is forbidden (C2): it is 200 with nothing in it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import orjson
 from flask import Blueprint, Response, request
@@ -18,10 +16,13 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, StringCons
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from cds_service.content.shared import OverrideReason as Offered
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
+from cds_service.hooks.profile import our_reason
 from cds_service.publish.feedback_export import TYPES, crd_metrics, exported, moment
 from cds_service.store import FeedbackItem, Store, StoreUnavailable
+from cds_service.trust.gatekeeper import Caller
 
 MAX_BYTES: Final = 1_048_576
 MAX_ITEMS: Final = 500
@@ -29,39 +30,27 @@ _MAX_TOLD: Final = 20  # faults named in one answer
 _RETRY_AFTER: Final = "5"
 EPIC_REASON: Final = "com.epic.cdshooks.feedback.overrideReason"
 
-# RFC 3339 section 5.6: a full date, a full time with its offset, T and Z in either case, any number of
-# decimals.
+# RFC 3339 section 5.6: a full date, a full time with its offset, T and Z in either case, any number of decimals.
 _RFC3339: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,20}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+    r"(\d{4}-\d\d-\d\dT(?!24)\d\d:\d\d:)(\d\d)(\.\d{1,20})?(Z|[+-](\d\d):(\d\d))", re.ASCII | re.IGNORECASE
 )
 
 
 def read_moment(value: object) -> datetime:
-    """An RFC 3339 time as an aware datetime in UTC, to the microsecond. ValueError, in our words, for
-    anything else.
+    """An RFC 3339 time as an aware datetime in UTC, to the microsecond. ValueError, in our words, for anything else.
 
     A leap second is the first moment of the next minute.
     """
     found = _RFC3339.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("must be a date and time with seconds and offset, such as 2026-01-31T09:30:00Z")
-    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
-    leap = second == "60"
+    minute, second, fraction, offset, offset_hours, offset_minutes = found.groups()
     if int(offset_hours or 0) > 23 or int(offset_minutes or 0) > 59:
         raise ValueError("has an offset that does not exist")
-    offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
+    leap = second == "60"
     try:
-        moment = datetime(
-            int(year),
-            int(month),
-            int(day),
-            int(hour),
-            int(minute),
-            59 if leap else int(second),
-            0 if leap else int((fraction or "").ljust(6, "0")[:6]),
-            tzinfo=UTC,
-        )
-        return moment + timedelta(seconds=leap) + (offset if sign == "-" else -offset)
+        moment = datetime.fromisoformat(minute + ("59" if leap else second + (fraction or "")) + offset.upper())
+        return (moment + timedelta(seconds=leap)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a moment that exists") from None
 
@@ -128,20 +117,16 @@ class Feedback(BaseModel):
 def feedback_blueprint(
     store: Store,
     services: Collection[str],
+    reasons: Mapping[str, Offered] = {},
     *,
-    client: Callable[[], str],
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    tolerant: Collection[str] = (),
-    ours: Callable[[str, str | None], tuple[str, str | None]] = lambda code, system: (code, system),
-    max_bytes: int = MAX_BYTES,
+    client: Callable[[], Caller],
+    now: Callable[[], datetime],
 ) -> Blueprint:
-    """The feedback endpoint of every service in `services` (ids).
+    """The feedback endpoint of every service in `services` (ids). `reasons`: those that cards offer, by name.
 
-    `client` is called first in each call and gives the id of the authenticated client, or raises the Problem
-    that refuses it (C53). `ours` gives our code for a reason that the client sends in its own. In the services
-    named in `tolerant`, an acceptance may leave out which suggestion was accepted. Problems raised: 400 body or item
-    not valid, 404 no such service, 413 too large, 415 not JSON, 503 with Retry-After when it could not be stored.
-    What can be read is stored, whatever else is in the body.
+    `client` is called first in each call and gives the authenticated client, or raises the Problem that refuses it
+    (C53). Problems raised: 400 body or item not valid, 404 no such service, 413 too large, 415 not JSON, 503 with
+    Retry-After when it could not be stored. What can be read is stored, whatever else is in the body.
     """
     blueprint = Blueprint("feedback", __name__)
 
@@ -151,14 +136,14 @@ def feedback_blueprint(
         sender = client()
         if service_id not in services:
             raise Problem.of(404, "There is no CDS service with this id.")
-        request.max_content_length = max_bytes
+        request.max_content_length = MAX_BYTES
         try:
             raw = read_body(request)
         except RequestEntityTooLarge:
-            raise Problem.of(413, f"The body is larger than {max_bytes} bytes. Send it in parts.") from None
-        body, faults = _read_items(raw, service_id not in tolerant)
+            raise Problem.of(413, f"The body is larger than {MAX_BYTES} bytes. Send it in parts.") from None
+        body, faults = _read_items(raw)
         received = now()
-        items = [_item(entry, service_id, sender, received, ours) for entry in body]
+        items = [_item(entry, service_id, sender, received, reasons) for entry in body]
         try:
             store.record_feedback(items)
         except StoreUnavailable as error:
@@ -203,8 +188,8 @@ def export_blueprint(store: Store, *, client: Callable[[], str]) -> Blueprint:
     return blueprint
 
 
-def _read_items(raw: bytes, named: bool) -> tuple[list[Feedback], list[Issue]]:
-    """The items that can be read, and what is wrong with the others. `named`: an acceptance names a suggestion."""
+def _read_items(raw: bytes) -> tuple[list[Feedback], list[Issue]]:
+    """The items that can be read, and what is wrong with the others."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -225,7 +210,7 @@ def _read_items(raw: bytes, named: bool) -> tuple[list[Feedback], list[Issue]]:
             told = error.errors(include_url=False, include_input=False)
             faults += [_issue(fault, f"feedback[{index}]") for fault in told]
             continue
-        if named and item.outcome == "accepted" and not item.acceptedSuggestions:
+        if item.outcome == "accepted" and not item.acceptedSuggestions:
             text = "acceptedSuggestions is required when the outcome is accepted."
             faults.append(Issue(text, (f"feedback[{index}].acceptedSuggestions",), "required"))
             continue
@@ -234,17 +219,17 @@ def _read_items(raw: bytes, named: bool) -> tuple[list[Feedback], list[Issue]]:
 
 
 def _item(
-    entry: Feedback, service: str, client: str, received: datetime, ours: Callable[[str, str | None], Any]
+    entry: Feedback, service: str, sender: Caller, received: datetime, reasons: Mapping[str, Offered]
 ) -> FeedbackItem:
     suggestions = entry.acceptedSuggestions if entry.outcome == "accepted" else None
     why = entry.overrideReason
     reason = why.reason if why is not None else None
+    code, system = our_reason(sender.profile, reasons, reason.code, reason.system) if reason else (None, None)
     built = why.extension if why is not None and reason is None else None
-    code, system = ours(reason.code, reason.system) if reason is not None else (None, None)
     built = built if built is not None and (built.code or built.words) else None
     return FeedbackItem(
         service=service,
-        client=client,
+        client=sender.id,
         card=entry.card,
         outcome=entry.outcome,
         outcome_at=entry.outcomeTimestamp,
@@ -252,7 +237,7 @@ def _item(
         suggestions=tuple(suggestion.id for suggestion in suggestions or ()),
         reason_code=built.code if built is not None else code,
         reason_system=EPIC_REASON if built is not None else system,
-        reason_words=built.words if built is not None else None,
+        reason_display=built.words if built is not None else None,
         comment=(why.userComment or None) if why is not None else None,
     )
 

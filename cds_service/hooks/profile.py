@@ -13,6 +13,7 @@ from cds_service.advice.card_text import Shown
 from cds_service.advice.in_words import sentence
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook
+from cds_service.content.shared import OverrideReason
 from cds_service.content.site import unit_fault, units_of
 from cds_service.spelling import nearest
 from cds_service.trust.clients import Client
@@ -128,11 +129,13 @@ def _reason_name(library: Library, code: str, system: str | None) -> str:
     return next((n for n, r in library.override_reasons.items() if (r.code, r.system) == (code, system)), "")
 
 
-def our_reason(profile: Profile, library: Library, code: str, system: str | None) -> tuple[str, str | None]:
+def our_reason(
+    profile: Profile, reasons: Mapping[str, OverrideReason], code: str, system: str | None
+) -> tuple[str, str | None]:
     """Our code and system for a reason that comes back in the client's own code; any other as it is."""
     for name, own in profile.override_codes.items():
         if own.code == code and system in (None, own.system):
-            return library.override_reasons[name].code, library.override_reasons[name].system
+            return reasons[name].code, reasons[name].system
     return code, system
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 from typing import Any, Final
 
 from cds_service.advice.needs import needs_of
 from cds_service.content.library import Library
+from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, SiteValues, orderable_suggestions
 from cds_service.fhir import Need
 from cds_service.settings import Settings
@@ -45,20 +47,12 @@ class Part:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def sheet(
-    client: Client, base: str, library: Library, site: SiteValues = NO_SITE, settings: Settings | None = None
-) -> list[Part]:
+def sheet(client: Client, base: str, rulebook: Rulebook, settings: Settings | None = None) -> list[Part]:
     """The build sheet of a client of the service at `base`."""
-    profile, settings = client.profile, settings or Settings()
+    profile, settings, library, site = client.profile, settings or Settings(), rulebook.library, rulebook.site
     services = {name: item for name, item in library.services.items() if item.hook in profile.hooks}
     addresses = tuple((item.hook, f"{base}/cds-services/{name}", item.title) for name, item in services.items())
-    needs = {
-        name: needs_of(
-            [item.rule for item in library.rules.values() if name in item.rule.services],
-            library, site, settings.today_windows,
-        )
-        for name in services
-    }  # fmt: skip
+    needs = {name: needs_of(rulebook, name, settings.today_windows) for name in services}
     every = {key: need for each in needs.values() for key, need in each.items()}
     queries = tuple(
         (key, f"`{need.template}`", ", ".join(services[name].hook for name, each in needs.items() if key in each))
@@ -215,7 +209,7 @@ def ehr_page(name: str, library: Library) -> str:
         "fhir_servers": ["https://ehr.example/fhir"], "profile": {"preset": name},
     })  # fmt: skip
     written = f"Written by `magnesium-cds catalogue` from the preset `{name}`; do not edit."
-    example_sheet = sheet(example, "https://cds.example", library)
+    example_sheet = sheet(example, "https://cds.example", make_rulebook(library, NO_SITE, date(2026, 1, 1)))
     parts = [
         Part("What was read", (), ("", "what", "where", "read"), tuple(
             (key, item.title, item.where, item.read.isoformat()) for key, item in table.sources.items())),

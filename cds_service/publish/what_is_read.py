@@ -85,7 +85,7 @@ def _other(library: Library) -> list[str]:
         (name, ", ".join(f"{system} {len(codes)}" for system, codes in sorted(row.codes.items())), len(row.names))
         for name, row in sorted(library.routes.items())
     ]
-    languages, codes = ", ".join(sorted(library.directions)), ", ".join(sorted(library.timing_codes.codes))
+    languages, codes = ", ".join(sorted(library.languages)), ", ".join(sorted(library.timing_codes.codes))
     return [
         "## Routes\n",
         *_table(("route", "codes", "names"), routes),

@@ -13,6 +13,7 @@ from cds_service.patient import Component, Dosage, Medication, Quantity
 SERUM_MAGNESIUM = "serum_magnesium"
 DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
                "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip
+EVERY_MEAL = frozenset({"C", "AC", "PC"})  # how many meals there are, a frequency alone says
 HALVES = 2  # tablets are split in two
 
 
@@ -67,16 +68,10 @@ def reading_a_day(medication: Medication, rulebook: Rulebook) -> Reading | None:
         amount = dosage.amount_high or dosage.amount
         if dosage.problem or amount is None:
             return None
-        doses = doses_a_day(dosage.frequency_max or dosage.frequency, dosage.period, dosage.period_unit)
-        if dosage.times:
-            doses = Decimal(len(dosage.times))
-        elif dosage.when:
-            doses = Decimal(len(dosage.when))
+        doses = most_doses_a_day(dosage)
         each = reading_per_dose(medication, amount, dosage, rulebook)
         if doses is None or each is None:
             return None
-        if dosage.days:
-            doses = doses * len(dosage.days) / 7
         found.append(each.times(doses))
     return reduce(Reading.plus, found) if found else None
 
@@ -86,6 +81,19 @@ def doses_a_day(frequency: int | None, period: Decimal | None, unit: str | None)
     if not frequency or not period or unit not in DOSES_A_DAY:
         return None
     return Decimal(frequency) * DOSES_A_DAY[unit] / period
+
+
+def most_doses_a_day(dosage: Dosage) -> Decimal | None:
+    """Doses a day on average, the most that an instruction allows; None where it does not say."""
+    rate = doses_a_day(dosage.frequency_max or dosage.frequency, dosage.period, dosage.period_unit)
+    named = len(dosage.times) or sum(code not in EVERY_MEAL for code, _ in dosage.when)
+    if named:
+        # "Once a week at bedtime" is a dose on one day of seven.
+        each = doses_a_day(1, dosage.period, dosage.period_unit)
+        rate = named * (each if each is not None and each < 1 and not dosage.days else Decimal(1))
+    elif dosage.days and dosage.period_unit == "wk":
+        rate = Decimal(1)
+    return rate * len(dosage.days) / 7 if rate is not None and dosage.days else rate
 
 
 def reading_per_dose(medication: Medication, amount: Quantity, dosage: Dosage, rulebook: Rulebook) -> Reading | None:

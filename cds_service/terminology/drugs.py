@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from cds_service.content.concept import MAGNESIUM, ConceptFile
+from cds_service.content.concept import MAGNESIUM, Concept
 from cds_service.content.products import Form, OtherName, Product
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import LONGEST, tokens
@@ -75,7 +75,7 @@ class DrugIndex:
 
     def __init__(
         self,
-        concepts: Mapping[str, ConceptFile],
+        concepts: Mapping[str, Concept],
         broader: Mapping[str, frozenset[str]],
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),

@@ -10,13 +10,15 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.needs import all_needs
+from cds_service.content.rulebook import make_rulebook
+from cds_service.content.site import NO_SITE
 from cds_service.publish.ehr_sheet import Part, as_html, as_markdown, ehr_pages, sheet
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.trust.clients import Client
 from cds_service.trust.outbound import may_read
 from cds_service.trust.profile import PRESETS, preset
 from tests.conformance.calls import ROOT, answered, every_sample_call, invoke
-from tests.conftest import shipped
+from tests.conftest import NOW, shipped
 from tests.support.some import some
 from tests.trust.support import client_entry, clients_file
 
@@ -26,7 +28,7 @@ HTML_ROW = re.compile(r"<tr>(.*?)</tr>", re.DOTALL)
 
 def parts(name: str) -> dict[str, Part]:
     client = Client.model_validate(client_entry(Signer("https://ehr.example"), profile={"preset": name}))
-    return {part.title: part for part in sheet(client, BASE, shipped().library)}
+    return {part.title: part for part in sheet(client, BASE, make_rulebook(shipped().library, NO_SITE, NOW.date()))}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -176,11 +176,11 @@ def test_c50_a_reason_or_a_comment_is_stored_with_the_words_of_the_card(service:
     assert reason["display"] in row, "a real client sends no display, so it is taken from the card"
 
 
-def test_c50_a_comment_alone_is_enough_and_neither_is_refused(service: FlaskClient) -> None:
+def test_c50_a_comment_alone_is_enough_and_neither_costs_the_dismissal_nothing(service: FlaskClient) -> None:
     card = shown(service)
     assert tell(service, overridden(card, userComment="Taken at night already")).status_code == 200
     empty = overridden(card) | {"overrideReason": {}}
-    assert places(problem(tell(service, empty), 400)) == ["feedback[0].overrideReason"]
+    assert tell(service, empty).status_code == 200
 
 
 def test_c51_the_same_item_many_times_is_stored_once(service: FlaskClient, folder: Path) -> None:

@@ -196,7 +196,6 @@ def test_our_own_instruction_is_recognised_when_it_comes_back() -> None:
         ("Take 1 tablet by mouth once daily at bedtime", 1, (("HS", 0),)),
         ("In the morning", 1, (("MORN", 0),)),
         ("1 capsule in the morning and at bedtime", 2, (("MORN", 0), ("HS", 0))),
-        ("TAKE 1 TABLET EVERY 8 HOURS", 3, ()),
         ("2 tablets before breakfast", 1, (("ACM", 0),)),
         ("10 mL three times a day", 3, ()),
     ],
@@ -263,11 +262,19 @@ def test_an_amount_is_called_elemental_beside_a_structured_timing() -> None:
 
 def test_a_written_instruction_as_needed() -> None:
     read_back = dosage({"text": "1 tablet every 6 hours as needed"})
-    assert (read_back.as_needed, read_back.frequency) == (True, 4)
+    assert (read_back.as_needed, read_back.frequency, read_back.period, read_back.period_unit) == (True, 1, 6, "h")
 
 
-def test_the_structured_timing_wins_over_the_text() -> None:
-    assert dosage({"text": "twice daily", "timing": {"repeat": DAILY}}).frequency == 1
+def test_a_text_that_contradicts_the_structured_timing_leaves_it_unread() -> None:
+    assert dosage({"text": "twice daily", "timing": {"repeat": DAILY}}).problem == "the timing and the text disagree"
+    assert dosage({"text": "as the doctor says", "timing": {"repeat": DAILY}}).frequency == 1
+
+
+def test_a_text_that_contradicts_the_structured_dose_leaves_it_unread() -> None:
+    one = {"doseAndRate": [{"doseQuantity": {"value": 1, "unit": "tablet"}}]}
+    assert dosage(one | {"text": "2 tablets daily"}).problem == "the amount and the text disagree"
+    assert dosage(one | {"text": "2 tablets daily", "timing": {"repeat": DAILY}}).problem
+    assert dosage(one | {"text": "400 mg daily"}).problem == ""
 
 
 def test_an_order_without_instructions_has_no_dosage() -> None:

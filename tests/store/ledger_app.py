@@ -5,6 +5,7 @@ and connections of their own.
 """
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flask import Flask
@@ -12,6 +13,7 @@ from flask import Flask
 from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import feedback_blueprint
 from cds_service.store import Store
+from cds_service.trust.gatekeeper import Caller
 
 SERVICE = "magnesium-patient-view"
 
@@ -20,5 +22,7 @@ def create() -> Flask:
     app = Flask(__name__)
     install_error_handlers(app)
     store = Store.open(data_dir=Path(os.environ["LEDGER_DATA_DIR"]))
-    app.register_blueprint(feedback_blueprint(store, [SERVICE], client=lambda: "ehr"))
+    app.register_blueprint(
+        feedback_blueprint(store, [SERVICE], client=lambda: Caller("ehr", ()), now=lambda: datetime.now(UTC))
+    )
     return app

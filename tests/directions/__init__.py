@@ -1,0 +1,1 @@
+"""Written directions: a corpus of them, and what must hold of all."""
