@@ -228,7 +228,7 @@ class Builder:
                 prefetch[key] = {"resourceType": "OperationOutcome", "issue": [issue]}
                 continue
             prefetch[key] = self._answer(template, resources)
-        context: Resource = {"patientId": PATIENT, "userId": "Practitioner/one"}
+        context: Resource = {"patientId": PATIENT, "userId": f"Practitioner/{uuid4()}"}
         if scenario.hook != "patient-view":
             drafts = [self._drug(line, f"draft-{i}", draft=True) for i, line in enumerate(scenario.drafts)]
             entries = [{"resource": draft} for draft in drafts]

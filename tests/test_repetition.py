@@ -59,6 +59,7 @@ def ask(client: FlaskClient, content: Content, hook: str, value: float = 0.58, *
     )  # fmt: skip
     services = {item["hook"]: item for item in client.get("/cds-services").json["services"]}
     body = Builder(content, NOW).request(case, services[hook]["prefetch"])
+    body["context"]["userId"] = "Practitioner/one"
     address = f"/cds-services/{services[hook]['id']}"
     response = client.post(address, data=orjson.dumps(body), content_type="application/json")
     assert response.status_code == 200, response.json
@@ -128,22 +129,33 @@ def test_a_critical_finding_comes_back_after_a_day(
     assert ask(client, content, "patient-view", value=0.35)
 
 
-def test_order_sign_does_not_repeat_what_order_select_said_minutes_before(
-    site_client: Callable[..., FlaskClient], content: Content, clock: Clock
-) -> None:
-    client = site_client(same_sitting=True)
-    orders = {"drugs": ["levothyroxine"], "drafts": ["magnesium_oxide"], "value": 0.85}
-    assert ask(client, content, "order-select", **orders)
-    clock.now += timedelta(minutes=5)
-    assert ask(client, content, "order-sign", **orders) == []
-    clock.now += timedelta(minutes=30)
-    assert ask(client, content, "order-sign", **orders)
+ORDERS = {"drugs": ["levothyroxine"], "drafts": ["magnesium_oxide"], "value": 0.85}
+WARNED = {"drugs": ["ciprofloxacin"], "drafts": ["magnesium_oxide"], "value": 0.85}
 
 
-def test_without_the_setting_order_sign_says_it_again(
+def test_order_sign_does_not_repeat_information_that_order_select_gave_minutes_before(
     site_client: Callable[..., FlaskClient], content: Content, clock: Clock
 ) -> None:
     client = site_client()
-    orders = {"drugs": ["levothyroxine"], "drafts": ["magnesium_oxide"], "value": 0.85}
-    assert ask(client, content, "order-select", **orders)
-    assert ask(client, content, "order-sign", **orders)
+    assert ask(client, content, "order-select", **ORDERS)
+    clock.now += timedelta(minutes=5)
+    assert ask(client, content, "order-sign", **ORDERS) == []
+    assert ask(client, content, "order-sign", **ORDERS) == [], "nor on a retry: it stands on the screen of order-select"
+    clock.now += timedelta(minutes=30)
+    assert ask(client, content, "order-sign", **ORDERS)
+
+
+def test_a_warning_is_given_once_more_unless_a_site_says_otherwise(
+    site_client: Callable[..., FlaskClient], content: Content
+) -> None:
+    for repetition, again in (({}, True), ({"not_again_at_signing": ["info", "warning"]}, False)):
+        client = site_client(**repetition)
+        first = ask(client, content, "order-select", **WARNED)
+        assert [card["indicator"] for card in first] == ["warning"]
+        assert bool(ask(client, content, "order-sign", **WARNED)) is again
+
+
+def test_a_site_may_have_everything_repeated(site_client: Callable[..., FlaskClient], content: Content) -> None:
+    client = site_client(not_again_at_signing=[])
+    assert ask(client, content, "order-select", **ORDERS)
+    assert ask(client, content, "order-sign", **ORDERS)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-import yaml
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection
@@ -139,13 +138,10 @@ def test_what_one_worker_said_at_order_select_another_does_not_repeat_at_order_s
     make_app: Make, content: Content, tmp_path: Path
 ) -> None:
     """This is the one record that is waited for: the other worker is asked about it."""
-    site = tmp_path / "site.yaml"
-    repetition = {"same_sitting": True, "reason": "Agreed with the wards"}
-    site.write_text(yaml.safe_dump({"site": "Test hospital", "repetition": repetition}))
     clock = [NOW]
 
     def worker() -> FlaskClient:
-        return make_app(now=lambda: clock[0], site=site, data_dir=tmp_path / "data").test_client()
+        return make_app(now=lambda: clock[0], data_dir=tmp_path / "data").test_client()
 
     one, other = worker(), worker()
     for _ in range(5):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import orjson
 
 from cds_service.advice.card_extension import EXTENSION, finding_text
 from cds_service.advice.card_text import CardStyle, Group, Shown, Writer, contraindicated
@@ -30,12 +32,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A card that would be shown: its leading rule, what makes the finding, how urgent it is, what it is about."""
+    """A card that would be shown: its leading rule, what makes the finding, how urgent it is, what it is about, and
+    `seen`: the finding with the drafts that it rests on, of which not a word may differ for it to be the same."""
 
     rule: str
     finding: str
     indicator: str
     topic: str
+    seen: str
 
 
 # Of the findings that would be shown, those that are not shown again, by index.
@@ -162,10 +166,13 @@ def _cards(writer: Writer, told: Told) -> list[Shown]:
         rulebook, secret = writer.display.rulebook, writer.style.plan_secret
         planned = attempt(plan_for, group.outcomes, writer.evaluation, rulebook, secret)
         group.planned = "fault" if isinstance(planned, Fault) else planned
-    quiet = told([_told(_candidate, group) for group in groups.values()])
-    ordered = [group for index, group in enumerate(groups.values()) if index not in quiet]
+    candidates = [_told(_candidate, group, writer.chart) for group in groups.values()]
+    quiet = told(candidates)
+    kept = [(group, candidates[index].seen) for index, group in enumerate(groups.values()) if index not in quiet]
+    ordered = [group for group, _ in kept]
     shown, rest = ordered[: writer.style.most], ordered[writer.style.most :]
     cards = [_told(writer.card, group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
+    cards = [replace(card, seen=seen) for card, (_, seen) in zip(cards, kept, strict=False)]
     if not cards and writer.open_reasons():
         cards.append(writer.not_evaluated_card())
     return cards
@@ -179,9 +186,11 @@ def _grouped(evaluation: Evaluation) -> dict[str, Group]:
     return groups
 
 
-def _candidate(group: Group) -> Candidate:
-    card = group.lead.written.card
-    return Candidate(group.lead.rule_id, finding_text(group.outcomes), card.indicator, card.topic)
+def _candidate(group: Group, chart: Chart) -> Candidate:
+    card, finding = group.lead.written.card, finding_text(group.outcomes)
+    cited = [chart.resource(source) for source in sorted(sources_cited(group.outcomes), key=str)]
+    drafts = orjson.dumps([item for item in cited if item.get("status") == "draft"], option=orjson.OPT_SORT_KEYS)
+    return Candidate(group.lead.rule_id, finding, card.indicator, card.topic, f"{finding} {drafts.decode()}")
 
 
 def _told(work: Callable[Concatenate[Group, P], T], group: Group, *given: P.args, **named: P.kwargs) -> T:

@@ -52,6 +52,7 @@ class Shown:
     rules: tuple[str, ...]
     suggested: Mapping[str, str] = field(default_factory=dict)  # names of suggestions.yaml, by uuid
     finding: str = ""
+    seen: str = ""  # what has to be the same for the card to say the same again
 
 
 @dataclass

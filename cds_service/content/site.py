@@ -64,14 +64,14 @@ class SiteRegion(Strict):
 
 
 class SiteRepetition(Strict):
-    """When the same finding of the same patient is not shown again. Off unless a site turns it on.
+    """When the same finding of the same patient is not shown again.
 
-    `same_sitting`: not on order-sign what order-select showed minutes before. `after_override_days`: so long after an
-    override whose reason says that it is taken care of. New or worse data are another finding; a critical card comes
-    back after 24 hours at the latest.
+    `not_again_at_signing`: cards of these indicators, where the same user saw the same on order-select minutes before;
+    information unless a site says otherwise. `after_override_days`: so long after an override whose reason says that it
+    is taken care of. New or worse data are another finding; a critical card comes back after 24 hours at the latest.
     """
 
-    same_sitting: bool = False
+    not_again_at_signing: list[Literal["info", "warning"]] = ["info"]
     after_override_days: Annotated[int, Field(ge=0, le=90)] = 0
     reason: Text
 

@@ -136,7 +136,9 @@ def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
     what was not evaluated, and nothing fired."""
     settings, profile, context = advisor.settings, call.caller.profile, call.request.envelope.context
     most, off = crd_asked(profile, call.request.envelope.extension)
-    told = Told(advisor.store, call.rulebook, call.service, call.caller.id, context.patientId, call.now, off)
+    told = Told(
+        advisor.store, call.rulebook, call.service, call.caller.id, context.patientId, context.userId, call.now, off
+    )  # fmt: skip
     style = CardStyle(
         base_url(settings), settings.dev, settings.phrase_in_text,
         advisor.plan_secret if profile.links == "absolute" else "",

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from cds_service.advice.advise import Candidate
 from cds_service.advice.card_text import Shown
 from cds_service.content.rulebook import Rulebook
-from cds_service.store import Reason, ShownCard, Store
+from cds_service.store import Reason, Screen, ShownCard, Store
 
 # An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
 SITTING = timedelta(minutes=15)
@@ -28,11 +28,13 @@ class Told:
     service: str
     client: str
     patient: str
+    user: str
     now: datetime
     off: frozenset[str] = frozenset()
 
     def before(self, candidates: Sequence[Candidate]) -> set[int]:
-        """Findings that are not shown again, by index: accepted in this sitting, or silenced by the site's own values.
+        """Findings that are not shown again, by index: accepted in this sitting, silenced by the site's own values, or
+        seen by the same user on order-select. Only what stood there last counts: clients drop what was there before.
 
         The finding's hash holds its data, so new or worse data are never silenced by old ones.
         """
@@ -40,15 +42,19 @@ class Told:
         days = timedelta(days=repeats.after_override_days if repeats else 0)
         wanted = [self._key(item.rule, item.finding) for item in candidates]
         past = self.store.past_outcomes(wanted, self.now - max(SITTING, days))
-        again: set[tuple[str, str]] = set()
-        if repeats and repeats.same_sitting and self._hook == "order-sign":
-            again = self.store.shown_before(wanted, self.now - SITTING, "order-select")
+        quiet = repeats.not_again_at_signing if repeats else ["info"]
+        seen: set[str] = set()
+        if quiet and candidates and self._hook == "order-sign":
+            services = self.rulebook.library.services.items()
+            screens = [self._screen(name) for name, service in services if service.hook == "order-select"]
+            seen = self.store.seen(screens, self.now - SITTING)
         reasons = self.rulebook.library.override_reasons.values()
         snoozing = {(item.system, item.code) for item in reasons if item.snoozes}
         found = set()
         for index, (item, key) in enumerate(zip(candidates, wanted, strict=True)):
             critical = item.indicator == "critical"
-            silent = (key in again and not critical) or item.topic in self.off
+            silent = item.indicator in quiet and self.store.finding_hash([item.seen]) in seen
+            silent = silent or item.topic in self.off
             if done := past.get(key):
                 ago = self.now - done.acted_at
                 if done.outcome == "accepted":
@@ -78,13 +84,19 @@ class Told:
                 suggestions=tuple(item.suggested),
                 override_reasons=tuple(Reason(one["code"], one["system"], one["display"]) for one in reasons),
             ))  # fmt: skip
-        repeats = self.rulebook.site.repetition
-        asked_about = repeats is not None and repeats.same_sitting and self._hook == "order-select"
-        self.store.record_shown(records, wait=asked_about)
+        screen = None
+        if self._hook == "order-select":
+            findings = tuple(self.store.finding_hash([item.seen]) for item in shown if item.seen)
+            screen = Screen(self._screen(self.service), findings, self.now)
+        self.store.record_shown(records, wait=screen is not None, screen=screen)
 
     @property
     def _hook(self) -> str:
         return self.rulebook.library.services[self.service].hook
+
+    def _screen(self, service: str) -> str:
+        """A keyed hash of the screen on which this user sees what a service says of this patient."""
+        return self.store.subject_hash(self.client, self.patient, f"screen of {self.user} for {service}")
 
     def _key(self, rule: str, finding: str) -> tuple[str, str]:
         """Keyed hashes of the patient under the leading rule, and of the finding."""

@@ -7,6 +7,7 @@ from cds_service.store.records import (
     PastOutcome,
     Reason,
     Retention,
+    Screen,
     ShownCard,
     StoreCounters,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "PastOutcome",
     "Reason",
     "Retention",
+    "Screen",
     "ShownCard",
     "Store",
     "StoreCounters",

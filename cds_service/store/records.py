@@ -50,6 +50,15 @@ class ShownCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Screen:
+    """What stands on one user's screen: keyed hashes of whose and which service's it is, and of the findings."""
+
+    key: str
+    findings: tuple[str, ...]
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FeedbackItem:
     """One item of a feedback call, checked. Both times are aware. Texts hold no NUL, which PostgreSQL refuses.
 

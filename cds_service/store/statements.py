@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -18,14 +18,16 @@ from cds_service.store.records import (
     FeedbackResult,
     PastOutcome,
     Retention,
+    Screen,
     ShownCard,
     bounded_comment,
     canonical_id,
     item_key,
 )
-from cds_service.store.tables import feedback, shown_cards, write_check
+from cds_service.store.tables import feedback, screens, shown_cards, write_check
 
 SubjectFinding = tuple[str, str]
+_FORGOTTEN: Final = timedelta(hours=1)
 _FILLER: Final = "x" * 16_384  # more than one page of either database
 
 # Statements are built once: building one takes longer than running it.
@@ -60,13 +62,6 @@ _PAST: Final = (
     .order_by(feedback.c.acted_at, feedback.c.id)
 )
 
-
-_SHOWN: Final = select(shown_cards.c.subject_hash, shown_cards.c.finding_hash).where(
-    shown_cards.c.subject_hash.in_(bindparam("subjects", expanding=True)),
-    shown_cards.c.finding_hash.in_(bindparam("findings", expanding=True)),
-    shown_cards.c.hook == bindparam("hook"),
-    shown_cards.c.shown_at >= bindparam("since"),
-)
 
 _ANSWERED: Final = exists().where(feedback.c.card == shown_cards.c.card, feedback.c.card_match == "matched")
 _OLD_CARDS: Final = delete(shown_cards).where(
@@ -105,8 +100,18 @@ def _insert_feedback(dialect: str) -> Any:
     return upsert.returning(feedback.c.item_key, feedback.c.received_count, feedback.c.card_match)
 
 
+def write_screen(connection: Connection, screen: Screen) -> None:
+    """Put what a user sees now in the place of what was seen before, and forget old screens."""
+    connection.execute(delete(screens).where(screens.c.seen_at < screen.seen_at - _FORGOTTEN))
+    row = {"screen": screen.key, "findings": list(screen.findings), "seen_at": screen.seen_at}
+    new = _insert(connection.dialect.name, screens).values(row)
+    connection.execute(new.on_conflict_do_update(index_elements=["screen"], set_=row))
+
+
 def write_shown(connection: Connection, cards: Sequence[ShownCard]) -> int:
     """Add cards not known yet; returns how many. Feedback that came before its card is linked to it now (F24)."""
+    if not cards:
+        return 0
     rows = [
         asdict(card) | {"card": canonical_id(card.card), "suggestions": [canonical_id(one) for one in card.suggestions]}
         for card in cards
@@ -167,13 +172,10 @@ def read_past(
     return newest
 
 
-def read_shown(
-    connection: Connection, wanted: Iterable[SubjectFinding], since: datetime, hook: str
-) -> set[SubjectFinding]:
-    """Which of these were shown on `hook` at or after `since`."""
-    pairs, names = _names(wanted)
-    found = connection.execute(_SHOWN, names | {"hook": hook, "since": since})
-    return {(subject, finding) for subject, finding in found} & pairs
+def read_screens(connection: Connection, screens_: Iterable[str], since: datetime) -> set[str]:
+    """The findings that stand on any of these screens, if they were seen at or after `since`."""
+    found = select(screens.c.findings).where(screens.c.screen.in_(list(screens_)), screens.c.seen_at >= since)
+    return {finding for (findings,) in connection.execute(found) for finding in findings}
 
 
 def _names(wanted: Iterable[SubjectFinding]) -> tuple[set[SubjectFinding], dict[str, Any]]:

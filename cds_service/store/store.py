@@ -28,6 +28,7 @@ from cds_service.store.records import (
     FeedbackResult,
     PastOutcome,
     Retention,
+    Screen,
     ShownCard,
     StoreCounters,
     canonical_id,
@@ -146,23 +147,28 @@ class Store(TokenMemory):
         """For `ShownCard.finding_hash`: `parts` are the finding's inputs, limits and versions in a fixed order."""
         return self._key.finding(parts)
 
-    def record_shown(self, cards: Sequence[ShownCard], *, wait: bool = True) -> None:
-        """Write down what is about to be shown, in the order of these calls. Never raises for a database: advice is
-        given without its record, and a counter and the log say so.
+    def record_shown(self, cards: Sequence[ShownCard], *, wait: bool = True, screen: Screen | None = None) -> None:
+        """Write down what is about to be shown, in the order of these calls, and the `screen` on which, if that will be
+        asked for. Never raises for a database: advice is given without its record, and a counter and the log say so.
 
         Returns when it is on disk, or after `shown_wait`, whatever happens to the database. Without `wait` it returns
         at once: feedback that overtakes the record is linked when that comes (F24), and only the process that is
         killed in between loses it.
         """
-        if not cards:
+        if not cards and screen is None:
             return
+
+        def write(connection: Connection) -> int:
+            if screen is not None:
+                statements.write_screen(connection, screen)
+            return statements.write_shown(connection, cards)
 
         def lost() -> None:
             self._count("shown_dropped", len(cards))
             log.error("record of cards dropped", cards=len(cards))
 
         job = Job(
-            lambda connection: statements.write_shown(connection, cards),
+            write,
             time.monotonic() + _KEEP_SHOWN,
             lost,
             on_written=lambda added: self._count("shown_written", added),
@@ -174,7 +180,8 @@ class Store(TokenMemory):
         except StoreUnavailable:
             lost()
             return
-        self._purge_sometimes(cards[-1].shown_at)
+        if cards:
+            self._purge_sometimes(cards[-1].shown_at)
         if not wait:
             return
         in_time = job.done.is_set() if self._in_trouble() else job.done.wait(self.shown_wait)
@@ -200,9 +207,9 @@ class Store(TokenMemory):
         self._purge_sometimes(items[-1].received_at)
         return result
 
-    def shown_before(self, wanted: Sequence[SubjectFinding], since: datetime, hook: str) -> set[SubjectFinding]:
-        """Which of these findings (subject hash, finding hash) were shown on `hook` since then. As `past_outcomes`."""
-        return self._past(wanted, lambda connection: statements.read_shown(connection, wanted, since, hook), set())
+    def seen(self, screens: Sequence[str], since: datetime) -> set[str]:
+        """The findings (hashes) that were seen on these screens (hashes) since then. As `past_outcomes`."""
+        return self._past(screens, lambda connection: statements.read_screens(connection, screens, since), set())
 
     def past_outcomes(self, wanted: Sequence[SubjectFinding], since: datetime) -> dict[SubjectFinding, PastOutcome]:
         """The newest thing done since then with each of these findings (subject hash, finding hash).
@@ -211,7 +218,7 @@ class Store(TokenMemory):
         """
         return self._past(wanted, lambda connection: statements.read_past(connection, wanted, since), {})
 
-    def _past(self, wanted: Sequence[SubjectFinding], query: Callable[[Connection], T], nothing: T) -> T:
+    def _past(self, wanted: Sequence[Any], query: Callable[[Connection], T], nothing: T) -> T:
         if not wanted:
             return nothing
         if not self._in_trouble():

@@ -103,6 +103,16 @@ feedback = Table(
     Index(None, "card_match", "received_at"),
 )
 
+# What stands on one user's screen from one service for one patient, as keyed hashes; forgotten after an hour.
+screens = Table(
+    "screens",
+    metadata,
+    Column("screen", String(100), primary_key=True),
+    Column("findings", JSON, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Index(None, "seen_at"),
+)
+
 seen_tokens = Table(
     "seen_tokens",
     metadata,

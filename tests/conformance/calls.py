@@ -43,7 +43,7 @@ def sample_call(client: FlaskClient, patient: str, hook: str = "patient-view", *
     """The call of `hook` for a sample patient, with complete prefetch. `more` replaces members of the body."""
     sample = patients.load()[patient]
     templates = services(client)[hook]["prefetch"]
-    context: Body = {"patientId": sample.id, "userId": "Practitioner/example"}
+    context: Body = {"patientId": sample.id, "userId": f"Practitioner/{uuid4()}"}
     if hook != "patient-view":
         context |= sample.draft_context(NOW, *drafts)
         if hook == "order-sign":
@@ -210,7 +210,7 @@ class Running:
         from datetime import UTC, datetime
 
         now, sample = datetime.now(UTC), patients.load()[patient]
-        context: Body = {"patientId": sample.id, "userId": "Practitioner/example"}
+        context: Body = {"patientId": sample.id, "userId": f"Practitioner/{uuid4()}"}
         if hook != "patient-view":
             context |= sample.draft_context(now, *drafts)
         filled = prefetch(sample.resources(now), self.services[hook]["prefetch"], {"patientId": sample.id})

@@ -176,7 +176,7 @@ def test_c50_a_reason_or_a_comment_is_stored_with_the_words_of_the_card(service:
     assert reason["display"] in row, "a real client sends no display, so it is taken from the card"
 
 
-def test_c50_a_comment_alone_is_enough_and_neither_costs_the_dismissal_nothing(service: FlaskClient) -> None:
+def test_c50_a_comment_alone_is_enough_and_with_neither_the_dismissal_counts(service: FlaskClient) -> None:
     card = shown(service)
     assert tell(service, overridden(card, userComment="Taken at night already")).status_code == 200
     empty = overridden(card) | {"overrideReason": {}}

@@ -45,6 +45,7 @@ def test_no_column_could_hold_a_patient() -> None:
             *("received_count", "suggestions", "card_match", "reason_code", "reason_system", "reason_display"),
             *("comment", "comment_cut"),
         },
+        "screens": {"screen", "findings", "seen_at"},
         "seen_tokens": {"issuer", "jti", "expires_at"},
         "write_check": {"id", "filler"},
     }
@@ -138,7 +139,7 @@ def test_a_database_newer_than_the_program_is_refused_and_not_touched(database: 
     with store._write_engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     store.close()
-    with pytest.raises(StoreError, match=r"newer version .* schema is 9999, .* up to 0003"):
+    with pytest.raises(StoreError, match=r"newer version .* schema is 9999, .* up to 0004"):
         database()
 
 
@@ -305,7 +306,7 @@ def test_processes_that_start_at_once_make_one_database_and_one_key(folder: Path
     outputs = {process.communicate(timeout=30)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     assert len(outputs) == 1
-    assert rows(folder, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": "0003"}]
+    assert rows(folder, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": "0004"}]
 
 
 def test_services_that_start_at_once_on_one_postgresql_take_turns(postgres: Callable[[], str], folder: Path) -> None:
