@@ -77,6 +77,9 @@ class Settings(BaseModel):
         Literal["epic", "oracle", "crd", "sandbox", "generic"],
         Field(description="dev: preset of whoever calls while no client is declared"),
     ] = "generic"
+    split_services: Annotated[
+        bool, Field(description="beside each service one with its urgent cards only, and one with its information")
+    ] = False
     open_discovery: Annotated[bool, Field(description="let discovery be read without a token")] = False
     on_incomplete: Annotated[
         Literal["info_card", "412"], Field(description="answer where nothing fired and something was not checked")

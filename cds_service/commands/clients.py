@@ -50,7 +50,7 @@ from cds_service.trust.explain import explain_keys, explain_token
 from cds_service.trust.gatekeeper import own_bases
 from cds_service.trust.keys import ALGORITHMS, BadKey, KeysNotRead, parse_set
 from cds_service.trust.outbound import KeyReader, Server
-from cds_service.trust.profile import PRESETS, preset
+from cds_service.trust.profile import PRESETS, preset, services_served
 
 HEADER = (
     "# Clients that may call. Written by `magnesium-cds clients add`, and yours to edit; see docs/integration.md.\n"
@@ -266,7 +266,7 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
         findings = _of_keys(what, known, settings)
     else:
         token = (sys.stdin.read() if what == "-" else what).strip()
-        services = _content().services
+        services = services_served(_content().services, settings.split_services)
         if service is not None and service not in services:
             stop(USAGE, f"--service {service}: there is no such service; there are {', '.join(services)}.")
         posts = [f"{DISCOVERY}/{name}" for name in services]

@@ -82,6 +82,7 @@ class Wording(Strict):
     persists: dict[Literal["earlier", "despite"], Text]
     since: Text
     topics: dict[Name, Text]
+    parts: dict[Name, Text]
     option_prefix: str
     keep_apart_phrase: Text
     link_label: Text

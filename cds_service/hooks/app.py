@@ -38,6 +38,7 @@ from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import Caller, Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session, may_read
+from cds_service.trust.profile import services_served
 from cds_service.trust.tokens import Refused
 from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
@@ -67,11 +68,12 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     advisor = Advisor(
         settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session, library)
     )
+    served = services_served(library.services, settings.split_services)
     app.extensions["advisor"] = advisor
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
     app.register_blueprint(
-        feedback_blueprint(store, library.services, library.override_reasons, client=lambda: _caller(keeper), now=now)
+        feedback_blueprint(store, served, library.override_reasons, client=lambda: _caller(keeper), now=now)
     )
     app.register_blueprint(export_blueprint(store, client=lambda: _caller(keeper).id))
     app.register_blueprint(

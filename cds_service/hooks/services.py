@@ -30,7 +30,7 @@ from cds_service.settings import Settings
 from cds_service.store import Store
 from cds_service.terminology.index import Vocabulary
 from cds_service.trust.gatekeeper import Caller
-from cds_service.trust.profile import Profile
+from cds_service.trust.profile import Part, Profile, services_served
 
 faults_log = structlog.get_logger("magnesium_cds.rules")
 SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
@@ -53,10 +53,13 @@ class Advisor:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked call: what was asked of which service, by whom and when, and the rulebook in force."""
+    """A checked call: what was asked of which service, by whom and when, and the rulebook in force. `part`: which of
+    its cards are wanted, by the `id` under which it was called or the moment that the EHR names."""
 
     request: HookRequest
     service: str
+    part: Part
+    id: str
     caller: Caller
     now: datetime
     rulebook: Rulebook
@@ -78,21 +81,23 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
             profile = caller().profile
         rulebook, windows = advisor.current.on(advisor.now().date()), advisor.settings.today_windows
         crd = crd_discovery(profile, rulebook.library, profile.max_cards or MAX_CARDS)
-        services = [
+        services, parts = rulebook.library.services, rulebook.library.wording.parts
+        listed = [
             {
                 "hook": service.hook,
-                "title": service.title,
+                "title": service.title if part == "all" else f"{service.title} ({parts[part]})",
                 "description": service.description.strip(),
-                "id": name,
+                "id": id_,
                 "version": SPECIFICATION,
                 "hookVersion": service.hook_version,
                 "prefetch": {key: need.template for key, need in needs_of(rulebook, name, windows).items()},
                 "usageRequirements": service.usage_requirements.strip(),
                 "extension": {EXTENSION: {"serviceVersion": advisor.version, "content": rulebook.library.digest}} | crd,
             }
-            for name, service in rulebook.library.services.items()
+            for id_, (name, part) in services_served(services, advisor.settings.split_services).items()
+            for service in (services[name],)
         ]
-        return uncached({"services": services})
+        return uncached({"services": listed})
 
     @blueprint.post("/cds-services//<service_id>")  # of an EHR whose base address ends in a slash
     @blueprint.post("/cds-services/<service_id>")
@@ -108,12 +113,17 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
 def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     """The call in the request at hand. Raises Problem 400, 404, 412, 413, 415."""
     services, now = advisor.current.library.services, advisor.now()
-    if service not in services:
-        known = ", ".join(services)
+    served = services_served(services, advisor.settings.split_services)
+    if service not in served:
+        known = ", ".join(served)
         raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
     g.service = service
-    asked = parse_call(read_body(request), services[service].hook)
-    return Call(asked, service, caller, now, advisor.current.on(now.date()))
+    name, part = served[service]
+    asked = parse_call(read_body(request), services[name].hook)
+    if part == "all" and caller.profile.trigger_extension:
+        moment = (asked.envelope.extension or {}).get(caller.profile.trigger_extension)
+        part = caller.profile.triggers.get(str(moment), "all")
+    return Call(asked, name, part, service, caller, now, advisor.current.on(now.date()))
 
 
 def _chart(advisor: Advisor, call: Call) -> Chart:
@@ -137,7 +147,8 @@ def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
     settings, profile, context = advisor.settings, call.caller.profile, call.request.envelope.context
     most, off = crd_asked(profile, call.request.envelope.extension)
     told = Told(
-        advisor.store, call.rulebook, call.service, call.caller.id, context.patientId, context.userId, call.now, off
+        advisor.store, call.rulebook, call.service, call.id, call.part, call.caller.id, context.patientId,
+        context.userId, call.now, off,
     )  # fmt: skip
     style = CardStyle(
         base_url(settings), settings.dev, settings.phrase_in_text,

@@ -10,6 +10,7 @@ from cds_service.advice.advise import Candidate
 from cds_service.advice.card_text import Shown
 from cds_service.content.rulebook import Rulebook
 from cds_service.store import Reason, Screen, ShownCard, Store
+from cds_service.trust.profile import Part, services_served
 
 # An accepted suggestion silences its own finding this long: the same sitting. The order itself tells later ones.
 SITTING = timedelta(minutes=15)
@@ -20,12 +21,15 @@ CRITICAL_SILENCE = timedelta(hours=24)
 class Told:
     """One call, as the store keeps it: the client and the service, whose patient (kept as a hash alone), and when.
 
-    `off`: topics that the call wants no cards on.
+    `called`: the id under which the service was called, `part`: which of its cards are wanted; `off`: topics that the
+    call wants no cards on.
     """
 
     store: Store
     rulebook: Rulebook
     service: str
+    called: str
+    part: Part
     client: str
     patient: str
     user: str
@@ -46,7 +50,8 @@ class Told:
         seen: set[str] = set()
         if quiet and candidates and self._hook == "order-sign":
             services = self.rulebook.library.services.items()
-            screens = [self._screen(name) for name, service in services if service.hook == "order-select"]
+            names = services_served((name for name, service in services if service.hook == "order-select"), True)
+            screens = [self._screen(name) for name in names]
             seen = self.store.seen(screens, self.now - SITTING)
         reasons = self.rulebook.library.override_reasons.values()
         snoozing = {(item.system, item.code) for item in reasons if item.snoozes}
@@ -54,7 +59,8 @@ class Told:
         for index, (item, key) in enumerate(zip(candidates, wanted, strict=True)):
             critical = item.indicator == "critical"
             silent = item.indicator in quiet and self.store.finding_hash([item.seen]) in seen
-            silent = silent or item.topic in self.off
+            wanted_here = self.part == "all" or (self.part == "information") == (item.indicator == "info")
+            silent = silent or item.topic in self.off or not wanted_here
             if done := past.get(key):
                 ago = self.now - done.acted_at
                 if done.outcome == "accepted":
@@ -78,7 +84,7 @@ class Told:
             records.append(ShownCard(
                 card=item.card["uuid"], rule=rule,
                 rule_version=rules[rule].loaded.version if rule in rules else "",
-                service=self.service, hook=self._hook, indicator=item.card["indicator"], client=self.client,
+                service=self.called, hook=self._hook, indicator=item.card["indicator"], client=self.client,
                 shown_at=self.now, software_version=version, content_version=self.rulebook.library.digest,
                 site_revision=self.rulebook.site_digest, subject_hash=subject, finding_hash=finding,
                 suggestions=tuple(item.suggested),
@@ -87,7 +93,7 @@ class Told:
         screen = None
         if self._hook == "order-select":
             findings = tuple(self.store.finding_hash([item.seen]) for item in shown if item.seen)
-            screen = Screen(self._screen(self.service), findings, self.now)
+            screen = Screen(self._screen(self.called), findings, self.now)
         self.store.record_shown(records, wait=screen is not None, screen=screen)
 
     @property

@@ -17,7 +17,7 @@ from cds_service.fhir import Need
 from cds_service.settings import Settings
 from cds_service.trust.clients import Client
 from cds_service.trust.outbound import LABORATORY, WHOLE
-from cds_service.trust.profile import PRESETS, Profile, preset, topic_code
+from cds_service.trust.profile import PRESETS, Profile, preset, services_served, topic_code
 
 REFUSALS: Final = (
     (400, "The call has not the form of CDS Hooks. The answer names the place. It will not pass unchanged."),
@@ -51,7 +51,12 @@ def sheet(client: Client, base: str, rulebook: Rulebook, settings: Settings | No
     """The build sheet of a client of the service at `base`."""
     profile, settings, library, site = client.profile, settings or Settings(), rulebook.library, rulebook.site
     services = {name: item for name, item in library.services.items() if item.hook in profile.hooks}
-    addresses = tuple((item.hook, f"{base}/cds-services/{name}", item.title) for name, item in services.items())
+    served = services_served(services, settings.split_services)
+    addresses = tuple(
+        (services[name].hook, f"{base}/cds-services/{called}", library.wording.parts.get(part, services[name].title))
+        for called, (name, part) in served.items()
+    )
+    moments = tuple((f"`{code}`", library.wording.parts.get(part, part)) for code, part in profile.triggers.items())
     needs = {name: needs_of(rulebook, name, settings.today_windows) for name in services}
     every = {key: need for each in needs.values() for key, need in each.items()}
     queries = tuple(
@@ -63,6 +68,7 @@ def sheet(client: Client, base: str, rulebook: Rulebook, settings: Settings | No
     read = "What is not sent is read from the FHIR server, with the access token of the call."
     return [
         Part("Addresses", (feedback,), ("hook", "address", "title"), addresses),
+        *([Part("Moments", (), (profile.trigger_extension or "", "cards"), moments)] if moments else ()),
         Part("Prefetch", (PREFETCH[profile.prefetch], read), ("name", "query", "hooks"), queries),
         Part("Scopes of the access token", (), ("scope", "for"), tuple(_scopes(profile, every.values()))),
         Part("Claims of the token", (), ("claim", "value"), tuple(_claims(client, base))),

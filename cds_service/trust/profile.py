@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -18,7 +18,8 @@ Preset = Literal["epic", "oracle", "crd", "sandbox", "generic"]
 Action = Literal["create", "update", "delete"]
 Hook = Literal["patient-view", "order-select", "order-sign"]
 Indicator = Literal["info", "warning", "critical"]
-Part = Literal["all", "urgent", "information", "none"]
+Part = Literal["all", "urgent", "information"]
+PARTS: Final[tuple[Part, ...]] = ("urgent", "information")
 
 
 class Code(BaseModel):
@@ -177,6 +178,14 @@ class PresetFile(_Strict):
     def given(self) -> dict[str, Any]:
         """The keys that it sets."""
         return {key: item.value for key, item in self.profile.items()}
+
+
+def services_served(services: Iterable[str], split: bool) -> dict[str, tuple[str, Part]]:
+    """Every id under which a service is called: its own, and with `split` those of its two parts. With the service and
+    the part that it stands for."""
+    found: dict[str, tuple[str, Part]] = {name: (name, "all") for name in services}
+    parts = {f"{name}-{part}": (name, part) for name in found for part in PARTS} if split else {}
+    return found | parts
 
 
 def topic_code(rule: str) -> str:
