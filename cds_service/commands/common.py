@@ -56,6 +56,9 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--site", type=FILE, help="File of this site's own values (YAML)."),
         click.option("--public-url", help="Base URL that clients and browsers see."),
         click.option("--on-incomplete", type=click.Choice(["info_card", "412"]), help="Default: info_card."),
+        click.option(
+            "--dev-preset", type=click.Choice(["epic", "oracle", "crd", "sandbox", "generic"]), help="dev: kind of EHR."
+        ),
         click.option("--workers", type=click.IntRange(1, 64), help="Worker processes (default 2)."),
         click.option("--settings", "settings_file", type=FILE, help="Settings file (TOML)."),
     ]

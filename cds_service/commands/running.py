@@ -297,6 +297,6 @@ def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) 
     fhir = f"http://{host}:{fhir_port}/fhir"
     with (
         data_folder(data_dir, "sandbox-") as folder,
-        serving(host, port, folder, "--fhir-server", fhir, temporary=data_dir is None),
+        serving(host, port, folder, "--fhir-server", fhir, "--dev-preset", "sandbox", temporary=data_dir is None),
     ):
         run_stub(host, fhir_port, f"http://{host}:{port}/cds-services", echo=click.echo)

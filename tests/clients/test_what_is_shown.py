@@ -316,3 +316,14 @@ def test_a_crd_client_gets_as_many_cards_and_as_few_topics_as_it_asks_for(
     assert "timing" not in topics(client, timing=False)
     assert topics(client, safety=False, unknown=3, **{"max-cards": "many"}) == every
     assert topics(ask(), timing=False) == every, "only a client of CRD is asked"
+
+
+def test_without_a_declared_client_a_setting_says_what_kind_of_ehr_calls(make_app: Callable[..., Flask]) -> None:
+    """`magnesium-cds sandbox` sets it: seven of thirteen buttons did nothing there."""
+    client = make_app(dev_preset="sandbox").test_client()
+    seen = 0
+    for name, body in some(list(every_sample_call(client))):
+        answer = answered(client, sandbox(body))
+        assert faults("sandbox", answer, body["hook"]) == [], name
+        seen += len(suggestions(answer))
+    assert seen > 0
