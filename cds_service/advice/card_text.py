@@ -17,7 +17,7 @@ from cds_service.advice.suggestions import suggestions_for
 from cds_service.content.rulebook import ActiveRule
 from cds_service.fhir import Chart
 from cds_service.rules.evaluate import Evaluation, Outcome
-from cds_service.rules.verdict import LabHit, Reason
+from cds_service.rules.verdict import UNIDENTIFIED, LabHit, Reason
 
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
@@ -55,8 +55,12 @@ class Group:
 
 
 def contraindicated(evaluation: Evaluation) -> bool:
-    """Whether a finding speaks against giving magnesium at all, be it one that could not be told."""
-    return any(o.verdict is not None and o.rule.loaded.rule.card.contraindicates_magnesium for o in evaluation.outcomes)
+    """Whether a finding speaks against giving magnesium at all, be it one that could not be told, or one that something
+    which nobody here could identify may hide."""
+    against = (o for o in evaluation.outcomes if o.rule.loaded.rule.card.contraindicates_magnesium)
+    return any(
+        o.verdict is not None or not UNIDENTIFIED.isdisjoint(reason.code for reason in o.reasons) for o in against
+    )
 
 
 @dataclass(frozen=True)
@@ -286,7 +290,8 @@ class Writer:
 
         That there is no result is not said again where a finding of this card is just that.
         """
-        own = plan_gaps(group.planned, self.display)
+        own = [self.display.reason(reason) for reason in self.evaluation.context.unidentified_drafts]
+        own += plan_gaps(group.planned, self.display)
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
         told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}

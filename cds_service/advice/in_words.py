@@ -18,6 +18,7 @@ from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
 
 MAX_NAMES = 3
+MAX_QUOTED = 6  # names of the chart for what nobody here could identify
 SIGNS = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}
 
 
@@ -152,12 +153,12 @@ class Display:
             return name
         return fill(self.library.wording.since, {"drug": name, "date": match.since.isoformat()})
 
-    def few(self, names: list[str]) -> str:
-        """At most three names; how many more there are."""
+    def few(self, names: list[str], most: int = MAX_NAMES) -> str:
+        """At most three names, or as many as are said; how many more there are."""
         unique = list(dict.fromkeys(names))
-        if len(unique) <= MAX_NAMES:
+        if len(unique) <= most:
             return joined(unique)
-        return f"{', '.join(unique[:MAX_NAMES])} and {len(unique) - MAX_NAMES} more"
+        return f"{', '.join(unique[:most])} and {len(unique) - most} more"
 
     def medication_name(self, medication: Medication) -> str:
         """The drug's name without its strength."""
@@ -294,6 +295,7 @@ class Display:
             "days": str(reason.days) if reason.days is not None else "",
             "date": self.when(reason.time) if reason.time else "",
             "problem": reason.problem,
+            "names": self.few([f"'{name}'" for name in reason.names], MAX_QUOTED),
         })  # fmt: skip
 
     def _what(self, name: str) -> str:

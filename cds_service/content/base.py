@@ -52,11 +52,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a chart must hold for a part to be true: any of these drugs with this status, or any of these conditions,
-    which have no status."""
+    """What a chart must hold for a part to be true: any of these drugs with this status and by this route, or any of
+    these conditions, which have no status."""
 
     names: frozenset[str]
     status: Literal["active", "draft", "any", "ended"] | None
+    route: Literal["any", "oral", "intravenous", "systemic"] = "any"
 
 
 class Part(Strict):

@@ -122,7 +122,7 @@ class Timing(Part):
 
     @property
     def asks_for(self) -> Asked:
-        return Asked(frozenset({self.drug}), "any")
+        return Asked(frozenset({self.drug}), "any", "oral")
 
 
 class Separate(Timing):

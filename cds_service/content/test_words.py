@@ -149,7 +149,7 @@ class MedicationTest(Part):
 
     @property
     def asks_for(self) -> Asked:
-        return Asked(frozenset(self.medication), self.status)
+        return Asked(frozenset(self.medication), self.status, self.route)
 
 
 class AgeTest(Part):

@@ -89,9 +89,13 @@ class Building:
     def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
         """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
         known, codings = self.vocabulary.system_name, (code.coding if code else None) or ()
-        if not any(coding.code and known(coding.system) for coding in codings):
-            met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
-            self.unread.setdefault(item.key, []).append(Unread(item.source, name_of(code) if code else "", time, met))
+        if any(coding.code and known(coding.system) for coding in codings):
+            return
+        if not (name := called(code)):
+            self.lost(item)
+            return
+        met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
+        self.unread.setdefault(item.key, []).append(Unread(item.source, name, time, met))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""
@@ -137,6 +141,11 @@ def name_of(concept: Concept) -> str:
     if concept.text:
         return concept.text
     return next((c.display for c in concept.coding or () if c.display), "")
+
+
+def called(concept: Concept | None) -> str:
+    """What a chart calls something that nobody here knows: its name, else its first code, else nothing."""
+    return (name_of(concept) or code_of(concept) or "") if concept else ""
 
 
 def code_of(concept: Concept | None) -> str | None:

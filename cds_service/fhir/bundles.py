@@ -61,6 +61,7 @@ _READ_ANYWHERE = (
 _HOLDERS = frozenset({"Parameters", "List", "Composition", "DiagnosticReport", "Binary", "Basic", "DomainResource"})
 _DEEPEST = 3  # Bundles inside one another
 _SUBSETTED = b'"SUBSETTED"'
+_MEDICINE = b'"medication'  # where a resource names one, itself or in what it contains
 
 
 class Unseen(Struct, gc=False):
@@ -203,8 +204,15 @@ class Reader:
                 result.others += 1
                 wanted = _TYPES[type(view)]
             self._add(result, view, entry.resource, entry.fullUrl, where, draft, wanted)
-        elif (view.resourceType or "") in _HOLDERS or not (view.resourceType or "")[:1].isupper():
+        elif self._may_hold(view, entry.resource, draft):
             result.unreadable += 1
+        elif wanted and not (entry.search is not None and entry.search.mode == "include"):
+            result.others += 1
+
+    def _may_hold(self, view: Unseen, raw: Raw, draft: bool) -> bool:
+        """Whether what is asked for may be in a resource that makes no facts: a medicine, among the orders."""
+        kind = view.resourceType or ""
+        return kind in _HOLDERS or not kind[:1].isupper() or (draft and _MEDICINE in bytes(raw))
 
     def _answered(self, result: Input, answer: elements.Answer, where: str) -> bool:
         """Whether an entry of a batch holds an answer. One that was refused leaves the input incomplete."""

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from cds_service.fhir.building import Building, has_subject, name_of, target
+from cds_service.fhir.building import Building, called, has_subject, name_of, target
 from cds_service.fhir.dates import has_ended, read_day
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import (
@@ -153,7 +153,7 @@ def _medication(
     return Medication(
         source=source,
         status=status,
-        name=name,
+        name=name or ("" if identity.drugs or identity.others else called(concept)),
         drugs=identity.drugs,
         identified_by=identity.identified_by,
         conflict=identity.conflict,

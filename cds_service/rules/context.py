@@ -76,9 +76,8 @@ class Context:
     @cached_property
     def condition_gap(self) -> Reason | None:
         """Why it cannot be said that a problem is not there."""
-        unread = self.facts.unread.get(CONDITIONS, ())
-        named = Reason("condition_not_identified", problem=inert(unread[0].name)) if unread else None
-        return self.input_gap(CONDITIONS) or named
+        unread = [problem.name for problem in self.facts.unread.get(CONDITIONS, ())]
+        return self.input_gap(CONDITIONS) or next(iter(_not_identified("condition", unread)), None)
 
     def person_gap(self, code: str) -> Reason:
         """Why something of the person is not known: the patient record could not be read, else `code`."""
@@ -100,14 +99,21 @@ class Context:
         if self.drafts_expected and status != "active":
             keys = (*keys, DRAFT_ORDERS)
         gaps = [gap for key in keys if (gap := self.input_gap(key))]
-        for medication in self.facts.medications:
-            if status != "any" and medication.status != status:
-                continue
-            if medication.conflict:
-                gaps.append(Reason("medication_conflict", str(medication.source.type)))
-            elif not medication.identified:
-                gaps.append(_not_identified(medication))
+        for each in ("active", "draft"):
+            gaps += self._not_identified(each) if status in (each, "any") else ()
         return tuple(dict.fromkeys(gaps))
+
+    def _not_identified(self, status: str) -> tuple[Reason, ...]:
+        """What of the medicines of a status nobody knows, and whose code and name disagree."""
+        unknown = self.unidentified(status)
+        torn = tuple(dict.fromkeys(inert(item.name) for item in unknown if item.conflict))
+        names = [item.name for item in unknown if not item.conflict]
+        return (*_not_identified(status, names), *((Reason("medication_conflict", names=torn),) if torn else ()))
+
+    def unidentified(self, status: str = "any") -> list[Medication]:
+        """Medicines that are neither drugs of ours nor known as other ones, by status."""
+        found = (item for item in self.facts.medications if item.conflict or not item.identified)
+        return [item for item in found if status in (item.status, "any")]
 
     @cached_property
     def age(self) -> Decimal:
@@ -118,11 +124,14 @@ class Context:
         return Decimal(person.age_years or 0)
 
     @cached_property
+    def unidentified_count(self) -> int:
+        """How many medicines nobody knows. An order and a statement of one name are one."""
+        return len({item.name or str(item.source) for item in self.unidentified()})
+
+    @cached_property
     def unidentified_drafts(self) -> tuple[Reason, ...]:
         """What is ordered here and not known: always said, whatever the rules make of it."""
-        found = (item for item in self.facts.medications if item.status == "draft" and not item.conflict)
-        drafts = [_not_identified(item) for item in found if not item.identified] if self.drafts_expected else []
-        return tuple(dict.fromkeys(drafts))
+        return self._not_identified("draft") if self.drafts_expected else ()
 
     def medications(self, drugs: frozenset[str], status: str, route: str) -> list[Medication]:
         """Recognised medications of any of `drugs`, by status and route."""
@@ -145,8 +154,8 @@ class Context:
     def ended_gaps(self) -> tuple[Reason, ...]:
         """Why it cannot be said that a drug was not given."""
         gap = self.input_gap(ENDED)
-        conflict = any(item.conflict for item in self.facts.ended)
-        return (*((gap,) if gap else ()), *((Reason("medication_conflict", "MedicationRequest"),) if conflict else ()))
+        torn = tuple(dict.fromkeys(inert(item.name) for item in self.facts.ended if item.conflict))
+        return (*((gap,) if gap else ()), *((Reason("medication_conflict", names=torn),) if torn else ()))
 
     @cached_property
     def oral_magnesium(self) -> list[Medication]:
@@ -162,7 +171,7 @@ class Context:
         key = self.rulebook.library.terminology[concept].input or concept
         for other in self.facts.unread.get(key, ()):
             if not labs or labs[0].time is None or other.time is None or other.time >= labs[0].time:
-                return Reason("result_not_identified", concept, problem=inert(other.name))
+                return Reason("result_not_identified", concept, names=(inert(other.name),))
         gap, availability = self.input_gap(key), self.facts.inputs.get(key)
         in_order = bool(labs) and availability is not None and availability.newest_first
         return None if gap and gap.code == "input_incomplete" and in_order else gap
@@ -262,10 +271,12 @@ class Context:
         return None
 
 
-def _not_identified(medication: Medication) -> Reason:
-    """An ordered or active medicine that is not known, by what the chart calls it."""
-    name = inert(medication.name)
-    return Reason(f"{medication.status}_not_identified" if name else f"{medication.status}_without_name", problem=name)
+def _not_identified(kind: str, names: Iterable[str]) -> tuple[Reason, ...]:
+    """Why medicines or problems are not known, by what the chart calls them; one without a name is said too."""
+    called = tuple(dict.fromkeys(map(inert, names)))
+    named = tuple(filter(None, called))
+    reason = Reason(f"{kind}s_not_identified" if len(named) > 1 else f"{kind}_not_identified", names=named)
+    return (*((reason,) if named else ()), *((Reason(f"{kind}_without_name"),) if "" in called else ()))
 
 
 def _newer(one: Lab, other: Lab) -> bool:

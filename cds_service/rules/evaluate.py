@@ -14,17 +14,15 @@ from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, prepared
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
-from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
+from cds_service.rules.verdict import IN_CHART, ORDERED, Reason, Verdict, all_of, any_of, none_of
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
 NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance"})
-# What is in the chart and not known blocks a rule only where its worst reading could warn now: not where the result
-# that the rule is about is not there, nor where it would take two unknowns. (Drafts are always said.)
+# What is not known blocks a rule only where its worst reading could make a card now: not where the result that the rule
+# is about is not there, nor where it would take more unknowns than there are. What is in the chart blocks no
+# information. (That an order is not known is always said.)
 NOTHING_RECENT = frozenset({"no_result", "result_too_old", "no_kidney_result"})
-UNIDENTIFIED = frozenset({
-    "active_not_identified", "active_without_name", "condition_not_identified", "result_not_identified",
-})  # fmt: skip
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 
@@ -111,9 +109,10 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         if verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons):
             return Outcome(rule, "not_applicable", verdict.reasons)
         codes = {reason.code for reason in verdict.reasons}
-        harmless = written.card.indicator == "info" or codes & NOTHING_RECENT or ready.lacks_two(context)
-        if harmless and codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
-            return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
+        if codes & (IN_CHART | ORDERED) and codes <= IN_CHART | ORDERED | NOTHING_RECENT:
+            informs = written.card.indicator == "info" and not codes & ORDERED
+            if informs or codes & NOTHING_RECENT or ready.lacks_more(context):
+                return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
         return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")

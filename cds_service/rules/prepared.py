@@ -11,6 +11,7 @@ from decimal import Decimal
 from cds_service.content.base import Asked, named
 from cds_service.content.rule import RecentResult
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
+from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
 
 _KEPT = 8
@@ -46,14 +47,13 @@ class Prepared:
                 return True
         return False
 
-    def lacks_two(self, context: Context) -> bool:
-        """Whether at least two of what this rule needs are not known to be there."""
-        lacking = [
-            asked.names.isdisjoint(context.concepts if asked.status is None else context.drugs) for asked in self.asked
-        ]
-        if self.rule.loaded.rule.when is None:
-            lacking.append(not context.oral_magnesium)
-        return sum(lacking) > 1
+    def lacks_more(self, context: Context) -> bool:
+        """Whether it needs more problems or drugs than are known and than there are unknown ones: one is not two."""
+        problems = sum(one.names.isdisjoint(context.concepts) for one in self.asked if one.status is None)
+        drugs = sum(
+            not context.medications(one.names, one.status, one.route) for one in self.asked if one.status is not None
+        ) + (self.rule.loaded.rule.when is None and not context.oral_magnesium)
+        return problems > len(context.facts.unread.get(CONDITIONS, ())) or drugs > context.unidentified_count
 
 
 _kept: tuple[tuple[Rulebook, str, tuple[Prepared, ...]], ...] = ()

@@ -12,12 +12,21 @@ from cds_service.content.rulebook import Limit
 from cds_service.patient import Condition, Intake, Lab, Medication, Source
 from cds_service.rules.amounts import Reading
 
+# Codes of reasons that name what nobody here could identify: in the chart, and among the orders.
+IN_CHART = frozenset({
+    "active_not_identified", "actives_not_identified", "active_without_name", "condition_not_identified",
+    "conditions_not_identified", "result_not_identified",
+})  # fmt: skip
+ORDERED = frozenset({"draft_not_identified", "drafts_not_identified", "draft_without_name"})
+UNIDENTIFIED = IN_CHART | ORDERED | {"medication_conflict"}
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why something is unknown or not applicable: a key of `wording.yaml` reasons, and what it is about.
 
-    `what` is a concept id, an input key or a threshold name; `days` and `time` are filled where the reason is age.
+    `what` is a concept id, an input key or a threshold name; `days` and `time` are filled where the reason is age;
+    `names` are the chart's own for what could not be identified, made inert.
     """
 
     code: str
@@ -25,6 +34,7 @@ class Reason:
     days: int | None = None
     time: datetime | None = None
     problem: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
