@@ -55,7 +55,7 @@ class Availability:
     @property
     def complete(self) -> bool:
         """Everything was seen, so that the absence of a thing in it means something."""
-        return self.state in ("given", "empty", "fetched", "not_available") and self.unreadable == 0
+        return self.state in ("given", "empty", "fetched") and self.unreadable == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,11 @@ class Context:
 
     def input_gap(self, key: str) -> Reason | None:
         """Why an input cannot prove that something is absent, or None where it can."""
-        availability = self.facts.inputs.get(key)
-        if key in self.rulebook.not_available:
-            return None
+        availability, left_out = self.facts.inputs.get(key), self.rulebook.not_available
+        if key in left_out and (availability is None or availability.state == "not_available"):
+            # What is kept in one place only is looked for there.
+            beside = next((keys for keys in (MEDICATION_KEYS, INTAKE_KEYS) if key in keys), (key,))
+            return Reason("input_not_available", key) if left_out.issuperset(beside) else None
         if availability is None:
             return Reason("input_absent", key)
         if availability.complete:

@@ -14,11 +14,11 @@ from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, prepared
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
-from cds_service.rules.verdict import IN_CHART, ORDERED, Reason, Verdict, all_of, any_of, none_of
+from cds_service.rules.verdict import IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
-NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance"})
+NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance", "input_not_available"})
 # What is not known blocks a rule only where its worst reading could make a card now: not where the result that the rule
 # is about is not there, nor where it would take more unknowns than there are. What is in the chart blocks no
 # information. (That an order is not known is always said.)
@@ -105,13 +105,15 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         if verdict.truth and context.drafts_expected and ready.about_the_order and not _drafted(verdict):
             return Outcome(rule, "quiet")
     if verdict.truth is None:
-        # The search was complete and nothing of the kind is documented: the rule has no subject.
-        if verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons):
-            return Outcome(rule, "not_applicable", verdict.reasons)
+        # The search was complete and nothing of the kind is documented, or the EHR has no such data: it has no subject.
         codes = {reason.code for reason in verdict.reasons}
-        if codes & (IN_CHART | ORDERED) and codes <= IN_CHART | ORDERED | NOTHING_RECENT:
-            informs = written.card.indicator == "info" and not codes & ORDERED
-            if informs or codes & NOTHING_RECENT or ready.lacks_more(context):
+        if codes and codes <= (NO_SUBJECT | NOTHING_RECENT if "input_not_available" in codes else NO_SUBJECT):
+            return Outcome(rule, "not_applicable", verdict.reasons)
+        if codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
+            informs = written.card.indicator == "info" and codes <= IN_CHART | NOTHING_RECENT
+            # Of alternatives, one may hold although another has no result to speak of.
+            nothing = codes & NOTHING_RECENT and not (written.when and written.when.any)
+            if informs or nothing or ready.lacks_more(context):
                 return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
         return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:

@@ -12,13 +12,14 @@ from cds_service.content.rulebook import Limit
 from cds_service.patient import Condition, Intake, Lab, Medication, Source
 from cds_service.rules.amounts import Reading
 
-# Codes of reasons that name what nobody here could identify: in the chart, and among the orders.
+# Codes of reasons that name what nobody here could identify: in the chart, and anywhere.
 IN_CHART = frozenset({
     "active_not_identified", "actives_not_identified", "active_without_name", "condition_not_identified",
     "conditions_not_identified", "result_not_identified",
 })  # fmt: skip
-ORDERED = frozenset({"draft_not_identified", "drafts_not_identified", "draft_without_name"})
-UNIDENTIFIED = IN_CHART | ORDERED | {"medication_conflict"}
+UNIDENTIFIED = IN_CHART | {
+    "draft_not_identified", "drafts_not_identified", "draft_without_name", "medication_conflict",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
