@@ -64,11 +64,12 @@ class RouteRows(Strict):
 
 class CodeSystem(Strict):
     """The addresses of a code system, the one that we write first. `who`: read as ICD-10 of the WHO by categories of
-    three and four characters; those of `but` by three alone."""
+    three and four characters; those of `but` by three alone. What has not its `form` is no code of it."""
 
     uris: Some
     who: bool = False
     but: list[Words] = []
+    form: re.Pattern[str] = re.compile("")
 
 
 class CodeSystems(Strict):

@@ -88,8 +88,9 @@ class Building:
 
     def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
         """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
-        known, codings = self.vocabulary.system_name, (code.coding if code else None) or ()
-        if any(coding.code and known(coding.system) for coding in codings):
+        codings = (code.coding if code else None) or ()
+        tells = self.vocabulary.tells_problem if item.kind == "Condition" else self.vocabulary.tells_test
+        if any(tells(coding.system, coding.code) for coding in codings):
             return
         if not (name := called(code)):
             self.lost(item)
@@ -125,7 +126,7 @@ class Building:
         codings = (concept.coding or ()) if concept else ()
         for coding in codings:
             found |= self.vocabulary.condition_concepts(coding.system, coding.code)
-        if not found and not any(c.code and self.vocabulary.knows_problems_of(c.system) for c in codings):
+        if not found and not any(self.vocabulary.tells_problem(c.system, c.code) for c in codings):
             for text in (concept.text if concept else None, *(coding.display for coding in codings)):
                 found |= self.vocabulary.condition_called(text) if text else frozenset()
         return found

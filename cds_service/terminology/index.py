@@ -84,6 +84,7 @@ class Vocabulary:
                 self._measured(name, entry)
         # Most results of a chart have none of these codes.
         self.measured_codes = frozenset(code for _, code in self._tests)
+        self._test_systems = {system for system, _ in self._tests}
         self._drugs = DrugIndex(
             self.concepts,
             self.broader,
@@ -159,10 +160,20 @@ class Vocabulary:
             found |= prefixes.get(key[:n], frozenset())
         return found
 
-    def knows_problems_of(self, system: str | None) -> bool:
-        """Whether a code of this system says which problem it is, so that no text needs to."""
-        name = self.system_name(system)
+    def tells_problem(self, system: str | None, code: str | None) -> bool:
+        """Whether a code says which problem it is, ours or another, so that no text needs to."""
+        name = self._has_form(system, code)
         return name is not None and (name in self._exact or name in self._prefix or self._systems[name].who)
+
+    def tells_test(self, system: str | None, code: str | None) -> bool:
+        """The same of a test or another observation."""
+        return self._has_form(system, code) in self._test_systems
+
+    def _has_form(self, system: str | None, code: str | None) -> str | None:
+        """Our short name of a code's system; None where the code has not the form of its codes: it is the site's own,
+        sent under that system."""
+        name = self.system_name(system)
+        return name if name and code and self._systems[name].form.match(code.strip()) else None
 
     def condition_called(self, text: str) -> frozenset[str]:
         """The same of a problem in words, by a short list of whole texts. A text in doubt is none of them."""
