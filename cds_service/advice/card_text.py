@@ -16,8 +16,8 @@ from cds_service.advice.plan_of_findings import DayPlan, NoPlan
 from cds_service.advice.suggestions import suggestions_for
 from cds_service.content.rulebook import ActiveRule
 from cds_service.fhir import Chart
-from cds_service.rules.evaluate import Evaluation, Outcome
-from cds_service.rules.verdict import UNIDENTIFIED, LabHit, Reason
+from cds_service.rules.evaluate import NOTHING_RECENT, Evaluation, Outcome
+from cds_service.rules.verdict import LabHit, Reason
 
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
@@ -54,13 +54,20 @@ class Group:
         return self.outcomes[0]
 
 
-def contraindicated(evaluation: Evaluation) -> bool:
-    """Whether a finding speaks against giving magnesium at all, be it one that could not be told, or one that something
-    which nobody here could identify may hide."""
-    against = (o for o in evaluation.outcomes if o.rule.loaded.rule.card.contraindicates_magnesium)
-    return any(
-        o.verdict is not None or not UNIDENTIFIED.isdisjoint(reason.code for reason in o.reasons) for o in against
-    )
+def against_magnesium(evaluation: Evaluation) -> list[Outcome]:
+    """What speaks against giving magnesium at all: findings, be they untold, and rules that could not be tried although
+    there is something to try them on. Beside any of them nothing is proposed that presumes giving magnesium."""
+    rules = (o for o in evaluation.outcomes if o.rule.loaded.rule.card.contraindicates_magnesium)
+    return [outcome for outcome in rules if outcome.verdict is not None or outcome.hidden]
+
+
+def not_proposed(evaluation: Evaluation, display: Display) -> str:
+    """Why doses that meet get neither times nor a changed order, "" where they may."""
+    against, words = against_magnesium(evaluation), display.library.wording.not_proposed
+    if not against or any(outcome.kind == "fired" for outcome in against):
+        return words["finding"] if against else ""
+    unread = (reason for outcome in against for reason in outcome.reasons if reason.code not in NOTHING_RECENT)
+    return fill(words["hidden"], {"reasons": display.few(display.reasons(unread))})
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Writer:
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
         lead = group.lead
         rule = lead.rule.loaded.rule
-        no_magnesium = contraindicated(self.evaluation)
+        no_magnesium = bool(against_magnesium(self.evaluation))
         suggestions = suggestions_for(
             group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
         )
@@ -186,8 +193,13 @@ class Writer:
         library = self.display.library
         heads = library.wording.headings
         blocks = self._day_blocks(group) if group.day and len(group.outcomes) > 1 else self._blocks(group)
-        for head, points in ((heads["note"], self._notes(group)), (heads["not_checked"], self._not_checked(group))):
-            blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
+        withheld = self._not_proposed(group)
+        for name, points in (
+            ("note", self._notes(group)),
+            ("not_proposed", [withheld] if withheld else []),
+            ("not_checked", self._not_checked(group, withheld)),
+        ):
+            blocks += [f"**{heads[name]}:** {'; '.join(points)}."] if points else []
         if rest:
             titles = "; ".join(item.lead.rule.loaded.rule.title for item in rest)
             blocks.append(fill(library.wording.overflow, {"titles": titles}))
@@ -285,17 +297,22 @@ class Writer:
             ]
         return list(dict.fromkeys(points))
 
-    def _not_checked(self, group: Group) -> list[str]:
+    def _not_proposed(self, group: Group) -> str:
+        rules = [outcome.rule.loaded.rule for outcome in group.outcomes]
+        meet = any(rule.separate for rule in rules) and not any(rule.avoid for rule in rules)
+        return not_proposed(self.evaluation, self.display) if meet else ""
+
+    def _not_checked(self, group: Group, said: str) -> list[str]:
         """What these findings could not know, then why other rules were not evaluated; three at most.
 
-        That there is no result is not said again where a finding of this card is just that.
+        What is `said` already is left out, and that there is no result where a finding of this card is just that.
         """
         own = [self.display.reason(reason) for reason in self.evaluation.context.unidentified_drafts]
         own += plan_gaps(group.planned, self.display)
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
         told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
-        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told][:3]
+        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told and text not in said][:3]
 
     def open_reasons(self) -> list[str]:
         """What is ordered and not known, then why shown rules were not evaluated, most frequent first."""

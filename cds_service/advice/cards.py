@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from cds_service.advice.card_extension import finding_text
-from cds_service.advice.card_text import Group, Shown, Writer, contraindicated
+from cds_service.advice.card_text import Group, Shown, Writer, against_magnesium
 from cds_service.advice.in_words import Display
 from cds_service.advice.plan_of_findings import plan_for
 from cds_service.fhir import Chart
@@ -79,7 +79,7 @@ def _cards(
     writer: Writer, silent: Callable[[Sequence[Candidate]], set[int]], most: int, plan_secret: str
 ) -> list[Shown]:
     groups = _grouped(writer.evaluation)
-    if TIMING in groups and not contraindicated(writer.evaluation):
+    if TIMING in groups and not against_magnesium(writer.evaluation):
         group = groups[TIMING]
         # Among equally urgent findings, an 'avoid' rule comes first: no distance between doses helps there.
         group.outcomes.sort(key=lambda o: (urgency(o)[0], o.rule.loaded.rule.avoid is None))

@@ -45,6 +45,11 @@ class Outcome:
     def rule_id(self) -> str:
         return self.rule.id
 
+    @property
+    def hidden(self) -> bool:
+        """Whether it may be a finding for all that is known. That no result is there, or no recent one, hides none."""
+        return self.kind == "not_evaluated" and not NOTHING_RECENT.issuperset(reason.code for reason in self.reasons)
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
