@@ -44,13 +44,14 @@ class Availability:
 
     `unreadable` counts resources in it that could not be read; `reason` is our own words, never the EHR's.
     `newest_first` is true when the entries of an incomplete searchset were in descending order of time, so that
-    its first entry really is the latest.
+    its first entry really is the latest, unless something was `withheld`: that may be of any time.
     """
 
     state: KeyState
     reason: str = ""
     unreadable: int = 0
     newest_first: bool = False
+    withheld: bool = False
 
     @property
     def complete(self) -> bool:

@@ -151,7 +151,7 @@ class Reader:
         entries = bundle.entry if isinstance(bundle.entry, list) else []
         room = MAX_ENTRIES - result.entries
         if len(entries) > room:
-            result.incomplete("too many entries")
+            result.state, result.reason = "incomplete", "too many entries"
             entries = entries[:room]
         result.entries += len(entries)
         expected, own, key, keep = _VIEWS.get(wanted), self._own_reference, result.key, result.items.append
@@ -178,10 +178,10 @@ class Reader:
                 keep(Item(key, wanted, name, view, raw, draft))
             else:
                 self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft, depth)
-        total = whole(bundle.total)
+        total = whole(Raw(bytes(bundle.total).strip(b'"')))  # as text too
         if total is not None:
             result.expected = max(total, result.expected or 0)
-        result.next_url = next((k.url for k in bundle.link or () if k.relation == "next" and k.url), None)
+        result.next_url = elements.next_page(bundle.link)
 
     def _entry(
         self, result: Input, entry: elements.Entry, wanted: str, where: str, draft: bool, depth: int = 0

@@ -219,7 +219,7 @@ def _fetch(
     waiting: list[Input] = []
     urls: list[str] = []
     for each in gathered.inputs:
-        if each.next_url is not None:
+        if each.next_url:
             waiting.append(each)
             urls.append(each.next_url)
     for need in absent:

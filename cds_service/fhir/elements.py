@@ -339,6 +339,12 @@ class Link(Struct, gc=False):
     url: str | None = None
 
 
+def next_page(links: list[Link] | None) -> str | None:
+    """Where the results go on, "" where that is not said; None where they end."""
+    named = (link for link in links or () if (link.relation or "").rpartition("/")[2].lower() == "next")
+    return next((link.url or "" for link in named), None)
+
+
 class Bundle(Resource, tag="Bundle"):
     type: str | None = None
     total: Raw = NOTHING

@@ -58,9 +58,11 @@ class Input:
     entries: int = 0
     matches: int = 0
     others: int = 0
+    withheld: bool = False
 
     def incomplete(self, reason: str) -> None:
-        """Something is missing; the first reason stands."""
+        """Something is missing, of whatever time; the first reason stands."""
+        self.withheld = True
         if self.state != "incomplete":
             self.state, self.reason = "incomplete", reason
 
@@ -70,7 +72,7 @@ class Input:
 
     def availability(self, unreadable: int) -> Availability:
         """The Availability, with `unreadable` more resources that could not become facts."""
-        return Availability(self.state, self.reason, self.unreadable + unreadable, self.newest_first)
+        return Availability(self.state, self.reason, self.unreadable + unreadable, self.newest_first, self.withheld)
 
 
 def failed(key: str, reason: str) -> Input:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal
@@ -24,7 +24,7 @@ from cds_service.patient import (
     PatientFacts,
 )
 from cds_service.rules.amounts import Reading, reading_a_day
-from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
+from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
 INTAKE_KEYS = (INTAKE, SCREENER)
@@ -177,6 +177,19 @@ class Context:
         gap, availability = self.input_gap(key), self.facts.inputs.get(key)
         in_order = bool(labs) and availability is not None and availability.newest_first
         return None if gap and gap.code == "input_incomplete" and in_order else gap
+
+    def withheld(self, concept: str) -> Reason | None:
+        """Why there may be a newer result than any that is known, although these came in order."""
+        key = self.rulebook.library.terminology[concept].input or concept
+        availability = self.facts.inputs.get(key)
+        return self.input_gap(key) if availability is not None and availability.withheld else None
+
+    def doubted(self, verdict: Verdict, concept: str) -> Verdict:
+        """What was withheld leaves a finding as it is, with the reason beside it, and makes anything less unknown."""
+        gap = self.withheld(concept)
+        if gap is None or verdict.truth is None:
+            return verdict
+        return replace(verdict, reasons=(gap,)) if verdict.truth else unknown(gap)
 
     @cached_property
     def kidney(self) -> Kidney | Reason:

@@ -123,7 +123,8 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
-    return Outcome(rule, "fired", _pregnancy_gap(ready, context) + _encounter_gap(ready, context), verdict)
+    gaps = (*verdict.reasons, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
+    return Outcome(rule, "fired", gaps, verdict)
 
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:

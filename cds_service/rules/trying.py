@@ -193,7 +193,7 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
         return unknown(found)
     if too_old:
         days = (context.facts.now - found.lab.time).days if found.lab.time else None
-        return unknown(Reason("result_too_old", "egfr", days=days, time=found.lab.time))
+        return unknown(context.withheld("egfr") or Reason("result_too_old", "egfr", days=days, time=found.lab.time))
     used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
     outcomes = {word: _compared(found, word, limit.value) for word, limit in used.items()}
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
@@ -204,7 +204,8 @@ def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
     notes: tuple[str, ...] = ("egfr_computed",) if found.computed else ()
     notes += ("egfr_open",) if found.highest is not None else ()
     truth = all(outcomes.values())
-    return Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
+    verdict = Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
+    return context.doubted(verdict, "egfr")
 
 
 def _compared(found: Kidney, word: str, limit: Decimal) -> bool | None:
