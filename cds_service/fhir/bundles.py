@@ -17,7 +17,6 @@ from cds_service.fhir import elements
 from cds_service.fhir.identity import (
     UNREADABLE,
     IdentityMismatch,
-    UnsupportedFhirVersion,
     is_about,
     is_elsewhere,
     is_id,
@@ -25,7 +24,7 @@ from cds_service.fhir.identity import (
 )
 from cds_service.fhir.inputs import MODIFIERS, Input, Item, failed
 from cds_service.fhir.numbers import whole
-from cds_service.fhir.repairs import check_shape, mend
+from cds_service.fhir.repairs import mend, old_version
 from cds_service.patient import KeyState
 
 MAX_ENTRIES = 5000
@@ -90,7 +89,6 @@ class Reader:
         self.conditions: dict[str, elements.Concept | None] = {}
         self.specimens: dict[str, elements.Specimen] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
-        self.old: list[UnsupportedFhirVersion] = []  # resources with a shape from before R4
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
@@ -270,10 +268,8 @@ class Reader:
         for name in ("subject", "patient"):
             self._loose_subject(resource.get(name), where)
         mended, names = mend(resource)
-        try:
-            check_shape(mended, where)
-        except UnsupportedFhirVersion as old:
-            self.old.append(old)
+        if old := old_version(mended):
+            self.repairs[f"not_read_as_{old}"] += 1
             return None
         again = orjson.dumps(mended)
         try:

@@ -17,7 +17,7 @@ import orjson
 from orjson import Fragment
 
 from cds_service.fhir.building import Building
-from cds_service.fhir.bundles import READ_BY_ID, Reader
+from cds_service.fhir.bundles import Reader
 from cds_service.fhir.conditions import read_conditions
 from cds_service.fhir.elements import Concept, MedicationView, Specimen
 from cds_service.fhir.elements import Condition as ConditionView
@@ -188,8 +188,6 @@ def read_chart(
         _fetch(reader, gathered, absent, by_key, server, ids)
     if draft_orders is not None:
         gathered.inputs.append(_drafts(reader, draft_orders))
-    if reader.old and not any(item.kind not in READ_BY_ID for each in gathered.inputs for item in each.items):
-        raise reader.old[0]  # nothing is of a version that is read; one old resource among others only costs itself
     reader.prove_identity()
     for each in gathered.inputs:
         _settle(each, by_key.get(each.key))

@@ -208,13 +208,16 @@ def _ingredients(
         reference = part.itemReference or (part.item.reference if part.item else None)
         found = _referred(building, reference, [*(contained or ()), *(medication.contained or ())])
         if concept is None and found is not None:
-            concept = (
-                found.code if isinstance(found, MedicationView) or not found.code else found.code.concept or found.code
-            )
+            concept = found.code if isinstance(found, MedicationView) else _coded(found)
         if concept is None and isinstance(found, MedicationView) and found.ingredient and depth < _DEEPEST:
             yield from _ingredients(building, found, contained, depth + 1)
             continue
         yield concept or Concept(text=reference.display if reference else None)
+
+
+def _coded(substance: SubstanceView) -> Concept | None:
+    """R4 names a Substance by a CodeableConcept, R5 by one inside a CodeableReference."""
+    return (substance.code.concept or substance.code) if substance.code else None
 
 
 def _by_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugIdentity:

@@ -117,18 +117,15 @@ def check_announced(version: str | None) -> None:
     raise UnsupportedFhirVersion("fhirVersion", names.get(version.split(".")[0], "unknown"))
 
 
-def check_shape(resource: dict[str, Any], where: str) -> None:
-    """Raises UnsupportedFhirVersion if the resource has a shape from before R4."""
+def old_version(resource: dict[str, Any]) -> str:
+    """The FHIR version before R4 whose shape a resource has, "" for none."""
     kind = resource.get("resourceType")
     if not isinstance(kind, str):
-        return
-    if kind in _OLD_TYPES:
-        raise UnsupportedFhirVersion(where, _OLD_TYPES[kind])
-    for field, version in _OLD_FIELDS.get(kind, {}).items():
-        if resource.get(field):
-            raise UnsupportedFhirVersion(where, version)
+        return ""
     if kind == "Condition" and isinstance(resource.get("clinicalStatus"), str):
-        raise UnsupportedFhirVersion(where, "STU3")
+        return "STU3"
+    fields = _OLD_FIELDS.get(kind, {}).items()
+    return _OLD_TYPES.get(kind) or next((version for field, version in fields if resource.get(field)), "")
 
 
 def is_r5(resource: dict[str, Any], announced: str | None) -> bool:
