@@ -324,37 +324,3 @@ def test_an_input_with_other_resources_alone_says_nothing_of_what_was_asked(
         body["prefetch"]["medications"] = {"resourceType": "Bundle", "type": "searchset", "entry": [entry]}
         found = client.post("/cds-services/magnesium-order-sign", json=body).get_json()
         assert ("entries of another type than asked for" in told(found)) is said
-
-
-@pytest.mark.parametrize(
-    ("system", "code"),
-    [
-        ("http://snomed.info/sct", "MG-LOCAL"),
-        ("http://hl7.org/fhir/sid/icd-10", "4711"),
-        ("http://hl7.org/fhir/sid/icd-9-cm", "MYAS"),
-        ("http://loinc.org", "75326-9"),  # it says that there is a problem, not which
-        ("http://www.nlm.nih.gov/research/umls/rxnorm", "6809"),
-    ],
-)
-def test_a_problem_whose_code_is_none_of_its_system_is_not_known_but_its_words_may_be(
-    system: str, code: str, client: FlaskClient, content: Content
-) -> None:
-    drafts = [{"drug": "magnesium_sulfate", "route": "intravenous", "amount": 2, "unit": "g"}]
-    for text, words in (
-        ("strange muscles", "read here: 'strange muscles'"),
-        ("Myasthenia gravis", "myasthenia gravis on"),
-    ):
-        coded = problem(coding=[{"system": system, "code": code}], text=text)
-        found = answer(client, content, hook="order-sign", drafts=drafts, raw=[coded], labs=GOOD_KIDNEYS)
-        assert words in told(found)
-
-
-@pytest.mark.parametrize("code", ["MG", "Magnesium", "2601", "19123_9"])
-def test_a_local_code_under_the_address_of_loinc_is_no_other_test(
-    code: str, client: FlaskClient, content: Content
-) -> None:
-    case = {"name": "a local code", "kind": "near_miss", "expect": EXPECT, "raw": [result("19123-9")]}
-    body = Builder(content, NOW).request(Scenario.model_validate(case), TEMPLATES)
-    body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]["code"]["coding"][0]["code"] = code
-    found = client.post("/cds-services/magnesium-patient-view", json=body).get_json()
-    assert f"no code that is read here: '{code.replace('_', ' ')}'" in told(found)

@@ -1,4 +1,4 @@
-"""What the EHR left out may be the newest result: an older one in order says what it says, and is never an all-clear."""
+"""What the EHR left out may be the newest result: an older one says what it says, and is no all-clear."""
 
 from __future__ import annotations
 

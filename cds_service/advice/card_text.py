@@ -194,12 +194,12 @@ class Writer:
         heads = library.wording.headings
         blocks = self._day_blocks(group) if group.day and len(group.outcomes) > 1 else self._blocks(group)
         withheld = self._not_proposed(group)
-        for name, points in (
-            ("note", self._notes(group)),
-            ("not_proposed", [withheld] if withheld else []),
-            ("not_checked", self._not_checked(group, withheld)),
+        for head, points in (
+            (heads["note"], self._notes(group)),
+            (heads["not_proposed"], [withheld] if withheld else []),
+            (heads["not_checked"], self._not_checked(group, withheld)),
         ):
-            blocks += [f"**{heads[name]}:** {'; '.join(points)}."] if points else []
+            blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
         if rest:
             titles = "; ".join(item.lead.rule.loaded.rule.title for item in rest)
             blocks.append(fill(library.wording.overflow, {"titles": titles}))
@@ -312,7 +312,9 @@ class Writer:
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
         told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
-        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told and text not in said][:3]
+        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told and text not in said][
+            :3
+        ]
 
     def open_reasons(self) -> list[str]:
         """What is ordered and not known, then why shown rules were not evaluated, most frequent first."""

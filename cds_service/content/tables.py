@@ -64,12 +64,21 @@ class RouteRows(Strict):
 
 class CodeSystem(Strict):
     """The addresses of a code system, the one that we write first. `who`: read as ICD-10 of the WHO by categories of
-    three and four characters; those of `but` by three alone. What has not its `form` is no code of it."""
+    three and four characters; those of `but` by three alone. `form`: of its codes."""
 
     uris: Some
     who: bool = False
     but: list[Words] = []
     form: re.Pattern[str] = re.compile("")
+    check_digit: bool = False
+
+    def holds(self, code: str) -> bool:
+        """Whether a code has its form."""
+        found = self.form.match(code)
+        if not found or not self.check_digit:
+            return found is not None
+        digits = [int(digit) for digit in reversed(found[0]) if digit.isdigit()]
+        return (sum(digits[::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])) % 10 == 0
 
 
 class CodeSystems(Strict):

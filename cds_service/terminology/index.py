@@ -145,11 +145,11 @@ class Vocabulary:
     def condition_concepts(self, system: str | None, code: str | None) -> frozenset[str]:
         """Concept ids, groups included, that a condition code belongs to; empty if none. ICD codes match with or
         without their dot."""
-        name = self.system_name(system)
         if not code:
             return frozenset()
-        if (own := self._own.get((name or system or "", code.strip()))) is not None:
+        if (own := self._own.get((self.system_name(system) or system or "", code.strip()))) is not None:
             return self.broader[own] | {own}
+        name = self._has_form(system, code)
         row = self._systems[name] if name else None
         key = code.strip().upper() if name == "snomed" else _plain(code.strip())[:8]
         if row is not None and row.who:
@@ -173,7 +173,10 @@ class Vocabulary:
         """Our short name of a code's system; None where the code has not the form of its codes: it is the site's own,
         sent under that system."""
         name = self.system_name(system)
-        return name if name and code and self._systems[name].form.match(code.strip()) else None
+        if name is None or not code:
+            return None
+        row = self._systems["icd10" if self._systems[name].who else name]
+        return name if row.holds(code.strip()) else None
 
     def condition_called(self, text: str) -> frozenset[str]:
         """The same of a problem in words, by a short list of whole texts. A text in doubt is none of them."""
@@ -225,7 +228,7 @@ class Vocabulary:
         own = self._own.get((name or system or "", code.strip())) if code and self._own else None
         if own is not None and (codes := self.concepts[own].rxnorm_ingredients):
             return "rxnorm", codes[0], display
-        return name, code, display
+        return self._has_form(system, code), code, display
 
 
 def _plain(code: str) -> str:
