@@ -233,6 +233,8 @@ NAMED = {"medicationCodeableConcept": {"text": "Magnesium oxide 400 mg"}}
         {"resourceType": "RequestGroup", "contained": [order(**NAMED)]},
         {"resourceType": "CarePlan", "contained": [{"resourceType": "MedicationOrder", "id": "o", **NAMED}]},
         {"resourceType": "Parameters", "parameter": [{"name": "order", "resource": order(**NAMED)}]},
+        {"resourceType": "NutritionOrder", "supplement": [{"type": {"text": "Magnesium oxide 400 mg"}}]},
+        {"resourceType": "medicationDispense", "contained": [order(**NAMED)]},
     ],
 )
 def test_a_medicine_ordered_in_a_resource_that_is_not_read_is_no_all_clear(
@@ -242,9 +244,20 @@ def test_a_medicine_ordered_in_a_resource_that_is_not_read_is_no_all_clear(
     assert "draft orders hold an entry that could not be read" in told(found)
 
 
-@pytest.mark.parametrize("kind", ["ServiceRequest", "DeviceRequest", "VisionPrescription", "CommunicationRequest"])
-def test_an_order_of_something_else_is_no_medicine(kind: str, client: FlaskClient, content: Content) -> None:
-    other = {"resourceType": kind, "id": "x1", "status": "draft", "code": {"text": "something of the house"}}
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        *((kind, {"code": {"text": "medication"}}) for kind in ("ServiceRequest", "DeviceRequest", "RequestGroup")),
+        ("VisionPrescription", {}),
+        ("CommunicationRequest", {"payload": [{"contentString": "medication review, supplement"}]}),
+        ("NutritionOrder", {"oralDiet": {"instruction": "salt free"}}),
+        ("Task", {"description": "medicationReference"}),
+    ],
+)
+def test_an_order_of_something_else_is_no_medicine(
+    kind: str, more: dict[str, Any], client: FlaskClient, content: Content
+) -> None:
+    other = {"resourceType": kind, "id": "x1", "status": "draft", **more}
     assert drafted(client, content, other, labs=GOOD_KIDNEYS)["cards"] == []
 
 

@@ -5,6 +5,7 @@ Nothing is dropped silently: an entry becomes an item, or it is counted in `unre
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any, get_args
 
@@ -60,7 +61,8 @@ _READ_ANYWHERE = (
 _HOLDERS = frozenset({"Parameters", "List", "Composition", "DiagnosticReport", "Binary", "Basic", "DomainResource"})
 _DEEPEST = 3  # Bundles inside one another
 _SUBSETTED = b'"SUBSETTED"'
-_MEDICINE = b'"medication'  # where a resource names one, itself or in what it contains
+# An element that names a medicine or a supplement, in a resource or in what it contains.
+_MEDICINE = re.compile(rb'"(?:medication(?:CodeableConcept|Reference)?|supplement)"\s*:')
 
 
 class Unseen(Struct, gc=False):
@@ -210,7 +212,7 @@ class Reader:
     def _may_hold(self, view: Unseen, raw: Raw, draft: bool) -> bool:
         """Whether what is asked for may be in a resource that makes no facts: a medicine, among the orders."""
         kind = view.resourceType or ""
-        return kind in _HOLDERS or not kind[:1].isupper() or (draft and _MEDICINE in bytes(raw))
+        return kind in _HOLDERS or not kind[:1].isupper() or (draft and _MEDICINE.search(raw) is not None)
 
     def _answered(self, result: Input, answer: elements.Answer, where: str) -> bool:
         """Whether an entry of a batch holds an answer. One that was refused leaves the input incomplete."""
