@@ -30,6 +30,7 @@ from cds_service.content.shared import (
 )
 from cds_service.content.tables import (
     CodeSystem,
+    NameWords,
     PatientStates,
     RouteRow,
     ScheduleTable,
@@ -86,6 +87,7 @@ class Library:
     routes: Mapping[Route, RouteRow]
     directions: CommonDirections
     languages: Mapping[str, DirectionWords]
+    name_words: NameWords
     timing_codes: TimingCodes
     specimen_comments: SpecimenComments
     patient_states: PatientStates

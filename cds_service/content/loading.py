@@ -37,6 +37,7 @@ from cds_service.content.shared import (
 from cds_service.content.table_checks import table_faults
 from cds_service.content.tables import (
     CodeSystems,
+    NameWords,
     PatientStates,
     RouteRows,
     ScheduleTable,
@@ -88,6 +89,7 @@ def load_library(root: Path | None = None) -> Library:
         routes=routes.routes if routes else {},
         directions=reader.one("tables/directions.yaml", CommonDirections),
         languages=reader.folder("tables/directions", DirectionWords),
+        name_words=reader.one("tables/name_words.yaml", NameWords),
         timing_codes=reader.one("tables/timing_codes.yaml", TimingCodes),
         specimen_comments=reader.one("tables/specimen_comments.yaml", SpecimenComments),
         patient_states=reader.one("tables/patient_states.yaml", PatientStates),

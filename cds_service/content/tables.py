@@ -117,6 +117,17 @@ class Frequency(Strict):
     when: list[str] = []
 
 
+class NameWords(Strict):
+    """`tables/name_words.yaml`: words that join the parts of a drug's name, and the marks of homeopathy."""
+
+    title: Text
+    salt_of: Some
+    made_from: Some
+    of: Some
+    dilutions: Some
+    remedies: Some
+
+
 class TimingCodes(Strict):
     """`tables/timing_codes.yaml`: codes of a Timing."""
 

@@ -88,6 +88,7 @@ class Vocabulary:
         self._drugs = DrugIndex(
             self.concepts,
             self.broader,
+            library.name_words,
             library.products,
             library.dose_forms,
             [row.name for row in library.other_ingredients],
