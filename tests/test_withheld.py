@@ -72,6 +72,7 @@ def test_a_finding_stands_and_says_what_was_left_out(left_out: Any, client: Flas
     card = found["cards"][0]
     assert card["summary"].startswith("Severely low magnesium 0.42")
     assert "serum magnesium arrived incomplete" in card["detail"]
+    assert "arrived incomplete" in outcome_of("severely_low_serum_magnesium", found)["reason"]
 
 
 @pytest.mark.parametrize("left_out", LEFT_OUT.values(), ids=LEFT_OUT)

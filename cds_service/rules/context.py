@@ -64,9 +64,9 @@ class Context:
         """Why an input cannot prove that something is absent, or None where it can."""
         availability, left_out = self.facts.inputs.get(key), self.rulebook.not_available
         if key in left_out and (availability is None or availability.state == "not_available"):
-            # What is kept in one place only is looked for there.
-            beside = next((keys for keys in (MEDICATION_KEYS, INTAKE_KEYS) if key in keys), (key,))
-            return Reason("input_not_available", key) if left_out.issuperset(beside) else None
+            # What the patient takes may be kept as orders alone, and is looked for there.
+            kept = key == STATEMENTS and MEDICATIONS not in left_out
+            return None if kept else Reason("input_not_available", key)
         if availability is None:
             return Reason("input_absent", key)
         if availability.complete:
