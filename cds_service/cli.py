@@ -39,6 +39,16 @@ class Commands(click.Group):
         found: click.Command = getattr(module, name.replace("-", "_"))
         return found
 
+    def invoke(self, context: click.Context) -> object:
+        """As click; a fault of content, settings or store becomes lines and an exit code, never a traceback."""
+        try:
+            return super().invoke(context)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            import_module("cds_service.commands.common").stop_for(error)
+            raise
+
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])

@@ -1,4 +1,4 @@
-"""Words of a text: folded, split, and the nearest known one for messages."""
+"""Words of a text: folded, split, listed, and the nearest known one for messages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """' (did you mean X?)' for a name close to a known one, else ''."""
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def joined(words: Iterable[str]) -> str:
+    """'a, b and c', each once; "" for none."""
+    *before, last = dict.fromkeys(words) or [""]
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 _NOT_INERT = re.compile(r"[^\w\s.,/%+()-]|_|(?<=[^\W\d])\.(?=[^\W\d])")

@@ -296,11 +296,11 @@ class Builder:
         }
 
     def _narrow(self, concept: str, field: str) -> list[str]:
-        """Codes of a concept, or of its first member that has one."""
-        entry = self.library.terminology[concept]
-        own: list[str] = getattr(entry, field)
-        members = [*entry.members, *(n for n, p in self.library.terminology.items() if concept in p.member_of)]
-        return own or next((codes for member in members if (codes := self._narrow(member, field))), [])
+        """Codes of a concept, or of the first one below it that has any."""
+        entries = self.library.terminology
+        below = (entry for name, entry in entries.items() if concept in self.library.broader[name])
+        found = (codes for entry in (entries[concept], *below) if (codes := getattr(entry, field)))
+        return next(found, [])
 
     def _drug(self, line: str | DrugLine, identifier: str, draft: bool = False) -> Resource:
         line = DrugLine(drug=line) if isinstance(line, str) else line

@@ -17,6 +17,7 @@ from cds_service.advice.loaded_content import load_content
 from cds_service.content.library import default_root
 from cds_service.content.yamlfile import ContentError
 from tests.conformance.calls import invoke
+from tests.support.some import some
 
 Change = Callable[[Path, str], str]
 CSV = ("dose_forms", "rxnorm_products", "other_ingredients", "other_names")
@@ -106,6 +107,23 @@ def test_a_concept_that_is_named_anywhere_is_missed(cards: Path) -> None:
         assert name in told, name
 
 
+@pytest.mark.parametrize("file", ["safety/{}", "timing/{}", "terminology/{}"])
+def test_a_file_that_no_other_names_is_missed(cards: Path, file: str) -> None:
+    """Whichever it is: each is taken away alone, and put back."""
+    folder = cards / file.removesuffix("/{}")
+    for path in some(sorted(folder.glob("*.yaml"))[::12]):
+        text = path.read_text("utf-8")
+        path.unlink()
+        name = path.relative_to(cards).as_posix()
+        assert any(path.stem in f"{fault['file']} {fault['message']}" for fault in faults(cards)), name
+        path.write_text(text, "utf-8")
+
+
+def test_a_folder_without_its_catalogue_is_not_called_whole(cards: Path) -> None:
+    (cards / "README.md").unlink()
+    assert [fault["file"] for fault in faults(cards)] == ["README.md"]
+
+
 def test_a_file_that_nothing_reads_is_a_fault(cards: Path) -> None:
     (cards / "tables" / "dose_forms.csv").write_text("phrase\n")
     (cards / "safety" / "old.yml").write_text("title: Old\n")
@@ -132,7 +150,7 @@ SLIPS = [
     ("terminology/dose_forms.csv", "oral tablet,tablet,oral,3", "oral tablet,tablet,mouth,3", "route", "'oral'"),
     ("terminology/dose_forms.csv", "oral tablet,", "--,", "phrase", "no word"),
     ("terminology/rxnorm_products.csv", "BN,liothyronine", "BN,liothyronin", "drugs", "did you mean"),
-    ("terminology/serum_magnesium.yaml", "unit: mmol/L", "unit: mmol/ltr", "unit", "no unit mmol/ltr"),
+    ("terminology/serum_magnesium.yaml", "unit: mmol/L", "unit: mmol/ltr", "unit", "units.yaml named mmol/ltr"),
     ("terminology/pregnancy_status.yaml", '  "no":', "  never:", "values.never", "should be 'yes'"),
     ("terminology/levothyroxine.yaml", "\nnames: [\n", "\nnames: [\n  '-',\n", "names.0", "no word"),
     ("tables/directions/en.yaml", "[once daily, ", "[twice daily, ", "fixed.1.phrases.0", "stands twice"),

@@ -46,9 +46,14 @@ def test_a_sites_own_dose_times_are_the_assumed_ones(
         ({"lunch": "17:00"}, "17:00 is outside the allowed range 11:00 to 15:00"),
         ({"magnesium_spacing": 30}, "30 is outside the allowed range 120 to 480"),
         ({"lunsh": "12:00"}, "the schedule has no lunsh"),
+        ({"lunch": "noon"}, 'a time is written as "07:30"'),
+        ({"lunch": 1230}, 'a time is written as "07:30"'),
+        ({"room": "30"}, "is not a whole number of min"),
+        ({"grid": 7}, "does not divide an hour"),
+        ({"doses_a_day_2": ["08:00"]}, "needs 2 different times"),
+        ({"doses_a_day_2": "08:00"}, 'a time is written as "07:30" in a list'),
     ],
-    ids=["too late", "too short", "unknown"],
 )
-def test_a_bad_value_is_refused_with_its_range(values, fault, make_app, tmp_path: Path) -> None:
+def test_a_bad_value_is_refused_with_the_reason(values, fault, make_app, tmp_path: Path) -> None:
     with pytest.raises(ContentError, match=re.escape(fault)):
         make_app(site=site(tmp_path, **values))

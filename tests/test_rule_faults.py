@@ -193,7 +193,7 @@ def test_f42_without_a_planner_the_distance_is_still_told(
     def plan_for(*_: Any) -> None:
         raise RecursionError(NAME)
 
-    monkeypatch.setattr("cds_service.advice.cards.plan_for", plan_for)
+    monkeypatch.setattr("cds_service.advice.advise.plan_for", plan_for)
     body = order(content, client, ["levothyroxine"], ["magnesium_oxide"])
     (card,) = timing(ask(client, body))
     assert "4 h" in card["summary"]

@@ -16,6 +16,7 @@ import orjson
 import pytest
 from flask import Flask
 
+from cds_service.advice.needs import needs_of
 from cds_service.advice.one_bundle import hook_request
 from cds_service.fhir import read_chart
 from cds_service.sandbox import patients
@@ -86,7 +87,7 @@ def test_resources_of_every_kind_sent_become_facts_or_reasons(app: Flask) -> Non
         body = hook_request(bundle, "patient-view", asked)
         chart = read_chart(
             patient_id=body["context"]["patientId"],
-            needs=list(advisor.needs("magnesium-patient-view", rulebook).values()),
+            needs=list(needs_of(rulebook, "magnesium-patient-view").values()),
             prefetch={key: orjson.dumps(value) for key, value in body["prefetch"].items()},
             draft_orders=None,
             selections=[],

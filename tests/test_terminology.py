@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import Concept
 from cds_service.content.library import default_root
 from cds_service.terminology.index import Vocabulary
 from tests.support.some import some
@@ -17,7 +17,7 @@ TABLES = {"code_systems", "units", "routes"}
 """YAML files of this folder that are tables, not concepts."""
 
 SNOMED, ICD, LOINC = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10-cm", "http://loinc.org"
-ORDER = [field.alias or name for name, field in ConceptFile.model_fields.items()]
+ORDER = [field.alias or name for name, field in Concept.model_fields.items()]
 
 # A code under more than one concept on purpose, and why.
 SHARED_CODES = {
@@ -62,7 +62,7 @@ ENTRIES = entries()
 def test_a_concept_has_known_keys_in_their_order_and_says_where_it_was_checked(name):
     entry = ENTRIES[name]
     assert list(entry) == sorted(entry, key=ORDER.index)
-    ConceptFile.model_validate(entry)
+    Concept.model_validate(entry)
     assert entry["checked"]["source"].strip()
     assert entry["title"][0].isupper() or entry["title"][0] == "e"
 

@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 
 from cds_service.advice.needs import inputs_read
 from cds_service.content.base import Names, Strict
-from cds_service.content.placeholders import offered
 from cds_service.content.rule import AppliesTo, Avoid, Rule, Separate
 from cds_service.content.test_words import TEST_WORDS
 from cds_service.content.yamlfile import parse
@@ -77,19 +76,15 @@ def rule(test: str) -> Rule:
 )
 def test_what_a_test_reads_and_what_its_card_may_say(test: str, reads: set[str], says: set[str]) -> None:
     assert inputs_read(rule(test), shipped().library) == {"patient"} | reads
-    assert offered(rule(test), frozenset()) == says
+    assert rule(test).offers == says
 
 
 def test_of_alternatives_a_card_may_only_say_what_each_of_them_fills() -> None:
     text = RULE.replace("  all:", "  any:").replace(TEST, "{condition: [long_qt]}\n    - {medication: [digoxin]}")
     either = TypeAdapter(Rule).validate_python(parse(text, "example.yaml").data)
-    assert offered(either, frozenset()) == {"matched"}
-    assert (
-        offered(
-            rule("{age: {below: adult_age}}\n  any:\n    - {condition: [long_qt]}\n    - {pregnant: true}"), frozenset()
-        )
-        == set()
-    )
+    assert either.offers == {"matched"}
+    one = rule("{age: {below: adult_age}}\n  any:\n    - {condition: [long_qt]}\n    - {pregnant: true}")
+    assert one.offers == set()
 
 
 def unmarked(hint: Any) -> Iterator[str]:

@@ -61,6 +61,55 @@ def test_without_a_result_the_rule_does_not_apply_and_the_test_says_that_there_i
     assert (why["tests"][0]["verdict"], why["tests"][0]["reasons"]) == ("unknown", why["reasons"])
 
 
+def test_whom_a_rule_is_written_for_is_told_part_by_part_with_what_the_chart_says(tmp_path: Path) -> None:
+    why = told(tmp_path, "low-magnesium", "low_magnesium_in_disputed_band")
+    parts = {part["test"]: part for part in why["written_for"]}
+    age, recent = parts["age 18 years or more"], parts["a Serum magnesium result within 90 days"]
+    assert (age["verdict"], age["found"], age["limits"][0]["value"]) == ("true", {"age": "58"}, "18 years")
+    assert (recent["verdict"], recent["sources"]) == ("true", ["Observation"])
+    assert recent["found"]["serum_magnesium"].startswith("0.58 mmol/L, ")
+    # Nothing is recorded of a pregnancy; that keeps no rule from being tried.
+    assert (parts["not in a recorded pregnancy"]["verdict"], why["outcome"]) == ("unknown", "quiet")
+
+
+def test_the_part_that_a_patient_is_outside_of_is_false(tmp_path: Path) -> None:
+    why = told(tmp_path, "low-magnesium", "low_magnesium_in_disputed_band", without="Observation")
+    assert why["outcome"] == "not_applicable"
+    assert [part["test"] for part in why["written_for"] if part["verdict"] == "false"] == [
+        "a Serum magnesium result within 90 days"
+    ]
+
+
+@pytest.mark.parametrize(("status", "verdict", "outcome"), [("draft", "true", "fired"), ("active", "false", "quiet")])
+def test_on_an_order_hook_it_is_told_whether_one_of_the_drugs_is_being_ordered(
+    tmp_path: Path, client: FlaskClient, status: str, verdict: str, outcome: str
+) -> None:
+    body = sample_call(client, "levothyroxine", "order-select")
+    if status == "active":
+        (entry,) = body["context"]["draftOrders"]["entry"]
+        body["prefetch"]["medications"]["entry"].append({"resource": {**entry["resource"], "status": status}})
+        body["context"]["draftOrders"]["entry"] = []
+    file = tmp_path / "call.json"
+    file.write_text(json.dumps(body, default=str), "utf-8")
+    why = json.loads(invoke("why", file, "levothyroxine_timing", "--json").stdout)
+    assert why["outcome"] == outcome
+    assert [part["verdict"] for part in why["written_for"] if part["test"].startswith("an order")] == [verdict]
+
+
+@pytest.mark.parametrize("place", ["card_text.Writer.card", "in_words.Display._fill_placeholders"])
+def test_a_finding_whose_card_cannot_be_worded_is_told_as_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any], place: str
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(f"cds_service.advice.{place}", broken)
+    why = told(tmp_path, "low-magnesium", "low_serum_magnesium")
+    assert (why["outcome"], why["tests"][0]["verdict"]) == ("not_evaluated", "true")
+    assert why["reasons"][0] == "it fired, and was withdrawn: its card could not be worded"
+    assert expected_faults
+
+
 def test_a_value_of_the_site_says_so_beside_the_default(tmp_path: Path) -> None:
     limit = {"lower_limit": {"value": 0.6, "reason": "Our laboratory's own interval"}}
     site = tmp_path / "site.yaml"
@@ -115,11 +164,11 @@ def test_a_rule_that_the_hook_has_not_got_is_refused_with_the_nearest_name(tmp_p
     assert "did you mean low_serum_magnesium?" in done.stderr
 
 
-@pytest.mark.parametrize("rule", ["low_serum_magnesium", "levothyroxine_timing"])
-def test_the_tree_in_words_names_rule_outcome_and_every_test(tmp_path: Path, rule: str) -> None:
+@pytest.mark.parametrize(("rule", "parts"), [("low_serum_magnesium", 2), ("levothyroxine_timing", 1)])
+def test_the_tree_in_words_names_rule_outcome_and_every_test(tmp_path: Path, rule: str, parts: int) -> None:
     file = tmp_path / "patient.json"
     file.write_text(json.dumps(patients.load()["low-magnesium"].bundle(datetime.now(UTC)), default=str), "utf-8")
     done = invoke("why", file, rule)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{rule}: ")
-    assert done.stdout.count("    [") == 1
+    assert done.stdout.count("    [") == parts

@@ -1,16 +1,19 @@
-"""Chart in, advice out: the one way from one patient's facts to the outcome of every rule and to cards."""
+"""Chart in, advice out: the one way from one patient's facts to the outcome of every rule and to cards.
+
+One problem is one card; the most urgent come first; there are at most so many, and the rest is named in a line.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from cds_service.advice.card_extension import EXTENSION
-from cds_service.advice.card_text import Shown
-from cds_service.advice.cards import MAX_CARDS, Candidate, build_cards
+from cds_service.advice.card_extension import EXTENSION, finding_text
+from cds_service.advice.card_text import CardStyle, Group, Shown, Writer, against_magnesium
 from cds_service.advice.in_words import Display
+from cds_service.advice.plan_of_findings import plan_for
 from cds_service.advice.suggestions import sources_cited
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart
@@ -20,6 +23,20 @@ from cds_service.terminology.units import UnitTable
 
 log = logging.getLogger(__name__)
 MAX_REREADS = 8
+TIMING = "timing"
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A card that would be shown: its leading rule, what makes the finding, how urgent it is."""
+
+    rule: str
+    finding: str
+    indicator: str
+
+
 # Of the findings that would be shown, those that are not shown again, by index.
 Told = Callable[[Sequence[Candidate]], set[int]]
 
@@ -29,18 +46,24 @@ def nothing_told(_: Sequence[Candidate]) -> set[int]:
     return set()
 
 
-@dataclass(frozen=True, slots=True)
-class CardStyle:
-    """How cards are written: the address of our web pages, the marks of the development profile, whether suggestions
-    carry their instruction in the drug's text too, the secret that signs plan links ("" for none), the most cards, and
-    the units of the reader's screen by lab."""
+@dataclass(eq=False)
+class _Untold(Exception):
+    """Findings that a fault of ours keeps from being told."""
 
-    base_url: str = ""
-    dev: bool = False
-    phrase_in_text: bool = False
-    plan_secret: str = ""
-    most: int = MAX_CARDS
-    units: Mapping[str, str] = field(default_factory=dict)
+    rules: Collection[str]
+    fault: Fault
+
+
+def problem_of(outcome: Outcome) -> str:
+    """Findings of one problem make one card. Doses that meet are one problem, however many drugs there are."""
+    rule = outcome.written
+    return TIMING if rule.when is None else rule.card.problem
+
+
+def urgency(outcome: Outcome) -> tuple[int, int, str]:
+    """Sort key: indicator, then the rule's priority, then its id."""
+    card = outcome.written.card
+    return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.rule_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +112,7 @@ def advise(
     told: Told = nothing_told,
     *,
     units: UnitTable,
-    style: CardStyle = CardStyle(),
+    style: CardStyle,
     encounter_named: bool = False,
 ) -> Advice:
     """Advice on one patient. `told` names what is not shown again; `encounter_named`: the caller named an encounter.
@@ -102,18 +125,11 @@ def advise(
         words = attempt(display.reasons, outcome.reasons)
         if isinstance(words, Fault):  # its reasons cannot be worded
             evaluation = evaluation.withdrawn({outcome.rule_id}, words)
-    evaluation, shown = build_cards(
-        evaluation,
-        chart,
-        display,
-        style.base_url,
-        dev=style.dev,
-        phrase_in_text=style.phrase_in_text,
-        plan_secret=style.plan_secret,
-        most=style.most,
-        silent=told,
-    )
-    return Advice(evaluation, shown, display)
+    while True:
+        try:
+            return Advice(evaluation, _cards(Writer(evaluation, chart, display, style), told), display)
+        except _Untold as untold:  # these findings are withdrawn, and the cards are made again
+            evaluation = evaluation.withdrawn(untold.rules, untold.fault)
 
 
 def outcomes_of(
@@ -130,3 +146,47 @@ def outcomes_of(
         chart = chart.without(broken)
         evaluation = evaluate(chart.facts, rulebook, service, encounter_named)
     return chart, evaluation
+
+
+def _cards(writer: Writer, told: Told) -> list[Shown]:
+    """All cards of a call, ordered and capped. Silent rules are left out, and then what `told` names by index.
+
+    Empty only if every rule was evaluated: silence comes before the cap, and is never shown as an all-clear.
+    """
+    groups = _grouped(writer.evaluation)
+    if TIMING in groups and not against_magnesium(writer.evaluation):
+        group = groups[TIMING]
+        # Among equally urgent findings, an 'avoid' rule comes first: no distance between doses helps there.
+        group.outcomes.sort(key=lambda o: (urgency(o)[0], o.written.avoid is None))
+        rulebook, secret = writer.display.rulebook, writer.style.plan_secret
+        planned = attempt(plan_for, group.outcomes, writer.evaluation, rulebook, secret)
+        group.planned = "fault" if isinstance(planned, Fault) else planned
+    quiet = told([_told(_candidate, group) for group in groups.values()])
+    ordered = [group for index, group in enumerate(groups.values()) if index not in quiet]
+    shown, rest = ordered[: writer.style.most], ordered[writer.style.most :]
+    cards = [_told(writer.card, group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
+    if not cards and writer.open_reasons():
+        cards.append(writer.not_evaluated_card())
+    return cards
+
+
+def _grouped(evaluation: Evaluation) -> dict[str, Group]:
+    """The findings that may be shown, by problem, the most urgent first."""
+    groups: dict[str, Group] = {}
+    for outcome in sorted((o for o in evaluation.of("fired") if o.rule.visibility == "shown"), key=urgency):
+        groups.setdefault(problem_of(outcome), Group()).outcomes.append(outcome)
+    return groups
+
+
+def _candidate(group: Group) -> Candidate:
+    return Candidate(group.lead.rule_id, finding_text(group.outcomes), group.lead.written.card.indicator)
+
+
+def _told(work: Callable[Concatenate[Group, P], T], group: Group, *given: P.args, **named: P.kwargs) -> T:
+    """What `work` makes of a group. Where it meets a fault, raises _Untold with the findings that fail on their own
+    too; with all of them where each could be told alone."""
+    made = attempt(work, group, *given, **named)
+    if not isinstance(made, Fault):
+        return made
+    alone = [o.rule_id for o in group.outcomes if isinstance(attempt(work, Group([o]), *given, **named), Fault)]
+    raise _Untold(alone or [o.rule_id for o in group.outcomes], made)

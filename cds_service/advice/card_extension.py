@@ -17,7 +17,7 @@ EXTENSION = "org.magnesium-cds"
 def basis(outcomes: Sequence[Outcome], library: Library) -> dict[str, Any]:
     """A card's machine-readable basis: rule and version, evidence with FHIR codes, the values used."""
     lead = outcomes[0]
-    evidence = lead.rule.loaded.rule.evidence
+    evidence = lead.written.evidence
     scale = library.evidence
     certainty, strength = scale.certainty[evidence.certainty], scale.strength[evidence.strength]
     inputs = [item for o in outcomes if o.verdict for item in _inputs(o.verdict)]

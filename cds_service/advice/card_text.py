@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -14,11 +14,13 @@ from cds_service.advice.in_words import Display, fill, sentence
 from cds_service.advice.plan_in_words import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
 from cds_service.advice.suggestions import suggestions_for
+from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule
 from cds_service.fhir import Chart
 from cds_service.rules.evaluate import NOTHING_RECENT, Evaluation, Outcome
 from cds_service.rules.verdict import LabHit, Reason
 
+MAX_CARDS = 3
 MAX_SUMMARY = 139
 MAX_OPTIONS = 4
 NOTHING_THERE = ("no_result", "no_kidney_result")  # reasons
@@ -26,6 +28,20 @@ MAX_WORDS = 120
 WORD = re.compile(r"\S*\w\S*")
 MAX_LINKS = 3
 TOPIC_SYSTEM = "urn:magnesium-cds:topic"
+
+
+@dataclass(frozen=True, slots=True)
+class CardStyle:
+    """How cards are written: the address of our web pages, the marks of the development profile, whether suggestions
+    carry their instruction in the drug's text too, the secret that signs plan links ("" for none), the most cards, and
+    the units of the reader's screen by lab."""
+
+    base_url: str = ""
+    dev: bool = False
+    phrase_in_text: bool = False
+    plan_secret: str = ""
+    most: int = MAX_CARDS
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class Group:
 def against_magnesium(evaluation: Evaluation) -> list[Outcome]:
     """What speaks against giving magnesium at all: findings, be they untold, and rules that could not be tried although
     there is something to try them on. Beside any of them nothing is proposed that presumes giving magnesium."""
-    rules = (o for o in evaluation.outcomes if o.rule.loaded.rule.card.contraindicates_magnesium)
+    rules = (o for o in evaluation.outcomes if o.written.card.contraindicates_magnesium)
     return [outcome for outcome in rules if outcome.verdict is not None or outcome.hidden]
 
 
@@ -75,104 +91,98 @@ class Writer:
     evaluation: Evaluation
     chart: Chart
     display: Display
-    base_url: str
-    dev: bool
-    phrase_in_text: bool
+    style: CardStyle
     _written: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
 
+    @property
+    def library(self) -> Library:
+        return self.display.library
+
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
-        lead = group.lead
-        rule = lead.rule.loaded.rule
+        lead, outcomes, library = group.lead, group.outcomes, self.library
         no_magnesium = bool(against_magnesium(self.evaluation))
         suggestions = suggestions_for(
-            group.outcomes, self.chart, self.display, group.day, no_magnesium, self.phrase_in_text
+            outcomes, self.chart, self.display, group.day, no_magnesium, self.style.phrase_in_text
         )
-        reasons = dict.fromkeys(name for o in group.outcomes for name in o.rule.loaded.rule.card.override_reasons)
         card: dict[str, Any] = {
             "uuid": str(uuid4()),
             "summary": self._summary(group),
-            "indicator": rule.card.indicator,
+            "indicator": lead.written.card.indicator,
             "detail": self._detail(group, rest),
-            "source": self._source(lead.rule, rule.card.topic),
+            "source": {
+                "label": self._named(lead.rule),
+                "url": self._evidence(lead),
+                "topic": self._topic(lead.written.card.topic),
+            },
         }
         if suggestions:
             card["suggestions"] = suggestions
             updates = {item["actions"][0]["type"] for item in suggestions} == {"update"}
             card["selectionBehavior"] = "at-most-one" if updates or len(suggestions) == 1 else "any"
-        if reasons:
-            known = self.display.library.override_reasons
-            card["overrideReasons"] = [
-                {"code": known[name].code, "system": known[name].system, "display": known[name].display}
-                for name in list(reasons)[:6]
-            ]
-        card["links"] = [
-            {"label": self._link_label(o, len(group.outcomes)), "url": self.evidence_url(o.rule_id), "type": "absolute"}
-            for o in group.outcomes[:MAX_LINKS]
+        if reasons := list(dict.fromkeys(name for o in outcomes for name in o.written.card.override_reasons)):
+            known = [library.override_reasons[name] for name in reasons[:6]]
+            card["overrideReasons"] = [{"code": r.code, "system": r.system, "display": r.display} for r in known]
+        label = library.wording.link_label
+        links = [
+            (label if len(outcomes) == 1 else f"{label}: {o.written.title}", self._evidence(o))
+            for o in outcomes[:MAX_LINKS]
         ]
-        claims = self.display.library.claims
-        doubtful = [name for o in group.outcomes for name in o.rule.loaded.rule.claims if claims[name].doubtful]
-        if doubtful:
-            first = min(doubtful, key=lambda name: claims[name].verdict != "contradicted")
-            label, address = self.display.library.wording.claim_link_label, f"{self.base_url}/claims/{first}"
-            card["links"].append({"label": label, "url": address, "type": "absolute"})
+        if doubtful := [name for o in outcomes for name in o.written.claims if library.claims[name].doubtful]:
+            first = min(doubtful, key=lambda name: library.claims[name].verdict != "contradicted")
+            links.append((library.wording.claim_link_label, f"{self.style.base_url}/claims/{first}"))
         if group.day is not None and not group.day.avoided and group.day.token:
-            address = f"{self.base_url}/plan/{group.day.token}"
-            label = self.display.library.wording.plan.link_label
-            card["links"].append({"label": label, "url": address, "type": "absolute"})
-        card["extension"] = {EXTENSION: basis(group.outcomes, self.display.library)}
+            links.append((library.wording.plan.link_label, f"{self.style.base_url}/plan/{group.day.token}"))
+        card["links"] = [{"label": label, "url": url, "type": "absolute"} for label, url in links]
+        card["extension"] = {EXTENSION: basis(outcomes, library)}
         ids = tuple(item["uuid"] for item in suggestions)
-        return Shown(card, tuple(o.rule_id for o in group.outcomes), ids, finding_text(group.outcomes))
+        return Shown(card, tuple(o.rule_id for o in outcomes), ids, finding_text(outcomes))
 
-    def evidence_url(self, rule: str) -> str:
-        return f"{self.base_url}/evidence/{quote(rule)}"
+    def _evidence(self, outcome: Outcome) -> str:
+        return f"{self.style.base_url}/evidence/{quote(outcome.rule_id)}"
 
-    def _link_label(self, outcome: Outcome, count: int) -> str:
-        label = self.display.library.wording.link_label
-        return label if count == 1 else f"{label}: {outcome.rule.loaded.rule.title}"
+    def _named(self, rule: ActiveRule) -> str:
+        """Who stands behind a rule's first reference."""
+        reference = self.library.references[rule.loaded.rule.evidence.references[0]]
+        return reference.publisher or reference.title
 
-    def _source(self, rule: ActiveRule, topic: str) -> dict[str, Any]:
-        library = self.display.library
-        reference = library.references[rule.loaded.rule.evidence.references[0]]
-        source: dict[str, Any] = {"label": reference.publisher or reference.title, "url": self.evidence_url(rule.id)}
-        source["topic"] = {"system": TOPIC_SYSTEM, "code": topic, "display": library.wording.topics[topic]}
-        return source
+    def _topic(self, topic: str) -> dict[str, str]:
+        return {"system": TOPIC_SYSTEM, "code": topic, "display": self.library.wording.topics[topic]}
 
     def _texts(self, outcome: Outcome) -> tuple[str, str, list[str]]:
-        """Summary, detail and options of a finding, placeholders filled."""
-        found = self._written.get(outcome.rule_id)
-        if found is None:
-            found = self._written[outcome.rule_id] = self._write(outcome)
-        summary, detail, consider = found
+        """Summary, detail and options of a finding, placeholders filled; made once."""
+        if outcome.rule_id not in self._written:
+            self._written[outcome.rule_id] = self._write(outcome)
+        summary, detail, consider = self._written[outcome.rule_id]
         return summary, detail, list(consider)
 
-    def _templates(self, outcome: Outcome) -> list[str]:
-        """The options of a timing rule before they are filled."""
-        rule, wording = outcome.rule.loaded.rule, self.display.library.wording
+    def _templates(self, outcome: Outcome) -> tuple[str, str, list[str]]:
+        """Summary, detail and options before they are filled; a timing rule's own go before those of its family."""
+        rule, wording = outcome.written, self.library.wording
+        card = rule.card
+        if rule.when is not None:
+            return card.summary or "", card.detail or "", list(card.consider)
         text = wording.separate[rule.separate.interval] if rule.separate else wording.avoid
         values = self.display.placeholders(outcome.rule, outcome.verdict) if outcome.verdict else {}
         same = values.get("hours_before") == values.get("hours_after")
-        return list(rule.card.consider) or (text.consider_same if same and text.consider_same else text.consider)
+        return (
+            card.summary or (text.summary_same if same else text.summary) or "",
+            card.detail or (text.detail_same if same else text.detail) or "",
+            list(card.consider) or (text.consider_same if same and text.consider_same else text.consider),
+        )
 
     def _write(self, outcome: Outcome) -> tuple[str, str, tuple[str, ...]]:
-        rule, library = outcome.rule.loaded.rule, self.display.library
         assert outcome.verdict is not None
         values = self.display.placeholders(outcome.rule, outcome.verdict)
-        summary, detail, consider = rule.card.summary, rule.card.detail, list(rule.card.consider)
-        if rule.when is None:
-            text = library.wording.separate[rule.separate.interval] if rule.separate else library.wording.avoid
-            same = values.get("hours_before") == values.get("hours_after")
-            summary = summary or (text.summary_same if same else text.summary)
-            detail = detail or (text.detail_same if same else text.detail)
-            consider = self._templates(outcome)
+        summary, detail, consider = self._templates(outcome)
         return (
-            sentence(fill(summary or "", values)),
-            sentence(fill(detail or "", values)),
+            sentence(fill(summary, values)),
+            sentence(fill(detail, values)),
             tuple(sentence(fill(text, values)) for text in consider),
         )
 
     def _short(self, outcome: Outcome) -> str:
         """One line for a finding that another one leads; "" where the rule adds nothing to any that may lead it."""
-        rule = outcome.rule.loaded.rule
+        rule = outcome.written
         assert outcome.verdict is not None
         if rule.when is None:
             return self._texts(outcome)[0]
@@ -180,8 +190,8 @@ class Writer:
         return sentence(fill(short, self.display.placeholders(outcome.rule, outcome.verdict)))
 
     def _summary(self, group: Group) -> str:
-        library, outcome = self.display.library, group.lead
-        certainty = library.evidence.certainty[outcome.rule.loaded.rule.evidence.certainty].label
+        library, outcome = self.library, group.lead
+        certainty = library.evidence.certainty[outcome.written.evidence.certainty].label
         suffix = fill(library.wording.evidence_suffix, {"certainty": certainty})
         room = MAX_SUMMARY - len(suffix)
         if group.day is not None and len(group.outcomes) > 1 and not group.day.avoided:
@@ -190,7 +200,7 @@ class Writer:
         return (text if len(text) <= room else text[: room - 1].rstrip() + "…") + suffix
 
     def _detail(self, group: Group, rest: Sequence[Group]) -> str:
-        library = self.display.library
+        library = self.library
         heads = library.wording.headings
         blocks = self._day_blocks(group) if group.day and len(group.outcomes) > 1 else self._blocks(group)
         withheld = self._not_proposed(group)
@@ -201,15 +211,15 @@ class Writer:
         ):
             blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
         if rest:
-            titles = "; ".join(item.lead.rule.loaded.rule.title for item in rest)
+            titles = "; ".join(item.lead.written.title for item in rest)
             blocks.append(fill(library.wording.overflow, {"titles": titles}))
-        if self.dev:
+        if self.style.dev:
             blocks.append(f"*{library.wording.dev_notice}*")
         return "\n\n".join(blocks)
 
     def _blocks(self, group: Group) -> list[str]:
         """Why, what else was found, what to consider, evidence."""
-        heads = self.display.library.wording.headings
+        heads = self.library.wording.headings
         _, why, options = self._texts(group.lead)
         for outcome in group.outcomes[1:]:
             options += [option for option in self._texts(outcome)[2] if option not in options]
@@ -222,7 +232,7 @@ class Writer:
 
     def _options(self, options: Sequence[str]) -> str:
         """The heading says "consider" once for all of them."""
-        wording = self.display.library.wording
+        wording = self.library.wording
         plain = [sentence(option.removeprefix(wording.option_prefix)) for option in options[:MAX_OPTIONS]]
         return f"**{wording.headings['consider']}:**\n" + "\n".join(f"- {option}" for option in plain)
 
@@ -232,17 +242,17 @@ class Writer:
         Where it gets too long, first the rules' own options go, then the sources of the distances, then the table.
         """
         assert group.day is not None
-        wording = self.display.library.wording
+        wording = self.library.wording
         heads = wording.headings
         names = [o.verdict.bindings["drug"] for o in group.outcomes if o.verdict]
-        why = fill(wording.plan.why, {"drugs": self.display.few([self.display.drug(name) for name in names])})
+        why = fill(wording.plan.why, {"drugs": self.display.few([self.display.title(name) for name in names])})
         if group.day.avoided:
             why = self._texts(group.lead)[1].strip()
         # A rule's option that gives hours says what its line says already.
         more = [] if group.day.avoided else [
             option
             for outcome in group.outcomes
-            for template, option in zip(self._templates(outcome), self._texts(outcome)[2], strict=True)
+            for template, option in zip(self._templates(outcome)[2], self._texts(outcome)[2], strict=True)
             if "{hours_" not in template
         ]  # fmt: skip
         if group.day.avoided:
@@ -260,20 +270,19 @@ class Writer:
 
     def evidence_line(self, rule: ActiveRule) -> str:
         """Certainty, strength, direction, source and year."""
-        library, evidence = self.display.library, rule.loaded.rule.evidence
-        reference = library.references[evidence.references[0]]
-        year = f", {reference.year}" if reference.year else ""
+        library, evidence = self.library, rule.loaded.rule.evidence
+        year = library.references[evidence.references[0]].year
         certainty = library.evidence.certainty[evidence.certainty].label
         return fill(library.wording.evidence_line, {
             "certainty": certainty[0].upper() + certainty[1:],
             "strength": evidence.strength,
             "direction": library.evidence.direction[evidence.direction],
-            "source": f"{reference.publisher or reference.title}{year}",
+            "source": self._named(rule) + (f", {year}" if year else ""),
         })  # fmt: skip
 
     def _notes(self, group: Group) -> list[str]:
         """What has to be known about the facts of this card: how they were found, and whose limits were used."""
-        wording = self.display.library.wording
+        wording = self.library.wording
         points: list[str] = []
         for outcome in group.outcomes:
             verdict = outcome.verdict
@@ -298,7 +307,7 @@ class Writer:
         return list(dict.fromkeys(points))
 
     def _not_proposed(self, group: Group) -> str:
-        rules = [outcome.rule.loaded.rule for outcome in group.outcomes]
+        rules = [outcome.written for outcome in group.outcomes]
         meet = any(rule.separate for rule in rules) and not any(rule.avoid for rule in rules)
         return not_proposed(self.evaluation, self.display) if meet else ""
 
@@ -308,7 +317,7 @@ class Writer:
         What is `said` already is left out, and that there is no result where a finding of this card is just that.
         """
         own = [self.display.reason(reason) for reason in self.evaluation.context.unidentified_drafts]
-        own += plan_gaps(group.planned, self.display)
+        own += plan_gaps(group.planned, self.display) if group.planned else []
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
         told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
@@ -328,7 +337,7 @@ class Writer:
 
     def not_evaluated_card(self) -> Shown:
         """What could not be looked at, and why. Never an all-clear."""
-        library = self.display.library
+        library = self.library
         words = library.wording.not_evaluated
         reasons = self.open_reasons()
         values = {"reason": reasons[0] if reasons else "", "more": str(len(reasons) - 1)}
@@ -336,22 +345,22 @@ class Writer:
         lines = []
         for reason in reasons[:5]:
             titles = [
-                o.rule.loaded.rule.title
+                o.written.title
                 for o in self.evaluation.of("not_evaluated")
                 if o.rule.visibility == "shown" and reason in map(self.display.reason, o.reasons)
             ]
             few = "; ".join(titles[:3]) + (f" (+{len(titles) - 3})" if len(titles) > 3 else "")
             lines.append("- " + fill(words["line"], {"rules": few, "reason": reason}))
         detail = [words["detail"], "\n".join(lines)]
-        if self.dev:
+        if self.style.dev:
             detail.append(f"*{library.wording.dev_notice}*")
-        topic = {"system": TOPIC_SYSTEM, "code": "not_evaluated", "display": library.wording.topics["not_evaluated"]}
+        topic = self._topic("not_evaluated")
         card = {
             "uuid": str(uuid4()),
             "summary": summary if len(summary) <= MAX_SUMMARY else summary[: MAX_SUMMARY - 1] + "…",
             "indicator": "info",
             "detail": "\n\n".join(detail),
-            "source": {"label": library.wording.source_label, "url": f"{self.base_url}/evidence", "topic": topic},
+            "source": {"label": library.wording.source_label, "url": f"{self.style.base_url}/evidence", "topic": topic},
             "extension": {EXTENSION: {"rule": "not_evaluated", "reasons": reasons}},
         }
         return Shown(card, ("not_evaluated",))

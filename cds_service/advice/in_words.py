@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.content.library import Library
-from cds_service.content.placeholders import PLACEHOLDER
+from cds_service.content.rule import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
-from cds_service.planner import hours
+from cds_service.planner.model import hours
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
+from cds_service.spelling import joined
 
 MAX_NAMES = 3
 MAX_QUOTED = 6  # names of the chart for what nobody here could identify
@@ -25,12 +26,6 @@ SIGNS = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}
 def number(value: Decimal, decimals: int | None = None) -> str:
     """Plain notation: as it was written, or to `decimals`."""
     return f"{value:f}" if decimals is None else f"{value:.{decimals}f}"
-
-
-def joined(names: Iterable[str], last: str = " and ") -> str:
-    """'a, b and c', each name once."""
-    unique = list(dict.fromkeys(names))
-    return unique[0] if len(unique) == 1 else ", ".join(unique[:-1]) + last + unique[-1] if unique else ""
 
 
 @dataclass(frozen=True)
@@ -57,12 +52,14 @@ class Display:
         """Number and unit, as '0.58 mmol/L'."""
         return f"{number(value, decimals)} {self.unit_word(unit)}".rstrip()
 
-    def when(self, moment: datetime) -> str:
-        """The day, in ISO form: read the same everywhere."""
-        return moment.date().isoformat()
+    def when(self, moment: datetime | None) -> str:
+        """The day, in ISO form: read the same everywhere; "" where it is not known."""
+        return moment.date().isoformat() if moment else ""
 
-    def age(self, moment: datetime) -> str:
-        """'today' or '12 d ago'."""
+    def age(self, moment: datetime | None) -> str:
+        """'today' or '12 d ago'; "" where it is not known."""
+        if moment is None:
+            return ""
         days = (self.context.facts.now.date() - moment.date()).days
         words = self.library.wording.ages
         return words["today"] if days <= 0 else words["one_day" if days == 1 else "days"].format(days=days)
@@ -130,25 +127,21 @@ class Display:
 
     def medication(self, medication: Medication) -> str:
         """The drug's name, with strength where one ingredient gives it."""
-        titles = self.library.drug_titles
-        broad = {name for drug in medication.drugs for name in self.library.terminology[drug].member_of}
-        names = [titles[drug] for drug in sorted(medication.drugs) if drug in titles]
-        names = names or [self.library.title(drug) for drug in sorted(medication.drugs - broad)]
+        names = self.medication_names(medication)
         strengths = [item.strength for item in medication.components if item.strength and item.per == "unit"]
         if len(names) == 1 and len(strengths) == 1 and strengths[0]:
             return f"{names[0]} {self.quantity(strengths[0].value, strengths[0].unit)}"
         return joined(names)
 
-    def drug(self, concept: str) -> str:
-        """A drug's title as it stands within a sentence."""
-        title = self.library.title(concept)
-        return title[0].lower() + title[1:] if title[1:2].islower() else title
+    def title(self, concept: str) -> str:
+        """A concept's title as it stands within a sentence."""
+        return lowered(self.library.title(concept))
 
     def match(self, match: Match) -> str:
+        """What a test found, as it stands within a sentence; a drug with the day since when, where that is known."""
         if isinstance(match.fact, Condition):
-            narrow = self._narrowest(match.concepts)
-            return joined(self._lower(self.library.title(concept)) for concept in narrow)
-        name = self._lower(self.medication_name(match.fact))
+            return joined(map(self.title, self._narrowest(match.concepts)))
+        name = lowered(joined(self.medication_names(match.fact)))
         if match.since is None:
             return name
         return fill(self.library.wording.since, {"drug": name, "date": match.since.isoformat()})
@@ -160,21 +153,14 @@ class Display:
             return joined(unique)
         return f"{', '.join(unique[:most])} and {len(unique) - most} more"
 
-    def medication_name(self, medication: Medication) -> str:
-        """The drug's name without its strength."""
+    def medication_names(self, medication: Medication) -> list[str]:
+        """Its single drugs; the narrowest class where it names nothing narrower."""
         titles = self.library.drug_titles
         names = [titles[drug] for drug in sorted(medication.drugs) if drug in titles]
-        return joined(names) or joined(self.library.title(drug) for drug in sorted(medication.drugs))
+        return names or [self.library.title(drug) for drug in self._narrowest(medication.drugs)]
 
     def _narrowest(self, concepts: frozenset[str]) -> list[str]:
-        entries = self.library.terminology
-        broad = {name for concept in concepts for name in entries[concept].member_of}
-        broad |= {concept for concept in concepts if concepts & set(entries[concept].members)}
-        return sorted(concepts - broad) or sorted(concepts)
-
-    @staticmethod
-    def _lower(text: str) -> str:
-        return text[0].lower() + text[1:] if text[1:2].islower() else text
+        return sorted(concepts.difference(*(self.library.broader[concept] for concept in concepts)))
 
     # Placeholders and reasons.
 
@@ -194,8 +180,8 @@ class Display:
                 case Kidney():
                     filled |= {
                         "kidney.value": self.kidney_value(value),
-                        "kidney.age": self.age(value.lab.time) if value.lab.time else "",
-                        "kidney.date": self.when(value.lab.time) if value.lab.time else "",
+                        "kidney.age": self.age(value.lab.time),
+                        "kidney.date": self.when(value.lab.time),
                     }
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
@@ -205,7 +191,7 @@ class Display:
                     filled["allowance.name"] = self._allowance_name()
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
                 case Medication():
-                    filled[name] = self._lower(self.medication(value))
+                    filled[name] = lowered(self.medication(value))
                 case date():
                     filled[name] = value.isoformat()
                 case Decimal():
@@ -213,12 +199,12 @@ class Display:
                 case _ if name == "matched":
                     filled[name] = self.few([self.match(item) for item in value])
                 case _ if name == "products":
-                    filled[name] = self.few([self._lower(self.medication(item)) for item in value])
+                    filled[name] = self.few([lowered(self.medication(item)) for item in value])
                 case _ if name in ("reason", "reason_assumed"):
-                    named = joined(self._lower(self.library.title(item)) for item in value)
-                    filled["reason"] = fill(self.library.wording.order_reason[name], {"condition": named})
+                    values = {"condition": joined(map(self.title, value))}
+                    filled["reason"] = fill(self.library.wording.order_reason[name], values)
                 case _ if name in ("drug", "salt"):
-                    filled[name] = self.drug(value)
+                    filled[name] = self.title(value)
         separate = rule.loaded.rule.separate
         if separate:
             before, after = rule.limits[separate.drug_then_magnesium], rule.limits[separate.magnesium_then_drug]
@@ -240,11 +226,10 @@ class Display:
         return self.quantity(intake.mg_per_day, unit, 0)
 
     def _lab(self, name: str, hit: LabHit) -> dict[str, str]:
-        moment = hit.lab.time
         return {
             f"{name}.value": self.lab_value(hit.lab, both=self._chosen_unit(hit.lab.concept) is not None),
-            f"{name}.age": self.age(moment) if moment else "",
-            f"{name}.date": self.when(moment) if moment else "",
+            f"{name}.age": self.age(hit.lab.time),
+            f"{name}.date": self.when(hit.lab.time),
             f"{name}.limit": self.lab_limit(hit),
             f"{name}.persists": self._persists(hit),
         }
@@ -256,7 +241,7 @@ class Display:
             values = {"value": self.lab_value(hit.earlier), "date": self.when(hit.earlier.time)}
             parts.append(fill(words["earlier"], values))
         if hit.despite:
-            names = self.few([self._lower(self.medication_name(item)) for item in hit.despite])
+            names = self.few([lowered(joined(self.medication_names(item))) for item in hit.despite])
             parts.append(fill(words["despite"], {"drugs": names}))
         return joined(parts)
 
@@ -293,14 +278,14 @@ class Display:
         return fill(template, {
             "what": self._what(reason.what),
             "days": str(reason.days) if reason.days is not None else "",
-            "date": self.when(reason.time) if reason.time else "",
+            "date": self.when(reason.time),
             "problem": reason.problem,
             "names": self.few([f"'{name}'" for name in reason.names], MAX_QUOTED),
         })  # fmt: skip
 
     def _what(self, name: str) -> str:
         if name in self.library.terminology:
-            return self._lower(self.library.title(name))
+            return self.title(name)
         return self.library.wording.inputs.get(name, name.replace("_", " "))
 
 
@@ -315,6 +300,11 @@ class _Limits(dict[str, str]):
         if name not in self and name in self._limits:
             self[name] = self._display.limit(self._limits[name])
         return super().get(name, default)
+
+
+def lowered(title: str) -> str:
+    """As it stands within a sentence; what starts with two capitals is an abbreviation."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
 def sentence(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 
 from cds_service.content.library import Library
 from cds_service.content.rule import Rule
+from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import NO_SITE, SiteValues
 from cds_service.fhir import Need
 from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
@@ -68,11 +70,10 @@ def days_read(library: Library) -> dict[str, int]:
     return longest
 
 
-def needs_of(
-    rules: Iterable[Rule], library: Library, site: SiteValues = NO_SITE, windows: bool = False
-) -> Mapping[str, Need]:
+@lru_cache(maxsize=16)
+def needs_of(rulebook: Rulebook, service: str, windows: bool = False) -> Mapping[str, Need]:
     """The prefetch of a service: the union of what its rules read, in a fixed order."""
-    keys: set[str] = {PATIENT}
-    for rule in rules:
-        keys |= inputs_read(rule, library)
-    return {key: need for key, need in all_needs(library, windows, site).items() if key in keys - site.not_available}
+    library, site = rulebook.library, rulebook.site
+    keys = {PATIENT}.union(*(inputs_read(rule.loaded.rule, library) for rule in rulebook.of_service(service)))
+    wanted = keys - site.not_available
+    return {key: need for key, need in all_needs(library, windows, site).items() if key in wanted}

@@ -7,8 +7,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-import orjson
-
 from cds_service.fhir import Need
 
 Entry = dict[str, Any]
@@ -84,8 +82,3 @@ def _wanted(resource: Mapping[str, Any], need: Need) -> bool:
         found = {f"{c.get('system')}|{c.get('code')}" for c in listed if isinstance(c, dict)}
         return bool(found & wanted)
     return True
-
-
-def dumps(document: object) -> bytes:
-    """JSON bytes of a request."""
-    return orjson.dumps(document)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
+from operator import itemgetter
 from typing import Literal
 
-from cds_service.advice.in_words import Display, fill, joined
+from cds_service.advice.in_words import Display, fill
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
 from cds_service.content.rulebook import ActiveRule
 from cds_service.content.texts import PlanText
-from cds_service.planner import DAYS, Alternative, DrugTimes, clock, hours
-from cds_service.planner.model import DAY, WEEK, TimesWeek, same_every_day
+from cds_service.planner.model import (
+    DAY,
+    DAYS,
+    WEEK,
+    Alternative,
+    Interval,
+    TimesWeek,
+    alike,
+    clock,
+    hours,
+    same_every_day,
+)
 from cds_service.planner.times_in_words import DAY_NAMES, alternative_times, day_words
+from cds_service.spelling import joined
 
 MAX_LINES = 5
 
@@ -21,7 +34,7 @@ def plan_summary(day: DayPlan, display: Display, room: int) -> str:
     does not."""
     words = display.library.wording.plan
     if not day.plan.possible:
-        blocking = [_labels(day)[name] for name in day.plan.blocked_by]
+        blocking = [day.request.labels[name] for name in day.plan.blocked_by]
         many = {"doses": str(day.request.doses_per_day), "drugs": "{drugs}"}
         if not blocking:
             return fill(words.none_day, many)
@@ -48,10 +61,6 @@ def _within(room: int, template: str, parts: Sequence[str], words: PlanText) -> 
     return fill(template, {"drugs": words.several})
 
 
-def _labels(day: DayPlan) -> dict[str, str]:
-    return {drug.drug: drug.label for drug in day.request.drugs}
-
-
 def _left_out(day: DayPlan) -> list[str]:
     return list(dict.fromkeys([*(label for label, _ in day.plan.unreadable), *day.plan.as_needed]))
 
@@ -59,36 +68,28 @@ def _left_out(day: DayPlan) -> list[str]:
 def plan_times(week: TimesWeek) -> str:
     """'14:00' or '10:30 and 15:00'; '12:30 (Monday to Saturday) and 22:00 (Sunday)' where days differ."""
     if same_every_day(week):
-        return joined([clock(minute) for minute in week[0]])
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for weekday, minutes in enumerate(week):
-        if minutes:
-            groups.setdefault(minutes, []).append(weekday)
-    return joined([
-        f"{joined([clock(minute) for minute in minutes])} ({day_words(days)})" for minutes, days in groups.items()
-    ])  # fmt: skip
+        return joined(map(clock, week[0]))
+    return joined(f"{joined(map(clock, times))} ({day_words(days)})" for times, days in alike(week).items() if times)
 
 
 def _nearest(day: DayPlan) -> list[str]:
     """For each drug the distance with the least to spare: '4 h 30 min after ciprofloxacin', the tightest first."""
-    tightest: dict[str, tuple[int, str]] = {}
+    found: dict[str, list[tuple[int, str]]] = {}
     for drug in day.request.drugs:
-        if not drug.windowed or drug.interval is None:
-            continue
-        sides = [
-            (gap, need, side)
-            for near in day.plan.gaps
-            if near.drug == drug.drug
-            for gap, need, side in (
-                (near.after_drug, drug.interval.drug_then_magnesium, "after"),
-                (near.before_drug, drug.interval.magnesium_then_drug, "before"),
-            )
-            if gap is not None
-        ]
-        for gap, need, side in sides:
-            if drug.drug not in tightest or gap - need < tightest[drug.drug][0]:
-                tightest[drug.drug] = (gap - need, f"{hours(gap)} {side} {drug.label}")
-    return [text for _, text in sorted(tightest.values(), key=lambda row: row[0])]
+        for near in day.plan.gaps if drug.windowed else ():
+            if near.drug == drug.drug:
+                sides = _spare(drug.interval, near.after_drug, near.before_drug)
+                found.setdefault(drug.drug, []).extend((spare, f"{said} {drug.label}") for spare, said in sides)
+    tightest = [min(sides, key=itemgetter(0)) for sides in found.values() if sides]
+    return [text for _, text in sorted(tightest, key=itemgetter(0))]
+
+
+def _spare(interval: Interval | None, after: int | None, before: int | None) -> Iterator[tuple[int, str]]:
+    """How much longer than needed each distance is, in minutes, and its words: '4 h after'."""
+    if interval and after is not None:
+        yield after - interval.drug_then_magnesium, f"{hours(after)} after"
+    if interval and before is not None:
+        yield before - interval.magnesium_then_drug, f"{hours(before)} before"
 
 
 def plan_lines(findings: Sequence[tuple[str, ActiveRule]], display: Display, short: bool) -> str:
@@ -118,7 +119,7 @@ def plan_table(day: DayPlan, display: Display) -> str:
                     taken.setdefault((dose.minute, drug.label, dose.assumed), set()).add(weekday)
     for weekday, minutes in enumerate(day.plan.week):
         for minute in minutes:
-            taken.setdefault((minute, f"**{display.drug('magnesium')}**", False), set()).add(weekday)
+            taken.setdefault((minute, f"**{display.title('magnesium')}**", False), set()).add(weekday)
     rows: dict[int, list[str]] = {}
     for (minute, name, assumed), weekdays in taken.items():
         marks = [] if len(weekdays) == len(DAYS) else [day_words(sorted(weekdays))]
@@ -139,39 +140,27 @@ def plan_options(day: DayPlan, display: Display, shown: Literal["alone", "table"
             return [fill(words.option if shown == "table" else words.option_picture, {"times": times})]
         template = words.option_one if len(day.plan.times) == 1 else words.option_many
         return [fill(template, {"times": times, "dose": _one_dose(day, display)})]
-    labels = _labels(day)
-    return [_alternative(item, labels, words) for item in day.plan.alternatives if not day.avoided or item.starts]
+    return [
+        _alternative(item, day.request.labels, words)
+        for item in day.plan.alternatives
+        if not day.avoided or item.starts
+    ]
 
 
 def _one_dose(day: DayPlan, display: Display) -> str:
     """'2 h 30 min after gabapentin at 08:00 (time assumed)': the distance with the least to spare, and its dose."""
     words = display.library.wording.plan
-    best: tuple[int, str] | None = None
-    for drug in (drug for drug in day.request.drugs if drug.windowed and drug.interval):
-        assert drug.interval is not None
-        for weekday, minutes in enumerate(day.plan.week):
-            for minute in minutes:
-                for at, assumed, on in _doses(drug):
-                    after = (weekday * DAY + minute - at) % WEEK
-                    for gap, need, side in (
-                        (after, drug.interval.drug_then_magnesium, "after"),
-                        (WEEK - after, drug.interval.magnesium_then_drug, "before"),
-                    ):
-                        if gap <= DAY and (best is None or gap - need < best[0]):
-                            said = {"gap": f"{hours(gap)} {side}", "drug": drug.label, "at": clock(at), "day": on}
-                            template = words.dose_assumed if assumed else words.dose
-                            best = gap - need, fill(template, said)
-    return best[1] if best else ""
-
-
-def _doses(drug: DrugTimes) -> list[tuple[int, bool, str]]:
-    """(minute of the week, assumed, ' on Sunday' or '') of every dose."""
-    daily = same_every_day(drug.week)
-    return [
-        (weekday * DAY + dose.minute, dose.assumed, "" if daily else f" on {DAY_NAMES[weekday]}")
-        for weekday, doses in enumerate(drug.week)
-        for dose in doses
-    ]
+    found: list[tuple[int, str]] = []
+    for drug in day.request.drugs:
+        daily = same_every_day(drug.week)
+        doses = [(weekday, dose) for weekday, doses in enumerate(drug.week) for dose in doses]
+        for moment, (weekday, dose) in product(day.plan.minutes, doses if drug.windowed else ()):
+            after = (moment - weekday * DAY - dose.minute) % WEEK
+            near = [gap if gap <= DAY else None for gap in (after, WEEK - after)]
+            said = {"drug": drug.label, "at": clock(dose.minute), "day": "" if daily else f" on {DAY_NAMES[weekday]}"}
+            template = words.dose_assumed if dose.assumed else words.dose
+            found += [(spare, fill(template, said | {"gap": gap})) for spare, gap in _spare(drug.interval, *near)]
+    return min(found, key=itemgetter(0), default=(0, ""))[1]
 
 
 def _alternative(item: Alternative, labels: dict[str, str], words: PlanText) -> str:
@@ -185,13 +174,11 @@ def _alternative(item: Alternative, labels: dict[str, str], words: PlanText) -> 
     })  # fmt: skip
 
 
-def plan_gaps(day: DayPlan | NoPlan | None, display: Display) -> list[str]:
+def plan_gaps(day: DayPlan | NoPlan, display: Display) -> list[str]:
     """What the plan could not take into account, or why there is none."""
     words = display.library.wording.plan
     if isinstance(day, str):
         return [words.not_planned[day]]
-    if day is None:
-        return []
     unread = [label for label, _ in day.plan.unreadable]
     found = [fill(words.unreadable, {"drugs": joined(unread)})] if unread else []
     return found + ([fill(words.as_needed, {"drugs": joined(day.plan.as_needed)})] if day.plan.as_needed else [])

@@ -1,4 +1,4 @@
-"""Timing findings and the planner: which doses stand where, and when magnesium fits. Words are `planwords`' part."""
+"""Timing findings and the planner: which doses stand where, and when magnesium fits. `plan_in_words` words it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
+from cds_service.advice.in_words import lowered
+from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Avoid, Separate
 from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import Medication
-from cds_service.planner import (
+from cds_service.planner import token
+from cds_service.planner.model import (
+    Alternative,
     DrugTimes,
     Interval,
     Plan,
+    PlanContent,
     PlanRequest,
-    Schedule,
     TooLarge,
-    drug_times,
-    plan_day,
-    read_dosages,
-    schedule_from,
-    token,
+    same_every_day,
 )
-from cds_service.planner.content import PlanContent
-from cds_service.planner.model import Alternative, same_every_day
-from cds_service.planner.schedule import MEALS
+from cds_service.planner.plan import plan_day
+from cds_service.planner.schedule import COUNTS, MEALS, Schedule, schedule_from
+from cds_service.planner.times import drug_times
 from cds_service.rules.context import ORAL_ROUTES
 from cds_service.rules.evaluate import Evaluation, Outcome
 from cds_service.rules.timing import form_fits, salt_fits
 
 WAKING = "WAKE"  # FHIR event code: the label of a bisphosphonate fixes its dose at waking
-MOST_DOSES = 6
 SENTENCE = re.compile(r"(?<=\.)\s")
 
 
@@ -50,7 +49,7 @@ class DayPlan:
     @property
     def avoided(self) -> bool:
         """Whether a drug is among them that magnesium is not to be combined with: nothing is planned around it."""
-        return any(drug.interval is not None and drug.interval.avoid for drug in self.request.drugs)
+        return any(drug.avoid for drug in self.request.drugs)
 
     @property
     def fewer(self) -> Alternative | None:
@@ -65,48 +64,26 @@ NoPlan = Literal["two_products", "doses_unknown", "no_times", "too_large", "faul
 """Why no day was planned."""
 
 
-@dataclass(frozen=True, eq=False)
-class _ById:
-    """Lets a cache go by the identity of an immutable rulebook."""
-
-    value: Rulebook
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and other.value is self.value
+@lru_cache(maxsize=8)
+def schedule_of(rulebook: Rulebook) -> Schedule:
+    """The usual day under the site's values."""
+    return schedule_from(rulebook.library.schedule, rulebook.day, rulebook.site.schedule)
 
 
 @lru_cache(maxsize=8)
-def _schedule(rulebook: _ById) -> Schedule:
-    table = rulebook.value.library.schedule.model_dump(exclude_unset=True)
-    return schedule_from(table, rulebook.value.day, rulebook.value.site.schedule)
-
-
-@lru_cache(maxsize=8)
-def _intervals(rulebook: _ById) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
+def _intervals(rulebook: Rulebook) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
     """By drug concept: the intervals of the rules in force, each with the block that says what it holds for."""
     found: dict[str, list[tuple[Interval, Separate | Avoid]]] = {}
-    for rule in rulebook.value.rules.values():
+    for rule in rulebook.rules.values():
         block = rule.loaded.rule.timing
-        interval = interval_of(rule, rulebook.value)
-        if block is not None and interval is not None and rule.visibility != "hidden":
-            found.setdefault(block.drug, []).append((interval, block))
+        if block is not None and rule.visibility != "hidden":
+            found.setdefault(block.drug, []).append((_interval(rule, block, rulebook), block))
     return found
 
 
-def schedule_of(rulebook: Rulebook) -> Schedule:
-    """The usual day under the site's values."""
-    return _schedule(_ById(rulebook))
-
-
-def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
-    """The interval of a timing rule, in minutes; None for a rule of another kind."""
+def _interval(rule: ActiveRule, block: Separate | Avoid, rulebook: Rulebook) -> Interval:
+    """The interval of a timing rule, in minutes."""
     written, library = rule.loaded.rule, rulebook.library
-    block = written.timing
-    if block is None:
-        return None
     source = library.references[written.evidence.references[0]]
     after = before = 0
     if written.separate:
@@ -114,7 +91,7 @@ def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
         before = int(rule.limits[written.separate.magnesium_then_drug].value * 60)
     return Interval(
         drug=block.drug,
-        label=_label(library.title(block.drug)),
+        label=lowered(library.title(block.drug)),
         drug_then_magnesium=after,
         magnesium_then_drug=before,
         avoid=written.avoid is not None,
@@ -127,14 +104,10 @@ def interval_of(rule: ActiveRule, rulebook: Rulebook) -> Interval | None:
     )
 
 
-def _label(title: str) -> str:
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
-
-
 def plan_content(rulebook: Rulebook, vocabulary: Any) -> PlanContent:
     """What POST /plan and the plan's page need of the content in force."""
-    intervals = {name: found[-1][0] for name, found in _intervals(_ById(rulebook)).items()}
-    names = {name: _label(entry.title) for name, entry in rulebook.library.terminology.items() if entry.kind == "drug"}
+    intervals = {name: found[-1][0] for name, found in _intervals(rulebook).items()}
+    names = {name: lowered(entry.title) for name, entry in rulebook.library.terminology.items() if entry.kind == "drug"}
 
     def find(name: str) -> list[str]:
         drugs = vocabulary.drug([], name).drugs
@@ -157,11 +130,11 @@ def plan_for(
         return "two_products"
     (product,) = products.values()
     schedule, today = schedule_of(rulebook), evaluation.context.facts.now.date()
-    reading = read_dosages(product.dosages, schedule, today)
-    week = reading.week
-    if reading.unreadable or reading.as_needed or reading.any_day or reading.over or not same_every_day(week):
+    taken = drug_times(MAGNESIUM, "", product.dosages, None, schedule, today)
+    if taken is None or taken.unreadable or taken.as_needed or taken.any_day or not same_every_day(taken.week):
         return "doses_unknown"
-    if not 1 <= len(week[0]) <= MOST_DOSES:
+    doses = len(taken.week[0])
+    if doses not in COUNTS:
         return "doses_unknown"
     drugs: list[DrugTimes] = []
     unknown = 0
@@ -173,9 +146,9 @@ def plan_for(
             continue
         drugs += _times(medication, product, rulebook, schedule, today)
     moments = [schedule.moments[code] for dosage in product.dosages for code, _ in dosage.when]
-    with_food = any(moment.sign == 1 and (moment.meals or moment.at in MEALS) for moment in moments)
+    with_food = any(moment.sign == 1 and moment.at in ("", *MEALS) for moment in moments)
     try:
-        request = PlanRequest(schedule, today, len(week[0]), with_food, tuple(drugs), unknown)
+        request = PlanRequest(schedule, today, doses, with_food, tuple(drugs), unknown)
         address = token.sign(request, secret)  # also where it is not given: what is too large for it is no plan
     except TooLarge:
         return "too_large"
@@ -187,7 +160,7 @@ def _times(
     medication: Medication, product: Medication, rulebook: Rulebook, schedule: Schedule, today: date
 ) -> list[DrugTimes]:
     """The week of one medicine, once for each interval that it has beside this product."""
-    intervals = _intervals(_ById(rulebook))
+    intervals = _intervals(rulebook)
     either: list[Interval | None] = [
         interval
         for drug in sorted(medication.drugs)
@@ -197,7 +170,7 @@ def _times(
     found = []
     for interval in either or [None]:
         drug = interval.drug if interval else min(medication.drugs)
-        label = interval.label if interval else _label(rulebook.library.title(drug))
+        label = interval.label if interval else lowered(rulebook.library.title(drug))
         times = drug_times(drug, label, medication.dosages, interval, schedule, today)
         if times is not None:
             found.append(times)

@@ -7,21 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from cds_service.advice.in_words import Display, fill, joined
-from cds_service.advice.order_times import with_times
+from cds_service.advice.in_words import Display, fill
 from cds_service.advice.plan_in_words import plan_times
 from cds_service.advice.plan_of_findings import DayPlan
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.shared import KeepApart, LabOrder
-from cds_service.fhir import Chart
+from cds_service.fhir import Chart, Sigs
 from cds_service.patient import Medication, Source
-from cds_service.planner.model import TimesWeek
+from cds_service.planner.model import DAYS, TimesWeek, alike, clock
 from cds_service.planner.times_in_words import day_words
 from cds_service.rules.evaluate import Outcome
+from cds_service.spelling import joined
 
 KEEP_APART = "urn:magnesium-cds:keep-apart"
 LOINC = "http://loinc.org"
 MAX_LABEL_WORDS = 5
+# What the new times say in place of the old ones.
+REPLACED = {"frequency", "period", "periodUnit", "when", "offset", "dayOfWeek", "timeOfDay"}
+# What new times would leave without meaning.
+RANGES = {"frequencyMax", "periodMax", "count", "countMax"}
 
 
 def suggestions_for(
@@ -36,9 +40,9 @@ def suggestions_for(
     library = display.library
     made: dict[str, dict[str, Any]] = {}
     # Beside a drug that no distance mends, none is proposed.
-    avoided = any(outcome.rule.loaded.rule.avoid for outcome in outcomes)
+    avoided = any(outcome.written.avoid for outcome in outcomes)
     for outcome in outcomes:
-        for name in outcome.rule.loaded.rule.card.suggest:
+        for name in outcome.written.card.suggest:
             suggestion = library.suggestions[name]
             if isinstance(suggestion, LabOrder):
                 if not _already_drafted(suggestion, chart):
@@ -133,7 +137,7 @@ class _Update:
             text = fill(self.suggestion.instruction_same if same else self.suggestion.instruction, values)
             resource = with_instruction(resource, text, other)
         phrases = [fill(words.plan.times_phrase, {"times": steady})] if steady else []
-        phrases += [fill(words.keep_apart_phrase, {"drug": self.display.drug(name)}) for name in names]
+        phrases += [fill(words.keep_apart_phrase, {"drug": self.display.title(name)}) for name in names]
         _name_the_drug(resource, draft, self.display, "".join(phrases) if self.phrase_in_text else "")
         label, description = self._words(list(names), week, steady, day)
         return _suggestion(label, "update", description, resource)
@@ -148,7 +152,7 @@ class _Update:
     def _words(self, names: list[str], week: TimesWeek | None, steady: str, day: DayPlan | None) -> tuple[str, str]:
         """Label and description: what the update changes."""
         words = self.display.library.wording.plan
-        drugs = joined(self.display.drug(name) for name in names)
+        drugs = joined(self.display.title(name) for name in names)
         if week is None or day is None:
             return self.suggestion.label, fill(self.suggestion.description, {"drug": drugs})
         doses, ordered = max(map(len, week)), day.request.doses_per_day
@@ -159,6 +163,54 @@ class _Update:
         label = fill(words.update_label, {"times": steady})
         fits = len(names) > 1 and steady and len(label.split()) <= MAX_LABEL_WORDS
         return label if fits else self.suggestion.label, fill(words.update, values)
+
+
+def with_times(resource: dict[str, Any], week: TimesWeek, sigs: Sigs) -> tuple[dict[str, Any], list[list[int]]] | None:
+    """The draft with these times, and the weekdays (0 Monday) of each of its dosage instructions.
+
+    One instruction for each set of days that has the same times. None where that cannot be done faithfully: several
+    instructions, a range or number of doses, or words of which we cannot read all, since they may name other times.
+    """
+    dosages = resource.get("dosageInstruction")
+    if not isinstance(dosages, list) or len(dosages) != 1 or not isinstance(dosages[0], dict):
+        return None
+    old = dict(dosages[0])
+    timing = old.get("timing") or {}
+    repeat = timing.get("repeat") or {} if isinstance(timing, dict) else None
+    if not isinstance(repeat, dict) or timing.get("event") or RANGES & repeat.keys():
+        return None
+    code = timing.get("code")
+    written = {name: old.pop(name, None) for name in ("text", "patientInstruction")}
+    for text in (*written.values(), (code or {}).get("text")):
+        if text and not _replaceable(text, "doseAndRate" in old, sigs):
+            return None
+    sets = {minutes: days for minutes, days in alike(week).items() if minutes}
+    if len(sets) > 1:
+        old.pop("id", None)  # no two elements have the same
+    made = []
+    for minutes, days in sets.items():
+        new = {name: value for name, value in repeat.items() if name not in REPLACED}
+        new |= {"frequency": len(minutes), "period": 1, "periodUnit": "d"}
+        if len(days) < len(DAYS):
+            new["dayOfWeek"] = [DAYS[weekday] for weekday in days]
+        new["timeOfDay"] = [f"{clock(minute)}:00" for minute in minutes]
+        kept = {name: text for name, text in written.items() if text and _still_true(text, len(minutes), sigs)}
+        made.append({**old, **kept, "timing": {"repeat": new}})
+    return {**resource, "dosageInstruction": made}, list(sets.values())
+
+
+def _still_true(text: Any, doses: int, sigs: Sigs) -> bool:
+    """Whether the words hold beside the new times: as many doses a day, and no time of day of their own."""
+    read = sigs.read(text) if isinstance(text, str) else None
+    if read is None or read.get("when") or read.get("times") or read.get("code") or read.get("days"):
+        return False
+    return (read.get("frequency"), read.get("period"), read.get("period_unit")) == (doses, 1, "d")
+
+
+def _replaceable(text: Any, amount_known: bool, sigs: Sigs) -> bool:
+    """Whether the words say nothing but a timing, and an amount that stands in the order too."""
+    read = sigs.read(text) if isinstance(text, str) else None
+    return read is not None and ("amount" not in read or amount_known)
 
 
 def _with_patient_text(dosage: dict[str, Any], text: str) -> dict[str, Any]:

@@ -14,7 +14,17 @@ import click
 import orjson
 from pydantic import ValidationError
 
-from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, settings_of, stop, told_plainly
+from cds_service.commands.common import (
+    CANNOT_CREATE,
+    CONFIGURATION,
+    FAILED,
+    FILE,
+    FOLDER,
+    USAGE,
+    counted,
+    settings_of,
+    stop,
+)
 from cds_service.content.library import Library
 from cds_service.content.loading import load_library
 from cds_service.hooks.profile import unit_faults
@@ -43,12 +53,11 @@ DISCOVERY, PLAN = "/cds-services", "/plan"
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    existing = click.Path(exists=True, dir_okay=False, path_type=Path)
     for option in (
-        click.option("--settings", "settings_file", type=existing, help="Settings file (TOML)."),
+        click.option("--settings", "settings_file", type=FILE, help="Settings file (TOML)."),
         click.option("--public-url", help="Base URL that clients see."),
         click.option("--profile", type=click.Choice(["dev", "production"]), help="Default: dev."),
-        click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of clients.toml."),
+        click.option("--data-dir", type=FOLDER, help="Folder of clients.toml."),
         click.option("--clients", type=click.Path(dir_okay=False, path_type=Path), help="Another file of clients."),
     ):
         command = option(command)
@@ -64,9 +73,7 @@ def _place(flags: dict[str, Any]) -> tuple[Settings, Path]:
 
 
 def _known(path: Path) -> tuple[Client, ...]:
-    with told_plainly():
-        return read_clients(path) if path.exists() else ()
-    raise AssertionError
+    return read_clients(path) if path.exists() else ()
 
 
 @click.group()
@@ -78,13 +85,13 @@ def clients() -> None:
 @click.argument("name")
 @click.option("--issuer", required=True, help="Claim iss of its tokens, exact.")
 @click.option("--jku", multiple=True, help="Address of its key set (https); repeatable.")
-@click.option("--jwks", "jwks_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key set.")
+@click.option("--jwks", "jwks_file", type=FILE, help="Its key set.")
 @click.option("--tenant", "tenants", multiple=True, help="Claim tenant of its tokens; repeatable.")
 @click.option("--algorithm", "algorithms", multiple=True, type=click.Choice(ALGORITHMS), help="Default: ES384, RS384.")
 @click.option("--audience", "audiences", multiple=True, help="Claim aud, exact; default: the address called.")
 @click.option("--fhir-server", "fhir_servers", multiple=True, help="FHIR base URL that may be read; repeatable.")
 @click.option("--network", "networks", multiple=True, help="Private range (CIDR) of its servers; repeatable.")
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its certificates.")
+@click.option("--ca-file", type=FILE, help="Its certificates.")
 @click.option("--origin", "origins", multiple=True, help="Browser origin it calls from; repeatable.")
 @click.option("--max-cards", type=click.IntRange(1, 20), help="Most cards in one answer.")
 @click.option("--on-incomplete", type=click.Choice(["info_card", "412"]))
@@ -110,15 +117,15 @@ def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -
         entries["jwks"] = _plain_keys(jwks_file)
     if ca_file is not None:
         entries["ca_file"] = str(ca_file.absolute())
-    entries |= {"profile": chosen} if (chosen := {key: value for key, value in profile.items() if value}) else {}
+    if chosen := {key: value for key, value in profile.items() if value}:
+        entries["profile"] = chosen
     try:
         Client.model_validate(entries)
     except ValidationError as error:
         stop(USAGE, *[_message(item) for item in error.errors(include_url=False, include_input=False)])
     before = path.read_text(encoding="utf-8") if path.exists() else HEADER
     text = before.rstrip("\n") + "\n\n" + written(entries)
-    with told_plainly():
-        after = parse_clients(text, path)
+    after = parse_clients(text, path)
     faults_after = check_clients(after, dev=settings.dev) + _unit_faults(after)
     if faults_after:
         stop(CONFIGURATION, *faults_after, "Nothing was written.")
@@ -171,8 +178,7 @@ def list_(**flags: Any) -> None:
     """One line for each client."""
     _, path = _place(flags)
     for client in _known(path):
-        count = len(client.pinned_keys())
-        keys = f"keys {', '.join(client.jku)}" if client.jku else f"{count} pinned key{'' if count == 1 else 's'}"
+        keys = f"keys {', '.join(client.jku)}" if client.jku else counted(len(client.pinned_keys()), "pinned key")
         tenants = f" tenants {', '.join(client.tenants)}" if client.tenants else ""
         click.echo(f"{client.name}: {client.issuer}{tenants}, {', '.join(client.algorithms)}, {keys}")
         for url in client.fhir_servers:
@@ -186,9 +192,10 @@ def remove(name: str, **flags: Any) -> None:
     """Remove a client. Its cards and feedback stay."""
     _, path = _place(flags)
     known = _known(path)
-    if name not in {client.name for client in known}:
-        stop(FAILED, f"There is no client {name}; there are {', '.join(client.name for client in known) or 'none'}.")
-    index = next(index for index, client in enumerate(known) if client.name == name)
+    names = [client.name for client in known]
+    if name not in names:
+        stop(FAILED, f"There is no client {name}; there are {', '.join(names) or 'none'}.")
+    index = names.index(name)
     head, *blocks = path.read_text(encoding="utf-8").split("[[clients]]")
     text = "[[clients]]".join([head, *blocks[:index], *blocks[index + 1 :]]).rstrip("\n") + "\n"
     rest = tuple(client for client in known if client.name != name)
@@ -220,8 +227,7 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     if what is None:
         for fault in faults:
             click.echo(f"REFUSED  {fault}")
-        count = f"{len(known)} client{'' if len(known) == 1 else 's'}"
-        click.echo(f"{count} in {path}: " + ("not usable" if faults else "all usable"))
+        click.echo(f"{counted(len(known), 'client')} in {path}: " + ("not usable" if faults else "all usable"))
         sys.exit(CONFIGURATION if faults else 0)
     if urlsplit(what).scheme in ("http", "https"):
         findings = _of_keys(what, known, settings)

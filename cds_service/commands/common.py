@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +13,9 @@ from cds_service.content.yamlfile import ContentError
 from cds_service.settings import Settings, SettingsError, load_settings
 
 FAILED, USAGE, UNAVAILABLE, CANNOT_CREATE, CONFIGURATION = 1, 2, 69, 73, 78
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+"""A folder that need not be there yet."""
 
 
 def stop(code: int, *lines: str) -> NoReturn:
@@ -23,44 +25,39 @@ def stop(code: int, *lines: str) -> NoReturn:
     sys.exit(code)
 
 
-def _store_error() -> type[Exception]:
-    """Imported where something went wrong, not before: most commands need no database."""
-    from cds_service.store import StoreError
+def stop_for(error: Exception) -> None:
+    """A fault of content, settings or store as lines and the exit code; nothing for any other."""
+    from cds_service.store import StoreError  # here, since most commands need no database
 
-    return StoreError
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """Faults of content, settings and store become lines and an exit code, never a traceback."""
-    try:
-        yield
-    except ContentError as error:
-        count = len(error.faults)
-        stop(CONFIGURATION, *map(str, error.faults), f"{count} fault{'' if count == 1 else 's'}")
-    except SettingsError as error:
+    if isinstance(error, ContentError):
+        stop(CONFIGURATION, *map(str, error.faults), counted(len(error.faults), "fault"))
+    if isinstance(error, SettingsError):
         stop(CONFIGURATION, str(error))
-    except _store_error() as error:
+    if isinstance(error, StoreError):
         stop(CANNOT_CREATE, str(error))
+
+
+def counted(number: int, thing: str) -> str:
+    """'1 fault', '2 faults'."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that a running service has."""
-    existing = click.Path(exists=True, dir_okay=False, path_type=Path)
     options = [
         click.option("--host", help="Address to listen on (default 127.0.0.1)."),
         click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8000)."),
-        click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of the database."),
+        click.option("--data-dir", type=FOLDER, help="Folder of the database."),
         click.option("--profile", type=click.Choice(["dev", "production"]), help="Default: dev."),
         click.option(
             "--fhir-server", "fhir_servers", multiple=True, help="FHIR base URL that may be read; repeatable."
         ),
         click.option("--origin", "origins", multiple=True, help="Browser origin that may call; repeatable."),
-        click.option("--site", type=existing, help="File of this site's own values (YAML)."),
+        click.option("--site", type=FILE, help="File of this site's own values (YAML)."),
         click.option("--public-url", help="Base URL that clients and browsers see."),
         click.option("--on-incomplete", type=click.Choice(["info_card", "412"]), help="Default: info_card."),
         click.option("--workers", type=click.IntRange(1, 64), help="Worker processes (default 2)."),
-        click.option("--settings", "settings_file", type=existing, help="Settings file (TOML)."),
+        click.option("--settings", "settings_file", type=FILE, help="Settings file (TOML)."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -68,8 +65,6 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def settings_of(flags: dict[str, Any]) -> Settings:
-    """Settings from flags, environment and settings file; exits 78 with the reason."""
+    """Settings from flags, environment and settings file. Raises SettingsError."""
     file = flags.pop("settings_file", None)
-    with told_plainly():
-        return load_settings(flags, file)
-    raise AssertionError
+    return load_settings(flags, file)

@@ -4,38 +4,49 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import orjson
 
-from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, USAGE, stop, told_plainly
+from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, FILE, USAGE, stop
 from cds_service.content.library import Library, default_root
-from cds_service.content.loading import load_library
+from cds_service.content.loading import gone_files, load_library
 from cds_service.content.long_form import long_form
 from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.spelling import nearest
 from cds_service.terminology.index import Vocabulary
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+CONTENT = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@contextmanager
+def _faults_as_json(wanted: bool) -> Iterator[None]:
+    """Where it is wanted, faults of the content go to stdout as JSON, with exit code 78."""
+    try:
+        yield
+    except ContentError as error:
+        if not wanted:
+            raise
+        faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
+        click.echo(json.dumps({"faults": faults}, indent=1))
+        stop(CONFIGURATION)
 
 
 @click.command()
-@click.option("--content", type=FOLDER, help="Folder of content to check instead of the one shipped.")
+@click.option("--content", type=CONTENT, help="Folder of content to check instead of the one shipped.")
 @click.option("--json", "as_json", is_flag=True, help="Faults as JSON.")
 def check(content: Path | None, as_json: bool) -> None:
     """Load all content and report every fault at once. Exit 78 on faults."""
-    try:
+    with _faults_as_json(as_json):
         library = load_library(content)
         Vocabulary(library)
-    except ContentError as error:
-        if as_json:
-            faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
-            click.echo(json.dumps({"faults": faults}, indent=1))
-            stop(CONFIGURATION)
-        stop(CONFIGURATION, *map(str, error.faults), f"{len(error.faults)} faults")
+        if gone := gone_files(content or default_root()):
+            raise ContentError(gone)
     counts = {
         "rules": len(library.rules),
         "terminology": len(library.terminology),
@@ -47,7 +58,7 @@ def check(content: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
+@click.option("--content", type=CONTENT, help="Folder of content instead of the one shipped.")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a page is not current.")
 def catalogue(content: Path | None, only_check: bool) -> None:
     """Write cards/README.md and docs/what-is-read.md from the content."""
@@ -55,8 +66,7 @@ def catalogue(content: Path | None, only_check: bool) -> None:
     from cds_service.publish.what_is_read import what_is_read
 
     root = content or default_root()
-    with told_plainly():
-        library = load_library(root)
+    library = load_library(root)
     pages = {root / "README.md": catalogue_text(library)}
     if (root.parent / "docs").is_dir():
         pages[root.parent / "docs" / "what-is-read.md"] = what_is_read(library)
@@ -75,11 +85,10 @@ def catalogue(content: Path | None, only_check: bool) -> None:
 
 @click.command()
 @click.argument("rule")
-@click.option("--content", type=FOLDER, help="Folder of content instead of the one shipped.")
+@click.option("--content", type=CONTENT, help="Folder of content instead of the one shipped.")
 def show(rule: str, content: Path | None) -> None:
     """Print RULE in long form, as the loader reads it: a timing rule is filled by its family."""
-    with told_plainly():
-        rules = load_library(content).rules
+    rules = load_library(content).rules
     if rule not in rules:
         stop(USAGE, f"no rule {rule}{nearest(rule, rules)}")
     click.echo(long_form(rules[rule].data), nl=False)
@@ -101,34 +110,17 @@ def _site_values(file: Path, library: Library) -> SiteValues:
     return read_site(text, str(file), library, frozenset(all_needs(library)))
 
 
-def _told_site_values(file: Path, library: Library) -> SiteValues:
-    with told_plainly():
-        return _site_values(file, library)
-    raise AssertionError
-
-
-def _library() -> Library:
-    with told_plainly():
-        return load_library()
-    raise AssertionError
-
-
 @site.command()
 @click.argument("file", type=FILE)
 @click.option("--json", "as_json", is_flag=True)
 def validate(file: Path, as_json: bool) -> None:
     """Check a site file and name every fault with line, allowed range and nearest name. Exit 78 on faults."""
-    library = _library()
+    library = load_library()
+    with _faults_as_json(as_json):
+        values = _site_values(file, library)
     if as_json:
-        try:
-            values = _site_values(file, library)
-        except ContentError as error:
-            faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
-            click.echo(json.dumps({"faults": faults}, indent=1))
-            stop(CONFIGURATION)
         click.echo(json.dumps({"faults": [], "notes": list(values.notes)}))
         return
-    values = _told_site_values(file, library)
     for note in values.notes:
         click.echo(note, err=True)
     click.echo(f"{file}: can be used ({values.digest})")
@@ -136,8 +128,6 @@ def validate(file: Path, as_json: bool) -> None:
 
 def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
     """Every threshold that a site may set, with its default and the value in force."""
-    from datetime import UTC, datetime
-
     today = datetime.now(UTC).date()
     rows: list[dict[str, object]] = []
     owners = [("shared", library.shared_thresholds)]
@@ -159,8 +149,8 @@ def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
 @click.option("--json", "as_json", is_flag=True)
 def show_site(file: Path | None, as_json: bool) -> None:
     """Show every threshold with the value in force under FILE (or the defaults)."""
-    library = _library()
-    values = _told_site_values(file, library) if file else SiteValues()
+    library = load_library()
+    values = _site_values(file, library) if file else SiteValues()
     rows = _rows(library, values)
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
@@ -170,18 +160,13 @@ def show_site(file: Path | None, as_json: bool) -> None:
         span = f"may be {allowed[0]} to {allowed[1]}" if isinstance(allowed, list) else "fixed"
         mark = f" (site; default {row['default']})" if row["site"] else ""
         click.echo(f"{row['rule']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
-    for key, region in _regions(values).items():
-        click.echo(f"{key} = {region}; may be us or eu")
+    click.echo(f"allowance.region = {values.allowance}; may be us or eu")
+    click.echo(f"upper_level.region = {values.upper_level}; may be us or eu")
     for key, codes in _codes(values).items():
         click.echo(f"{key} = {codes}")
-    for rule, mine in sorted(values.by_rule.items()):
+    for rule, mine in sorted(values.document.rules.items()):
         if mine.show:
             click.echo(f"{rule}: {mine.show} ({mine.reason})")
-
-
-def _regions(values: SiteValues) -> dict[str, str]:
-    """Whose dietary reference values are in force."""
-    return {"allowance.region": values.allowance, "upper_level.region": values.upper_level}
 
 
 def _codes(values: SiteValues) -> dict[str, str]:
@@ -195,36 +180,30 @@ def _codes(values: SiteValues) -> dict[str, str]:
 @click.option("--json", "as_json", is_flag=True)
 def diff(old: Path, new: Path, as_json: bool) -> None:
     """Show what changes from OLD to NEW. Exit 1 where they differ."""
-    library = _library()
-    sides = [_told_site_values(old, library), _told_site_values(new, library)]
+    library = load_library()
+    sides = [_site_values(old, library), _site_values(new, library)]
     before, after = (_flat(library, values) for values in sides)
-    changes = [
-        {"key": key, "old": before.get(key), "new": after.get(key)}
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if as_json:
+        changes = [{"key": key, "old": before.get(key), "new": after.get(key)} for key in changed]
         click.echo(json.dumps(changes, indent=1))
     else:
-        lines = difflib.unified_diff(
-            [f"{key} = {value}" for key, value in before.items() if before.get(key) != after.get(key)],
-            [f"{key} = {value}" for key, value in after.items() if before.get(key) != after.get(key)],
-            str(old), str(new), lineterm="", n=0,
-        )  # fmt: skip
-        click.echo("\n".join(lines) if changes else "no difference")
-    if changes:
+        was, now = ([f"{key} = {value}" for key, value in side.items() if key in changed] for side in (before, after))
+        lines = difflib.unified_diff(was, now, str(old), str(new), lineterm="", n=0)
+        click.echo("\n".join(lines) if changed else "no difference")
+    if changed:
         stop(FAILED)
 
 
 def _flat(library: Library, values: SiteValues) -> dict[str, str]:
     flat = {f"{row['rule']}.{row['threshold']}": f"{row['value']} {row['unit']}" for row in _rows(library, values)}
     flat |= {f"{rule}.show": values.visibility(rule) for rule in library.rules}
-    flat |= _regions(values) | {f"schedule.{key}": str(value) for key, value in values.schedule.items()}
+    flat |= {"allowance.region": values.allowance, "upper_level.region": values.upper_level}
+    flat |= {f"schedule.{key}": str(value) for key, value in values.schedule.items()}
     if values.repetition:
         flat |= {f"repetition.{key}": str(value) for key, value in values.repetition.model_dump().items()}
-    if values.document:
-        flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
-        flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}
+    flat |= {f"units.{lab}": item.unit for lab, item in values.document.units.items()}
+    flat |= {f"inputs.{key}.available": "false" for key in values.document.inputs}
     flat |= _codes(values)
     return flat
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 import orjson
-from rich.console import Console
+from rich.console import Console, Group
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
 
-from cds_service.advice.advise import CardStyle, advise
+from cds_service.advice.advise import advise
 from cds_service.advice.card_extension import EXTENSION
+from cds_service.advice.card_text import CardStyle
+from cds_service.commands.common import FILE
 from cds_service.commands.patient_file import in_force, read_document, read_patient
-from cds_service.commands.reading import print_cards
 from cds_service.logs import configure
 
 HOOKS = ("patient-view", "order-select", "order-sign")
+COLOURS = {"info": "blue", "warning": "yellow", "critical": "red"}
 # As a service without further settings would write its cards.
 STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
 
@@ -23,7 +30,7 @@ STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
 @click.command()
 @click.argument("file", type=click.File("rb"))
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
-@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--site", type=FILE, help="Site values to try.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
 def evaluate(file: BinaryIO, hook: str | None, site: Path | None, as_json: bool) -> None:
     """Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient.
@@ -50,3 +57,23 @@ def evaluate(file: BinaryIO, hook: str | None, site: Path | None, as_json: bool)
     for outcome in answer["extension"][EXTENSION]["outcomes"]:
         reason = f": {outcome['reason']}" if "reason" in outcome else ""
         console.print(f"{outcome['outcome']:15} {outcome['rule']}{reason}", markup=False)
+
+
+def print_cards(console: Console, title: str, answer: Mapping[str, Any]) -> None:
+    """The cards of one answer, with what they suggest and where their basis is."""
+    console.rule(escape(title), align="left")
+    cards = answer.get("cards", [])
+    if not cards:
+        console.print("No card: every check that applies was made, and none has anything to say.\n")
+    for card in cards:
+        parts: list[Any] = [Text(card["summary"], style="bold"), Text()]
+        if card.get("detail"):
+            parts += [Markdown(card["detail"]), Text()]
+        for suggestion in card.get("suggestions", []):
+            parts.append(Text(f"[ {suggestion['label']} ]", style="reverse"))
+        parts.append(Text(f"Source: {card['source']['label']}", style="dim"))
+        for link in card.get("links", []):
+            parts.append(Text(f"{link['label']}: {link['url']}", style="dim"))
+        style = COLOURS[card["indicator"]]
+        console.print(Panel(Group(*parts), title=card["indicator"], border_style=style, title_align="left"))
+    console.print()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cds_service.commands.common import UNAVAILABLE, USAGE, stop
+from cds_service.commands.common import FILE, UNAVAILABLE, USAGE, stop
 from cds_service.sandbox.mock_ehr import KEYS_PATH, TOKEN_PATH, MockEhr, ScriptError, read_script
 from cds_service.trust.clients import written
 
@@ -27,7 +27,7 @@ Other entries: headers, body, delay, stall, drip (bytes a second), cut_at, patie
 @click.command(name="mock-ehr", epilog=EXAMPLE)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
-@click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Faults (TOML).")
+@click.option("--script", type=FILE, help="Faults (TOML).")
 def mock_ehr(host: str, port: int, script: Path | None) -> None:
     """Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for anyone.
 

@@ -13,7 +13,7 @@ import orjson
 from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs, needs_of
 from cds_service.advice.one_bundle import NotOnePatient, hook_request, is_hook_request
-from cds_service.commands.common import FAILED, stop, told_plainly
+from cds_service.commands.common import FAILED, stop
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart
@@ -51,12 +51,10 @@ class PatientFile:
 
 
 def in_force(site: Path | None) -> InForce:
-    """Content and site values as they hold now; exits 78 with every fault."""
-    with told_plainly():
-        content, now = load_content(), datetime.now(UTC)
-        current = CurrentRulebook(content.library, site, frozenset(all_needs(content.library)))
-        return InForce(content, current.on(now.date()), now)
-    raise AssertionError
+    """Content and site values as they hold now. Raises ContentError."""
+    content, now = load_content(), datetime.now(UTC)
+    current = CurrentRulebook(content.library, site, frozenset(all_needs(content.library)))
+    return InForce(content, current.on(now.date()), now)
 
 
 def read_document(file: BinaryIO) -> Document:
@@ -89,8 +87,7 @@ def read_patient(file: Document, held: InForce, hook: str | None = None) -> Pati
     service = next((key for key, item in library.services.items() if item.hook == asked), None)
     if service is None:
         stop(FAILED, f"{name}: no service answers the hook {asked}")
-    rules = [rule.loaded.rule for rule in rulebook.of_service(service)]
-    needs = needs_of(rules, library, rulebook.site).values()
+    needs = needs_of(rulebook, service).values()
     try:
         body = file.raw if is_hook_request(document) else _written(hook_request(document, asked, needs), name)
         call = parse_call(body, asked)

@@ -14,22 +14,25 @@ from cds_service.advice.card_text import not_proposed
 from cds_service.advice.in_words import Display
 from cds_service.advice.one_bundle import has_drafts
 from cds_service.advice.plan_of_findings import plan_content, plan_for
-from cds_service.commands.common import CANNOT_CREATE, FAILED, UNAVAILABLE, stop
+from cds_service.commands.common import CANNOT_CREATE, FAILED, FILE, UNAVAILABLE, stop
 from cds_service.commands.patient_file import Document, InForce, in_force, is_patient, read_document, read_patient
 from cds_service.logs import configure
-from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day
+from cds_service.planner import picture
+from cds_service.planner.model import Plan, PlanRequest, TooLarge
+from cds_service.planner.plan import plan_day
+from cds_service.planner.schedule import ScheduleError
 from cds_service.web.plan_page import text
 from cds_service.web.plan_question import PlanQuestion, answer_of, request_of
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+PICTURE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--svg", type=FILE, help="Draw the day as SVG into this file.")
-@click.option("--png", type=FILE, help="Draw the day as PNG into this file (needs the extra png).")
+@click.option("--svg", type=PICTURE, help="Draw the day as SVG into this file.")
+@click.option("--png", type=PICTURE, help="Draw the day as PNG into this file (needs the extra png).")
 @click.option("--json", "as_json", is_flag=True, help="The plan as POST /plan answers it.")
-@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--site", type=FILE, help="Site values to try.")
 def plan(file: BinaryIO, svg: Path | None, png: Path | None, as_json: bool, site: Path | None) -> None:
     """Plan when to take magnesium beside the other medicines in FILE ('-' for stdin).
 
@@ -65,10 +68,9 @@ def _save(path: Path, data: bytes) -> None:
 
 def _of_question(document: Document, held: InForce) -> tuple[PlanRequest, list[str]]:
     """The question of POST /plan; exits 1 with every fault and its place."""
-    holds = plan_content(held.rulebook, held.content.vocabulary)
     try:
         question = PlanQuestion.model_validate_json(document.raw)
-        return request_of(question, holds.intervals, holds.schedule, held.now.date(), holds.find)
+        return request_of(question, plan_content(held.rulebook, held.content.vocabulary), held.now.date())
     except ValidationError as error:
         places = [".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)]
         stop(
@@ -77,7 +79,7 @@ def _of_question(document: Document, held: InForce) -> tuple[PlanRequest, list[s
             *[f"  {place}: {fault['msg']}" for place, fault in zip(places, error.errors(), strict=True)],
         )
     except ScheduleError as error:
-        stop(FAILED, *[f"{document.name}: waking: {why}" for _, why in error.faults])
+        stop(FAILED, f"{document.name}: waking: {error}")
     except TooLarge as error:
         stop(FAILED, f"{document.name}: medications hold {error}")
 
@@ -90,7 +92,7 @@ def _of_chart(document: Document, held: InForce) -> tuple[PlanRequest, list[str]
     timing = [
         outcome
         for outcome in evaluation.of("fired")
-        if outcome.rule.loaded.rule.when is None and outcome.rule.visibility != "hidden"
+        if outcome.written.when is None and outcome.rule.visibility != "hidden"
     ]
     if not timing:
         stop(FAILED, f"{document.name}: no medicine here that magnesium has still to be kept apart from")

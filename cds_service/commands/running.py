@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from uuid import uuid4
 
 import click
 import requests
@@ -24,16 +25,23 @@ from rich.console import Console
 
 from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
-from cds_service.commands.common import UNAVAILABLE, USAGE, serving_options, settings_of, stop, told_plainly
-from cds_service.commands.reading import print_cards
+from cds_service.commands.common import FILE, FOLDER, UNAVAILABLE, USAGE, serving_options, settings_of, stop
+from cds_service.commands.evaluate import print_cards
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub
 from cds_service.settings import UNIX, Settings
-from cds_service.trust.clients import Client, clients_file, load_clients
+from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
 
 READY_SECONDS = 60.0
+STOPS = {signal.SIGINT, signal.SIGTERM}
+NEXT = """\
+Discovery   {base}/cds-services
+Evidence    {base}/evidence
+State       {base}/readyz
+Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)
+            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)"""
 
 
 @click.command()
@@ -50,11 +58,10 @@ def serve(**flags: Any) -> None:
 
 def _serve(settings: Settings) -> None:
     _check_address(settings)
-    with told_plainly():
-        # One process first: faults are told once and plainly, and the database is made before workers share it.
-        content = load_content()
-        create_app(settings, content=content).extensions["advisor"].store.close()
-    declared = clients_declared(settings)
+    # One process first: faults are told once and plainly, and the database is made before workers share it.
+    content = load_content()
+    create_app(settings, content=content).extensions["advisor"].store.close()
+    declared = load_clients(settings)
     if settings.dev:
         tokens = "no client token is asked for" if not declared else "calls need the token of a client"
         click.echo(f"DEVELOPMENT PROFILE: {tokens}. Not for clinical use.", err=True)
@@ -76,11 +83,10 @@ def data_folder(given: Path | None, kind: str) -> Iterator[Path]:
         yield given
         return
     # A signal that comes while the folder is made waits until it is sure to be taken away.
-    held = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     folder, maker = Path(tempfile.mkdtemp(prefix=f"magnesium-cds-{kind}")), os.getpid()
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         yield folder
     finally:
         if os.getpid() == maker:  # and no worker, which is a copy of this process
@@ -129,13 +135,6 @@ def _check_address(settings: Settings) -> None:
         stop(UNAVAILABLE, f"Cannot listen on {place}: {error.strerror or error}. Try another --host or --port.")
 
 
-def clients_declared(settings: Settings) -> tuple[Client, ...]:
-    """The clients that a service with these settings knows; exits with the reason where they cannot be read."""
-    with told_plainly():
-        return load_clients(settings)
-    raise AssertionError
-
-
 def free_port(host: str, wanted: int | None) -> int:
     """`wanted` if it is free, else any free port."""
     for port in (wanted or 8000, 0):
@@ -149,40 +148,40 @@ def free_port(host: str, wanted: int | None) -> int:
 
 
 @contextmanager
-def serving(arguments: list[str], base: str, folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+def serving(host: str, port: int, folder: Path, *more: str, temporary: bool) -> Iterator[subprocess.Popen[bytes]]:
     """This program serving in a child process, ready when entered, ended when left.
 
-    A signal ends both at once and takes `folder` away. Nothing is raised for it: what is raised while the collector
-    works is lost.
+    A signal ends both at once and takes a temporary folder away. Nothing is raised for it: what is raised while the
+    collector works is lost.
     """
+    arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1", *more]
     # -P: the installed package, not a checkout that happens to be the current folder.
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
     environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
-    held = {signal.SIGINT, signal.SIGTERM}
 
     def deaf() -> None:  # Ctrl-C also reaches the child, and Python would tell of it while it starts
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     def end(number: int, _: object) -> None:
-        for each in held:
+        for each in STOPS:
             signal.signal(each, signal.SIG_IGN)
         _end(child)
-        if folder is not None:
+        if temporary:
             shutil.rmtree(folder, ignore_errors=True)
         os.write(sys.stderr.fileno(), b"Stopped.\n")
         os._exit(128 + number)
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         child = subprocess.Popen(command, env=environment, preexec_fn=deaf)  # noqa: S603
-        names = [name for name in held if signal.getsignal(name) is not signal.SIG_IGN]
+        names = [name for name in STOPS if signal.getsignal(name) is not signal.SIG_IGN]
         before = {name: signal.signal(name, end) for name in names}
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     try:
-        _wait_ready(child, base, instance)
+        _wait_ready(child, f"http://{host}:{port}", instance)
         yield child
     finally:
         _end(child)
@@ -224,36 +223,32 @@ def _wait_ready(child: subprocess.Popen[bytes], base: str, instance: str) -> Non
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port (default 8000, or a free one).")
-@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a temporary folder.")
-@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--data-dir", type=FOLDER, help="Default: a temporary folder.")
+@click.option("--site", type=FILE, help="Site values to try.")
 @click.option("--once", is_flag=True, help="Print the cards and end, instead of keeping on serving.")
 def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, once: bool) -> None:
     """Start on sample patients, show their cards, and keep serving."""
     port = free_port(host, port)
     base = f"http://{host}:{port}"
     settings = settings_of({"data_dir": data_dir})
-    if clients_declared(settings):
+    if load_clients(settings):
         file = clients_file(settings)
         stop(USAGE, f"{file} declares clients, and the demo calls without a token: take another --data-dir.")
     console = Console(soft_wrap=False, highlight=False)
-    with data_folder(data_dir, "demo-") as folder:
-        arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
-        arguments += ["--site", str(site)] if site else []
-        with serving(arguments, base, None if data_dir else folder) as child:
-            show_samples(console, base)
-            console.print(f"Discovery   {base}/cds-services")
-            console.print(f"Evidence    {base}/evidence")
-            console.print(f"State       {base}/readyz")
-            console.print(
-                "Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)"
-            )
-            console.print("            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)")
-            if once:
-                return
-            goes = "" if data_dir else ", and goes with it"
-            console.print(f"Serving until Ctrl-C; the database is in {folder}{goes}")
-            sys.stdout.flush()
-            child.wait()
+    own_site = ["--site", str(site)] if site else []
+    temporary = data_dir is None
+    with (
+        data_folder(data_dir, "demo-") as folder,
+        serving(host, port, folder, *own_site, temporary=temporary) as child,
+    ):
+        show_samples(console, base)
+        console.print(NEXT.format(base=base))
+        if once:
+            return
+        goes = ", and goes with it" if temporary else ""
+        console.print(f"Serving until Ctrl-C; the database is in {folder}{goes}")
+        sys.stdout.flush()
+        child.wait()
 
 
 def show_samples(console: Console, base: str) -> None:
@@ -270,8 +265,6 @@ def show_samples(console: Console, base: str) -> None:
 
 def hook_request(sample: patients.SamplePatient, hook: str, templates: dict[str, str], now: datetime) -> dict[str, Any]:
     """The request of a hook for a sample patient, with complete prefetch; all its drafts on the order hooks."""
-    from uuid import uuid4
-
     context: dict[str, Any] = {"patientId": sample.id, "userId": "Practitioner/example"}
     if hook != "patient-view":
         context |= sample.draft_context(now, *sample.drafts)
@@ -296,14 +289,14 @@ def call(base: str, service: dict[str, Any], body: dict[str, Any]) -> dict[str, 
 @click.option(
     "--fhir-port", type=click.IntRange(0, 65535), default=0, help="Port of the FHIR stub (default: a free one)."
 )
-@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: a temporary folder.")
+@click.option("--data-dir", type=FOLDER, help="Default: a temporary folder.")
 def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) -> None:
     """Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."""
     port = free_port(host, port)
     fhir_port = fhir_port or free_port(host, 8090)
-    base = f"http://{host}:{port}"
-    with data_folder(data_dir, "sandbox-") as folder:
-        arguments = ["--host", host, "--port", str(port), "--data-dir", str(folder), "--workers", "1"]
-        arguments += ["--fhir-server", f"http://{host}:{fhir_port}/fhir"]
-        with serving(arguments, base, None if data_dir else folder):
-            run_stub(host, fhir_port, f"{base}/cds-services", echo=click.echo)
+    fhir = f"http://{host}:{fhir_port}/fhir"
+    with (
+        data_folder(data_dir, "sandbox-") as folder,
+        serving(host, port, folder, "--fhir-server", fhir, temporary=data_dir is None),
+    ):
+        run_stub(host, fhir_port, f"http://{host}:{port}/cds-services", echo=click.echo)

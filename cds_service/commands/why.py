@@ -9,7 +9,7 @@ from typing import BinaryIO
 import click
 import orjson
 
-from cds_service.commands.common import FAILED, stop
+from cds_service.commands.common import FAILED, FILE, stop
 from cds_service.commands.evaluate import HOOKS
 from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.logs import configure
@@ -22,7 +22,7 @@ from cds_service.spelling import nearest
 @click.argument("file", type=click.File("rb"))
 @click.argument("rule")
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
-@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values to try.")
+@click.option("--site", type=FILE, help="Site values to try.")
 @click.option("--json", "as_json", is_flag=True, help="The tree as JSON.")
 def why(file: BinaryIO, rule: str, hook: str | None, site: Path | None, as_json: bool) -> None:
     """Say why RULE fired for the patient in FILE ('-' for stdin), or why it did not.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Named, named
-from cds_service.content.placeholders import offered, placeholders_in
-from cds_service.content.rule import Rule, Threshold
+from cds_service.content.rule import PLACEHOLDER, Rule, Threshold
 from cds_service.content.yamlfile import Document, Fault, KeyPath
 from cds_service.spelling import nearest
 
@@ -42,31 +41,30 @@ class _RuleCheck:
         yield from self._names()
         yield from self._thresholds()
         yield from self._named()
-        yield from self._references()
+        for index, name in enumerate(self.rule.evidence.references):
+            yield from _cited(self.library, self.document, ("evidence", "references", index), name)
         yield from self._wording()
 
-    def _unknown(self, path: KeyPath, name: str, known: Iterable[str], what: str) -> Iterator[Fault]:
-        if name not in known:
-            yield self.document.fault(path, f"no {what} {name}{nearest(name, known)}")
-
     def _names(self) -> Iterator[Fault]:
-        library, card = self.library, self.rule.card
-        for index, name in enumerate(self.rule.services):
-            yield from self._unknown(("services", index), name, library.services, "service in services.yaml named")
-        ordering = {name for name, service in library.services.items() if service.hook != "patient-view"}
+        library, card, document = self.library, self.rule.card, self.document
+        services = library.services
+        yield from document.unknown_in(("services",), self.rule.services, services, "service in services.yaml named")
+        ordering = {name for name, service in services.items() if service.hook != "patient-view"}
         if card.contraindicates_magnesium and ordering - {*self.rule.services} not in (ordering, set()):
             message = "a rule that speaks against magnesium when it is ordered belongs to every order service"
             yield self.document.fault(("services",), f"{message}: {', '.join(sorted(ordering))}")
-        for index, name in enumerate(card.suggest):
-            yield from self._unknown(("card", "suggest", index), name, library.suggestions, "suggestion named")
-        for index, name in enumerate(card.override_reasons):
-            known = library.override_reasons
-            yield from self._unknown(("card", "override_reasons", index), name, known, "override reason named")
-        yield from self._unknown(("card", "topic"), card.topic, library.wording.topics, "topic in wording.yaml named")
-        for index, name in enumerate(self.rule.claims):
-            yield from self._unknown(("claims", index), name, library.claims, "claim")
+        yield from document.unknown_in(("card", "suggest"), card.suggest, library.suggestions, "suggestion named")
+        reasons = library.override_reasons
+        yield from document.unknown_in(
+            ("card", "override_reasons"), card.override_reasons, reasons, "override reason named"
+        )
+        yield from document.unknown(
+            ("card", "topic"), card.topic, library.wording.topics, "topic in wording.yaml named"
+        )
+        yield from document.unknown_in(("claims",), self.rule.claims, library.claims, "claim")
+        attributes = library.source_attributes
         for name in self.rule.source_attributes:
-            yield from self._unknown(("source_attributes", name), name, library.source_attributes, "source attribute")
+            yield from document.unknown(("source_attributes", name), name, attributes, "source attribute")
 
     def _thresholds(self) -> Iterator[Fault]:
         own, shared = self.rule.thresholds, self.library.shared_thresholds
@@ -76,7 +74,7 @@ class _RuleCheck:
                 yield self.document.fault(("thresholds", name), "is also a shared threshold; give it another name")
             if name not in used and not any(f"{{{name}}}" in text for text in _texts(self.rule)):
                 yield self.document.fault(("thresholds", name), "is not used")
-            yield from self._reference(("thresholds", name, "reference"), threshold.reference)
+            yield from _cited(self.library, self.document, ("thresholds", name, "reference"), threshold.reference)
             yield from _holds_for(self.document, ("thresholds", name), threshold, {**shared, **own})
 
     def _named(self) -> Iterator[Fault]:
@@ -90,16 +88,20 @@ class _RuleCheck:
                         yield from self._threshold(item, lab)
                     case "form":
                         forms = {row.form for row in self.library.dose_forms if row.form}
-                        yield from self._unknown(item.at, item.name, forms, "form in terminology/dose_forms.csv named")
+                        yield from self.document.unknown(
+                            item.at, item.name, forms, "form in terminology/dose_forms.csv named"
+                        )
                     case _:
                         entries, kinds = self.library.terminology, item.mark.kinds
                         fitting = {name for name, entry in entries.items() if entry.kind in kinds}
-                        yield from self._unknown(item.at, item.name, fitting, f"{kinds[0]} in terminology/ named")
+                        yield from self.document.unknown(
+                            item.at, item.name, fitting, f"{kinds[0]} in terminology/ named"
+                        )
 
     def _threshold(self, item: Named, lab: str) -> Iterator[Fault]:
         """It exists, and has the unit in which it is compared; `lab` is the first that the same test names."""
         known = {**self.library.shared_thresholds, **self.rule.thresholds}
-        yield from self._unknown(item.at, item.name, known, "threshold named")
+        yield from self.document.unknown(item.at, item.name, known, "threshold named")
         unit = item.mark.unit
         if unit == UNIT_OF_THE_LAB:
             unit = self.library.unit(lab) if lab in self.library.terminology else ""
@@ -107,31 +109,29 @@ class _RuleCheck:
             message = f"the unit of {item.name} is {known[item.name].unit}; it has to be {unit} here"
             yield self.document.fault(item.at, message)
 
-    def _references(self) -> Iterator[Fault]:
-        for index, name in enumerate(self.rule.evidence.references):
-            yield from self._reference(("evidence", "references", index), name)
-
-    def _reference(self, path: KeyPath, name: str) -> Iterator[Fault]:
-        reference = self.library.references.get(name)
-        if reference is None:
-            yield from self._unknown(path, name, self.library.references, "reference")
-        elif not reference.citable:
-            yield self.document.fault(path, f"{name} has status {reference.status} and cannot be shown as a source")
-
     def _wording(self) -> Iterator[Fault]:
         rule = self.rule
-        known = offered(rule, frozenset({**self.library.shared_thresholds, **rule.thresholds}))
+        known = rule.offers.union(self.library.shared_thresholds, rule.thresholds)
         card = rule.card
-        texts: list[tuple[KeyPath, str]] = [(("card", "summary"), card.summary or "")]
-        texts += [(("card", "short"), card.short or ""), (("card", "detail"), card.detail or "")]
+        texts: list[tuple[KeyPath, str]] = [
+            (("card", key), getattr(card, key) or "") for key in ("summary", "short", "detail")
+        ]
         texts += [(("card", "consider", index), text) for index, text in enumerate(card.consider)]
         for path, text in texts:
-            for name in placeholders_in(text):
-                yield from self._unknown(path, name, known, "placeholder filled by this rule's tests is named")
+            for name in PLACEHOLDER.findall(text):
+                yield from self.document.unknown(path, name, known, "placeholder filled by this rule's tests is named")
             if found := FORBIDDEN.search(text):
                 yield self.document.fault(path, f"the word '{found.group()}' does not belong on a card")
         if card.summary and len(card.summary) > SUMMARY_LIMIT:
             yield self.document.fault(("card", "summary"), f"is longer than {SUMMARY_LIMIT} characters")
+
+
+def _cited(library: Library, document: Document, path: KeyPath, name: str) -> Iterator[Fault]:
+    """The reference exists, and may be shown."""
+    yield from document.unknown(path, name, library.references, "reference")
+    reference = library.references.get(name)
+    if reference and not reference.citable:
+        yield document.fault(path, f"{name} has status {reference.status} and cannot be shown as a source")
 
 
 def _holds_for(
@@ -149,18 +149,12 @@ def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
     """Claims and rules name each other; references and rules exist."""
     document = documents["claims.yaml"]
     for key, claim in library.claims.items():
-        for index, name in enumerate(claim.references):
-            if name not in library.references:
-                message = f"no reference {name}{nearest(name, library.references)}"
-                yield document.fault((key, "references", index), message)
+        yield from document.unknown_in((key, "references"), claim.references, library.references, "reference")
         using = {loaded.id for loaded in library.rules.values() if key in loaded.rule.claims}
         for name in sorted(using ^ set(claim.rules)):
             yield document.fault((key, "rules"), f"{name} and this claim do not name each other")
     for key, row in library.coverage.items():
-        for index, name in enumerate(row.rules):
-            if name not in library.rules:
-                message = f"no rule {name}{nearest(name, library.rules)}"
-                yield documents["coverage.yaml"].fault((key, "rules", index), message)
+        yield from documents["coverage.yaml"].unknown_in((key, "rules"), row.rules, library.rules, "rule")
 
 
 def _texts(rule: Rule) -> Iterator[str]:
@@ -173,43 +167,34 @@ def _terminology(library: Library, documents: Mapping[str, Document]) -> Iterato
     for concept, entry in library.terminology.items():
         document = documents[f"terminology/{concept}.yaml"]
         for key in ("members", "member_of"):
-            for index, name in enumerate(getattr(entry, key)):
-                if name not in library.terminology:
-                    message = f"no concept {name}{nearest(name, library.terminology)}"
-                    yield document.fault((key, index), message)
+            yield from document.unknown_in((key,), getattr(entry, key), library.terminology, "concept")
         if entry.kind == "lab" and entry.input and not entry.unit:
             yield document.fault(("unit",), "a lab that is read needs a unit")
 
 
 def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
-    def cited(file: str, path: KeyPath, name: str) -> Iterator[Fault]:
-        reference = library.references.get(name)
-        if reference is None or not reference.citable:
-            yield documents[file].fault(path, f"no citable reference {name}{nearest(name, library.references)}")
-
-    for key, salt in library.salts.items():
-        file = "tables/salts.yaml"
-        yield from cited(file, (key, "reference"), salt.reference)
-        if key not in library.terminology:
-            yield documents[file].fault((key,), f"no concept {key}{nearest(key, library.terminology)}")
-    for key, food in library.foods.items():
-        yield from cited("tables/foods.yaml", (key, "reference"), food.reference)
-    for key, item in library.screener.items.items():
-        for index, name in enumerate(item.foods):
-            if name not in library.foods:
-                message = f"no food {name}{nearest(name, library.foods)}"
-                yield documents["tables/intake_screener.yaml"].fault(("items", key, "foods", index), message)
+    cited: list[tuple[str, KeyPath, str]] = [
+        ("tables/ckd_epi_2021.yaml", ("reference",), library.egfr.reference),
+        ("evidence.yaml", ("reference",), library.evidence.reference),
+    ]
+    cited += [("tables/salts.yaml", (key, "reference"), salt.reference) for key, salt in library.salts.items()]
+    cited += [("tables/foods.yaml", (key, "reference"), food.reference) for key, food in library.foods.items()]
+    for name, threshold in library.shared_thresholds.items():
+        cited.append(("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference))
     for part, regions in library.intakes.references.items():
         for region, names in regions.items():
-            for index, name in enumerate(names):
-                path = ("references", part, region, index)
-                yield from cited("tables/dietary_reference_intakes.yaml", path, name)
-    yield from cited("tables/ckd_epi_2021.yaml", ("reference",), library.egfr.reference)
+            places = ((("references", part, region, index), name) for index, name in enumerate(names))
+            cited += [("tables/dietary_reference_intakes.yaml", path, name) for path, name in places]
+    for file, path, name in cited:
+        yield from _cited(library, documents[file], path, name)
+    for key in library.salts:
+        yield from documents["tables/salts.yaml"].unknown((key,), key, library.terminology, "concept")
+    for key, item in library.screener.items.items():
+        document = documents["tables/intake_screener.yaml"]
+        yield from document.unknown_in(("items", key, "foods"), item.foods, library.foods, "food")
     for name, threshold in library.shared_thresholds.items():
-        at, document = ("thresholds", name), documents["tables/thresholds.yaml"]
-        yield from cited("tables/thresholds.yaml", (*at, "reference"), threshold.reference)
-        yield from _holds_for(document, at, threshold, library.shared_thresholds)
-    yield from cited("evidence.yaml", ("reference",), library.evidence.reference)
+        document = documents["tables/thresholds.yaml"]
+        yield from _holds_for(document, ("thresholds", name), threshold, library.shared_thresholds)
     for name, suggestion in library.suggestions.items():
         lab = getattr(suggestion, "lab", None)
         if lab is not None and (lab not in library.terminology or library.terminology[lab].order is None):

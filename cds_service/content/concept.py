@@ -53,7 +53,7 @@ class CodedAnswer(Strict):
     code: Text
 
 
-class ConceptFile(Strict):
+class Concept(Strict):
     """One concept. The file stem is its id; `member_of` names broader concepts, `members` narrower ones.
 
     Drugs: `not` are phrases that cancel a name inside them; `counter_ion_of` names acids beside which a metal is no
@@ -102,7 +102,7 @@ class ConceptFile(Strict):
     checked: Checked
 
 
-def broader(concepts: Mapping[str, ConceptFile]) -> dict[str, frozenset[str]]:
+def broader(concepts: Mapping[str, Concept]) -> dict[str, frozenset[str]]:
     """Every concept above each one (`member_of` up, `members` down). One that is above itself stands in a ring."""
     direct = {name: {*entry.member_of} for name, entry in concepts.items()}
     for name, entry in concepts.items():

@@ -1,45 +1,20 @@
-"""`cards/` loaded whole and checked whole: every fault at once, with file, key and line."""
+"""All that stands in `cards/`, typed, and which file holds what."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cds_service.content.concept import ConceptFile, broader
+from cds_service.content import shared, tables
+from cds_service.content.base import Name
+from cds_service.content.concept import Concept, broader
 from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
-from cds_service.content.shared import (
-    Claim,
-    Coverage,
-    DietaryReference,
-    EgfrEquation,
-    EvidenceScale,
-    Food,
-    OverrideReason,
-    Reference,
-    Salt,
-    Screener,
-    Service,
-    SourceAttribute,
-    Suggestion,
-)
-from cds_service.content.tables import (
-    CodeSystem,
-    NameWords,
-    PatientStates,
-    RouteRow,
-    ScheduleTable,
-    SearchOutcomes,
-    SpecimenComments,
-    SystemNames,
-    TimingCodes,
-    UnitRow,
-)
 from cds_service.content.texts import Wording
 from cds_service.patient import Route
 
@@ -61,47 +36,70 @@ class LoadedRule:
 
 @dataclass(frozen=True)
 class Library:
-    """All content, typed: every file below the folder. `digest` names exactly these bytes."""
+    """All content: every file below the folder. `digest` names exactly these bytes.
+
+    Rules and terminology are folders. Of each other field the type names its file, or its folder of files by their
+    stems: the loader reads that file as that type.
+    """
 
     rules: Mapping[str, LoadedRule]
-    terminology: Mapping[str, ConceptFile]
-    references: Mapping[str, Reference]
-    evidence: EvidenceScale
-    services: Mapping[str, Service]
-    source_attributes: Mapping[str, SourceAttribute]
-    override_reasons: Mapping[str, OverrideReason]
-    suggestions: Mapping[str, Suggestion]
-    wording: Wording
-    claims: Mapping[str, Claim]
-    coverage: Mapping[str, Coverage]
-    intakes: DietaryReference
-    foods: Mapping[str, Food]
-    salts: Mapping[str, Salt]
-    screener: Screener
-    schedule: ScheduleTable
-    egfr: EgfrEquation
-    shared_thresholds: Mapping[str, Threshold]
-    inpatient_classes: frozenset[str]
-    code_systems: Mapping[str, CodeSystem]
-    units: Mapping[str, UnitRow]
-    routes: Mapping[Route, RouteRow]
-    directions: CommonDirections
-    languages: Mapping[str, DirectionWords]
-    name_words: NameWords
-    timing_codes: TimingCodes
-    specimen_comments: SpecimenComments
-    patient_states: PatientStates
-    search_outcomes: SearchOutcomes
-    dose_forms: Sequence[Form]
-    products: Sequence[Product]
-    other_ingredients: Sequence[OtherIngredient]
-    other_names: Sequence[OtherName]
+    terminology: Mapping[str, Concept]
+    threshold_table: Annotated[shared.SharedThresholds, "tables/thresholds.yaml"]
+    system_table: Annotated[tables.CodeSystems, "terminology/code_systems.yaml"]
+    unit_table: Annotated[tables.UnitRows, "terminology/units.yaml"]
+    route_table: Annotated[tables.RouteRows, "terminology/routes.yaml"]
+    references: Annotated[dict[Name, shared.Reference], "references.yaml"]
+    evidence: Annotated[shared.EvidenceScale, "evidence.yaml"]
+    services: Annotated[dict[str, shared.Service], "services.yaml"]
+    source_attributes: Annotated[dict[Name, shared.SourceAttribute], "source_attributes.yaml"]
+    override_reasons: Annotated[dict[Name, shared.OverrideReason], "override_reasons.yaml"]
+    suggestions: Annotated[dict[Name, shared.Suggestion], "suggestions.yaml"]
+    wording: Annotated[Wording, "wording.yaml"]
+    claims: Annotated[dict[str, shared.Claim], "claims.yaml"]
+    coverage: Annotated[dict[Name, shared.Coverage], "coverage.yaml"]
+    intakes: Annotated[shared.DietaryReference, "tables/dietary_reference_intakes.yaml"]
+    foods: Annotated[dict[Name, shared.Food], "tables/foods.yaml"]
+    salts: Annotated[dict[Name, shared.Salt], "tables/salts.yaml"]
+    screener: Annotated[shared.Screener, "tables/intake_screener.yaml"]
+    schedule: Annotated[tables.ScheduleTable, "tables/schedule.yaml"]
+    egfr: Annotated[shared.EgfrEquation, "tables/ckd_epi_2021.yaml"]
+    directions: Annotated[CommonDirections, "tables/directions.yaml"]
+    languages: Annotated[dict[str, DirectionWords], "tables/directions/"]
+    name_words: Annotated[tables.NameWords, "tables/name_words.yaml"]
+    timing_codes: Annotated[tables.TimingCodes, "tables/timing_codes.yaml"]
+    specimen_comments: Annotated[tables.SpecimenComments, "tables/specimen_comments.yaml"]
+    patient_states: Annotated[tables.PatientStates, "tables/patient_states.yaml"]
+    search_outcomes: Annotated[tables.SearchOutcomes, "tables/search_outcomes.yaml"]
+    dose_forms: Annotated[list[Form], "terminology/dose_forms.csv"]
+    products: Annotated[list[Product], "terminology/rxnorm_products.csv"]
+    other_ingredients: Annotated[list[OtherIngredient], "terminology/other_ingredients.csv"]
+    other_names: Annotated[list[OtherName], "terminology/other_names.csv"]
     digest: str
 
+    @property
+    def shared_thresholds(self) -> Mapping[str, Threshold]:
+        return self.threshold_table.thresholds
+
+    @property
+    def inpatient_classes(self) -> list[str]:
+        return self.threshold_table.inpatient_classes
+
+    @property
+    def code_systems(self) -> Mapping[str, tables.CodeSystem]:
+        return self.system_table.systems
+
+    @property
+    def units(self) -> Mapping[str, tables.UnitRow]:
+        return self.unit_table.units
+
+    @property
+    def routes(self) -> Mapping[Route, tables.RouteRow]:
+        return self.route_table.routes
+
     @cached_property
-    def system_names(self) -> SystemNames:
+    def system_names(self) -> tables.SystemNames:
         """Our short names of code systems by their addresses."""
-        return SystemNames(self.code_systems)
+        return tables.SystemNames(self.code_systems)
 
     @cached_property
     def broader(self) -> Mapping[str, frozenset[str]]:

@@ -5,6 +5,7 @@ Every model refuses unknown keys. `KEY_ORDER` is the one order in which a rule's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -214,6 +215,12 @@ class Rule(Strict):
         return self.separate or self.avoid
 
     @property
+    def offers(self) -> frozenset[str]:
+        """The placeholders that are always filled when the rule fires, besides those of its thresholds."""
+        trigger = self.timing or self.when
+        return trigger.offers if trigger else frozenset()
+
+    @property
     def needed(self) -> Sequence[Part]:
         """The parts all of which must hold for the rule to fire."""
         return [self.timing] if self.timing else self.when.all if self.when else []
@@ -233,3 +240,5 @@ class Rule(Strict):
 
 
 KEY_ORDER = tuple(Rule.model_fields)
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+"""In the wording of a rule: a fixed name, no expression."""

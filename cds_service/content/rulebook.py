@@ -40,9 +40,10 @@ class ActiveRule:
     visibility: Visibility
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rulebook:
-    """All active rules of all services; `site_digest` names the site values behind it ("" for none)."""
+    """All active rules of all services; `site_digest` names the site values behind it ("" for none). Each is equal to
+    itself alone, so that what is worked out for it can be kept."""
 
     library: Library
     site: SiteValues

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from cds_service.content.yamlfile import ContentError, Document, Fault, parse
 from cds_service.spelling import nearest
 
 if TYPE_CHECKING:
-    from cds_service.content.concept import ConceptFile
+    from cds_service.content.concept import Concept
     from cds_service.content.library import Library
 
 SHARED = "shared"
@@ -113,60 +113,59 @@ class SiteDocument(Strict):
     repetition: SiteRepetition | None = None
 
 
+_AS_EVER = SiteRule()
+_NOTHING_SET = SiteDocument(site="none")
+
+
 @dataclass(frozen=True)
 class SiteValues:
     """Site values in force. `digest` names exactly this document ("" where there is none)."""
 
-    document: SiteDocument | None = None
+    document: SiteDocument = _NOTHING_SET
     digest: str = ""
-    by_rule: Mapping[str, SiteRule] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def threshold(self, rule: str, name: str) -> Decimal | None:
         """The site's own value of a threshold, or None."""
-        mine = self.by_rule.get(rule)
-        value = mine.thresholds.get(name) if mine else None
+        value = self.document.rules.get(rule, _AS_EVER).thresholds.get(name)
         return value.value if value else None
 
     def visibility(self, rule: str) -> Literal["shown", "silent", "hidden"]:
-        mine = self.by_rule.get(rule)
-        return (mine.show if mine else None) or "shown"
+        return self.document.rules.get(rule, _AS_EVER).show or "shown"
 
     def unit(self, lab: str) -> str | None:
         """The unit to show a lab in, or None for its concept's own."""
-        units = self.document.units if self.document else {}
-        return units[lab].unit if lab in units else None
+        chosen = self.document.units.get(lab)
+        return chosen.unit if chosen else None
 
     @property
     def repetition(self) -> SiteRepetition | None:
         """What this site says of repeats, None for nothing."""
-        return self.document.repetition if self.document else None
+        return self.document.repetition
 
     @property
     def schedule(self) -> dict[str, Any]:
         """The site's own times of the day, by their names in tables/schedule.yaml."""
-        return {name: item.value for name, item in self.document.schedule.items()} if self.document else {}
+        return {name: item.value for name, item in self.document.schedule.items()}
 
     @property
     def upper_level(self) -> Region:
         """The upper level table in force; the US one unless the site chose."""
-        chosen = self.document.upper_level if self.document else None
-        return chosen.region if chosen else "us"
+        return self.document.upper_level.region if self.document.upper_level else "us"
 
     @property
     def allowance(self) -> Region:
         """The allowance table in force; the US one unless the site chose."""
-        chosen = self.document.allowance if self.document else None
-        return chosen.region if chosen else "us"
+        return self.document.allowance.region if self.document.allowance else "us"
 
     @property
     def codes(self) -> Mapping[str, list[SiteCode]]:
         """The site's own codes, by concept."""
-        return self.document.codes if self.document else {}
+        return self.document.codes
 
     @property
     def not_available(self) -> frozenset[str]:
-        return frozenset(self.document.inputs) if self.document else frozenset()
+        return frozenset(self.document.inputs)
 
 
 NO_SITE = SiteValues()
@@ -184,7 +183,7 @@ def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]
     faults = list(_faults(parsed, document, library, input_keys))
     if faults:
         raise ContentError(faults)
-    return SiteValues(parsed, hashlib.sha256(text.encode()).hexdigest()[:12], parsed.rules, notes)
+    return SiteValues(parsed, hashlib.sha256(text.encode()).hexdigest()[:12], notes)
 
 
 def _with_rules(document: Document) -> tuple[Document, tuple[str, ...]]:
@@ -277,7 +276,7 @@ def _code_faults(parsed: SiteDocument, document: Document, library: Library) -> 
             known[key] = name
 
 
-def _takes_codes(entry: ConceptFile) -> bool:
+def _takes_codes(entry: Concept) -> bool:
     kinds = {"condition": True, "lab": entry.input is not None, "drug": bool(entry.rxnorm_ingredients)}
     return kinds.get(entry.kind, False)
 

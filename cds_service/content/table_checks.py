@@ -83,17 +83,15 @@ def _units_used(library: Library, documents: Mapping[str, Document]) -> Iterator
         systems = [(("codes", index, "system"), item.system) for index, item in enumerate(entry.codes)]
         yield from _systems(library, documents[f"terminology/{concept}.yaml"], systems)
         for path, unit in named:
-            if unit not in library.units:
-                message = f"no unit {unit}{nearest(unit, library.units)} in terminology/units.yaml"
-                yield documents[f"terminology/{concept}.yaml"].fault(path, message)
+            document = documents[f"terminology/{concept}.yaml"]
+            yield from document.unknown(path, unit, library.units, "unit in terminology/units.yaml named")
 
 
 def _systems(library: Library, document: Document, placed: Iterable[tuple[KeyPath, str]]) -> Iterator[Fault]:
     """Every code system that is named is one of the table."""
     for path, system in placed:
-        if system not in library.code_systems:
-            hint = nearest(system, library.code_systems)
-            yield document.fault(path, f"no code system {system}{hint} in terminology/code_systems.yaml")
+        known = library.code_systems
+        yield from document.unknown(path, system, known, "code system in terminology/code_systems.yaml named")
 
 
 def _specimens(library: Library, document: Document) -> Iterator[Fault]:
@@ -150,9 +148,8 @@ def _schedule(library: Library, document: Document) -> Iterator[Fault]:
                     ("moments", code, key), f"no time of the day {name}{nearest(name, table.thresholds)}"
                 )
     for code, timing in table.codes.items():
-        if timing.moment is not None and timing.moment not in table.moments:
-            hint = nearest(timing.moment, table.moments)
-            yield document.fault(("codes", code, "moment"), f"no moment {timing.moment}{hint}")
+        if timing.moment is not None:
+            yield from document.unknown(("codes", code, "moment"), timing.moment, table.moments, "moment")
 
 
 def _drugs(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

@@ -288,7 +288,7 @@ class TimingCode(Strict):
 
 
 class ScheduleTable(Strict):
-    """`tables/schedule.yaml`: the usual day. The planner reads it as plain data and says what does not fit together."""
+    """`tables/schedule.yaml`: the usual day."""
 
     title: Text
     why: Text

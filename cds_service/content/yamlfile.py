@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import yaml
+
+from cds_service.spelling import nearest
 
 MAX_BYTES = 1024 * 1024
 _DEEPEST = 20
@@ -56,6 +59,16 @@ class Document:
         while known and known not in self.lines:
             known = known[:-1]
         return Fault(self.file, self.lines.get(known, 0), ".".join(str(part) for part in path), message)
+
+    def unknown(self, path: KeyPath, name: str, known: Iterable[str], what: str) -> Iterator[Fault]:
+        """A fault where `name`, which stands at `path`, is none of the known ones."""
+        if name not in known:
+            yield self.fault(path, f"no {what} {name}{nearest(name, known)}")
+
+    def unknown_in(self, path: KeyPath, names: Iterable[str], known: Iterable[str], what: str) -> Iterator[Fault]:
+        """The same of every name of a list at `path`."""
+        for index, name in enumerate(names):
+            yield from self.unknown((*path, index), name, known, what)
 
 
 def parse(text: str, file: str) -> Document:

@@ -13,10 +13,9 @@ from types import TracebackType
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
-import orjson
 import requests
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import NotFound
 
 from cds_service.advice.loaded_content import Content
@@ -29,19 +28,18 @@ from cds_service.hooks.feedback import feedback_blueprint
 from cds_service.hooks.problems import Problem
 from cds_service.hooks.profile import unit_faults
 from cds_service.hooks.request import HookRequest
-from cds_service.hooks.services import Advisor, base_url, service_blueprint
+from cds_service.hooks.services import Advisor, base_url, service_blueprint, uncached
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
 from cds_service.store import Retention, Store, StoreUnavailable
 from cds_service.trust.clients import clients_file, load_clients
-from cds_service.trust.gatekeeper import Gatekeeper, TooMany, servers_of
+from cds_service.trust.gatekeeper import Caller, Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.tokens import Refused
-from cds_service.web.pages import claims_blueprint, evidence_blueprint, page_response
+from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
-from cds_service.web.published import artifacts_blueprint
 
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
@@ -71,19 +69,17 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     app.extensions["advisor"] = advisor
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
-    app.register_blueprint(feedback_blueprint(store, library.services, client=lambda: _caller(keeper), now=now))
+    app.register_blueprint(feedback_blueprint(store, library.services, client=lambda: _caller(keeper).id, now=now))
     app.register_blueprint(
         plan_blueprint(
             lambda day: plan_content(current.on(day), content.vocabulary),
             secret,
-            client=lambda: _caller(keeper),
+            client=lambda: _caller(keeper).id,
             banner=library.wording.dev_notice if settings.dev else "",
             now=now,
         )
     )
-    app.register_blueprint(claims_blueprint(current, settings.dev, now))
-    app.register_blueprint(artifacts_blueprint(current, now))
-    app.register_blueprint(evidence_blueprint(current, settings.dev, now))
+    app.register_blueprint(content_blueprint(current, settings.dev, now))
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor)
     _limits(app, settings, keeper)
@@ -100,13 +96,13 @@ def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, Tracebac
     log.error("unexpected fault", kind=fault.kind, ref=fault.reference, places=fault.places)
 
 
-def _caller(keeper: Gatekeeper) -> str:
-    """The id of the client that calls, whom `g.caller` then holds. Raises Problem 401, 429, 503.
+def _caller(keeper: Gatekeeper) -> Caller:
+    """Who calls. Raises Problem 401, 429, 503.
 
     A refusal is the same to the byte whatever its cause: only the log knows, in one word of a closed list.
     """
     try:
-        g.caller = keeper.admit(request.headers.getlist("Authorization"), request.path)
+        return keeper.admit(request.headers.getlist("Authorization"), request.path)
     except Refused as refusal:
         log.warning("call refused", cause=refusal.cause)
         text = "This call is not authenticated."
@@ -117,7 +113,6 @@ def _caller(keeper: Gatekeeper) -> str:
         log.error("token not checked", cause=error.kind)
         text = "It cannot be learned now whether this token was used before. Try again later."
         raise Problem.of(503, text, headers={"Retry-After": "5"}) from error
-    return str(g.caller.id)
 
 
 def _too_many(seconds: int) -> Problem:
@@ -151,16 +146,16 @@ class _CallersServer(FhirServer):
             return super().at_once(work) if free else [FetchFailed("not reachable") for _ in work]
 
 
-def _server_for(settings: Settings, session: requests.Session) -> Callable[[HookRequest], FhirServer | None]:
+def _server_for(settings: Settings, session: requests.Session) -> Callable[[HookRequest, Caller], FhirServer | None]:
     working = _working(settings)
     slots = CallSlots(each=max(1, working // 2), together=max(1, working * 3 // 4))
 
-    def choose(call: HookRequest) -> FhirServer | None:
+    def choose(call: HookRequest, caller: Caller) -> FhirServer | None:
         """The server that the call names, if it is registered for the caller: compared as text, exact."""
         named = (call.envelope.fhirServer or "").rstrip("/")
-        if named not in g.caller.fhir_servers:
+        if named not in caller.fhir_servers:
             if named:
-                log.warning("fhirServer not registered", client=g.caller.id)
+                log.warning("fhirServer not registered", client=caller.id)
             return None
         authorization = call.envelope.fhirAuthorization
         return _CallersServer(
@@ -218,30 +213,32 @@ def _address(trusted_proxies: int) -> str:
 def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
     @app.get("/")
     def home() -> Response:
-        return page_response("home.html", dev=settings.dev, library=advisor.current.library, base=base_url(settings))
+        library, base = advisor.current.library, base_url(settings)
+        return html_response(render_template("home.html", dev=settings.dev, library=library, base=base))
 
     @app.get("/healthz")
     def healthz() -> Response:
-        return _state({"status": "alive"})
+        return uncached({"status": "alive"})
 
     @app.get("/readyz")
     def readyz() -> Response:
         rulebook = advisor.current.on(advisor.now().date())
         store_ready = _answers(advisor.store)
         faults = [str(fault) for fault in advisor.current.faults]
-        state: dict[str, Any] = {
-            "status": "ready" if store_ready and not faults else "degraded",
-            "version": advisor.version,
-            "profile": settings.profile,
-            "instance": settings.instance,
-            "content": rulebook.library.digest,
-            "rules": len(rulebook.rules),
-            "rule_faults": dict(advisor.rule_faults),
-            "site": {"digest": rulebook.site_digest, "faults": faults},
-            "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
-            "cards_not_recorded": advisor.store.counters().shown_dropped,
-        }
-        return _state(state)
+        return uncached(
+            {
+                "status": "ready" if store_ready and not faults else "degraded",
+                "version": advisor.version,
+                "profile": settings.profile,
+                "instance": settings.instance,
+                "content": rulebook.library.digest,
+                "rules": len(rulebook.rules),
+                "rule_faults": dict(advisor.rule_faults),
+                "site": {"digest": rulebook.site_digest, "faults": faults},
+                "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
+                "cards_not_recorded": advisor.store.counters().shown_dropped,
+            }
+        )
 
 
 def _answers(store: Store) -> bool:
@@ -250,12 +247,6 @@ def _answers(store: Store) -> bool:
     except StoreUnavailable:
         return False
     return True
-
-
-def _state(body: dict[str, Any]) -> Response:
-    response = Response(orjson.dumps(body), content_type="application/json")
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def _shared_answers(app: Flask, settings: Settings, origins: frozenset[str]) -> None:

@@ -1,8 +1,6 @@
-"""POST /cds-services/<id>/feedback (C47-C53): what a clinician did with a card, stored before it is
-acknowledged.
+"""POST /cds-services/<id>/feedback (C47-C53): what a clinician did with a card, stored before it is acknowledged.
 
-The specification gives this answer no body, and an empty object is forbidden (C2): it is 200 with nothing in
-it.
+The specification gives this answer no body, and an empty object is forbidden (C2): it is 200 with nothing in it.
 """
 
 from __future__ import annotations
@@ -27,39 +25,27 @@ MAX_ITEMS: Final = 500
 _MAX_TOLD: Final = 20  # faults named in one answer
 _RETRY_AFTER: Final = "5"
 
-# RFC 3339 section 5.6: a full date, a full time with its offset, T and Z in either case, any number of
-# decimals.
+# RFC 3339 section 5.6: a full date, a full time with its offset, T and Z in either case, any number of decimals.
 _RFC3339: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,20}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+    r"(\d{4}-\d\d-\d\dT(?!24)\d\d:\d\d:)(\d\d)(\.\d{1,20})?(Z|[+-](\d\d):(\d\d))", re.ASCII | re.IGNORECASE
 )
 
 
 def read_moment(value: object) -> datetime:
-    """An RFC 3339 time as an aware datetime in UTC, to the microsecond. ValueError, in our words, for
-    anything else.
+    """An RFC 3339 time as an aware datetime in UTC, to the microsecond. ValueError, in our words, for anything else.
 
     A leap second is the first moment of the next minute.
     """
     found = _RFC3339.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("must be a date and time with seconds and offset, such as 2026-01-31T09:30:00Z")
-    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
-    leap = second == "60"
+    minute, second, fraction, offset, offset_hours, offset_minutes = found.groups()
     if int(offset_hours or 0) > 23 or int(offset_minutes or 0) > 59:
         raise ValueError("has an offset that does not exist")
-    offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
+    leap = second == "60"
     try:
-        moment = datetime(
-            int(year),
-            int(month),
-            int(day),
-            int(hour),
-            int(minute),
-            59 if leap else int(second),
-            0 if leap else int((fraction or "").ljust(6, "0")[:6]),
-            tzinfo=UTC,
-        )
-        return moment + timedelta(seconds=leap) + (offset if sign == "-" else -offset)
+        moment = datetime.fromisoformat(minute + ("59" if leap else second + (fraction or "")) + offset.upper())
+        return (moment + timedelta(seconds=leap)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a moment that exists") from None
 
@@ -117,16 +103,13 @@ def feedback_blueprint(
     services: Collection[str],
     *,
     client: Callable[[], str],
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    tolerant: Collection[str] = (),
-    max_bytes: int = MAX_BYTES,
+    now: Callable[[], datetime],
 ) -> Blueprint:
     """The feedback endpoint of every service in `services` (ids).
 
-    `client` is called first in each call and gives the id of the authenticated client, or raises the Problem
-    that refuses it (C53). In the services named in `tolerant`, an acceptance may leave out which suggestion
-    was accepted. Problems raised: 400 body or item not valid, 404 no such service, 413 too large, 415 not
-    JSON, 503 with Retry-After when it could not be stored. The whole body is stored or none of it.
+    `client` is called first in each call and gives the id of the authenticated client, or raises the Problem that
+    refuses it (C53). Problems raised: 400 body or item not valid, 404 no such service, 413 too large, 415 not JSON, 503
+    with Retry-After when it could not be stored. The whole body is stored or none of it.
     """
     blueprint = Blueprint("feedback", __name__)
 
@@ -135,14 +118,13 @@ def feedback_blueprint(
         sender = client()
         if service_id not in services:
             raise Problem.of(404, "There is no CDS service with this id.")
-        request.max_content_length = max_bytes
+        request.max_content_length = MAX_BYTES
         try:
             raw = read_body(request)
         except RequestEntityTooLarge:
-            raise Problem.of(413, f"The body is larger than {max_bytes} bytes. Send it in parts.") from None
+            raise Problem.of(413, f"The body is larger than {MAX_BYTES} bytes. Send it in parts.") from None
         body = _read_items(raw)
-        if service_id not in tolerant:
-            _demand_suggestions(body)
+        _demand_suggestions(body)
         received = now()
         items = [_item(entry, service_id, sender, received) for entry in body]
         try:
@@ -207,9 +189,7 @@ def _item(entry: Feedback, service: str, client: str, received: datetime) -> Fee
 
 
 def _place(location: Sequence[int | str]) -> str:
-    """`feedback[3].overrideReason.reason`. Made of our own names and of indexes only, never of the client's
-    text.
-    """
+    """`feedback[3].overrideReason.reason`. Made of our own names and of indexes only, never of the client's text."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 

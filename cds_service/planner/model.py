@@ -1,18 +1,18 @@
 """What the planner takes and gives: plain frozen data. All times are whole minutes.
 
-A time of day is minutes since midnight, 0..1439. A week is seven tuples, Monday first. An interval is in
-minutes.
+A time of day is minutes since midnight, 0..1439. A week is seven tuples, Monday first. An interval is in minutes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cds_service.planner.schedule import Schedule
 
+T = TypeVar("T", bound=Hashable)
 DAY = 1440
 WEEK = 7 * DAY
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -28,13 +28,11 @@ class TooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """How far magnesium stays from one drug, as the content says it. `drug` is a concept id, `label` its
-    name.
+    """How far magnesium stays from one drug, as the content says it. `drug` is a concept id, `label` its name.
 
-    `drug_then_magnesium`: least minutes from the drug to magnesium. `magnesium_then_drug`: the other way
-    round. `avoid`: not to be combined at any distance. `label_moment`: the FHIR event code at which the
-    drug's own label fixes its dose (a bisphosphonate: WAKE), or "". `reason` says in a few words why,
-    `reference` names the source.
+    `drug_then_magnesium`: least minutes from the drug to magnesium. `magnesium_then_drug`: the other way round.
+    `avoid`: not to be combined at any distance. `label_moment`: the FHIR event code at which the drug's own label fixes
+    its dose (a bisphosphonate: WAKE), or "". `reason` says in a few words why, `reference` names the source.
     """
 
     drug: str
@@ -100,6 +98,11 @@ class DrugTimes:
             raise ValueError(f"{self.drug}: a week has seven days")
 
     @property
+    def avoid(self) -> bool:
+        """It is not to be combined with magnesium at any distance."""
+        return self.interval is not None and self.interval.avoid
+
+    @property
     def windowed(self) -> bool:
         """Its doses forbid magnesium around them."""
         return self.interval is not None and not self.interval.avoid and any(self.week)
@@ -107,10 +110,9 @@ class DrugTimes:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What to plan. `doses_per_day` of magnesium, `with_food` where the product wants it, the other
-    medicines, the day's schedule. `unknown` counts medicines that were not recognised. Raises ValueError for
-    fewer than one dose, TooLarge for more than MOST_DRUGS or MOST_DOSES.
-    """
+    """What to plan. `doses_per_day` of magnesium, `with_food` where the product wants it, the other medicines, the
+    day's schedule. `unknown` counts medicines that were not recognised. Raises ValueError for fewer than one dose,
+    TooLarge for more than MOST_DRUGS or MOST_DOSES."""
 
     schedule: Schedule
     today: date
@@ -126,6 +128,11 @@ class PlanRequest:
             raise TooLarge(f"more than {MOST_DRUGS} medicines")
         if sum(len(day) for drug in self.drugs for day in drug.week) > MOST_DOSES:
             raise TooLarge(f"more than {MOST_DOSES} doses in a week")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The name of each medicine by its concept id."""
+        return {drug.drug: drug.label for drug in self.drugs}
 
 
 TimesWeek = tuple[tuple[int, ...], ...]
@@ -163,17 +170,6 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
-class Assumed:
-    """A dose time that the order does not give."""
-
-    drug: str
-    label: str
-    minute: int
-    words: str
-    days: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Gap:
     """Around one planned dose: the shortest time since a dose of the drug and until its next one, in minutes,
     over all the days on which magnesium is taken then. None: the drug has no dose within a day of it."""
@@ -187,8 +183,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer. `week` holds the times; `times` the same for every day, or () where days differ (`per_day`
-    then).
+    """The answer. `week` holds the times of magnesium; `assumed`: it rests on a dose time that no order gives.
 
     `complete` is false where a drug with an interval has doses that no plan can foresee or that could not be
     read: such a plan must be shown with `unreadable` and `as_needed`, and never be written into an order
@@ -202,26 +197,50 @@ class Plan:
     blocked_by: tuple[str, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     intervals: tuple[Interval, ...] = ()
-    assumed: tuple[Assumed, ...] = ()
+    assumed: bool = False
     unreadable: tuple[tuple[str, str], ...] = ()
     as_needed: tuple[str, ...] = ()
-    gaps: tuple[Gap, ...] = field(default=())
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def minutes(self) -> list[int]:
+        """The minutes of the week at which magnesium is taken."""
+        return [weekday * DAY + minute for weekday, minutes in enumerate(self.week) for minute in minutes]
 
     @property
     def times(self) -> tuple[int, ...]:
         """The times of every day, () where there is no plan or days differ."""
         return common_times(self.week)
 
-    @property
-    def per_day(self) -> dict[str, tuple[int, ...]]:
-        """The times by day code where days differ, else {}."""
-        return {} if same_every_day(self.week) else dict(zip(DAYS, self.week, strict=True))
+
+@dataclass(frozen=True, slots=True)
+class PlanContent:
+    """What the content says on one day: intervals by drug concept, the schedule, how a medicine's name is found (its
+    concept ids, none if it is not known), and labels of the concepts that have no interval."""
+
+    intervals: Mapping[str, Interval]
+    schedule: Schedule
+    find: Callable[[str], Iterable[str]]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def week_minutes(drugs: Iterable[DrugTimes]) -> set[int]:
+    """Every minute of the week at which some of these medicines are taken."""
+    return {weekday * DAY + dose.minute for drug in drugs for weekday, day in enumerate(drug.week) for dose in day}
 
 
 def same_every_day(week: Sequence[object]) -> bool:
     """Whether all seven days hold the same."""
     first = week[0]
     return all(day is first or day == first for day in week)
+
+
+def alike(week: Sequence[T]) -> dict[T, list[int]]:
+    """The weekdays (0 Monday) by what they hold; the earliest first."""
+    groups: dict[T, list[int]] = {}
+    for weekday, held in enumerate(week):
+        groups.setdefault(held, []).append(weekday)
+    return groups
 
 
 def common_times(week: TimesWeek) -> tuple[int, ...]:

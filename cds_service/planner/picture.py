@@ -8,7 +8,7 @@ is said by colour alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -25,8 +25,9 @@ from cds_service.planner.model import (
     PlanRequest,
     clock,
     hours,
+    week_minutes,
 )
-from cds_service.planner.times_in_words import axis, day_minutes, day_words, describe, same_days
+from cds_service.planner.times_in_words import axis, day_words, describe, same_days
 from cds_service.planner.windows import free, week_windows
 
 PNG_SCALE = 2
@@ -45,6 +46,10 @@ class Layout:
     words: int
     tick_hours: int
 
+    def x(self, offset: float) -> float:
+        """Where a minute of the 24 hours stands on a bar."""
+        return round(self.left + offset * (self.right - self.left) / DAY, 1)
+
 
 WIDE = Layout("wide", 900, 264, 882, above=False, words=36, tick_hours=3)
 NARROW = Layout("narrow", 360, 14, 346, above=True, words=46, tick_hours=6)
@@ -52,16 +57,16 @@ LINE, HEAD, LABEL_WIDTH, AXIS, LETTER = 17, 30, 40, 26, 7.4
 BAR, LOW_BAR = 54, 44
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mark:
     """A dose: where, its label and where the label stands ("" where there is no room for one)."""
 
     x: float
-    y: float
     label: str
-    label_x: float
-    label_y: float
-    assumed: bool
+    assumed: bool = False
+    y: float = 0
+    label_x: float = 0
+    label_y: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,9 @@ class Lane:
     spans: list[Span]
     marks: list[Mark]
     reason: list[str] = field(default_factory=list)
+    words: str = ""
     y: float = 0
     bar: float = 0
-    height: float = 0
-    words: str = ""
 
     @property
     def looks(self) -> tuple[str, list[tuple[float, float]], list[tuple[float, bool]]]:
@@ -100,23 +104,52 @@ class Panel:
     """One day, or several that look the same. `night` and `grid` are paths through all its lanes."""
 
     title: str
-    weekdays: list[int]
     lanes: list[Lane]
     asleep: list[Span]
+    plan: list[float]
     night: str = ""
     grid: str = ""
     y: float = 0
     bottom: float = 0
-    plan: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The 24 hours from `start`, a minute of the week, on the bars of a layout. Minutes are counted from there."""
+
+    start: int
+    layout: Layout
+
+    def span(self, opens: int, closes: int, title: str) -> Span:
+        """A stretch, with its clock times in the title."""
+        ends = "24:00" if closes == DAY and self.start % DAY == 0 else clock(self.start + closes)
+        return self.bare_span(opens, closes, f"{clock(self.start + opens)} to {ends}: {title}")
+
+    def bare_span(self, opens: int, closes: int, title: str) -> Span:
+        """A stretch whose title says all."""
+        x = self.layout.x(opens)
+        return Span(x, round(self.layout.x(closes) - x, 1), title)
+
+    def forbidden(self, drugs: Sequence[DrugTimes], title: str) -> list[Span]:
+        """What the doses of these drugs forbid: what lies between the free segments."""
+        segments = free(week_windows(drugs), self.start, DAY, WEEK)
+        edges = [0, *(edge for segment in segments for edge in segment), DAY]
+        between = zip(edges[::2], edges[1::2], strict=True)
+        return [self.span(opens, closes, title) for opens, closes in between if closes > opens]
+
+    def marks(self, minutes: Iterable[int], assumed: Container[int] = ()) -> list[Mark]:
+        """A mark at each of these minutes of the week; at those of `assumed`, minutes of a day, as assumed."""
+        offsets = sorted(offset for minute in minutes if (offset := (minute - self.start) % WEEK) < DAY)
+        times = [(offset, self.start + offset) for offset in offsets]
+        return [Mark(self.layout.x(offset), clock(time), time % DAY in assumed) for offset, time in times]
 
 
 def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool = False) -> Markup:
     """The picture as SVG text. `inline`: for a page that links timeline.css, else the style comes with it."""
     panels = list(_panels(request, plan, layout))
     bar = BAR if len(panels) == 1 else LOW_BAR
-    ticks = [
-        (_x(offset, layout), clock(axis(request) + offset)) for offset in range(0, DAY + 1, layout.tick_hours * 60)
-    ]
+    hour = layout.tick_hours * 60
+    ticks = [(layout.x(offset), clock(axis(request) + offset)) for offset in range(0, DAY + 1, hour)]
     y: float = 8
     for panel in panels:
         panel.y = y
@@ -125,29 +158,19 @@ def svg(request: PlanRequest, plan: Plan, layout: Layout = WIDE, *, inline: bool
             beside = LINE * (1 + len(lane.notes)) + (8 if layout.above else 2)
             lane.y = y
             lane.bar = y + beside if layout.above else y + (max(beside, bar) - bar) / 2
-            lane.height = beside + bar if layout.above else max(beside, bar)
-            y += lane.height + 8
-            lane.marks = _placed(lane, layout, bar)
+            y += (beside + bar if layout.above else max(beside, bar)) + 8
+            _place(lane, layout, bar)
         bars = [lane.bar for lane in panel.lanes]
         panel.night = "".join(f"M{s.x} {at}h{s.width}v{bar}h-{s.width}z" for at in bars for s in panel.asleep)
         panel.grid = "".join(f"M{x} {at}v{bar}" for x, _ in ticks for at in bars)
         panel.bottom = y
         y += AXIS
     legend = _legend(panels, layout, y + 10)
-    return Markup(  # noqa: S704 - the template escapes what it is given
-        environment()
-        .get_template("timeline.svg")
-        .render(
-            layout=layout,
-            panels=panels,
-            legend=legend,
-            ticks=ticks,
-            height=legend[-1][1] + 16,
-            bar=bar,
-            description=describe(request, plan),
-            style=None if inline else stylesheet("timeline.css"),
-        )
-    )
+    values = {"layout": layout, "panels": panels, "legend": legend, "ticks": ticks, "bar": bar}
+    values |= {"height": legend[-1][1] + 16, "description": describe(request, plan)}
+    values["style"] = None if inline else stylesheet("timeline.css")
+    # The template escapes what it is given.
+    return Markup(environment().get_template("timeline.svg").render(values))  # noqa: S704
 
 
 def png(request: PlanRequest, plan: Plan) -> bytes:
@@ -158,10 +181,9 @@ def png(request: PlanRequest, plan: Plan) -> bytes:
     import font_lato  # type: ignore[import-untyped]
     import resvg_py
 
-    picture = str(svg(request, plan))
     return bytes(
         resvg_py.svg_to_bytes(
-            svg_string=picture,
+            svg_string=str(svg(request, plan)),
             zoom=PNG_SCALE,
             background="white",
             skip_system_fonts=True,
@@ -192,20 +214,15 @@ def environment() -> Environment:
     return made
 
 
-def _x(offset: float, layout: Layout) -> float:
-    return round(layout.left + offset * (layout.right - layout.left) / DAY, 1)
-
-
 def _panels(request: PlanRequest, plan: Plan, layout: Layout) -> Iterator[Panel]:
     groups = same_days(request, plan)
     first: list[Lane] = []
     said: set[str] = set()  # Why a drug is kept apart stands in the first panel that has it.
     for weekdays in groups:
-        start = weekdays[0] * DAY + axis(request)
-        lanes = [_magnesium(request, plan, start, layout)]
-        lanes += [lane for drug in request.drugs if (lane := _lane(drug, start, layout, len(groups) == 1))]
-        if other := _others(request, start, layout):
-            lanes.append(other)
+        day = Day(weekdays[0] * DAY + axis(request), layout)
+        lanes = [_magnesium(request, plan, day)]
+        lanes += [lane for drug in request.drugs if (lane := _lane(drug, day, len(groups) == 1))]
+        lanes += _others(request, day)
         for lane in lanes:
             if lane.name not in said:
                 lane.notes += lane.reason
@@ -218,71 +235,54 @@ def _panels(request: PlanRequest, plan: Plan, layout: Layout) -> Iterator[Panel]
             changed = [lane for lane in lanes if lane.kind == "magnesium" or lane.looks not in drawn]
             if len(changed) < len(lanes):
                 lanes, title = changed, f"{title}, the rest as above"
-        plan_x = [_x(offset, layout) for offset in day_minutes(plan.week, start)]
-        yield Panel(title, weekdays, lanes, _asleep(request, layout), plan=plan_x)
+        schedule = request.schedule
+        wakes = (schedule.waking_starts - axis(request)) % DAY
+        sleeps = wakes + schedule.waking_length
+        nights = [(max(sleeps - DAY, 0), wakes), (min(sleeps, DAY), DAY)]
+        asleep = [day.bare_span(opens, closes, "asleep") for opens, closes in nights if closes > opens]
+        yield Panel(title, lanes, asleep, [mark.x for mark in lanes[0].marks])
 
 
-def _magnesium(request: PlanRequest, plan: Plan, start: int, layout: Layout) -> Lane:
+def _magnesium(request: PlanRequest, plan: Plan, day: Day) -> Lane:
     """Magnesium's own lane: all that is forbidden, and the plan."""
-    shaded = _between(free(week_windows(request.drugs), start, DAY, WEEK))
-    if any(drug.interval and drug.interval.avoid for drug in request.drugs):
-        shaded = [(0, DAY)]
+    spans = day.forbidden(request.drugs, "no magnesium")
+    if any(drug.avoid for drug in request.drugs):
+        spans = [day.span(0, DAY, "no magnesium")]
     notes = [f"keep {hours(request.schedule.spacing)} between its doses"] if request.doses_per_day > 1 else []
     words = "" if plan.possible else "no time fits"
-    marks = [_mark(offset, clock(start + offset), False, layout) for offset in day_minutes(plan.week, start)]
-    spans = [_span(opens, closes, start, "no magnesium", layout) for opens, closes in shaded]
-    return Lane("magnesium", "Magnesium", notes, spans, marks, words=words)
+    return Lane("magnesium", "Magnesium", notes, spans, day.marks(plan.minutes), words=words)
 
 
-def _between(segments: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What lies between free segments of a day."""
-    edges = [0, *(edge for segment in segments for edge in segment), DAY]
-    return [(opens, closes) for opens, closes in zip(edges[::2], edges[1::2], strict=True) if closes > opens]
-
-
-def _lane(drug: DrugTimes, start: int, layout: Layout, always: bool) -> Lane | None:
+def _lane(drug: DrugTimes, day: Day, always: bool) -> Lane | None:
     """The lane of a drug that magnesium keeps away from; None where it has nothing on this day."""
     interval = drug.interval
     if interval is None:
         return None
+    reason = _wrapped(CLAUSE.split(interval.reason)[0], day.layout)
     if interval.avoid:
-        notes = _wrapped(CLAUSE.split(interval.reason)[0], layout)
-        return Lane("avoid", drug.label, notes, [_span(0, DAY, start, "not with magnesium", layout)], [],
-                    words="not with magnesium at any time")  # fmt: skip
+        spans = [day.span(0, DAY, "not with magnesium")]
+        return Lane("avoid", drug.label, reason, spans, [], words="not with magnesium at any time")
     before, after = hours(interval.magnesium_then_drug), hours(interval.drug_then_magnesium)
     notes = [f"no magnesium {before} before, {after} after"]
-    reason = _wrapped(CLAUSE.split(interval.reason)[0], layout)
-    doses = [[dose.minute for dose in day] for day in drug.week]
-    offsets = day_minutes(doses, start)
-    assumed = {dose.minute for day in drug.week for dose in day if dose.assumed}
-    spans = []
-    title = f"{drug.label}: no magnesium {before} before to {after} after. {interval.reason}".strip()
-    for opens, closes in _between(free(week_windows([drug]), start, DAY, WEEK)):
-        spans.append(_span(opens, closes, start, title, layout))
     if drug.unreadable or (drug.as_needed and not any(drug.week)):
         words = "times not known: not planned around" if drug.unreadable else "as needed: not planned around"
         return Lane("unknown", drug.label, notes, [], [], reason, words=words)
-    if not (spans or offsets or always):
+    title = f"{drug.label}: no magnesium {before} before to {after} after. {interval.reason}".strip()
+    spans = day.forbidden([drug], title)
+    marks = day.marks(week_minutes([drug]), {dose.minute for doses in drug.week for dose in doses if dose.assumed})
+    if not (spans or marks or always):
         return None
-    if any(drug.any_day for _ in offsets):
-        notes.append("day not known: every day kept free")
-    if drug.as_needed:
-        notes.append("and as needed: not planned around")
-    marks = [_mark(offset, clock(start + offset), (start + offset) % DAY in assumed, layout) for offset in offsets]
+    notes += ["day not known: every day kept free"] if marks and drug.any_day else []
+    notes += ["and as needed: not planned around"] if drug.as_needed else []
     return Lane("drug", drug.label, notes, spans, marks, reason)
 
 
-def _others(request: PlanRequest, start: int, layout: Layout) -> Lane | None:
-    """One lane for all medicines that magnesium does not disturb."""
+def _others(request: PlanRequest, day: Day) -> list[Lane]:
+    """One lane for all medicines that magnesium does not disturb, where there are any."""
     others = [drug for drug in request.drugs if drug.interval is None and any(drug.week)]
-    offsets = sorted(
-        {offset for drug in others for offset in day_minutes([[d.minute for d in day] for day in drug.week], start)}
-    )
-    if not offsets:
-        return None
-    reason = _wrapped(", ".join(dict.fromkeys(drug.label for drug in others)), layout)
-    marks = [_mark(offset, clock(start + offset), False, layout) for offset in offsets]
-    return Lane("other", "Other medicines", [], [], marks, reason)
+    marks = day.marks(week_minutes(others))
+    reason = _wrapped(", ".join(dict.fromkeys(drug.label for drug in others)), day.layout)
+    return [Lane("other", "Other medicines", [], [], marks, reason)] if marks else []
 
 
 def _wrapped(text: str, layout: Layout) -> list[str]:
@@ -291,40 +291,20 @@ def _wrapped(text: str, layout: Layout) -> list[str]:
     return lines if len(lines) <= 3 else [*lines[:2], shorten(" ".join(lines[2:]), layout.words, placeholder=" …")]
 
 
-def _asleep(request: PlanRequest, layout: Layout) -> list[Span]:
-    schedule = request.schedule
-    wakes = (schedule.waking_starts - axis(request)) % DAY
-    sleeps = wakes + schedule.waking_length
-    spans = [(max(sleeps - DAY, 0), wakes), (min(sleeps, DAY), DAY)]
-    return [
-        Span(_x(opens, layout), round(_x(closes, layout) - _x(opens, layout), 1), "asleep")
-        for opens, closes in spans
-        if closes > opens
-    ]
-
-
-def _span(opens: int, closes: int, start: int, title: str, layout: Layout) -> Span:
-    when = f"{clock(start + opens)} to {'24:00' if closes == DAY and start % DAY == 0 else clock(start + closes)}"
-    return Span(_x(opens, layout), round(_x(closes, layout) - _x(opens, layout), 1), f"{when}: {title}")
-
-
-def _mark(offset: int, label: str, assumed: bool, layout: Layout) -> Mark:
-    return Mark(_x(offset, layout), 0, label, 0, 0, assumed)
-
-
-def _placed(lane: Lane, layout: Layout, bar: int) -> list[Mark]:
-    """The marks with their labels above, or below where the one above would run into its neighbour."""
+def _place(lane: Lane, layout: Layout, bar: int) -> None:
+    """Puts the marks in their lane, with their labels above, or below where the one above would run into its
+    neighbour."""
     middle = lane.bar + bar / 2
     reached = [float("-inf"), float("-inf")]
-    placed = []
     for mark in lane.marks:
-        x = min(max(mark.x, layout.left + LABEL_WIDTH / 2), layout.right - LABEL_WIDTH / 2)
-        row = next((row for row in (0, 1) if x - reached[row] >= LABEL_WIDTH), None)
-        if row is not None:
-            reached[row] = x
-        y = middle + (-9 if row == 0 else 23)
-        placed.append(Mark(mark.x, middle + 2, mark.label if row is not None else "", x, y, mark.assumed))
-    return placed
+        mark.y = middle + 2
+        mark.label_x = min(max(mark.x, layout.left + LABEL_WIDTH / 2), layout.right - LABEL_WIDTH / 2)
+        row = next((row for row in (0, 1) if mark.label_x - reached[row] >= LABEL_WIDTH), None)
+        mark.label_y = middle + (-9 if row == 0 else 23)
+        if row is None:
+            mark.label = ""
+        else:
+            reached[row] = mark.label_x
 
 
 def _legend(panels: Sequence[Panel], layout: Layout, y: float) -> list[tuple[str, float, float, str]]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cds_service.planner.model import DAY, DAYS, WEEK, DrugTimes, PlanRequest, TimesWeek
+from cds_service.planner.model import DAY, DAYS, WEEK, PlanRequest, TimesWeek, week_minutes
 from cds_service.planner.schedule import Schedule
 from cds_service.planner.windows import Segment, day_windows, fits, free, reach_of, room_beside, week_windows
 
@@ -54,7 +54,7 @@ def solve_days(request: PlanRequest, weekdays: Iterable[int]) -> TimesWeek:
     """
     schedule = request.schedule
     windows = week_windows(request.drugs)
-    taken_at = _week_minutes(request.drugs)
+    taken_at = week_minutes(request.drugs)
     found: list[set[int]] = [set() for _ in DAYS]
     solved: dict[object, tuple[int, ...]] = {}
     for weekday in weekdays:
@@ -76,7 +76,7 @@ def _common(request: PlanRequest, segments: Sequence[Segment]) -> tuple[int, ...
     schedule = request.schedule
     start, length = schedule.waking_starts, schedule.waking_length
     taken: dict[int, int] = {}
-    for minute in _week_minutes(request.drugs):
+    for minute in week_minutes(request.drugs):
         offset = (minute - start) % DAY
         taken[offset] = taken.get(offset, 0) + 1
     roomy = free(day_windows(request.drugs), start, length, DAY, schedule.room)
@@ -84,14 +84,8 @@ def _common(request: PlanRequest, segments: Sequence[Segment]) -> tuple[int, ...
     return tuple(sorted((start + offset) % DAY for offset in best))
 
 
-def _week_minutes(drugs: Iterable[DrugTimes]) -> set[int]:
-    """Every minute of the week at which some medicine is taken."""
-    return {weekday * DAY + dose.minute for drug in drugs for weekday, day in enumerate(drug.week) for dose in day}
-
-
 def _best(request: PlanRequest, segments: Sequence[Segment], roomy: Sequence[Segment], day: _Day) -> tuple[int, ...]:
-    """The cheapest times; there is room for all doses in the segments. `roomy`: what is free with room to
-    spare."""
+    """The cheapest times; there is room for all doses in the segments. `roomy`: what is free with room to spare."""
     schedule, doses = request.schedule, request.doses_per_day
     times = _candidates(segments, day, doses, schedule)
     costs = _costs(times, roomy, day, request)

@@ -1,25 +1,23 @@
 """Dosage instructions -> dose times of a week, or why they could not be read.
 
-A clock time in the order is kept. Words such as "twice a day" or "before breakfast" become the clock times of
-the schedule, marked as assumed. What contradicts itself or says no time is named and not guessed. Where the
-day of a dose is not known (every other day, weekly without a day), the dose stands on all seven: more is kept
-free than needed.
+A clock time in the order is kept. Words such as "twice a day" or "before breakfast" become the clock times of the
+schedule, marked as assumed. What contradicts itself or says no time is named and not guessed. Where the day of a dose
+is not known (every other day, weekly without a day), the dose stands on all seven: more is kept free than needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
 from cds_service.patient import Dosage
-from cds_service.planner.model import DAY, DAYS, NO_DOSES, Dose, DrugTimes, Interval, Week, hours
+from cds_service.planner.model import DAY, DAYS, Dose, DrugTimes, Interval, hours
 from cds_service.planner.schedule import Schedule
 
 UNIT_HOURS = {"h": Decimal(1), "d": Decimal(24), "wk": Decimal(168), "mo": Decimal(672), "a": Decimal(8760)}
-"""Hours in a FHIR period unit; a month counts as its shortest, because only "less than daily" matters there.
-"""
+"""Hours in a FHIR period unit; a month counts as its shortest, because only "less than daily" matters there."""
 
 
 class Unreadable(Exception):
@@ -27,22 +25,9 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the instructions of one drug say. `over`: all of them lie in the past. The rest as in DrugTimes."""
-
-    week: Week = NO_DOSES
-    as_needed: bool = False
-    any_day: bool = False
-    unreadable: str = ""
-    ends: date | None = None
-    over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Rate:
-    """How often: `count` doses on a day with doses (None: not said), or every `interval` minutes round the
-    clock. `sparse`: not on every day. `strict`: the number is said, so that listed times must agree with it.
-    """
+    """How often: `count` doses on a day with doses (None: not said), or every `interval` minutes round the clock.
+    `sparse`: not on every day. `strict`: the number is said, so that listed times must agree with it."""
 
     count: int | None = None
     interval: int | None = None
@@ -51,18 +36,21 @@ class _Rate:
     words: str = ""
 
 
-def read_dosages(dosages: Sequence[Dosage], schedule: Schedule, today: date, label_moment: str = "") -> Reading:
-    """The doses of a week under all instructions that are in force or still to come.
+def drug_times(
+    drug: str, label: str, dosages: Sequence[Dosage], interval: Interval | None, schedule: Schedule, today: date
+) -> DrugTimes | None:
+    """The doses of a week under all instructions that are in force or still to come; None if all lie in the past.
 
-    Instructions that follow one another (FHIR `sequence`) are all kept free, since none says when one gives
-    way to the next unless it has dates. `label_moment`: see Interval.
+    Instructions that follow one another (FHIR `sequence`) are all kept free, since none says when one gives way to the
+    next unless it has dates.
     """
+    known = DrugTimes(drug, label, interval)
     if not dosages:
-        return Reading(unreadable="the order has no dosage instruction")
+        return replace(known, unreadable="the order has no dosage instruction")
     current = [dosage for dosage in dosages if dosage.end is None or dosage.end >= today]
     if not current:
-        return Reading(over=True)
-    doses: list[set[Dose]] = [set() for _ in DAYS]
+        return None
+    doses: list[dict[int, Dose]] = [{} for _ in DAYS]
     as_needed = any_day = False
     for dosage in current:
         try:
@@ -71,60 +59,22 @@ def read_dosages(dosages: Sequence[Dosage], schedule: Schedule, today: date, lab
             if dosage.as_needed:
                 as_needed = True
                 continue
-            if not _says_when(dosage):
+            if not (dosage.times or dosage.when or dosage.code or dosage.frequency or dosage.period or dosage.days):
                 raise Unreadable("the order says no dose time")
             rate = _rate(dosage, schedule)
-            moments = _doses(dosage, rate, schedule, label_moment)
+            moments = _doses(dosage, rate, schedule, interval.label_moment if interval else "")
         except Unreadable as why:
-            return Reading(as_needed=as_needed, unreadable=str(why))
-        sparse = rate.sparse and not dosage.days
-        any_day = any_day or sparse
-        for day, slot in zip(DAYS, doses, strict=True):
+            return replace(known, as_needed=as_needed, unreadable=str(why))
+        any_day = any_day or (rate.sparse and not dosage.days)
+        for day, found in zip(DAYS, doses, strict=True):
             if not dosage.days or day in dosage.days:
-                slot.update(moments)
+                for dose in moments:  # where two instructions name the same minute, the plainer dose stays
+                    found[dose.minute] = min(dose, found.get(dose.minute, dose))
+    week = tuple(tuple(sorted(found.values())) for found in doses)
     ends = [dosage.end for dosage in current if dosage.end is not None]
-    return Reading(
-        week=tuple(_one_per_minute(slot) for slot in doses),
-        as_needed=as_needed,
-        any_day=any_day,
-        ends=max(ends) if len(ends) == len(current) else None,
+    return replace(
+        known, week=week, as_needed=as_needed, any_day=any_day, ends=max(ends) if len(ends) == len(current) else None
     )
-
-
-def drug_times(
-    drug: str,
-    label: str,
-    dosages: Sequence[Dosage],
-    interval: Interval | None,
-    schedule: Schedule,
-    today: date,
-) -> DrugTimes | None:
-    """The week of one medicine for a PlanRequest; None if all its instructions lie in the past."""
-    reading = read_dosages(dosages, schedule, today, interval.label_moment if interval else "")
-    if reading.over:
-        return None
-    return DrugTimes(
-        drug=drug,
-        label=label,
-        interval=interval,
-        week=reading.week,
-        as_needed=reading.as_needed,
-        any_day=reading.any_day,
-        unreadable=reading.unreadable,
-        ends=reading.ends,
-    )
-
-
-def _one_per_minute(doses: Iterable[Dose]) -> tuple[Dose, ...]:
-    """Sorted by time; where two instructions name the same minute, the one that says more about it stays."""
-    found: dict[int, Dose] = {}
-    for dose in sorted(doses):
-        found.setdefault(dose.minute, dose)
-    return tuple(found.values())
-
-
-def _says_when(dosage: Dosage) -> bool:
-    return bool(dosage.times or dosage.when or dosage.code or dosage.frequency or dosage.period or dosage.days)
 
 
 def _rate(dosage: Dosage, schedule: Schedule) -> _Rate:
@@ -148,12 +98,11 @@ def _code_rate(code: str | None, schedule: Schedule) -> _Rate | None:
         return _Rate(count=1, words=known.words)
     if known.every_hours:
         return _every(Decimal(known.every_hours), known.words)
-    return _Rate(count=known.doses_a_day, sparse=known.every_days > 1, strict=True, words=known.words)
+    return _Rate(count=known.doses_a_day, sparse=(known.every_days or 1) > 1, strict=True, words=known.words)
 
 
 def _period_rate(dosage: Dosage) -> _Rate | None:
-    """frequency, period and periodUnit. The highest frequency and the shortest period count: they forbid
-    most."""
+    """frequency, period and periodUnit. The highest frequency and the shortest period count: they forbid most."""
     if dosage.frequency is None and dosage.frequency_max is None and dosage.period is None:
         return None
     number = dosage.frequency_max or dosage.frequency or 1
@@ -205,7 +154,7 @@ def _doses(dosage: Dosage, rate: _Rate, schedule: Schedule, label_moment: str) -
     if not when and label_moment and rate.count in (None, 1):
         when = ((label_moment, 0),)
     if when:
-        return _moment_doses(when, rate, schedule, movable=False)
+        return _moment_doses(when, rate, schedule)
     if rate.interval:
         first = schedule.at["every_12_hours_from" if rate.interval == DAY // 2 else "every_hours_from"]
         words = rate.words or f"every {hours(rate.interval)}"
@@ -226,7 +175,7 @@ def _clock_doses(dosage: Dosage, rate: _Rate) -> list[Dose]:
     return [Dose(minute) for minute in minutes]
 
 
-def _moment_doses(when: Sequence[tuple[str, int]], rate: _Rate, schedule: Schedule, movable: bool) -> list[Dose]:
+def _moment_doses(when: Sequence[tuple[str, int]], rate: _Rate, schedule: Schedule) -> list[Dose]:
     """Event codes with their offsets; "with meals" means as many meals as there are doses."""
     found: dict[int, Dose] = {}
     for code, given in when:
@@ -234,7 +183,7 @@ def _moment_doses(when: Sequence[tuple[str, int]], rate: _Rate, schedule: Schedu
         if moment is None:
             raise Unreadable("it names a moment of the day that is not known")
         names: tuple[str, ...] = (moment.at,)
-        if moment.meals:
+        if not moment.at:
             wanted = rate.count if rate.strict and rate.count else max(schedule.meals_by_count)
             if wanted not in schedule.meals_by_count:
                 raise Unreadable(f"it says {wanted} doses a day at meals")
@@ -243,7 +192,7 @@ def _moment_doses(when: Sequence[tuple[str, int]], rate: _Rate, schedule: Schedu
         words = f"{hours(given)} {moment.words}" if given and moment.offset else moment.words
         for name in names:
             minute = (schedule.at[name] + offset) % DAY
-            found[minute] = Dose(minute, True, movable, words)
+            found[minute] = Dose(minute, assumed=True, words=words)
     if rate.strict and rate.count not in (None, 1, len(found)):
         raise Unreadable(f"it says {rate.count} doses a day and {len(found)} moments of the day")
     return list(found.values())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cds_service.planner.model import DAY, WEEK, Alternative, Plan, PlanRequest, clock, hours, same_every_day
+from cds_service.planner.model import DAY, WEEK, Alternative, Plan, PlanRequest, alike, clock, hours, same_every_day
 from cds_service.planner.windows import free, week_windows
+from cds_service.spelling import joined
 
 DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -16,7 +17,7 @@ def describe(request: PlanRequest, plan: Plan) -> str:
     for weekdays in same_days(request, plan):
         times = [clock(minute) for minute in plan.week[weekdays[0]]]
         said.append(
-            f"{day_words(weekdays)}: magnesium at {listed(times)}."
+            f"{day_words(weekdays)}: magnesium at {joined(times)}."
             if times
             else f"{day_words(weekdays)}: no magnesium."
         )
@@ -24,7 +25,7 @@ def describe(request: PlanRequest, plan: Plan) -> str:
             doses = drug.week[weekdays[0]]
             if doses and drug.interval is not None and not drug.interval.avoid:
                 after, before = drug.interval.drug_then_magnesium, drug.interval.magnesium_then_drug
-                taken = listed([clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses])
+                taken = joined([clock(dose.minute) + (" (assumed)" if dose.assumed else "") for dose in doses])
                 said.append(
                     f"{drug.label} at {taken}: no magnesium from {hours(before)} before to {hours(after)} after."
                 )
@@ -49,41 +50,30 @@ def day_words(weekdays: Sequence[int]) -> str:
             words.append(f"{DAY_NAMES[run[0]]} to {DAY_NAMES[run[-1]]}")
         else:
             words += [DAY_NAMES[day] for day in run]
-    return listed(words)
+    return joined(words)
 
 
 def same_days(request: PlanRequest, plan: Plan) -> list[list[int]]:
     """The weekdays in groups on which the same is taken, free and forbidden; those that come first, first."""
     windows = week_windows(request.drugs)
-    groups: dict[object, list[int]] = {}
-    for weekday in range(7):
-        start = weekday * DAY + axis(request)
-        looks = (
-            tuple(day_minutes(plan.week, start)),
-            tuple(tuple(drug.week[weekday]) for drug in request.drugs),
+    starts = [weekday * DAY + axis(request) for weekday in range(7)]
+    looks = [
+        (
+            tuple(sorted(offset for minute in plan.minutes if (offset := (minute - start) % WEEK) < DAY)),
+            tuple(drug.week[weekday] for drug in request.drugs),
             tuple(free(windows, start, DAY, WEEK)),
         )
-        groups.setdefault(looks, []).append(weekday)
-    return list(groups.values())
-
-
-def listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+        for weekday, start in enumerate(starts)
+    ]
+    return list(alike(looks).values())
 
 
 def axis(request: PlanRequest) -> int:
-    """Where the picture's day starts: midnight, or two hours before waking where the waking day crosses
-    midnight."""
+    """Where the picture's day starts: midnight, or two hours before waking where the waking day crosses midnight."""
     schedule = request.schedule
     if schedule.waking_starts + schedule.waking_length <= DAY:
         return 0
     return (schedule.waking_starts // 60 - 2) % 24 * 60
-
-
-def day_minutes(week: Sequence[Sequence[int]], start: int) -> list[int]:
-    """The minutes of a week that fall into the 24 hours from `start`, counted from there."""
-    offsets = ((day * DAY + minute - start) % WEEK for day, minutes in enumerate(week) for minute in minutes)
-    return sorted(offset for offset in offsets if offset < DAY)
 
 
 def alternative_times(option: Alternative) -> str:
@@ -91,11 +81,8 @@ def alternative_times(option: Alternative) -> str:
     if not any(option.week):
         return ""
     if same_every_day(option.week):
-        return "at " + listed([clock(minute) for minute in option.week[0]])
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for weekday, times in enumerate(option.week):
-        groups.setdefault(times, []).append(weekday)
+        return "at " + joined(map(clock, option.week[0]))
     return "; ".join(
-        f"{day_words(days)} {'at ' + listed([clock(minute) for minute in times]) if times else 'none'}"
-        for times, days in groups.items()
+        f"{day_words(days)} {'at ' + joined(map(clock, times)) if times else 'none'}"
+        for times, days in alike(option.week).items()
     )

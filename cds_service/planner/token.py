@@ -7,14 +7,13 @@ force. So a course to wait out, which needs a date, is named by the card and not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
-from cds_service.planner.model import DAYS, Dose, DrugTimes, Interval, PlanRequest, TooLarge, Week
-from cds_service.planner.schedule import MEALS, Schedule
+from cds_service.planner.model import DAYS, Dose, DrugTimes, PlanContent, PlanRequest, TooLarge
+from cds_service.planner.schedule import MEALS
 
 SALT = "magnesium-cds plan 1"
 MOST_CHARACTERS = 4000
@@ -42,22 +41,14 @@ def sign(request: PlanRequest, secret: str) -> str:
     body |= {"u": request.unknown} if request.unknown else {}
     token = str(_serializer(secret).dumps(body))
     try:
-        read(token, secret, 1, {}, request.schedule, request.today)
+        read(token, secret, 1, PlanContent({}, schedule, lambda _: ()), request.today)
     except BadToken as error:
         raise TooLarge("more dose times than an address can hold") from error
     return token
 
 
-def read(
-    token: str,
-    secret: str,
-    max_age: int,
-    intervals: Mapping[str, Interval],
-    schedule: Schedule,
-    today: date,
-    names: Mapping[str, str] | None = None,
-) -> PlanRequest:
-    """The request of a token. `max_age` in seconds; `names` labels drugs without an interval.
+def read(token: str, secret: str, max_age: int, content: PlanContent, today: date) -> PlanRequest:
+    """The request of a token, at most `max_age` seconds old.
 
     Raises ExpiredToken, or BadToken for all else that is not one of ours.
     """
@@ -66,9 +57,10 @@ def read(
     try:
         body = _serializer(secret).loads(token, max_age=max_age)
         starts, length, *meals = body["w"]
+        schedule = content.schedule
         if (starts, length, *meals) != (schedule.waking_starts, schedule.waking_length, *schedule.meals):
             schedule = schedule.for_waking(starts, starts + length, dict(zip(MEALS, meals, strict=True)))
-        drugs = tuple(_unpacked(row, intervals, names or {}) for row in body["d"])
+        drugs = tuple(_unpacked(row, content) for row in body["d"])
         return PlanRequest(schedule, today, body["n"], bool(body.get("f")), drugs, int(body.get("u", 0)))
     except SignatureExpired as error:
         raise ExpiredToken("expired") from error
@@ -90,19 +82,14 @@ def _packed(drug: DrugTimes) -> list[Any]:
         for dose in doses:
             days[dose] = days.get(dose, 0) | 1 << place
     rows = [
-        [
-            dose.minute,
-            bits,
-            dose.assumed * ASSUMED | dose.movable * MOVABLE,
-            *([dose.words] if dose.words else []),
-        ]
+        [dose.minute, bits, dose.assumed * ASSUMED | dose.movable * MOVABLE, *filter(None, [dose.words])]
         for dose, bits in days.items()
     ]
     state = drug.as_needed * AS_NEEDED | drug.any_day * ANY_DAY | bool(drug.unreadable) * UNREADABLE
     return [drug.drug, state, rows]
 
 
-def _unpacked(row: list[Any], intervals: Mapping[str, Interval], names: Mapping[str, str]) -> DrugTimes:
+def _unpacked(row: list[Any], content: PlanContent) -> DrugTimes:
     concept, state, rows = row
     week: list[list[Dose]] = [[] for _ in DAYS]
     for minute, bits, flags, *words in rows:
@@ -110,17 +97,13 @@ def _unpacked(row: list[Any], intervals: Mapping[str, Interval], names: Mapping[
         for place, doses in enumerate(week):
             if bits >> place & 1:
                 doses.append(dose)
-    interval = intervals.get(concept)
+    interval = content.intervals.get(concept)
     return DrugTimes(
         drug=concept,
-        label=interval.label if interval else names.get(concept, concept.replace("_", " ")),
+        label=interval.label if interval else content.names.get(concept, concept.replace("_", " ")),
         interval=interval,
-        week=_sorted(week),
+        week=tuple(tuple(sorted(doses)) for doses in week),
         as_needed=bool(state & AS_NEEDED),
         any_day=bool(state & ANY_DAY),
         unreadable="the order does not say when" if state & UNREADABLE else "",
     )
-
-
-def _sorted(week: list[list[Dose]]) -> Week:
-    return tuple(tuple(sorted(doses)) for doses in week)

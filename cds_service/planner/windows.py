@@ -43,8 +43,7 @@ def week_windows(drugs: Iterable[DrugTimes]) -> frozenset[Window]:
 
 
 def _window(minute: int, interval: Interval) -> Window:
-    """Together is never apart: where one side needs a distance, the minute of the dose itself is forbidden
-    too."""
+    """Together is never apart: where one side needs a distance, the minute of the dose itself is forbidden too."""
     before, after = interval.magnesium_then_drug, interval.drug_then_magnesium
     return (minute, max(before, 1), max(after, 1)) if before or after else (minute, 0, 0)
 

@@ -1,4 +1,4 @@
-"""`cards/README.md`: every rule in a line, made from the rules."""
+"""`cards/README.md`: every rule and every concept in a line, made from their files."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ def catalogue_text(library: Library) -> str:
         answered = ", ".join(claim.rules) or ("claims page only" if claim.shown else f"not linked: {claim.reason}")
         verdict = claim.verdict.replace("_", " ")
         parts.append(f"| {name} | {verdict} | {library.evidence.certainty[claim.certainty].label} | {answered} |")
-    parts.append("")
+    parts += ["", "## Terminology\n", "| concept | what it is | kind |", "|---|---|---|"]
+    for name, entry in library.terminology.items():
+        parts.append(f"| [{name}](terminology/{name}.yaml) | {entry.title} | {entry.kind.replace('_', ' ')} |")
+    languages = (f"[{name}](tables/directions/{name}.yaml)" for name in library.languages)
+    parts += ["", f"Written directions are read in {', '.join(languages)}.", ""]
     parts.append(f"{len(library.rules)} rules, {len(library.terminology)} concepts, {len(library.references)} sources.")
     return "\n".join(parts) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import Concept
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Reference, Screener
@@ -99,7 +99,7 @@ def _citation(reference: Reference) -> dict[str, Any]:
     return made | ({"url": reference.url} if reference.url else {})
 
 
-def value_set(concept: str, entry: ConceptFile, library: Library) -> dict[str, Any]:
+def value_set(concept: str, entry: Concept, library: Library) -> dict[str, Any]:
     """The codes of a concept. Prefix matching is a regex filter on `code`; members are included by reference."""
     include: list[dict[str, Any]] = []
     for name, row in library.code_systems.items():
@@ -109,9 +109,8 @@ def value_set(concept: str, entry: ConceptFile, library: Library) -> dict[str, A
         for prefix in getattr(entry, PREFIXES[name]) if name in PREFIXES else ():
             pattern = prefix.replace(".", "\\.") + ".*"
             include.append({"system": row.uris[0], "filter": [{"property": "code", "op": "regex", "value": pattern}]})
-    members = [*entry.members, *(name for name, other in library.terminology.items() if concept in other.member_of)]
-    if members:
-        include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in dict.fromkeys(members)]})
+    if members := [name for name, above in library.broader.items() if concept in above]:
+        include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in members]})
     made: dict[str, Any] = {
         "resourceType": "ValueSet",
         "id": concept.replace("_", "-")[:64],

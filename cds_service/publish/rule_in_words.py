@@ -6,26 +6,11 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from cds_service.advice.in_words import number
+from cds_service.content import test_words
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rule import AppliesTo, Rule
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.test_words import (
-    UPPER_LEVEL,
-    AgeTest,
-    ConditionTest,
-    DailyMagnesiumTest,
-    IntakeTest,
-    KidneyTest,
-    LabTest,
-    LactationTest,
-    MagnesiumProductsTest,
-    MedicationTest,
-    NoRecentLabTest,
-    PregnancyTest,
-    ReasonTest,
-    Test,
-    limits_of,
-)
+from cds_service.content.test_words import UPPER_LEVEL, Test, limits_of
 
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
 
@@ -37,9 +22,8 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     """
     label = dict(limits)
     parts: list[tuple[str, list[str]]] = []
-    scopes = scopes_in_words(rule.applies_to, label, library)
-    if scopes:
-        parts.append(("Written for", scopes))
+    if scopes := scopes_of(rule.applies_to, label, library):
+        parts.append(("Written for", [words for words, _, _ in scopes]))
     if rule.separate:
         drug = library.title(rule.separate.drug)
         parts.append(("Fires when", [
@@ -57,15 +41,23 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     return parts
 
 
-def scopes_in_words(scope: AppliesTo, label: Mapping[str, str], library: Library) -> list[str]:
-    """Whom a rule is written for."""
-    scopes = [f"age {label[scope.age_at_least]} or more"] if scope.age_at_least else []
-    scopes += [f"age below {label[scope.age_below]}"] if scope.age_below else []
-    if scope.recent_result:
-        scopes.append(f"a {library.title(scope.recent_result.lab)} result within {label[scope.recent_result.within]}")
-    scopes += ["not in a recorded pregnancy"] if scope.not_pregnant else []
-    scopes += [f"not with {library.title(name)}" for name in (*scope.unless_medication, *scope.unless_condition)]
-    return scopes
+def scopes_of(scope: AppliesTo, label: Mapping[str, str], library: Library) -> list[tuple[str, Test, bool]]:
+    """Whom a rule is written for: each part in words, the test that tries it, and what that must not contradict."""
+    scopes: list[tuple[str, Test, bool]] = []
+    if scope.age_at_least:
+        at_least = test_words.AgeTest(age={"at_least": scope.age_at_least})
+        scopes.append((f"age {label[scope.age_at_least]} or more", at_least, True))
+    if scope.age_below:
+        scopes.append((f"age below {label[scope.age_below]}", test_words.AgeTest(age={"below": scope.age_below}), True))
+    if recent := scope.recent_result:
+        words = f"a {library.title(recent.lab)} result within {label[recent.within]}"
+        scopes.append((words, test_words.NoRecentLabTest(no_recent_lab=recent.lab, within=recent.within), False))
+    if scope.not_pregnant:
+        scopes.append(("not in a recorded pregnancy", test_words.PregnancyTest(pregnant=True), False))
+    drugs = [test_words.MedicationTest(medication=[name], route="any") for name in scope.unless_medication]
+    problems = [test_words.ConditionTest(condition=[name]) for name in scope.unless_condition]
+    scopes += [(f"not with {library.title(test.medication[0])}", test, False) for test in drugs]
+    return scopes + [(f"not with {library.title(test.condition[0])}", test, False) for test in problems]
 
 
 def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str:
@@ -75,7 +67,7 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
         return " or ".join(library.title(name) for name in names)
 
     match test:
-        case LabTest():
+        case test_words.LabTest():
             limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test).items()]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
             first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
@@ -87,29 +79,29 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
                 if test.persists.despite:
                     words += f"; or while {titles(test.persists.despite)} has been on the list for {apart}"
             return words
-        case NoRecentLabTest():
+        case test_words.NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
-        case ConditionTest():
+        case test_words.ConditionTest():
             return f"an active condition: {titles(test.condition)}"
-        case MedicationTest():
+        case test_words.MedicationTest():
             if test.ended_within:
                 status = f"ended no more than {label[test.ended_within]} ago"
             else:
                 status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
             status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
             return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
-        case AgeTest():
+        case test_words.AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
-        case PregnancyTest():
+        case test_words.PregnancyTest():
             return "recorded pregnancy" if test.pregnant else "pregnancy recorded as absent"
-        case LactationTest():
+        case test_words.LactationTest():
             return "recorded lactation" if test.lactating else "lactation recorded as absent"
-        case KidneyTest():
+        case test_words.KidneyTest():
             if test.kidney.unknown:
                 return f"no eGFR, reported or computed, within {label[test.within]}"
             limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test.kidney).items()]
             return f"eGFR (reported, or computed by CKD-EPI 2021) {' and '.join(limits)}, within {label[test.within]}"
-        case DailyMagnesiumTest():
+        case test_words.DailyMagnesiumTest():
             ((word, name),) = test.daily_magnesium.items()
             limit = "the upper level for the age" if name == UPPER_LEVEL else label[name]
             day = f"elemental magnesium a day from all oral products above {limit}"
@@ -119,11 +111,11 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
                 f"{day} by one reading alone of an order that may mean a salt's weight or magnesium itself, "
                 "or an order that calls elemental what is the salt's weight in its product"
             )
-        case MagnesiumProductsTest():
+        case test_words.MagnesiumProductsTest():
             return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
-        case IntakeTest():
+        case test_words.IntakeTest():
             return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
-        case ReasonTest():
+        case test_words.ReasonTest():
             return f"magnesium is being ordered for: {titles(test.reason)}"
         case _:
             assert_never(test)
@@ -148,7 +140,6 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
     return {
         "loaded": loaded,
         "rule": written,
-        "library": library,
         "limits": limits,
         "logic": in_words(written, library, in_force(loaded, rulebook)),
         "references": [library.references[name] for name in written.evidence.references],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, ParamSpec
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ParamSpec
 
-from cds_service.advice.advise import outcomes_of
+from cds_service.advice.advise import advise
+from cds_service.advice.card_text import CardStyle
 from cds_service.advice.in_words import Display, number
 from cds_service.content.base import Part, named
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import Chart
-from cds_service.patient import Source
-from cds_service.publish.rule_in_words import in_force, scopes_in_words, test_in_words
+from cds_service.patient import Lab
+from cds_service.publish.rule_in_words import in_force, scopes_of, test_in_words
+from cds_service.rules.evaluate import drafted
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.prepared import prepared
 from cds_service.rules.timing import try_timing
@@ -21,6 +23,7 @@ from cds_service.rules.verdict import LabHit, Reason, Verdict, unknown
 from cds_service.terminology.units import UnitTable
 
 P = ParamSpec("P")
+HEADS = {"trigger": "fires when", "written for": "written for"}
 TRUTHS = {True: "true", False: "false", None: "unknown"}
 
 
@@ -39,14 +42,17 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The decision on one rule: its outcome with the reasons, whom it is written for, and all its tests. The tests are
-    all tried, also where an earlier one has decided."""
+    """The decision on one rule: its outcome with the reasons, each part of whom it is written for, and all its tests.
+
+    All are tried, also where an earlier one has decided. An unknown part of whom it is written for stops no rule, but
+    for the age.
+    """
 
     rule: str
     title: str
     outcome: str
     reasons: list[str]
-    written_for: list[str]
+    written_for: list[Tried]
     tests: list[Tried]
 
 
@@ -55,28 +61,36 @@ def why(
 ) -> Why:
     """The tree of the decision. `rule_id` is one that the service tries, else KeyError."""
     rule = {each.id: each for each in rulebook.of_service(service)}[rule_id]
-    _, evaluation = outcomes_of(chart, rulebook, service, encounter_named)
-    outcome = next(each for each in evaluation.outcomes if each.rule_id == rule_id)
+    advice = advise(chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named)
+    context = advice.evaluation.context
+    outcome = next(each for each in advice.evaluation.outcomes if each.rule_id == rule_id)
     written, labels = rule.loaded.rule, in_force(rule.loaded, rulebook)
-    display = Display(rulebook, evaluation.context, units)
-    told = _Telling(rule, display)
+    told = _Telling(rule, advice.display)
     if written.when is None:
         block = written.separate or written.avoid
         assert block is not None
         words = "oral magnesium and the drug are both there, and their doses are not apart"
-        tests = [told.tried("trigger", words, block, _attempt(try_timing, written, evaluation.context, rule.limits))]
+        parts: list[tuple[str, str, Part]] = [("trigger", words, block)]
+        verdicts = [_attempt(try_timing, written, context, rule.limits)]
     else:
-        tests = [
-            told.tried(part, test_in_words(test, labels, rulebook.library), test,
-                       _attempt(try_test, test, evaluation.context, rule.limits, rule_id))
-            for part, listed in (("all", written.when.all), ("any", written.when.any), ("none", written.when.none))
-            for test in listed
-        ]  # fmt: skip
-    scopes = scopes_in_words(written.applies_to, labels, rulebook.library)
+        when = written.when
+        listed = [(part, test) for part in ("all", "any", "none") for test in getattr(when, part)]
+        parts = [(part, test_in_words(test, labels, rulebook.library), test) for part, test in listed]
+        verdicts = [_attempt(try_test, test, context, rule.limits, rule_id) for _, test in listed]
+    tests = [told.tried(*part, verdict) for part, verdict in zip(parts, verdicts, strict=True)]
+    scopes: list[Tried] = []
+    for words, test, wanted in scopes_of(written.applies_to, labels, rulebook.library):
+        verdict = _attempt(try_test, test, context, rule.limits, rule_id)
+        held = verdict if wanted or verdict.truth is None else replace(verdict, truth=not verdict.truth)
+        scopes.append(told.tried("written for", words, test, held))
     ready = next(each for each in prepared(rulebook, service) if each.rule is rule)
-    if ready.about_the_order and evaluation.context.drafts_expected:
-        scopes.append("an order of one of its drugs: one that is only taken already does not count here")
-    return Why(rule_id, written.title, outcome.kind, display.reasons(outcome.reasons), scopes, tests)
+    if ready.about_the_order and context.drafts_expected:
+        words = "an order of one of its drugs: one that is only taken already does not count here"
+        scopes.append(Tried("written for", words, TRUTHS[any(map(drafted, verdicts))], [], {}, [], []))
+    reasons = advice.display.reasons(outcome.reasons)
+    if outcome.fault and outcome.verdict:
+        reasons = ["it fired, and was withdrawn: its card could not be worded", *reasons]
+    return Why(rule_id, written.title, outcome.kind, reasons, scopes, tests)
 
 
 def _attempt(work: Callable[P, Verdict], *given: P.args, **named: P.kwargs) -> Verdict:
@@ -91,62 +105,52 @@ class _Telling:
     display: Display
 
     def tried(self, part: str, words: str, test: Part, verdict: Verdict) -> Tried:
-        limits = [self._limit(limit) for limit in self._limits(test)]
-        reasons = self.display.reasons(verdict.reasons)
-        return Tried(
-            part, words, TRUTHS[verdict.truth], reasons, self._found(verdict), _places(verdict.sources), limits
-        )
+        reasons, found = self.display.reasons(verdict.reasons), self._found(verdict)
+        # The kinds of the resources read: their ids are the patient's.
+        places = list(dict.fromkeys(str(source.type) for source in verdict.sources))
+        names = dict.fromkeys(item.name for item in named(test) if item.mark.what == "threshold")
+        limits = [self._limit(self.rule.limits[name]) for name in names if name in self.rule.limits]
+        return Tried(part, words, TRUTHS[verdict.truth], reasons, found, places, limits)
 
     def _found(self, verdict: Verdict) -> dict[str, str]:
-        """What the test read, as cards say it."""
-        filled = self.display.placeholders(self.rule, verdict)
+        """What the test read, as cards say it; nothing where that cannot be worded."""
+        filled = attempt(self.display.placeholders, self.rule, verdict)
+        if isinstance(filled, Fault):
+            return {}
         found = {name: filled[name] for name in sorted(filled) if filled[name] and not name.startswith("hours_")}
         for name, value in verdict.bindings.items():
             if isinstance(value, int) and not isinstance(value, bool):
                 found[name] = str(value)
+            elif isinstance(value, Lab):
+                found[name] = f"{self.display.lab_value(value)}, {self.display.age(value.time)}"
             elif isinstance(value, Reason):
                 found[name] = self.display.reason(value)
             elif isinstance(value, LabHit):
                 found[f"{name}.limit"] += f" ({value.limit_from})"
         return found
 
-    def _limits(self, test: Part) -> Iterable[Limit]:
-        names = dict.fromkeys(item.name for item in named(test) if item.mark.what == "threshold")
-        return [self.rule.limits[name] for name in names if name in self.rule.limits]
-
     def _limit(self, limit: Limit) -> dict[str, str]:
-        library = self.display.library
         unit = self.display.unit_word(limit.unit)
         told = {"label": limit.label, "value": f"{number(limit.value)} {unit}".strip()}
         if limit.site and limit.default is not None:
             return told | {"from": "this site", "default": f"{number(limit.default)} {unit}".strip()}
-        reference = library.references[limit.reference]
-        return told | {"from": "the rule", "reference": reference.title}
-
-
-def _places(sources: Iterable[Source]) -> list[str]:
-    """The kinds of the resources read. Their ids are the patient's."""
-    return list(dict.fromkeys(str(source.type) for source in sources))
+        return told | {"from": "the rule", "reference": self.display.library.references[limit.reference].title}
 
 
 def lines(told: Why) -> list[str]:
     """The tree as lines of text, indented."""
     made = [f"{told.rule}: {told.outcome}", f"  {told.title}"]
     made += [f"  reason: {reason}" for reason in told.reasons]
-    made += [f"  written for: {scope}" for scope in told.written_for]
     part = ""
-    for tried in told.tests:
+    for tried in (*told.written_for, *told.tests):
         if tried.part != part:
             part = tried.part
-            made.append(f"  {part} of" if part != "trigger" else "  fires when")
+            made.append(f"  {HEADS.get(part, f'{part} of')}")
         made.append(f"    [{tried.verdict}] {tried.test}")
         made += [f"      because: {reason}" for reason in tried.reasons]
         made += [f"      found: {name} = {value}" for name, value in tried.found.items()]
         made += [f"      read from: {', '.join(tried.sources)}"] if tried.sources else []
-        made += [f"      limit: {_limit_line(limit)}" for limit in tried.limits]
+        for limit in tried.limits:
+            origin = f"set by this site, default {limit['default']}" if "default" in limit else limit["reference"]
+            made.append(f"      limit: {limit['label']}: {limit['value']} ({origin})")
     return made
-
-
-def _limit_line(limit: dict[str, Any]) -> str:
-    origin = f"set by this site, default {limit['default']}" if "default" in limit else limit["reference"]
-    return f"{limit['label']}: {limit['value']} ({origin})"

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cds_service.content.rule import Rule
 from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
@@ -44,6 +45,11 @@ class Outcome:
     @property
     def rule_id(self) -> str:
         return self.rule.id
+
+    @property
+    def written(self) -> Rule:
+        """The rule as its file says it."""
+        return self.rule.loaded.rule
 
     @property
     def hidden(self) -> bool:
@@ -107,7 +113,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
             if written.when.none:
                 parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in written.when.none))
         verdict = all_of(parts)
-        if verdict.truth and context.drafts_expected and ready.about_the_order and not _drafted(verdict):
+        if verdict.truth and context.drafts_expected and ready.about_the_order and not drafted(verdict):
             return Outcome(rule, "quiet")
     if verdict.truth is None:
         # The search was complete and nothing of the kind is documented, or the EHR has no such data: it has no subject.
@@ -141,7 +147,7 @@ def _encounter_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
     return (gap,) if gap else ()
 
 
-def _drafted(verdict: Verdict) -> bool:
+def drafted(verdict: Verdict) -> bool:
     """Whether a drug that the tests found is being ordered."""
     found = [item.fact for item in verdict.bindings.get("matched", ())]
     found += [item for item in (verdict.bindings.get("magnesium"),) if item is not None]
@@ -150,7 +156,7 @@ def _drafted(verdict: Verdict) -> bool:
 
 def _guard(ready: Prepared, context: Context) -> Outcome | None:
     """`applies_to`: outside it the rule is not applicable; where age is unknown it is not evaluated."""
-    rule, person = ready.rule, context.facts.person
+    rule, person, scope = ready.rule, context.facts.person, ready.rule.loaded.rule.applies_to
     # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
     if person.deceased and not context.drafts_expected:
         return Outcome(rule, "not_applicable", (Reason("deceased"),))
@@ -161,11 +167,11 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
             return Outcome(rule, "not_evaluated", (context.person_gap("age_unknown"),))
         if False in inside:
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
-    if ready.recent_result:
-        found = usable(ready.recent_result.lab, context, rule.limits[ready.recent_result.within], rule.limits)
+    if scope.recent_result:
+        found = usable(scope.recent_result.lab, context, rule.limits[scope.recent_result.within], rule.limits)
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
             return Outcome(rule, "not_applicable", (found,))
-    if ready.not_pregnant and person.pregnant:
+    if scope.not_pregnant and person.pregnant:
         return Outcome(rule, "not_applicable", (Reason("pregnant"),))
     if not ready.unless_medication.isdisjoint(context.drugs):
         for item in context.medications(ready.unless_medication, "any", "any"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -138,9 +139,7 @@ def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Con
     if earlier is None and not taken:
         gaps = (*((gap,) if gap else ()), *context.medication_gaps("active"))
         return unknown(*gaps) if gaps else FALSE
-    still = LabHit(
-        hit.lab, hit.limit, hit.limit_from, hit.comparison, hit.rule_limit, hit.rule_disagrees, earlier, taken
-    )
+    still = replace(hit, earlier=earlier, despite=taken)
     sources = (*newest.sources, *((earlier.source,) if earlier else ()), *(item.source for item in taken))
     notes = (*newest.notes, *(("start_unknown",) if start_unknown else ()))
     notes += ("identified_by_name",) if any(item.identified_by == "name" for item in taken) else ()
@@ -216,7 +215,7 @@ def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Ve
     """True only where the search was complete and shows nothing recent."""
     found = usable(test.no_recent_lab, context, limits[test.within], limits)
     if isinstance(found, Lab):
-        return FALSE
+        return Verdict(False, bindings={test.no_recent_lab: found}, sources=(found.source,))
     if found.code == "no_result":
         return Verdict(True, bindings={f"missing.{test.no_recent_lab}": found}, limits=(limits[test.within],))
     if found.code == "result_too_old":

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from cds_service.content.base import Asked, named
-from cds_service.content.rule import RecentResult
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
-
-_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,6 @@ class Prepared:
     rule: ActiveRule
     age_at_least: Decimal | int | None
     age_below: Decimal | int | None
-    recent_result: RecentResult | None
-    not_pregnant: bool
     unless_medication: frozenset[str]
     unless_condition: frozenset[str]
     asked: tuple[Asked, ...]
@@ -56,18 +52,10 @@ class Prepared:
         return problems > len(context.facts.unread.get(CONDITIONS, ())) or drugs > context.unidentified_count
 
 
-_kept: tuple[tuple[Rulebook, str, tuple[Prepared, ...]], ...] = ()
-
-
+@lru_cache(maxsize=8)
 def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
-    """The rules that a service tries, in the order of the rulebook. Kept for the rulebooks last asked for."""
-    global _kept
-    for book, name, rules in _kept:
-        if book is rulebook and name == service:
-            return rules
-    made = tuple(_prepare(rule) for rule in rulebook.of_service(service))
-    _kept = ((rulebook, service, made), *_kept[: _KEPT - 1])
-    return made
+    """The rules that a service tries, in the order of the rulebook."""
+    return tuple(_prepare(rule) for rule in rulebook.of_service(service))
 
 
 def _prepare(rule: ActiveRule) -> Prepared:
@@ -81,8 +69,6 @@ def _prepare(rule: ActiveRule) -> Prepared:
         rule,
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
         _plain(limits[scope.age_below]) if scope.age_below else None,
-        scope.recent_result,
-        scope.not_pregnant,
         frozenset(scope.unless_medication),
         frozenset(scope.unless_condition),
         # What is over is not among the drugs of the chart.

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, assert_never
 
+from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import (
-    AgeTest,
-    ConditionTest,
-    DailyMagnesiumTest,
-    IntakeTest,
-    KidneyTest,
-    LabTest,
-    LactationTest,
-    MagnesiumProductsTest,
-    MedicationTest,
-    NoRecentLabTest,
-    PregnancyTest,
-    ReasonTest,
-    Test,
-    limits_of,
-)
+from cds_service.content.test_words import limits_of
 from cds_service.patient import CONDITIONS, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
@@ -32,40 +17,40 @@ from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
-def try_test(test: Test, context: Context, limits: Limits, rule: str) -> Verdict:
+def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> Verdict:
     """One test of one rule for one patient."""
     match test:
-        case LabTest():
+        case words.LabTest():
             return lab(test, context, limits)
-        case NoRecentLabTest():
+        case words.NoRecentLabTest():
             return no_recent_lab(test, context, limits)
-        case ConditionTest():
+        case words.ConditionTest():
             return condition(test, context)
-        case MedicationTest():
+        case words.MedicationTest():
             return medication(test, context, limits)
-        case AgeTest():
+        case words.AgeTest():
             return age(test, context, limits)
-        case PregnancyTest():
+        case words.PregnancyTest():
             person = context.facts.person
             return recorded(person.pregnant, person.pregnant_source, test.pregnant, context)
-        case LactationTest():
+        case words.LactationTest():
             person = context.facts.person
             return recorded(person.lactating, person.lactating_source, test.lactating, context)
-        case KidneyTest():
+        case words.KidneyTest():
             return kidney(test, context, limits)
-        case DailyMagnesiumTest():
+        case words.DailyMagnesiumTest():
             return daily_magnesium(test, context, limits)
-        case MagnesiumProductsTest():
+        case words.MagnesiumProductsTest():
             return magnesium_products(test, context, limits)
-        case IntakeTest():
+        case words.IntakeTest():
             return intake(test, context, limits)
-        case ReasonTest():
+        case words.ReasonTest():
             return reason(test, context, rule)
         case _:
             assert_never(test)
 
 
-def condition(test: ConditionTest, context: Context) -> Verdict:
+def condition(test: words.ConditionTest, context: Context) -> Verdict:
     """Any of the concepts among the active conditions."""
     wanted = frozenset(test.condition)
     found = [item for item in context.facts.conditions if item.concepts & wanted]
@@ -77,7 +62,7 @@ def condition(test: ConditionTest, context: Context) -> Verdict:
     return unknown(gap) if gap else FALSE
 
 
-def medication(test: MedicationTest, context: Context, limits: Limits) -> Verdict:
+def medication(test: words.MedicationTest, context: Context, limits: Limits) -> Verdict:
     """Any of the drugs, by status and route."""
     if test.ended_within:
         return ended_medication(test, context, limits[test.ended_within])
@@ -98,7 +83,7 @@ def medication(test: MedicationTest, context: Context, limits: Limits) -> Verdic
     return unknown(*gaps) if gaps else FALSE
 
 
-def ended_medication(test: MedicationTest, context: Context, within: Limit) -> Verdict:
+def ended_medication(test: words.MedicationTest, context: Context, within: Limit) -> Verdict:
     """A drug that is over, by the last day on which it is known to have been in force; no day is unknown."""
     wanted = frozenset(test.medication)
     first = context.facts.now.date() - timedelta(days=float(within.value))
@@ -113,7 +98,7 @@ def ended_medication(test: MedicationTest, context: Context, within: Limit) -> V
     return unknown(*gaps) if gaps else FALSE
 
 
-def taken_for(test: MedicationTest, found: list[Medication], context: Context, least: Limit) -> Verdict:
+def taken_for(test: words.MedicationTest, found: list[Medication], context: Context, least: Limit) -> Verdict:
     """Those of the drugs that are not known to have been taken for less than `least`.
 
     An order may renew an earlier one: ended orders no further apart than `least` count as one course with it, and where
@@ -153,7 +138,7 @@ def _course(
     return first, complete
 
 
-def age(test: AgeTest, context: Context, limits: Limits) -> Verdict:
+def age(test: words.AgeTest, context: Context, limits: Limits) -> Verdict:
     """Completed years against thresholds; unknown where the ages that are possible do not agree."""
     ages = context.facts.person.ages
     truths = {
@@ -175,7 +160,7 @@ def recorded(found: bool | None, source: Source | None, wanted: bool, context: C
     return Verdict(found == wanted, sources=(source,) if source else ())
 
 
-def kidney(test: KidneyTest, context: Context, limits: Limits) -> Verdict:
+def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     """eGFR against thresholds, or whether there is none recent enough."""
     found = context.kidney
     within = limits[test.within]
@@ -217,7 +202,7 @@ def _compared(found: Kidney, word: str, limit: Decimal) -> bool | None:
     return truths.pop() if len(truths) == 1 else None
 
 
-def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
+def intake(test: words.IntakeTest, context: Context, limits: Limits) -> Verdict:
     """Newest documented intake below the allowance. A range decides only where all of it lies on one side."""
     gaps = [gap for key in INTAKE_KEYS if (gap := context.input_gap(key))]
     if not context.facts.intakes:
@@ -244,7 +229,7 @@ def intake(test: IntakeTest, context: Context, limits: Limits) -> Verdict:
     return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
 
 
-def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
+def reason(test: words.ReasonTest, context: Context, rule: str) -> Verdict:
     """Magnesium is drafted for one of the conditions: a reason of its own, or the only rule whose condition is there.
 
     An order with any other reason is for none of them. One condition of several rules counts for the narrowest of them,
@@ -283,8 +268,8 @@ def reason(test: ReasonTest, context: Context, rule: str) -> Verdict:
     return Verdict(True, (), bindings, sources, (*notes, "reason_assumed"))
 
 
-def _codes_listed(concepts: Iterable[str], context: Context) -> int:
+def _codes_listed(concepts: frozenset[str], context: Context) -> int:
     """How many codes the concepts and all below them list."""
-    entries = [context.rulebook.library.terminology[name] for name in concepts]
-    own = sum(len(entry.snomed) + len(entry.icd10cm) + len(entry.icd10cm_prefixes) for entry in entries)
-    return own + sum(_codes_listed(entry.members, context) for entry in entries if entry.members)
+    library = context.rulebook.library
+    below = [e for name, e in library.terminology.items() if name in concepts or concepts & library.broader[name]]
+    return sum(len(entry.snomed) + len(entry.icd10cm) + len(entry.icd10cm_prefixes) for entry in below)

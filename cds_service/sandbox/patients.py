@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -21,37 +20,12 @@ class SampleError(Exception):
     """A sample file that cannot be used: its name, and each fault with its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class SamplePatient:
+class SamplePatient(Sample):
     """A sample patient, ready to be expanded to FHIR R4 at any time."""
-
-    sample: Sample
-
-    @property
-    def id(self) -> str:
-        return self.sample.id
-
-    @property
-    def title(self) -> str:
-        return self.sample.title
-
-    @property
-    def story(self) -> str:
-        return self.sample.story.strip()
-
-    @property
-    def name(self) -> str:
-        """The full name, e.g. "Sample Levothyroxine"."""
-        return f"{self.sample.name.given} {self.sample.name.family}"
-
-    @property
-    def drafts(self) -> tuple[str, ...]:
-        """The names that `draft` knows."""
-        return tuple(self.sample.drafts)
 
     def resources(self, now: datetime) -> list[Resource]:
         """Everything on file at `now` (with a time zone), the Patient first. No drafts."""
-        return expand.resources(self.sample, now)
+        return expand.resources(self, now)
 
     def bundle(self, now: datetime) -> Resource:
         """`resources` as one Bundle of type collection."""
@@ -59,8 +33,7 @@ class SamplePatient:
 
     def draft(self, name: str, now: datetime) -> Resource:
         """A draft MedicationRequest, as it stands in context.draftOrders. KeyError for an unknown name."""
-        drug = self.sample.drafts[name]
-        return expand.medication(drug, self.id, f"draft-{name}", now, status="draft")
+        return expand.medication(self.drafts[name], self.id, f"draft-{name}", now, status="draft")
 
     def draft_context(self, now: datetime, *names: str) -> Resource:
         """The fields `selections` and `draftOrders` of an order-select context (no name: all drafts)."""
@@ -81,7 +54,7 @@ def _collection(entries: list[Resource]) -> Resource:
 def read(stem: str, text: str) -> SamplePatient:
     """One sample file, given its stem and its text. Raises SampleError, naming every fault."""
     try:
-        sample = Sample.model_validate(yaml.safe_load(text))
+        sample = SamplePatient.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as fault:
         raise SampleError(f"{stem}.yaml: not readable as YAML: {fault}") from fault
     except ValidationError as faults:
@@ -89,7 +62,7 @@ def read(stem: str, text: str) -> SamplePatient:
         raise SampleError(f"{stem}.yaml: {lines}") from faults
     if sample.id != stem:
         raise SampleError(f"{stem}.yaml: id: is {sample.id!r}, should be the file's stem")
-    return SamplePatient(sample)
+    return sample
 
 
 @cache

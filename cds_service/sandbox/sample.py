@@ -87,13 +87,16 @@ class Name(_Strict):
     given: str
     family: str
 
+    def __str__(self) -> str:
+        return f"{self.given} {self.family}"
+
 
 class Sample(_Strict):
     """One file in patients/. `id` is its stem; `drafts` are orders that a clinician may be about to place."""
 
     id: ResourceId
     title: str
-    story: str
+    story: Annotated[str, StringConstraints(strip_whitespace=True)]
     name: Name
     sex: Literal["female", "male"]
     age: Annotated[int, Field(ge=0, le=120)]

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from .expand import Resource
 
 Pairs = list[tuple[str, str]]
+_Match = Callable[[Resource, str], bool]
 PAGE = 50
 MAX_PAGE = 500
 OFFSET = "_offset"
@@ -39,22 +39,19 @@ def _codings(value: Any) -> Iterable[tuple[str, str]]:
             yield coding.get("system", ""), coding.get("code", "")
 
 
-def _token(*fields: str) -> Callable[[Resource, str], bool]:
+def _token(field: str) -> _Match:
     """Matches one token: code, system|code, |code or system|. A plain element has no system to compare."""
 
     def match(resource: Resource, wanted: str) -> bool:
         system, bar, code = wanted.rpartition("|")
-        for field in fields:
-            for found_system, found_code in _codings(resource.get(field)):
-                plain = isinstance(resource.get(field), str)
-                if (plain or not bar or system == found_system) and code in ("", found_code):
-                    return True
-        return False
+        any_system = not bar or isinstance(resource.get(field), str)
+        found = _codings(resource.get(field))
+        return any((any_system or system == one) and code in ("", found_code) for one, found_code in found)
 
     return match
 
 
-def _reference(field: str, kind: str) -> Callable[[Resource, str], bool]:
+def _reference(field: str, kind: str) -> _Match:
     """Matches id, Type/id, or an absolute URL that ends so."""
 
     def match(resource: Resource, wanted: str) -> bool:
@@ -65,7 +62,7 @@ def _reference(field: str, kind: str) -> Callable[[Resource, str], bool]:
     return match
 
 
-def _date(*fields: str) -> Callable[[Resource, str], bool]:
+def _date(field: str) -> _Match:
     """Matches a date or time, with the prefixes eq, ge, gt, le and lt, to the precision asked for."""
 
     def match(resource: Resource, wanted: str) -> bool:
@@ -74,9 +71,9 @@ def _date(*fields: str) -> Callable[[Resource, str], bool]:
             raise SearchError(f"The date prefix {prefix!r} is not supported.")
         if not _DATE.fullmatch(value):
             raise SearchError("A date is not readable.")
-        found = next((resource[field] for field in fields if field in resource), None)
-        if found is None:
+        if field not in resource:
             return False
+        found = resource[field]
         if len(value) > 10 and len(found) > 10:
             left, right = _instant(found), _instant(value)
             order = (left > right) - (left < right)
@@ -97,51 +94,40 @@ def _instant(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _id(resource: Resource, wanted: str) -> bool:
-    return bool(resource["id"] == wanted)
+def _same(field: str) -> _Match:
+    return lambda resource, wanted: bool(resource.get(field) == wanted)
 
 
-def _canonical(resource: Resource, wanted: str) -> bool:
-    return bool(resource.get("questionnaire") == wanted)
-
-
-_Match = Callable[[Resource, str], bool]
-_SUBJECT: dict[str, _Match] = {
-    "patient": _reference("subject", "Patient"),
-    "subject": _reference("subject", "Patient"),
-}
+_ID = {"_id": _same("id")}
+_OF_A_PATIENT = _ID | {name: _reference("subject", "Patient") for name in ("patient", "subject")}
 
 PARAMETERS: dict[str, dict[str, _Match]] = {
-    "Patient": {"_id": _id},
-    "Practitioner": {"_id": _id},
-    "Condition": _SUBJECT
+    "Patient": _ID,
+    "Practitioner": _ID,
+    "Condition": _OF_A_PATIENT
     | {
-        "_id": _id,
         "code": _token("code"),
         "category": _token("category"),
         "clinical-status": _token("clinicalStatus"),
         "verification-status": _token("verificationStatus"),
     },
-    "MedicationRequest": _SUBJECT
+    "MedicationRequest": _OF_A_PATIENT
     | {
-        "_id": _id,
         "code": _token("medicationCodeableConcept"),
         "status": _token("status"),
         "intent": _token("intent"),
         "authoredon": _date("authoredOn"),
     },
-    "MedicationStatement": _SUBJECT
-    | {"_id": _id, "code": _token("medicationCodeableConcept"), "status": _token("status")},
-    "Observation": _SUBJECT
+    "MedicationStatement": _OF_A_PATIENT | {"code": _token("medicationCodeableConcept"), "status": _token("status")},
+    "Observation": _OF_A_PATIENT
     | {
-        "_id": _id,
         "code": _token("code"),
         "category": _token("category"),
         "status": _token("status"),
         "date": _date("effectiveDateTime"),
     },
-    "QuestionnaireResponse": _SUBJECT
-    | {"_id": _id, "status": _token("status"), "questionnaire": _canonical, "authored": _date("authored")},
+    "QuestionnaireResponse": _OF_A_PATIENT
+    | {"status": _token("status"), "questionnaire": _same("questionnaire"), "authored": _date("authored")},
 }
 
 _SORT = {"_id": "id", "date": "effectiveDateTime", "authoredon": "authoredOn", "authored": "authored"}
@@ -166,14 +152,9 @@ def _whole(value: str, name: str) -> int:
 def _sorted(found: list[Resource], keys: str) -> list[Resource]:
     """`found` in the order of _sort, last key first, as sorting is stable. Unknown keys are ignored."""
     for key in reversed(keys.split(",")):
-        field = _SORT.get(key.removeprefix("-"))
-        if field:
-            found = sorted(found, key=partial(_text_of, field), reverse=key.startswith("-"))
+        if field := _SORT.get(key.removeprefix("-"), ""):
+            found = sorted(found, key=lambda item: str(item.get(field, "")), reverse=key.startswith("-"))
     return found
-
-
-def _text_of(field: str, resource: Resource) -> str:
-    return str(resource.get(field, ""))
 
 
 def search(resources: Iterable[Resource], kind: str, parameters: Pairs) -> Page:

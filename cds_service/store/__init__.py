@@ -7,7 +7,6 @@ from cds_service.store.records import (
     PastOutcome,
     Reason,
     Retention,
-    RuleStats,
     ShownCard,
     StoreCounters,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "PastOutcome",
     "Reason",
     "Retention",
-    "RuleStats",
     "ShownCard",
     "Store",
     "StoreCounters",

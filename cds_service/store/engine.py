@@ -17,11 +17,8 @@ from cds_service.store.errors import StoreError, unavailable
 WRITE_LOCK: Final = 0x4D67_0001  # keys of PostgreSQL advisory locks
 START_LOCK: Final = 0x4D67_0002
 FILE_NAME: Final = "magnesium-cds.sqlite3"
-_WAL_SAFE_FROM: Final = (
-    3,
-    51,
-    3,
-)  # before it, two connections in WAL mode may corrupt the file (a bug in SQLite)
+# Before this version two connections in WAL mode may corrupt the file (a bug in SQLite).
+_WAL_SAFE_FROM: Final = (3, 51, 3)
 _NEEDS: Final = (3, 35, 0)  # RETURNING
 _BEGIN_WAIT: Final = 0.03  # SQLite sleeps ever longer between two looks at a lock: short attempts look more often
 
@@ -38,14 +35,12 @@ def journal_mode(sqlite_version: tuple[int, int, int]) -> str:
     return "wal" if sqlite_version >= _WAL_SAFE_FROM else "persist"
 
 
-def read_url(url: str | None, data_dir: Path | None) -> tuple[URL | None, Path | None]:
-    """(PostgreSQL URL, None) or (None, SQLite file). StoreError for anything else. No URL means a file in
-    `data_dir`.
-    """
+def read_url(url: str | None, data_dir: Path | None) -> URL | Path:
+    """A URL of PostgreSQL or a file of SQLite, without `url` one in `data_dir`. StoreError for anything else."""
     if url is None:
         if data_dir is None:
             raise StoreError("Name a data folder or a database URL.")
-        return None, data_dir.absolute() / FILE_NAME
+        return data_dir.absolute() / FILE_NAME
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
@@ -56,17 +51,16 @@ def read_url(url: str | None, data_dir: Path | None) -> tuple[URL | None, Path |
             raise StoreError(
                 "An SQLite URL must name a file and nothing else, as in sqlite:////var/lib/cds/cds.sqlite3."
             )
-        return None, Path(parsed.database).absolute()
+        return Path(parsed.database).absolute()
     if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg"), None
+        return parsed.set(drivername="postgresql+psycopg")
     raise StoreError(f"The database {backend!r} is not supported: use SQLite or PostgreSQL.")
 
 
 def connect_sqlite(path: Path, *, wait: float) -> sqlite3.Connection:
     """One connection to the file, with our settings. `wait`: seconds to wait for another process's lock.
 
-    A missing file is an error and is never made anew: an empty database would look like a
-    good one.
+    A missing file is an error and is never made anew: an empty database would look like a good one.
     """
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
@@ -100,9 +94,8 @@ def file_identity(path: Path) -> tuple[int, int] | None:
 
 
 def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -> Engine:
-    """An engine on the file. A writing one takes the write lock when a transaction begins, so that it never
-    fails half-way for want of it. A transaction on a file that was deleted or replaced is refused: SQLite
-    would go on writing to the deleted one and every promise kept there would be lost.
+    """An engine on the file. A writing one takes the write lock when a transaction begins, so that it never fails
+    half-way. A transaction on a file that was deleted or replaced is refused: SQLite would write to the deleted one.
     """
     engine = create_engine(
         "sqlite://",
@@ -134,30 +127,24 @@ def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -
 
 
 def postgres_engine(url: URL, *, wait: float, write: bool, pool_size: int = 1) -> Engine:
-    """An engine on PostgreSQL. `wait`: seconds that one statement, or a wait for a lock, may take.
-
-    StoreError when the driver is not installed.
-    """
+    """An engine on PostgreSQL. `wait`: seconds that one statement, or a wait for a lock, may take."""
     for_lock = max(1, round(wait * 1000))
     for_all = for_lock * 2 if write else for_lock  # a wait for a lock must end as such, and not as a slow statement
     options = url.query.get("options", "")
     given = options if isinstance(options, str) else " ".join(options)
-    try:
-        engine = create_engine(
-            url,
-            poolclass=QueuePool,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=wait,
-            pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": 2,
-                "application_name": "magnesium-cds",
-                "options": f"{given} -c lock_timeout={for_lock} -c statement_timeout={for_all}",
-            },
-        )
-    except ModuleNotFoundError as error:
-        raise StoreError('PostgreSQL needs its driver: pip install "magnesium-cds[postgres]".') from error
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=wait,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 2,
+            "application_name": "magnesium-cds",
+            "options": f"{given} -c lock_timeout={for_lock} -c statement_timeout={for_all}",
+        },
+    )
     if write:
 
         @event.listens_for(engine, "begin")

@@ -1,6 +1,4 @@
-"""What can go wrong with the store, in our own words: no SQL, path of a patient or password is ever in a
-message.
-"""
+"""What can go wrong with the store, in our own words: no message holds SQL, a password or what is a patient's."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ class StoreError(Exception):
 class StoreUnavailable(Exception):
     """Something could not be read or written now. Nothing was half-written; the same call may be made again.
 
-    `kind` is one word for logs and counters: locked, full, read_only, disk, damaged, gone, late, closed,
-    refused.
+    `kind` is one word of `_TEXTS` for logs and counters.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -39,7 +36,7 @@ _TEXTS: Final = {
     "refused": "The database refused the write.",
 }
 
-_SQLITE_KINDS: Final = {
+SQLITE_KINDS: Final = {
     sqlite3.SQLITE_BUSY: "locked",
     sqlite3.SQLITE_LOCKED: "locked",
     sqlite3.SQLITE_FULL: "full",
@@ -72,14 +69,11 @@ def unavailable(kind: str) -> StoreUnavailable:
 def classify(error: exc.SQLAlchemyError) -> StoreUnavailable:
     """Turn a database error into ours. What is not known is `refused` (data) or `gone` (everything else)."""
     original = getattr(error, "orig", None)
-    code = getattr(original, "sqlite_errorcode", None)
-    if isinstance(code, int):  # the low byte is the primary code, the rest details it
-        kind = _SQLITE_KINDS.get(code & 0xFF)
-        if kind is not None:
-            return unavailable(kind)
-    state = getattr(original, "sqlstate", None)
-    if isinstance(state, str) and state in _SQLSTATE_KINDS:
-        return unavailable(_SQLSTATE_KINDS[state])
+    code = getattr(original, "sqlite_errorcode", None) or 0
+    # The low byte of SQLite's code is the primary one, the rest details it.
+    kind = SQLITE_KINDS.get(code & 0xFF) or _SQLSTATE_KINDS.get(getattr(original, "sqlstate", None) or "")
+    if kind is not None:
+        return unavailable(kind)
     if isinstance(error, exc.TimeoutError):  # no free connection
         return unavailable("late")
     if isinstance(error, exc.IntegrityError | exc.DataError) or not isinstance(error, exc.DBAPIError):

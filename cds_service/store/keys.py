@@ -27,11 +27,9 @@ _MIN_CHARS: Final = 32
 
 
 class HashKey:
-    """HMAC-SHA256 with one secret. `secret` is text of at least 32 characters."""
+    """HMAC-SHA256 with one secret."""
 
     def __init__(self, secret: str) -> None:
-        if len(secret) < _MIN_CHARS:
-            raise StoreError(f"The hash key must have at least {_MIN_CHARS} characters.")
         self._secret = secret.encode()
         self.fingerprint = self._hex("key fingerprint", ())[:8]
 
@@ -43,9 +41,7 @@ class HashKey:
         return f"{self.fingerprint}.{self._hex('subject', (client, patient_id, rule))}"
 
     def finding(self, parts: Iterable[str]) -> str:
-        """What made a rule fire, as texts in a fixed order. Another value, date or threshold gives another
-        hash.
-        """
+        """What made a rule fire, as texts in a fixed order. Another value, date or threshold gives another hash."""
         return f"{self.fingerprint}.{self._hex('finding', parts)}"
 
 

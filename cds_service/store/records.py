@@ -14,9 +14,7 @@ Outcome = Literal["accepted", "overridden"]
 
 UNMATCHED = ("unknown_card", "other_client", "other_service", "unknown_suggestion")
 CardMatch = Literal["matched", "unknown_card", "other_client", "other_service", "unknown_suggestion"]
-"""Whether feedback belongs to a card that this service showed to this client. Only `matched` counts for
-anything.
-"""
+"""Whether feedback belongs to a card that this service showed to this client. Only `matched` counts for anything."""
 
 MAX_COMMENT_BYTES = 4096
 
@@ -32,9 +30,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class ShownCard:
-    """One card of one answer. `shown_at` is aware; the hashes come from `Store.subject_hash` and
-    `.finding_hash`.
-    """
+    """One card of one answer. `shown_at` is aware; the hashes are those of the Store."""
 
     card: str
     rule: str
@@ -55,9 +51,7 @@ class ShownCard:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackItem:
-    """One item of a feedback call, checked. Both times are aware. Texts hold no NUL (PostgreSQL has no place
-    for it).
-    """
+    """One item of a feedback call, checked. Both times are aware. Texts hold no NUL, which PostgreSQL refuses."""
 
     service: str
     client: str
@@ -73,9 +67,7 @@ class FeedbackItem:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackResult:
-    """Rows of one call: new ones, those known already (their count went up), and how many of both match no
-    card.
-    """
+    """Rows of one call: new ones, those known already (their count went up), and those of both without a card."""
 
     stored: int
     repeated: int
@@ -84,8 +76,8 @@ class FeedbackResult:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long rows are kept that may be deleted; None: for ever. `cards` without feedback, and feedback that is
-    `unmatched`. What came back on a card of ours is never deleted, and neither is that card.
+    """How long cards without feedback, and feedback that is unmatched, are kept; None: for ever. What came back on a
+    card of ours is never deleted, and neither is that card.
     """
 
     cards: timedelta | None = None
@@ -107,18 +99,6 @@ class PastOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleStats:
-    """Cards of one rule: shown, and of those the ones accepted or overridden at least once (a card may be
-    both).
-    """
-
-    rule: str
-    shown: int
-    accepted: int
-    overridden: int
-
-
-@dataclass(frozen=True, slots=True)
 class StoreCounters:
     """Since this process started. late: not on disk when the hook that waited for it answered (most are written a
     moment after). dropped: never written. purged: rows deleted for their age. reads_failed: silencing could not be
@@ -136,9 +116,7 @@ class StoreCounters:
 
 
 def canonical_id(text: str) -> str:
-    """A UUID in its usual form, so that upper case or braces do not make another card of it; other text as it
-    is.
-    """
+    """A UUID in its usual form, so that upper case or braces make no other card of it; other text as it is."""
     try:
         return str(uuid.UUID(text))
     except ValueError:
@@ -155,11 +133,9 @@ def digest(label: str, parts: Iterable[str]) -> bytes:
 
 
 def item_key(item: FeedbackItem) -> str:
-    """What makes two items the same (C51): client, service, card, outcome, instant, and the set of
-    suggestions.
+    """64 hex digits that two items share where client, service, card, outcome, instant and suggestions do (C51).
 
-    The client is in it so that nobody can send an item first in another's name and have the real one taken
-    for a repeat. Returns 64 hex digits.
+    The client is in it so that an item sent in another's name never makes the real one a repeat.
     """
     suggestions = sorted({canonical_id(one) for one in item.suggestions})
     moment = item.outcome_at.astimezone(UTC).isoformat(timespec="microseconds")
@@ -168,9 +144,7 @@ def item_key(item: FeedbackItem) -> str:
 
 
 def bounded_comment(text: str) -> tuple[str, bool]:
-    """The comment within `MAX_COMMENT_BYTES` of UTF-8, never ending in half a character; True when it was
-    cut.
-    """
+    """The comment within `MAX_COMMENT_BYTES` of UTF-8, never ending in half a character; True when it was cut."""
     raw = text.encode("utf-8")
     if len(raw) <= MAX_COMMENT_BYTES:
         return text, False

@@ -32,8 +32,7 @@ _alembic_lock = threading.Lock()  # Alembic's `context` is one for the whole pro
 def prepare_folder(folder: Path) -> list[str]:
     """Make the data folder, private to us. Returns remarks for the log.
 
-    A folder that is there already and holds other things is left as it is (it may be a shared volume, or a
-    home).
+    A folder that holds other things is left as it is: it may be a shared volume, or a home.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -90,8 +89,7 @@ def prepare_sqlite(path: Path) -> Prepared:
         if new:
             target.unlink(missing_ok=True)
             _remove_journal(target)
-            # Made by us and not by SQLite, so that it is private from its first moment; its journal takes the
-            # same mode.
+            # Made by us and not by SQLite, so that it, and its journal, are private from their first moment.
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         elif path.stat().st_size == 0:
             raise StoreError(
@@ -178,9 +176,7 @@ def prepare_postgres(url: URL) -> Prepared:
 
 
 def upgrade(connection: Connection) -> Prepared:
-    """Bring the tables up to date in the transaction of `connection`. StoreError when they are newer than
-    this code.
-    """
+    """Bring the tables up to date in the transaction of `connection`. StoreError when they are newer than this code."""
     config = Config()
     config.set_main_option("script_location", "cds_service.store:migrations")
     config.set_main_option("path_separator", "os")

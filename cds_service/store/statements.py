@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.store.records import (
@@ -17,7 +18,6 @@ from cds_service.store.records import (
     FeedbackResult,
     PastOutcome,
     Retention,
-    RuleStats,
     ShownCard,
     bounded_comment,
     canonical_id,
@@ -106,30 +106,9 @@ def _insert_feedback(dialect: str) -> Any:
 
 
 def write_shown(connection: Connection, cards: Sequence[ShownCard]) -> int:
-    """Add cards not known yet; returns how many. Feedback that came before its card is linked to it now
-    (F24).
-    """
+    """Add cards not known yet; returns how many. Feedback that came before its card is linked to it now (F24)."""
     rows = [
-        {
-            "card": canonical_id(card.card),
-            "rule": card.rule,
-            "rule_version": card.rule_version,
-            "service": card.service,
-            "hook": card.hook,
-            "indicator": card.indicator,
-            "client": card.client,
-            "shown_at": card.shown_at,
-            "software_version": card.software_version,
-            "content_version": card.content_version,
-            "site_revision": card.site_revision,
-            "subject_hash": card.subject_hash,
-            "finding_hash": card.finding_hash,
-            "suggestions": [canonical_id(one) for one in card.suggestions],
-            "override_reasons": [
-                {"code": reason.code, "system": reason.system, "display": reason.display}
-                for reason in card.override_reasons
-            ],
-        }
+        asdict(card) | {"card": canonical_id(card.card), "suggestions": [canonical_id(one) for one in card.suggestions]}
         for card in cards
     ]
     added = len(connection.execute(_insert_shown(connection.dialect.name), rows).all())
@@ -180,14 +159,9 @@ def read_past(
     connection: Connection, wanted: Iterable[SubjectFinding], since: datetime
 ) -> dict[SubjectFinding, PastOutcome]:
     """The newest matched outcome per (subject hash, finding hash) acted on at or after `since`."""
-    pairs = set(wanted)
-    values = {
-        "subjects": sorted({subject for subject, _ in pairs}),
-        "findings": sorted({finding for _, finding in pairs}),
-        "since": since,
-    }
+    pairs, names = _names(wanted)
     newest: dict[SubjectFinding, PastOutcome] = {}
-    for subject, finding, *rest in connection.execute(_PAST, values):
+    for subject, finding, *rest in connection.execute(_PAST, names | {"since": since}):
         if (subject, finding) in pairs:
             newest[subject, finding] = PastOutcome(*rest)
     return newest
@@ -197,63 +171,34 @@ def read_shown(
     connection: Connection, wanted: Iterable[SubjectFinding], since: datetime, hook: str
 ) -> set[SubjectFinding]:
     """Which of these were shown on `hook` at or after `since`."""
+    pairs, names = _names(wanted)
+    found = connection.execute(_SHOWN, names | {"hook": hook, "since": since})
+    return {(subject, finding) for subject, finding in found} & pairs
+
+
+def _names(wanted: Iterable[SubjectFinding]) -> tuple[set[SubjectFinding], dict[str, Any]]:
+    """The pairs, and all that a statement looks for: it finds their halves in any combination."""
     pairs = set(wanted)
-    values = {
-        "subjects": sorted({subject for subject, _ in pairs}),
-        "findings": sorted({finding for _, finding in pairs}),
-        "hook": hook,
-        "since": since,
-    }
-    return {(subject, finding) for subject, finding in connection.execute(_SHOWN, values)} & pairs
-
-
-def read_stats(connection: Connection, since: datetime | None) -> list[RuleStats]:
-    """Counts per rule, by rule id, of cards shown since then. Unmatched feedback counts for nothing."""
-
-    def cards_with(outcome: str) -> Any:
-        return func.count(func.distinct(case((feedback.c.outcome == outcome, shown_cards.c.card))))
-
-    counts = (
-        select(
-            shown_cards.c.rule,
-            func.count(func.distinct(shown_cards.c.card)),
-            cards_with("accepted"),
-            cards_with("overridden"),
-        )
-        .outerjoin(feedback, (feedback.c.card == shown_cards.c.card) & (feedback.c.card_match == "matched"))
-        .group_by(shown_cards.c.rule)
-        .order_by(shown_cards.c.rule)
-    )
-    if since is not None:
-        counts = counts.where(shown_cards.c.shown_at >= since)
-    return [RuleStats(*row) for row in connection.execute(counts)]
+    subjects, findings = ({pair[half] for pair in pairs} for half in (0, 1))
+    return pairs, {"subjects": sorted(subjects), "findings": sorted(findings)}
 
 
 def _row(item: FeedbackItem, key: str, keep_comments: bool) -> dict[str, Any]:
     comment, cut = bounded_comment(item.comment) if item.comment is not None and keep_comments else (None, False)
-    return {
+    return asdict(item) | {
         "item_key": key,
-        "service": item.service,
-        "client": item.client,
         "card": canonical_id(item.card),
-        "outcome": item.outcome,
-        "outcome_at": item.outcome_at,
-        "received_at": item.received_at,
         "received_count": 1,
         "suggestions": sorted({canonical_id(one) for one in item.suggestions}),
-        "reason_code": item.reason_code,
-        "reason_system": item.reason_system,
         "comment": comment,
         "comment_cut": cut,
     }
 
 
 def _linked(row: Mapping[str, Any], card: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The columns of a feedback row that depend on the card it names. Words of the reason are ours, from that
-    card.
+    """The columns of a feedback row that depend on the card it names. Words of the reason are ours, from that card.
 
-    The client's clock may be wrong: acted_at is its time, held between the showing of the card and the
-    receipt.
+    The client's clock may be wrong: acted_at is its time, held between the showing of the card and the receipt.
     """
     match = _match(row, card)
     received = row["received_at"].astimezone(UTC)

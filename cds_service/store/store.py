@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -28,12 +28,12 @@ from cds_service.store.records import (
     FeedbackResult,
     PastOutcome,
     Retention,
-    RuleStats,
     ShownCard,
     StoreCounters,
     canonical_id,
 )
 from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
+from cds_service.store.statements import SubjectFinding
 from cds_service.store.tables import shown_cards
 from cds_service.store.tokens import TokenMemory
 from cds_service.store.writer import Job, Writer
@@ -91,7 +91,6 @@ class Store(TokenMemory):
         url: str | None = None,
         *,
         data_dir: Path | None = None,
-        hash_key: str | None = None,
         keep_comments: bool = True,
         keep: Retention = FOR_EVER,
         shown_wait: float = 0.2,
@@ -99,34 +98,31 @@ class Store(TokenMemory):
     ) -> Self:
         """Make or upgrade the database and open it.
 
-        `url`: `postgresql://...` or `sqlite:///file`; without it a file in `data_dir`. `hash_key`: text of at
-        least 32 characters; without it a secret is kept in `data_dir` (or beside the SQLite file). Several
-        machines on one PostgreSQL need the same `hash_key`. StoreError says what is wrong and what to do.
+        `url`: `postgresql://...` or `sqlite:///file`; without it a file in `data_dir`. The hash key is kept in
+        `data_dir`, or beside the SQLite file. Several machines on one PostgreSQL need the same key in their folders.
+        StoreError says what is wrong and what to do.
         """
-        server, file = read_url(url, data_dir)
-        folder = data_dir.absolute() if data_dir is not None else file.parent if file is not None else None
-        if folder is None and hash_key is None:
-            raise StoreError("PostgreSQL without a data folder needs the setting for the hash key.")
-        key = HashKey(hash_key) if hash_key is not None else None
+        place = read_url(url, data_dir)
+        file = place if isinstance(place, Path) else None
+        folder = data_dir.absolute() if data_dir else file.parent if file else None
+        if folder is None:
+            raise StoreError("PostgreSQL needs a data folder as well: it holds the hash key.")
         notes: list[str] = []
-        for needed in sorted({place for place in (folder, file.parent if file else None) if place is not None}):
+        for needed in sorted({folder, file.parent if file else folder}):
             notes += prepare_folder(needed)
-        had_key = key is None and folder is not None and bool(key_names(folder))
-        if file is not None:
-            with start_lock(file.parent):
-                found = prepare_sqlite(file)
-            reader = sqlite_engine(file, wait=shown_wait, write=False, pool_size=_READERS)
-            writer = sqlite_engine(file, wait=_LOCK_WAIT, write=True)
-        elif server is not None:
-            found = prepare_postgres(server)
-            reader = postgres_engine(server, wait=shown_wait, write=False, pool_size=_READERS)
-            writer = postgres_engine(server, wait=_LOCK_WAIT, write=True)
+        had_key = bool(key_names(folder))
+        if isinstance(place, Path):
+            with start_lock(place.parent):
+                found = prepare_sqlite(place)
+            reader = sqlite_engine(place, wait=shown_wait, write=False, pool_size=_READERS)
+            writer = sqlite_engine(place, wait=_LOCK_WAIT, write=True)
+        else:
+            found = prepare_postgres(place)
+            reader = postgres_engine(place, wait=shown_wait, write=False, pool_size=_READERS)
+            writer = postgres_engine(place, wait=_LOCK_WAIT, write=True)
         # The key comes last: a start that was killed in between left a database without cards, and begins again.
-        if folder is not None and key is None:
-            with start_lock(folder):
-                key = load_or_create(folder, found.used)
-        if key is None:
-            raise StoreError("There is no hash key.")
+        with start_lock(folder):
+            key = load_or_create(folder, found.used)
         if found.new and had_key:
             notes.append("There was a hash key but no database: a new, empty one was made.")
         for note in notes:
@@ -147,9 +143,7 @@ class Store(TokenMemory):
         return self._key.subject(client, patient_id, rule)
 
     def finding_hash(self, parts: Iterable[str]) -> str:
-        """For `ShownCard.finding_hash`: `parts` are the finding's inputs, limits and versions in a fixed
-        order.
-        """
+        """For `ShownCard.finding_hash`: `parts` are the finding's inputs, limits and versions in a fixed order."""
         return self._key.finding(parts)
 
     def record_shown(self, cards: Sequence[ShownCard], *, wait: bool = True) -> None:
@@ -206,58 +200,30 @@ class Store(TokenMemory):
         self._purge_sometimes(items[-1].received_at)
         return result
 
-    def accepted_or_snoozed(self, subject_hash: str, finding_hash: str, since: datetime) -> PastOutcome | None:
-        """The newest thing done with this finding of this patient since then, None when nothing or not to be
-        learned.
+    def shown_before(self, wanted: Sequence[SubjectFinding], since: datetime, hook: str) -> set[SubjectFinding]:
+        """Which of these findings (subject hash, finding hash) were shown on `hook` since then. As `past_outcomes`."""
+        return self._past(wanted, lambda connection: statements.read_shown(connection, wanted, since, hook), set())
+
+    def past_outcomes(self, wanted: Sequence[SubjectFinding], since: datetime) -> dict[SubjectFinding, PastOutcome]:
+        """The newest thing done since then with each of these findings (subject hash, finding hash).
+
+        Returns within `shown_wait`. An error or a slow database is counted and gives none, so that nothing is silenced.
         """
-        wanted = (subject_hash, finding_hash)
-        return self.past_outcomes([wanted], since).get(wanted)
+        return self._past(wanted, lambda connection: statements.read_past(connection, wanted, since), {})
 
-    def shown_before(self, wanted: Sequence[tuple[str, str]], since: datetime, hook: str) -> set[tuple[str, str]]:
-        """Which of these findings (subject hash, finding hash) were shown on `hook` since then.
-
-        Returns within `shown_wait`; an error or a slow database gives none, so that nothing is silenced.
-        """
-        if not wanted or self._in_trouble():
-            return set()
-        try:
-            return self._read(
-                lambda connection: statements.read_shown(connection, wanted, since, hook), self.shown_wait
-            )
-        except StoreUnavailable:
-            self._count("reads_failed", 1)
-            self._trouble()
-            return set()
-
-    def past_outcomes(self, wanted: Sequence[tuple[str, str]], since: datetime) -> dict[tuple[str, str], PastOutcome]:
-        """The same for all findings of a call in one read, by (subject hash, finding hash).
-
-        Returns within `shown_wait`; an error or a slow database gives {} (nothing is silenced) and is
-        counted.
-        """
+    def _past(self, wanted: Sequence[SubjectFinding], query: Callable[[Connection], T], nothing: T) -> T:
         if not wanted:
-            return {}
-        if self._in_trouble():
-            self._count("reads_failed", 1)
-            return {}
-        try:
-            return self._read(lambda connection: statements.read_past(connection, wanted, since), self.shown_wait)
-        except StoreUnavailable:
-            self._count("reads_failed", 1)
-            self._trouble()
-            return {}
-
-    def stats(self, since: datetime | None = None) -> list[RuleStats]:
-        """Counts per rule of cards shown since then. Of cards older than are kept, only those answered are left.
-
-        StoreUnavailable when they cannot be read within `feedback_wait` seconds.
-        """
-        return self._read(lambda connection: statements.read_stats(connection, since), self.feedback_wait)
+            return nothing
+        if not self._in_trouble():
+            try:
+                return self._read(query, self.shown_wait)
+            except StoreUnavailable:
+                self._trouble()
+        self._count("reads_failed", 1)
+        return nothing
 
     def ping(self) -> None:
-        """StoreUnavailable when the store cannot be read, or not written. It writes only to learn whether a
-        store that last failed has recovered.
-        """
+        """StoreUnavailable when the store cannot be read or written. It writes only where the last write failed."""
         self._read(lambda connection: connection.execute(select(shown_cards.c.card).limit(1)).all(), 1.0)
         if self._writer.failed is not None or self._writer.busy_for() > self.shown_wait:
             self._write(statements.check_write)
@@ -268,9 +234,7 @@ class Store(TokenMemory):
             return StoreCounters(**self._counts)
 
     def close(self) -> None:
-        """Write what waits (for at most `feedback_wait` seconds) and let the database go. May be called
-        again.
-        """
+        """Write what waits (for at most `feedback_wait` seconds) and let the database go. May be called again."""
         if self._closed:
             return
         self._closed = True
@@ -310,9 +274,7 @@ class Store(TokenMemory):
             self._counts[name] += more
 
     def _in_trouble(self) -> bool:
-        """A hook waited in vain a moment ago: those that follow do not wait, so that a stuck database costs
-        one `shown_wait` per call at most, and the threads are not all spent on waiting for it.
-        """
+        """A hook waited in vain a moment ago. The next ones do not, so that a stuck database holds few threads."""
         return time.monotonic() < self._trouble_until or self._writer.busy_for() > self.shown_wait
 
     def _trouble(self) -> None:
@@ -344,7 +306,7 @@ class Store(TokenMemory):
         self,
         work: Callable[[Connection], Any],
         on_failure: Callable[[], None] = lambda: None,
-        cards: Iterable[str] = (),
+        cards: Sequence[str] = (),
     ) -> Any:
         job = Job(work, time.monotonic() + self.feedback_wait, on_failure, cards=cards)
         try:
@@ -371,7 +333,11 @@ class Store(TokenMemory):
             slots.release()
             raise unavailable("closed") from error
         future.add_done_callback(lambda _: slots.release())
-        return _result(future, wait)
+        try:
+            return future.result(wait)
+        except TimeoutError as error:
+            future.cancel()
+            raise unavailable("late") from error
 
     def _query(self, query: Callable[[Connection], T]) -> T:
         try:
@@ -379,14 +345,6 @@ class Store(TokenMemory):
                 return query(connection)
         except SQLAlchemyError as error:
             raise classify(error) from error
-
-
-def _result(future: Future[T], wait: float) -> T:
-    try:
-        return future.result(wait)
-    except TimeoutError as error:
-        future.cancel()
-        raise unavailable("late") from error
 
 
 def _after_fork_in_child() -> None:

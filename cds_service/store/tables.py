@@ -1,6 +1,4 @@
-"""The tables. No column holds an identifier, name or value of a patient; `migrations` holds how they came to
-be.
-"""
+"""The tables. No column holds an identifier, name or value of a patient; `migrations` holds how they came to be."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ VERSION_TABLE = "magnesium_cds_schema"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC to the microsecond. SQLite has no zones: there it is UTC text, which
-    sorts.
-    """
+    """An aware datetime, kept in UTC to the microsecond. SQLite has no zones: there it is UTC text, which sorts."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

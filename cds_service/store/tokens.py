@@ -25,7 +25,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store.engine import file_identity
-from cds_service.store.errors import StoreUnavailable, classify, unavailable
+from cds_service.store.errors import SQLITE_KINDS, StoreUnavailable, classify, unavailable
 from cds_service.store.tables import seen_tokens
 from cds_service.store.writer import Job, Writer
 
@@ -39,7 +39,6 @@ _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS seen_tokens (issuer TEXT, jti TEXT, expires_at REAL, PRIMARY KEY (issuer, jti))
 CREATE TABLE IF NOT EXISTS began (boot TEXT, since REAL)
 """
-_KINDS: Final = {sqlite3.SQLITE_BUSY: "locked", sqlite3.SQLITE_FULL: "full", sqlite3.SQLITE_READONLY: "read_only"}
 
 
 class TokenMemory:
@@ -146,7 +145,7 @@ class TokenFile:
                 self._close()
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 self._path.unlink(missing_ok=True)
-            raise unavailable(_KINDS.get(code, "gone")) from error
+            raise unavailable(SQLITE_KINDS.get(code, "gone")) from error
 
     def _open(self) -> sqlite3.Connection:
         identity = file_identity(self._path)

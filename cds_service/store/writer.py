@@ -4,9 +4,9 @@ What a caller waits for (feedback, tokens) is always in the next commit. Records
 and after them the thread rests, so that another worker finds the database free. Feedback on a card that still waits
 takes its record along, in front of it.
 
-Two promises. A job that is told to be done is on disk. An error of the disk is never tried again as if
-nothing had been: the job fails, the connection is dropped, and the next batch opens a new one. Only a lock
-held by somebody else is waited for, as long as the job's own time allows.
+Two promises. A job that is told to be done is on disk. An error of the disk is never tried again as if nothing had
+been: the job fails, and the next batch opens a new connection. Only a lock held by somebody else is waited for, as long
+as the job's own time allows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
@@ -28,6 +29,7 @@ MAX_LATER: Final = 50  # records of cards in one commit: what shares it, and oth
 _LOCK_PAUSE: Final = 0.01  # a lock may be told at once and not after the wait; this keeps the loop from spinning
 
 
+@dataclass(eq=False)
 class Job:
     """Work to be done in a transaction, and its end: `done` is set once it is on disk or has failed for good.
 
@@ -36,27 +38,15 @@ class Job:
     or is about.
     """
 
-    __slots__ = ("cards", "deadline", "done", "error", "later", "on_failure", "on_written", "result", "work")
-
-    def __init__(
-        self,
-        work: Callable[[Connection], Any],
-        deadline: float,
-        on_failure: Callable[[], None] = lambda: None,
-        *,
-        on_written: Callable[[Any], None] = lambda _: None,
-        later: bool = False,
-        cards: Iterable[str] = (),
-    ) -> None:
-        self.work = work
-        self.deadline = deadline
-        self.on_failure = on_failure
-        self.on_written = on_written
-        self.later = later
-        self.cards = tuple(cards)
-        self.done = threading.Event()
-        self.result: Any = None
-        self.error: StoreUnavailable | None = None
+    work: Callable[[Connection], Any]
+    deadline: float
+    on_failure: Callable[[], None] = lambda: None
+    on_written: Callable[[Any], None] = lambda _: None
+    later: bool = False
+    cards: Sequence[str] = ()
+    done: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: StoreUnavailable | None = None
 
     def finish(self, result: Any) -> None:
         """Written."""

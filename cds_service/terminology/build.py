@@ -22,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import Concept
 from cds_service.content.library import default_root
 from cds_service.content.loading import Reader
 from cds_service.content.products import Form, Product
@@ -70,7 +70,7 @@ def read_source(folder: Path) -> Source:
     return source
 
 
-Pages = Mapping[str, ConceptFile]
+Pages = Mapping[str, Concept]
 """The concepts of drugs and their classes, by id."""
 
 
@@ -203,9 +203,9 @@ def build(folder: Path, root: Path) -> dict[str, str]:
     """File name -> text, from a source folder and a folder of content. Raises ContentError, FileNotFoundError."""
     source = read_source(folder)
     reader = Reader(root)
-    concepts = reader.folder("terminology", ConceptFile)
-    forms = reader.rows(f"terminology/{FORMS}", Form)
-    joining = reader.one("tables/name_words.yaml", NameWords)
+    concepts = reader.folder("terminology", Concept)
+    forms = reader.read(f"terminology/{FORMS}", list[Form])
+    joining = reader.read("tables/name_words.yaml", NameWords)
     if reader.faults:
         raise ContentError(reader.faults)
     entries = {name: entry for name, entry in concepts.items() if entry.kind in ("drug", "drug_class")}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from cds_service.content.concept import MAGNESIUM, ConceptFile
+from cds_service.content.concept import MAGNESIUM, Concept
 from cds_service.content.products import Form, OtherName, Product
 from cds_service.content.tables import NameWords
 from cds_service.patient import Component, Quantity, Route
@@ -76,7 +76,7 @@ class DrugIndex:
 
     def __init__(
         self,
-        concepts: Mapping[str, ConceptFile],
+        concepts: Mapping[str, Concept],
         broader: Mapping[str, frozenset[str]],
         joining: NameWords,
         products: Iterable[Product] = (),

@@ -1,6 +1,6 @@
 """Codes and names of the concepts, indexed: what does this code mean to us?
 
-The files of `cards/terminology/` come in as they were loaded (`ConceptFile`); look-ups come out.
+The files of `cards/terminology/` come in as they were loaded (`Concept`); look-ups come out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from copy import copy
 from datetime import timedelta
 from typing import NamedTuple
 
-from cds_service.content.concept import ConceptFile
+from cds_service.content.concept import Concept
 from cds_service.content.library import Library
 from cds_service.content.shared import scoring
 from cds_service.content.site import SiteValues
@@ -33,7 +33,7 @@ class LabConcept(NamedTuple):
     with a race coefficient. `sent`: the units of this test as a chart may spell them, by `folded` text."""
 
     id: str
-    entry: ConceptFile
+    entry: Concept
     code: str
     property: str
     flag: str
@@ -95,7 +95,7 @@ class Vocabulary:
             library.other_names,
         )
 
-    def _condition(self, name: str, entry: ConceptFile) -> None:
+    def _condition(self, name: str, entry: Concept) -> None:
         mine = self.broader[name] | {name}
         for table, codes in (
             (self._exact["snomed"], entry.snomed),
@@ -110,7 +110,7 @@ class Vocabulary:
         for text in entry.names:
             self._said[tokens(text)] = self._said.get(tokens(text), frozenset()) | mine
 
-    def _measured(self, name: str, entry: ConceptFile) -> None:
+    def _measured(self, name: str, entry: Concept) -> None:
         sent = self.units.sent(filter(None, (entry.unit, *entry.site_units, *entry.sent_in)))
         for row in entry.codes:
             key = row.system, row.code

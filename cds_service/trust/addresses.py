@@ -37,8 +37,7 @@ def allowed(address: IPv4Address | IPv6Address, networks: Collection[Network]) -
 
 def resolve(host: str, port: int, networks: Collection[Network]) -> list[Found]:
     """Where to connect, in the resolver's order. Raises AddressRefused if any of the addresses is not allowed, and
-    socket.gaierror if there is none.
-    """
+    socket.gaierror if there is none."""
     found: list[Found] = []
     for family, _, _, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         text = str(place[0]).partition("%")[0]
@@ -49,11 +48,6 @@ def resolve(host: str, port: int, networks: Collection[Network]) -> list[Found]:
 
 
 _FORBIDDEN: Final = '\\ @?#%*<>"{}|^`'
-
-
-def printable(text: str) -> bool:
-    """No control character, no half of a surrogate pair: it can be stored and compared everywhere."""
-    return text.isprintable()
 
 
 def base_fault(url: str, *, https_only: bool = True) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cds_service.settings import Settings, SettingsError
-from cds_service.trust.addresses import LOCAL, Network, base_fault, origin_fault, printable
+from cds_service.trust.addresses import LOCAL, Network, base_fault, origin_fault
 from cds_service.trust.keys import MAX_BYTES, SANDBOX_ISSUER, SANDBOX_THUMBPRINT, BadKey, Key, parse_set, read_set
 
 FILE_NAME: Final = "clients.toml"
@@ -81,7 +82,7 @@ class Client(BaseModel):
     @classmethod
     def _printable(cls, value: Any) -> Any:
         for text in (value,) if isinstance(value, str) else value:
-            if not printable(text):
+            if not text.isprintable():
                 raise ValueError("holds a control character")
         return value
 
@@ -95,27 +96,19 @@ class Client(BaseModel):
     def ranges(self) -> tuple[Network, ...]:
         return tuple(map(ip_network, self.networks))
 
-    def is_for(self, tenant: str | None) -> bool:
-        """Whether a token with this claim `tenant` (None: without) belongs to this client."""
-        return tenant in self.tenants if tenant is not None else not self.tenants
-
     def pinned_keys(self) -> dict[str, Key]:
         """The keys given in the file or beside it; {} where they are read from an address. Raises BadKey, OSError."""
-        if self.jku:
+        if self.jwks_file is not None:
+            keys, faults = parse_set(read_capped(self.jwks_file))
+        elif self.jwks:
+            keys, faults = read_set({"keys": list(self.jwks)})
+        else:
             return {}
-        keys, faults = read_set({"keys": list(self.jwks)}) if self.jwks else parse_set(read_capped(self.key_file))
         if faults:
             raise faults[0]
         if not keys:
             raise BadKey("there is no key in it")
         return keys
-
-    @property
-    def key_file(self) -> Path:
-        """The file of keys; only where there is one."""
-        if self.jwks_file is None:
-            raise ValueError("this client has no key file")
-        return self.jwks_file
 
 
 def read_capped(path: Path) -> bytes:
@@ -270,26 +263,15 @@ def networks_of(client: Client, dev: bool) -> tuple[Network, ...]:
 
 def written(entries: Mapping[str, Any]) -> str:
     """One [[clients]] table as TOML. `entries`: strings, numbers, lists of strings, lists of tables of strings."""
-    lines = ["[[clients]]"]
-    profile = {}
-    for name, value in entries.items():
-        if name == "profile":
-            profile = dict(value)
-        else:
-            lines.append(f"{name} = {_toml(value)}")
-    if profile:
+    own = {name: value for name, value in entries.items() if name != "profile"}
+    lines = ["[[clients]]", *(f"{name} = {_toml(value)}" for name, value in own.items())]
+    if profile := entries.get("profile"):
         lines += ["[clients.profile]", *(f"{name} = {_toml(value)}" for name, value in profile.items())]
     return "\n".join(lines) + "\n"
 
 
-_ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
-
-
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
+    """A value as TOML, which writes numbers, truth and text as JSON does, but for one character of text."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, Mapping):
@@ -298,8 +280,5 @@ def _toml(value: Any) -> str:
             for name, item in value.items()
         )
         return "{ " + inner + " }"
-    text = "".join(
-        _ESCAPES.get(c, c) if c.isprintable() else (f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}")
-        for c in str(value)
-    )
-    return f'"{text}"'
+    plain = value if isinstance(value, int) else str(value)
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")

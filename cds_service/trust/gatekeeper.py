@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,20 +12,10 @@ from cds_service.settings import Settings
 from cds_service.store.tokens import TokenMemory
 from cds_service.trust.addresses import LOCAL
 from cds_service.trust.clients import Client, Profile, networks_of, read_capped
-from cds_service.trust.keys import SANDBOX_THUMBPRINT, Key, KeysNotRead, KeySource, PinnedKeys, ReadKeys
+from cds_service.trust.keys import SANDBOX_THUMBPRINT, Key, Keys, KeysNotRead, ReadKeys
 from cds_service.trust.limits import Buckets
 from cds_service.trust.outbound import KeyReader, Server
-from cds_service.trust.tokens import (
-    LEEWAY,
-    Proven,
-    Refused,
-    Unproven,
-    bearer,
-    check_claims,
-    check_signature,
-    unproven,
-    wall_clock,
-)
+from cds_service.trust.tokens import LEEWAY, Proven, Refused, Unproven, bearer, check_claims, check_signature, unproven
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 CLIENT_RATE: Final = 200.0
@@ -82,7 +73,7 @@ class Gatekeeper:
             caller = Caller("dev", self._settings.fhir_servers)
         else:
             client, proven = self.prove(bearer(authorization), path)
-            now = datetime.fromtimestamp(wall_clock(), UTC)
+            now = datetime.fromtimestamp(time.time(), UTC)
             if self._memory is None or not self._memory.use_token(
                 proven.issuer, proven.jti, proven.expires_at, now, proven.issued_at
             ):
@@ -99,7 +90,7 @@ class Gatekeeper:
         token = unproven(text)
         client = self.client_of(token.claims)
         audiences = self.audiences(client, path)
-        check_claims(token.claims, audiences, wall_clock() - ago)
+        check_claims(token.claims, audiences, time.time() - ago)
         if token.header["alg"] not in client.algorithms:
             raise Refused("algorithm")
         key = self._key(client, token)
@@ -107,14 +98,12 @@ class Gatekeeper:
 
     def client_of(self, claims: Mapping[str, Any]) -> Client:
         """The client that a token says it is of. Raises Refused."""
-        issuer, tenant = claims.get("iss"), claims.get("tenant")
-        known = [client for client in self._clients if client.issuer == issuer]
+        tenant = claims.get("tenant")
+        known = [client for client in self._clients if client.issuer == claims.get("iss")]
         if not known:
             raise Refused("issuer")
-        if tenant is not None and not isinstance(tenant, str):
-            raise Refused("tenant")
         for client in known:
-            if client.is_for(tenant):
+            if (tenant in client.tenants) if isinstance(tenant, str) else (tenant is None and not client.tenants):
                 return client
         raise Refused("tenant")
 
@@ -150,7 +139,7 @@ def own_bases(settings: Settings) -> tuple[str, ...]:
     return tuple(f"http://{host}:{settings.port}" for host in hosts)
 
 
-def _sources(client: Client, dev: bool) -> dict[str, KeySource]:
+def _sources(client: Client, dev: bool) -> dict[str, Keys]:
     if client.jwks_file is not None:
         path = client.jwks_file
 
@@ -162,7 +151,7 @@ def _sources(client: Client, dev: bool) -> dict[str, KeySource]:
 
         return {"": ReadKeys(client.name, read)}
     if client.jwks:
-        return {"": PinnedKeys(client.pinned_keys())}
+        return {"": Keys(client.pinned_keys())}
     return {
         url: ReadKeys(client.name, KeyReader(Server(url, networks_of(client, dev), client.ca_file)))
         for url in client.jku
@@ -171,9 +160,7 @@ def _sources(client: Client, dev: bool) -> dict[str, KeySource]:
 
 def servers_of(settings: Settings, clients: Iterable[Client]) -> list[Server]:
     """Every FHIR server that may be read. Where two clients share one, its address may be in the ranges of either."""
-    found: dict[str, Server] = {}
-    for url in settings.fhir_servers:
-        found[url] = Server(url, LOCAL)
+    found = {url: Server(url, LOCAL) for url in settings.fhir_servers}
     for client in clients:
         for url in client.fhir_servers:
             known = found.get(url, Server(url))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import InvalidKeyError
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
-
-from cds_service.trust.addresses import printable
 
 ALGORITHMS: Final = ("ES384", "RS384", "RS256", "ES256", "PS384")
 MAX_BYTES: Final = 256 * 1024
@@ -91,18 +89,19 @@ def read_key(jwk: object) -> Key:
     if not isinstance(jwk, dict):
         raise BadKey("not a JSON object")
     kid = jwk.get("kid")
-    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_ID or not printable(kid):
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_ID or not kid.isprintable():
         raise BadKey(f"it has no kid of 1 to {MAX_ID} characters")
     if _PRIVATE & jwk.keys():
         raise BadKey("it is a private or secret key: give the public half only, and replace the key", kid)
-    if jwk.get("use", "sig") != "sig" or "verify" not in _texts(jwk.get("key_ops", ["verify"])):
+    uses = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         raise BadKey("it is not meant for signatures (use, key_ops)", kid)
     public, algorithms = _public(jwk, kid)
     said = jwk.get("alg")
     if said is not None:
         algorithms &= {said} if isinstance(said, str) else set()
     if not algorithms:
-        raise BadKey(f"its alg {_short(said)} does not fit its kind, or is none of {', '.join(ALGORITHMS)}", kid)
+        raise BadKey(f"its alg {said!r:.40} does not fit its kind, or is none of {', '.join(ALGORITHMS)}", kid)
     return Key(kid, public, frozenset(algorithms), thumbprint(jwk))
 
 
@@ -135,14 +134,6 @@ def _public(jwk: dict[str, Any], kid: str) -> tuple[EllipticCurvePublicKey | RSA
     raise BadKey("its kty is neither EC nor RSA", kid)
 
 
-def _texts(value: object) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def _short(value: object) -> str:
-    return repr(value)[:40]
-
-
 FRESH: Final = 300.0  # seconds; older keys are read again in the background
 STALE: Final = 600.0  # older ones are read again before one is used: a key that was taken away is refused from here on
 DEAD: Final = 24 * 3600.0  # the last good set is used so long where no newer one can be had
@@ -156,30 +147,22 @@ class KeysNotRead(Exception):
     """The keys could not be had now; the text says why, in a few words of ours."""
 
 
-class KeySource(Protocol):
-    """Keys by their kid."""
-
-    def find(self, kid: str) -> Key | None:
-        """The key with this kid, None where there is none to be had."""
-
-    def kids(self) -> list[str]:
-        """The kids of the keys known now. Reads nothing."""
-
-
-class PinnedKeys:
-    """Keys that stand in the clients' file."""
+class Keys:
+    """Keys by their kid: as they are, those that stand in the clients' file."""
 
     def __init__(self, keys: Mapping[str, Key]) -> None:
         self._keys = dict(keys)
 
     def find(self, kid: str) -> Key | None:
+        """The key with this kid, None where there is none to be had."""
         return self._keys.get(kid)
 
     def kids(self) -> list[str]:
+        """The kids of the keys known now. Reads nothing."""
         return list(self._keys)
 
 
-class ReadKeys:
+class ReadKeys(Keys):
     """Keys that `read` gives as the bytes of a JWK set (it raises KeysNotRead, and takes at most LONGEST_READ).
 
     An unknown kid makes one reading, at most one in PAUSE seconds; who comes meanwhile is answered from what is known.
@@ -187,10 +170,10 @@ class ReadKeys:
     """
 
     def __init__(self, client: str, read: Callable[[], bytes], clock: Callable[[], float] = monotonic) -> None:
+        super().__init__({})
         self._client = client
         self._read = read
         self._clock = clock
-        self._keys: dict[str, Key] = {}
         self._good_at = float("-inf")
         self._tried_at = float("-inf")
         self._reading = threading.Lock()
@@ -203,9 +186,6 @@ class ReadKeys:
         elif age > FRESH and self._due():
             threading.Thread(target=self._read_now, name="key-reader", daemon=True).start()
         return None if self._clock() - self._good_at > DEAD else self._keys.get(kid)
-
-    def kids(self) -> list[str]:
-        return list(self._keys)
 
     def _due(self) -> bool:
         return self._clock() - self._tried_at >= PAUSE
@@ -234,11 +214,8 @@ class ReadKeys:
     def _take(self) -> None:
         try:
             keys, faults = parse_set(self._read())
-        except KeysNotRead as error:
+        except (KeysNotRead, BadKey) as error:
             log.warning("keys not read", client=self._client, cause=str(error))
-            return
-        except BadKey as fault:
-            log.warning("keys not read", client=self._client, cause=fault.reason)
             return
         for unused in faults:
             log.warning("key left out", client=self._client, cause=unused.reason)

@@ -43,7 +43,7 @@ class Gate:
 
     def __init__(self, working: int, waiting: int, seconds: float) -> None:
         self._places = threading.BoundedSemaphore(working)
-        self._queue = threading.BoundedSemaphore(waiting) if waiting else None
+        self._queue = threading.BoundedSemaphore(waiting)
         self._seconds = seconds
 
     @contextmanager
@@ -60,7 +60,7 @@ class Gate:
     def _enter(self) -> bool:
         if self._places.acquire(blocking=False):
             return True
-        if self._queue is None or not self._queue.acquire(blocking=False):
+        if not self._queue.acquire(blocking=False):
             return False
         try:
             return self._places.acquire(timeout=self._seconds)

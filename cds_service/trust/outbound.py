@@ -208,19 +208,13 @@ class CallSlots:
         """Whether the call may ask this server now."""
         with self._lock:
             own = self._by_server.setdefault(server, threading.BoundedSemaphore(self._each))
-        if not own.acquire(blocking=False):
-            yield False
-            return
-        try:
-            if not self._together.acquire(blocking=False):
-                yield False
-                return
-            try:
-                yield True
-            finally:
-                self._together.release()
-        finally:
-            own.release()
+        with ExitStack() as leaving:
+            free = True
+            for places in (own, self._together):
+                free = free and places.acquire(blocking=False)
+                if free:
+                    leaving.callback(places.release)
+            yield free
 
 
 class KeyReader:

@@ -1,108 +1,114 @@
-"""Web pages behind a card: what the rule says, on what evidence, from which sources, with which limits."""
+"""Our content over HTTP: web pages of rules and claims, and the same as JSON and FHIR for other machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
 
 import orjson
 from flask import Blueprint, Response, render_template, request
 
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, LoadedRule
+from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Claim
+from cds_service.hooks.errors import FHIR_JSON
 from cds_service.hooks.problems import Problem
-from cds_service.publish.rule_in_words import rule_view
+from cds_service.publish import fhir
+from cds_service.publish.rule_in_words import evidence_of, rule_view
 
 CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+MAX_QUERY = 100
+T = TypeVar("T")
 
 
-def evidence_blueprint(
-    current: CurrentRulebook, dev: bool, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Blueprint:
-    """GET /evidence and /evidence/<rule>: readable without JavaScript, without login."""
-    blueprint = Blueprint("evidence", __name__, template_folder="templates", static_folder="static",
+def html_response(text: str, more: Mapping[str, str] | None = None) -> Response:
+    """A web page with a strict policy: nothing from elsewhere, no script, no framing. `more`: headers beside it."""
+    headers = {**HEADERS, "Content-Security-Policy": CSP, **(more or {})}
+    return Response(text, content_type="text/html; charset=utf-8", headers=headers)
+
+
+def content_blueprint(current: CurrentRulebook, dev: bool, now: Callable[[], datetime]) -> Blueprint:
+    """GET /evidence, /claims (searchable by ?q= and ?verdict=), one of each below it, all as .json too; and
+    /fhir/PlanDefinition/<rule>, /fhir/ValueSet/<concept>, /fhir/Questionnaire/magnesium-intake.
+
+    The pages are readable without JavaScript and without login.
+    """
+    blueprint = Blueprint("content", __name__, template_folder="templates", static_folder="static",
                           static_url_path="/static")  # fmt: skip
 
+    def rulebook() -> Rulebook:
+        return current.on(now().date())
+
+    def page(template: str, **values: Any) -> Response:
+        return html_response(render_template(template, dev=dev, library=current.library, **values))
+
     @blueprint.get("/evidence")
-    def index() -> Response:
-        rulebook = current.on(now().date())
+    def rules() -> Response:
         folders: dict[str, list[LoadedRule]] = {}
-        for loaded in sorted(rulebook.library.rules.values(), key=lambda item: item.rule.title):
+        for loaded in sorted(current.library.rules.values(), key=lambda item: item.rule.title):
             folders.setdefault(loaded.folder, []).append(loaded)
-        return page_response(
-            "evidence_index.html", folders=folders, library=rulebook.library, rulebook=rulebook, dev=dev
-        )
+        return page("evidence_index.html", folders=folders)
 
     @blueprint.get("/evidence/<rule_id>")
-    def one(rule_id: str) -> Response:
-        rulebook = current.on(now().date())
-        loaded = rulebook.library.rules.get(rule_id)
-        if loaded is None:
-            raise Problem.of(404, "There is no rule with this id.")
-        return page_response("evidence_page.html", dev=dev, **rule_view(loaded, rulebook))
+    def rule(rule_id: str) -> Response:
+        return page("evidence_page.html", **rule_view(_known(current.library.rules, rule_id, "rule"), rulebook()))
 
-    return blueprint
+    @blueprint.get("/evidence/<rule_id>.json")
+    def rule_json(rule_id: str) -> Response:
+        return _json(evidence_of(_known(current.library.rules, rule_id, "rule"), rulebook()))
 
-
-def page_response(template: str, **values: Any) -> Response:
-    """A web page with a strict policy: nothing from elsewhere, no script, no framing."""
-    response = Response(render_template(template, **values), content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = CSP
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-MAX_QUERY = 100
-
-
-def claims_blueprint(
-    current: CurrentRulebook, dev: bool, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Blueprint:
-    """GET /claims (searchable by ?q= and ?verdict=), /claims/<id>, and both as .json."""
-    blueprint = Blueprint("claims", __name__, template_folder="templates")
-
-    def found() -> tuple[Library, dict[str, Claim], str, str]:
-        library = current.on(now().date()).library
-        query = request.args.get("q", "")[:MAX_QUERY].strip()
-        verdict = request.args.get("verdict", "")[:MAX_QUERY]
-        return library, search(library, query, verdict), query, verdict
+    def asked(name: str) -> str:
+        return request.args.get(name, "")[:MAX_QUERY].strip()
 
     @blueprint.get("/claims")
-    def index() -> Response:
-        library, claims, query, verdict = found()
-        verdicts = sorted({claim.verdict for claim in library.claims.values()})
-        return page_response(
-            "claims.html", dev=dev, library=library, claims=claims, query=query, verdict=verdict, verdicts=verdicts
-        )
+    def claims() -> Response:
+        query, verdict = asked("q"), asked("verdict")
+        verdicts = sorted({claim.verdict for claim in current.library.claims.values()})
+        found = search(current.library, query, verdict)
+        return page("claims.html", claims=found, query=query, verdict=verdict, verdicts=verdicts)
 
     @blueprint.get("/claims.json")
-    def index_json() -> Response:
-        library, claims, _, _ = found()
-        return _json({"claims": [claim_json(name, claim, library) for name, claim in claims.items()]})
+    def claims_json() -> Response:
+        found = search(current.library, asked("q"), asked("verdict"))
+        return _json({"claims": [claim_json(name, claim, current.library) for name, claim in found.items()]})
 
     @blueprint.get("/claims/<claim_id>")
-    def one(claim_id: str) -> Response:
-        library = current.on(now().date()).library
-        as_json = claim_id.endswith(".json")
-        name = claim_id.removesuffix(".json")
-        claim = library.claims.get(name)
-        if claim is None:
-            raise Problem.of(404, "There is no claim with this id.")
-        if as_json:
-            return _json(claim_json(name, claim, library))
-        return page_response("claim.html", dev=dev, library=library, name=name, claim=claim)
+    def claim(claim_id: str) -> Response:
+        return page("claim.html", name=claim_id, claim=_known(current.library.claims, claim_id, "claim"))
+
+    @blueprint.get("/claims/<claim_id>.json")
+    def one_claim_json(claim_id: str) -> Response:
+        return _json(claim_json(claim_id, _known(current.library.claims, claim_id, "claim"), current.library))
+
+    @blueprint.get("/fhir/PlanDefinition/<rule_id>")
+    def plan_definition(rule_id: str) -> Response:
+        return _json(fhir.plan_definition(_known(current.library.rules, rule_id, "rule"), rulebook()), FHIR_JSON)
+
+    @blueprint.get("/fhir/ValueSet/<concept>")
+    def value_set(concept: str) -> Response:
+        entry = _known(current.library.terminology, concept, "concept")
+        return _json(fhir.value_set(concept, entry, current.library), FHIR_JSON)
+
+    @blueprint.get("/fhir/Questionnaire/magnesium-intake")
+    def questionnaire() -> Response:
+        return _json(fhir.questionnaire(current.library.screener), FHIR_JSON)
 
     return blueprint
 
 
-def search(library: Library, query: str, verdict: str = "") -> dict[str, Claim]:
+def _known(listed: Mapping[str, T], name: str, kind: str) -> T:
+    """The one of this name. Raises Problem 404."""
+    if name not in listed:
+        raise Problem.of(404, f"There is no {kind} with this id.")
+    return listed[name]
+
+
+def search(library: Library, query: str, verdict: str) -> dict[str, Claim]:
     """Claims that hold every word of the query, and have the verdict where one is given."""
     words = query.lower().split()
     return {
@@ -124,5 +130,5 @@ def claim_json(name: str, claim: Claim, library: Library) -> dict[str, Any]:
     return item
 
 
-def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), content_type="application/json")
+def _json(body: dict[str, Any], kind: str = "application/json") -> Response:
+    return Response(orjson.dumps(body), content_type=kind)

@@ -11,12 +11,14 @@ from cds_service.planner.model import (
     Interval,
     Plan,
     PlanRequest,
+    alike,
     clock,
     hours,
 )
 from cds_service.planner.picture import NARROW, WIDE, environment, svg
 from cds_service.planner.schedule import MEALS
-from cds_service.planner.times_in_words import alternative_times, axis, day_words, listed, same_days
+from cds_service.planner.times_in_words import alternative_times, axis, day_words, same_days
+from cds_service.spelling import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +59,15 @@ def _values(request: PlanRequest, plan: Plan) -> dict[str, Any]:
         "plan": plan,
         "request": request,
         "days": [(day_words(group), _rows(request, plan, group[0])) for group in same_days(request, plan)],
-        "headline": [
-            (day_words(group), [clock(minute) for minute in plan.week[group[0]]]) for group in same_days_of_plan(plan)
-        ],
+        "headline": [(day_words(days), list(map(clock, times))) for times, days in alike(plan.week).items()],
         "evidence": [(interval, _nearest(plan, interval)) for interval in plan.intervals],
-        "labels": {drug.drug: drug.label for drug in request.drugs},
+        "labels": request.labels,
         "alternatives": [(option, alternative_times(option)) for option in plan.alternatives],
         "hours": _unbroken,
         "clock": clock,
-        "listed": listed,
+        "joined": joined,
         "day_words": day_words,
     }
-
-
-def same_days_of_plan(plan: Plan) -> list[list[int]]:
-    """The weekdays in groups that have the same times of magnesium."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for weekday, times in enumerate(plan.week):
-        groups.setdefault(times, []).append(weekday)
-    return list(groups.values())
 
 
 def _rows(request: PlanRequest, plan: Plan, weekday: int) -> list[Row]:
@@ -93,7 +85,7 @@ def _rows(request: PlanRequest, plan: Plan, weekday: int) -> list[Row]:
                 note += "; day not known"
             together.setdefault((dose.minute, note), []).append(drug.label)
     for place, ((minute, note), labels) in enumerate(together.items(), 1):
-        what = listed(list(dict.fromkeys(labels)))
+        what = joined(labels)
         found.append(((minute - start) % DAY, place, Row(clock(minute), what, note, False)))
     return [row for _, _, row in sorted(found, key=lambda item: item[:2])]
 

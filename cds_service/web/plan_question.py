@@ -1,5 +1,4 @@
-"""POST /plan: what it takes and what it answers, as pydantic models, and the way between them and the
-planner."""
+"""POST /plan: what it takes and what it answers, as pydantic models, and the way between them and the planner."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cds_service.planner.content import Find
 from cds_service.planner.model import (
     DAYS,
     MOST_DRUGS,
@@ -18,13 +16,14 @@ from cds_service.planner.model import (
     DrugTimes,
     Interval,
     Plan,
+    PlanContent,
     PlanRequest,
     TimesWeek,
     clock,
     common_times,
     same_every_day,
 )
-from cds_service.planner.schedule import Schedule, ScheduleError, minute_of
+from cds_service.planner.schedule import ScheduleError, minute_of
 
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["07:00"])]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -98,8 +97,7 @@ class AlternativeAnswer(_Body):
 
 
 class PlanAnswer(_Body):
-    """The answer of POST /plan. `complete` is false where some medicine was not planned around. `link` is the
-    page."""
+    """The answer of POST /plan. `complete` is false where some medicine was not planned around. `link` is the page."""
 
     possible: bool
     complete: bool
@@ -124,36 +122,30 @@ def schema() -> dict[str, Any]:
     }
 
 
-def request_of(
-    question: PlanQuestion, intervals: Mapping[str, Interval], schedule: Schedule, today: date, find: Find
-) -> tuple[PlanRequest, list[str]]:
+def request_of(question: PlanQuestion, content: PlanContent, today: date) -> tuple[PlanRequest, list[str]]:
     """The planner's request and the names that were not recognised.
 
     A medicine with several concepts is planned with every interval among them. Raises ScheduleError where the
     waking hours leave a night that is too short, TooLarge where all together are more than one plan may hold.
     """
+    schedule = content.schedule
     if question.waking or question.meals:
-        starts, ends = (
-            map(minute_of, question.waking)
-            if question.waking
-            else (schedule.waking_starts, schedule.waking_starts + schedule.waking_length)
-        )
+        starts, ends = schedule.waking_starts, schedule.waking_starts + schedule.waking_length
+        if question.waking:
+            starts, ends = map(minute_of, question.waking)
         if starts == ends:
-            raise ScheduleError([("waking", "starts and ends at the same time")])
+            raise ScheduleError("starts and ends at the same time")
         meals: dict[str, int] = {meal: minute_of(at) for meal, at in (question.meals or {}).items()}
         schedule = schedule.for_waking(starts, ends, meals)
     drugs: list[DrugTimes] = []
     unknown = []
     for medication in question.medications:
-        concepts = list(dict.fromkeys(find(medication.name)))
+        concepts = list(dict.fromkeys(content.find(medication.name)))
         if not concepts:
             unknown.append(medication.name)
-            continue
-        if medication.ends is not None and medication.ends < today:
-            continue
-        known = [concept for concept in concepts if concept in intervals]
-        for concept in known or concepts[:1]:
-            drugs.append(_drug(medication, concept, intervals.get(concept)))
+        elif medication.ends is None or medication.ends >= today:
+            known = [concept for concept in concepts if concept in content.intervals]
+            drugs += [_drug(medication, concept, content.intervals.get(concept)) for concept in known or concepts[:1]]
     magnesium = question.magnesium
     request = PlanRequest(schedule, today, magnesium.dosesPerDay, magnesium.withFood, tuple(drugs), len(unknown))
     return request, unknown
@@ -161,13 +153,12 @@ def request_of(
 
 def _drug(medication: MedicationTimes, concept: str, interval: Interval | None) -> DrugTimes:
     movable = not medication.fixed and not (interval and interval.label_moment)
-    doses = tuple(Dose(minute, movable=movable) for minute in sorted({minute_of(at) for at in medication.times}))
-    days = medication.days or DAYS
+    doses = tuple(Dose(minute, movable=movable) for minute in sorted(set(map(minute_of, medication.times))))
     return DrugTimes(
         drug=concept,
         label=interval.label if interval else concept.replace("_", " "),
         interval=interval,
-        week=tuple(doses if day in days else () for day in DAYS),
+        week=tuple(doses if day in (medication.days or DAYS) else () for day in DAYS),
         unreadable="" if doses else "no times were given",
         ends=medication.ends,
     )
@@ -175,7 +166,7 @@ def _drug(medication: MedicationTimes, concept: str, interval: Interval | None) 
 
 def answer_of(plan: Plan, request: PlanRequest, unknown: list[str], link: str) -> PlanAnswer:
     """The plan on the wire."""
-    labels = {drug.drug: drug.label for drug in request.drugs}
+    labels = request.labels
     return PlanAnswer(
         possible=plan.possible,
         complete=plan.complete,

@@ -1,10 +1,9 @@
-"""The planner over HTTP: POST /plan for developers, /plan/<token> as page and picture for everybody with the
-link."""
+"""The planner over HTTP: POST /plan for developers, /plan/<token> as page and picture for everybody with the link."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import orjson
@@ -14,31 +13,18 @@ from pydantic import ValidationError
 from cds_service import planner
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
-from cds_service.planner import Plan, PlanRequest, ScheduleError, TooLarge, picture, plan_day, token
-from cds_service.planner.content import PlanContent
+from cds_service.planner import picture, token
+from cds_service.planner.model import Plan, PlanContent, PlanRequest, TooLarge
+from cds_service.planner.plan import plan_day
+from cds_service.planner.schedule import ScheduleError
+from cds_service.web.pages import HEADERS, html_response
 from cds_service.web.plan_page import page
 from cds_service.web.plan_question import PlanQuestion, answer_of, request_of, schema
 
-CSP = "; ".join(
-    f"{what} {whence}"
-    for what, whence in {
-        "default-src": "'none'",
-        "style-src": "'self'",
-        "img-src": "'self'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-    }.items()
-)
 # The stand-alone picture carries its style in itself.
 SVG_CSP = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 WEEK_SECONDS = 7 * 24 * 3600
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex",
-}
+UNLISTED = {"X-Robots-Tag": "noindex"}
 STATIC = Path(planner.__file__).parent / "static"
 LARGEST_BODY = 64 * 1024
 
@@ -50,21 +36,20 @@ def plan_blueprint(
     client: Callable[[], str],
     banner: str = "",
     max_age: int = WEEK_SECONDS,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    now: Callable[[], datetime],
 ) -> Blueprint:
     """POST /plan, GET /plan/schema.json, GET /plan/<token> and /plan/<token>.svg.
 
-    `secret` signs the tokens; `max_age` is how long they hold, in seconds. `content` is asked at every call,
-    so that a site's values are in force at once. `client` names who asks a question, or raises the Problem of
-    refusal; a plan's address is open to everybody who has it. `banner` is shown on top of the page.
+    `secret` signs the tokens, which hold for `max_age` seconds. `content` is asked at every call, so that a site's
+    values are in force at once. `client` names who asks a question, or raises the Problem of refusal; a plan's address
+    is open to everybody who has it. `banner` is shown on top of the page.
     """
     blueprint = Blueprint("plan", __name__, static_folder=STATIC, static_url_path="/plan/static")
 
     def opened(text: str) -> tuple[PlanRequest, Plan]:
         today = now().date()
-        holds = content(today)
         try:
-            asked = token.read(text, secret, max_age, holds.intervals, holds.schedule, today, holds.names)
+            asked = token.read(text, secret, max_age, content(today), today)
         except token.ExpiredToken:
             raise Problem.of(410, "This plan's address has expired. Open it again from the order.") from None
         except token.BadToken:
@@ -76,20 +61,16 @@ def plan_blueprint(
         client()
         question = _question()
         today = now().date()
-        holds = content(today)
         try:
-            asked, unknown = request_of(question, holds.intervals, holds.schedule, today, holds.find)
+            asked, unknown = request_of(question, content(today), today)
             text = token.sign(asked, secret)
         except ScheduleError as error:
-            raise Problem(
-                400,
-                [Issue(f"The waking hours cannot be used: {why}.", ["waking"]) for _, why in error.faults],
-            ) from error
+            raise Problem.of(400, f"The waking hours cannot be used: {error}.", "waking") from error
         except TooLarge as error:
             raise Problem.of(400, f"medications hold {error}.", "medications", code="too-costly") from error
         link = url_for(".show", text=text)
         body = answer_of(plan_day(asked), asked, unknown, link).model_dump(exclude_none=True)
-        return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS)
+        return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS | UNLISTED)
 
     @blueprint.get("/plan/schema.json")
     def published() -> Response:
@@ -100,12 +81,11 @@ def plan_blueprint(
         asked, plan = opened(text)
         styles = url_for(".static", filename="").rstrip("/")
         html = page(asked, plan, styles=styles, picture=url_for(".show", text=text), banner=banner)
-        headers = {**HEADERS, "Content-Security-Policy": CSP}
-        return Response(html, content_type="text/html; charset=utf-8", headers=headers)
+        return html_response(html, UNLISTED)
 
     @blueprint.get("/plan/<text>.svg")
     def drawn(text: str) -> Response:
-        headers = {**HEADERS, "Content-Security-Policy": SVG_CSP}
+        headers = HEADERS | UNLISTED | {"Content-Security-Policy": SVG_CSP}
         return Response(picture.svg(*opened(text)), content_type="image/svg+xml; charset=utf-8", headers=headers)
 
     return blueprint
@@ -122,8 +102,7 @@ def _question() -> PlanQuestion:
 
 
 def _issue(kind: str, place: tuple[int | str, ...]) -> Issue:
-    """Our own words and the place; nothing that was sent is repeated, so an unknown member is named by its
-    parent."""
+    """Our own words and the place; nothing that was sent is repeated, so an unknown member is named by its parent."""
     known = place[:-1] if kind == "extra_forbidden" else place
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in known).lstrip(".") or "body"
     words = {

@@ -22,8 +22,9 @@ import orjson
 from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
 from cds_service.logs import configure
-from cds_service.planner import DAYS, PlanRequest, clock, picture, plan_day, token
-from cds_service.planner.model import DAY, MOST_DRUGS
+from cds_service.planner import picture, token
+from cds_service.planner.model import DAY, DAYS, MOST_DRUGS, PlanRequest, clock
+from cds_service.planner.plan import plan_day
 from cds_service.settings import Settings
 from cds_service.web.plan_page import rule
 from tests.conftest import NOW

@@ -162,7 +162,7 @@ def main() -> int:
             actions: dict[str, Callable[[], object]] = {
                 "record_shown": lambda: store.record_shown([shown()]),
                 "record_feedback": lambda: store.record_feedback([item()]),
-                "past_outcomes": lambda: store.accepted_or_snoozed("01234567.x", "01234567.y", NOW),
+                "past_outcomes": lambda: store.past_outcomes([("01234567.x", "01234567.y")], NOW),
             }
             words = ["--dir", str(folder / "data"), "--flood", str(options.flood)]
             words += ["--url", options.url] if options.url else []

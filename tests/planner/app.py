@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from flask import Flask
 
 from cds_service.hooks.errors import install_error_handlers
-from cds_service.planner.content import PlanContent
+from cds_service.planner.model import PlanContent
 from cds_service.web.plan_routes import plan_blueprint
 from tests.planner.regimens import HOURS, TODAY, interval, usual_day
 

@@ -5,7 +5,7 @@ A minute is free if every dose of every drug is far enough away, counted round t
 asking at every minute of the waking day: take magnesium now or not?
 """
 
-from cds_service.planner import PlanRequest
+from cds_service.planner.model import PlanRequest
 
 DAY, WEEK = 1440, 10080
 

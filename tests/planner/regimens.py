@@ -7,19 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from cds_service.planner import (
-    DAYS,
-    Dose,
-    DrugTimes,
-    Interval,
-    Plan,
-    PlanRequest,
-    Schedule,
-    clock,
-    minute_of,
-    plan_day,
-    schedule_from,
-)
+from cds_service.content.tables import ScheduleTable
+from cds_service.planner.model import DAYS, Dose, DrugTimes, Interval, Plan, PlanRequest, clock
+from cds_service.planner.plan import plan_day
+from cds_service.planner.schedule import Schedule, minute_of, schedule_from
 
 TODAY = date(2026, 11, 21)  # a Saturday
 TABLE = Path(__file__).resolve().parents[2] / "cards" / "tables" / "schedule.yaml"
@@ -47,7 +38,7 @@ def table() -> dict:
 
 def usual_day(**site: object) -> Schedule:
     """The schedule as shipped, with a site's values."""
-    return schedule_from(table(), TODAY, site)
+    return schedule_from(ScheduleTable.model_validate(table()), TODAY, site)
 
 
 def interval(drug: str, **given: object) -> Interval:

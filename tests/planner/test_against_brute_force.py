@@ -9,7 +9,8 @@ from itertools import combinations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cds_service.planner import Dose, DrugTimes, Interval, Plan, PlanRequest, plan_day
+from cds_service.planner.model import Dose, DrugTimes, Interval, Plan, PlanRequest
+from cds_service.planner.plan import plan_day
 from tests.planner import brute_force
 from tests.planner.regimens import TODAY, usual_day
 

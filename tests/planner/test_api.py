@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 
-from cds_service.planner import DAYS, Dose, DrugTimes, TooLarge, clock, plan_day, token
-from cds_service.planner.model import MOST_DOSES, MOST_DRUGS, NO_DOSES
+from cds_service.planner import token
+from cds_service.planner.model import DAYS, MOST_DOSES, MOST_DRUGS, NO_DOSES, Dose, DrugTimes, TooLarge, clock
+from cds_service.planner.plan import plan_day
 from cds_service.web.plan_routes import LARGEST_BODY
 from tests.planner.app import content, make_app
 from tests.planner.regimens import HOURS, TODAY, ask, takes, usual_day
@@ -104,7 +105,7 @@ def test_a_bisphosphonate_is_not_moved_even_where_the_caller_does_not_say_fixed(
     from cds_service.web.plan_question import PlanQuestion, request_of
 
     question = PlanQuestion(medications=[{"name": "alendronate", "times": ["06:30"]}])
-    asked, _ = request_of(question, {"alendronate": wide}, holds.schedule, TODAY, holds.find)
+    asked, _ = request_of(question, replace(holds, intervals={"alendronate": wide}), TODAY)
     assert [option.kind for option in plan_day(asked).alternatives] == ["no_magnesium_now"]
 
 
@@ -275,7 +276,7 @@ def test_a_request_comes_back_from_its_token_as_it_went_in() -> None:
     asked = ask(drugs[0], replace(assumed, any_day=True), doses=2, schedule=night, with_food=True, unknown=3)
     text = token.sign(asked, "s")
     assert len(text) < 300
-    again = token.read(text, "s", 60, holds.intervals, usual_day(), TODAY)
+    again = token.read(text, "s", 60, holds, TODAY)
     assert again.drugs == asked.drugs
     assert plan_day(again) == plan_day(asked)
     assert json.dumps(sorted(again.schedule.at)) == json.dumps(sorted(asked.schedule.at))

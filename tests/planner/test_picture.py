@@ -13,7 +13,10 @@ from playwright.sync_api import Browser, sync_playwright
 from werkzeug.serving import make_server
 
 from cds_service.patient import Dosage
-from cds_service.planner import DrugTimes, PlanRequest, drug_times, picture, plan_day, token
+from cds_service.planner import picture, token
+from cds_service.planner.model import DrugTimes, PlanRequest
+from cds_service.planner.plan import plan_day
+from cds_service.planner.times import drug_times
 from tests.planner.app import content, make_app
 from tests.planner.regimens import TODAY, ask, takes, usual_day
 from tests.support.requires import require

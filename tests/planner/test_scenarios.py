@@ -9,9 +9,12 @@ from datetime import date, time
 import pytest
 
 from cds_service.patient import Dosage
-from cds_service.planner import DAYS, Interval, Plan, clock, drug_times, minute_of
+from cds_service.planner.model import DAYS, Interval, Plan, clock
+from cds_service.planner.schedule import minute_of
+from cds_service.planner.times import drug_times
+from cds_service.web.plan_page import page
 from tests.conftest import shipped
-from tests.planner.regimens import TODAY, at, interval, plan, takes, usual_day
+from tests.planner.regimens import TODAY, ask, at, interval, plan, takes, usual_day
 
 LEVOTHYROXINE = takes("levothyroxine", "07:00")
 CIPROFLOXACIN = takes("ciprofloxacin", "08:00", "20:00")
@@ -78,7 +81,6 @@ def test_alendronate_on_sunday_leaves_breakfast_free_on_every_day() -> None:
     # 30 min after it and 4 h before it, at 06:30 on Sunday: Sunday (02:30, 07:00). Breakfast is at 08:00.
     result = plan(takes("alendronate", "06:30", days=("sun",)))
     assert at(result.times) == ["08:00"]
-    assert result.per_day == {}
 
 
 def test_dolutegravir_twice_a_day() -> None:
@@ -216,7 +218,7 @@ def test_days_get_their_own_times_only_where_no_common_time_exists() -> None:
         takes("doxycycline", "20:30", days=("wed",)),
     )
     assert result.possible and result.times == ()
-    assert {day: at(times) for day, times in result.per_day.items()} == {
+    assert {day: at(times) for day, times in zip(DAYS, result.week, strict=True)} == {
         **{day: ["12:30"] for day in DAYS},
         "sun": ["22:00"],
     }
@@ -248,11 +250,9 @@ def test_a_written_instruction_is_planned_around_and_its_times_are_named_as_assu
     drug = drug_times("ciprofloxacin", "Ciprofloxacin", (written,), interval("ciprofloxacin"), usual_day(), TODAY)
     result = plan(drug)
     assert at(result.times) == ["12:30"]  # free: 10:00 to 14:00, 22:00 to 22:30
-    assert [(a.label, clock(a.minute), a.words) for a in result.assumed] == [
-        ("Ciprofloxacin", "08:00", "twice a day"),
-        ("Ciprofloxacin", "20:00", "twice a day"),
-    ]
-    assert result.assumed[0].days == DAYS
+    told = page(ask(drug), result, styles="", picture="")
+    assert [time in told for time in ("08:00", "20:00")] == [True, True]
+    assert told.count("time assumed: twice a day") == 2 and "An assumed time is a usual one" in told
     assert result.complete
 
 

@@ -2,14 +2,18 @@
 
 import sqlite3
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cds_service.store import FeedbackItem, Reason, ShownCard
+from sqlalchemy import select
+
+from cds_service.store import FeedbackItem, PastOutcome, Reason, ShownCard, Store
 from cds_service.store.engine import FILE_NAME
+from cds_service.store.tables import feedback, shown_cards
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -52,6 +56,26 @@ def accepted(shown: ShownCard, **changes: Any) -> FeedbackItem:
 
 def overridden(shown: ShownCard, **changes: Any) -> FeedbackItem:
     return accepted(shown, **({"outcome": "overridden", "suggestions": ()} | changes))
+
+
+def counts(store: Store, since: datetime = NOW - 1000 * HOUR) -> dict[str, tuple[int, int, int]]:
+    """By rule: cards shown since then, and how many of them were accepted and were overridden."""
+    shown = select(shown_cards.c.card, shown_cards.c.rule).where(shown_cards.c.shown_at >= since)
+    matched = select(feedback.c.card, feedback.c.outcome).where(feedback.c.card_match == "matched")
+    with store._read_engine.connect() as connection:
+        cards = {row.card: row.rule for row in connection.execute(shown)}
+        outcomes = {(row.card, row.outcome) for row in connection.execute(matched)}
+
+    def count(rule: str, outcome: str) -> int:
+        return sum(cards.get(name) == rule for name, what in outcomes if what == outcome)
+
+    shown_by_rule = Counter(cards.values())
+    return {rule: (n, count(rule, "accepted"), count(rule, "overridden")) for rule, n in shown_by_rule.items()}
+
+
+def newest_outcome(store: Store, subject: str, finding: str, since: datetime) -> PastOutcome | None:
+    """What the store tells of one finding of one patient."""
+    return store.past_outcomes([(subject, finding)], since).get((subject, finding))
 
 
 def rows(folder: Path, sql: str) -> list[dict[str, Any]]:

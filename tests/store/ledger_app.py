@@ -5,6 +5,7 @@ and connections of their own.
 """
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flask import Flask
@@ -20,5 +21,5 @@ def create() -> Flask:
     app = Flask(__name__)
     install_error_handlers(app)
     store = Store.open(data_dir=Path(os.environ["LEDGER_DATA_DIR"]))
-    app.register_blueprint(feedback_blueprint(store, [SERVICE], client=lambda: "ehr"))
+    app.register_blueprint(feedback_blueprint(store, [SERVICE], client=lambda: "ehr", now=lambda: datetime.now(UTC)))
     return app

@@ -15,13 +15,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from cds_service.store import RuleStats, Store, StoreError, schema
+from cds_service.store import Store, StoreError, schema
 from cds_service.store import engine as engines
 from cds_service.store.engine import FILE_NAME, START_LOCK, journal_mode
 from cds_service.store.keys import HashKey
 from cds_service.store.tables import VERSION_TABLE, metadata
 from tests.store.conftest import Opener
-from tests.store.helpers import accepted, card, rows
+from tests.store.helpers import accepted, card, counts, rows
 
 
 def test_migrations_make_the_tables_that_the_code_uses(database: Opener) -> None:
@@ -178,7 +178,7 @@ def test_an_empty_file_is_a_database_that_was_lost(folder: Path) -> None:
     path.unlink()
     with Store.open(data_dir=folder) as store:
         assert store.notes == ("There was a hash key but no database: a new, empty one was made.",)
-        assert store.stats() == []
+        assert counts(store) == {}
 
 
 def test_a_key_that_is_gone_while_cards_are_there_is_not_made_anew(database: Opener, folder: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         ("sqlite:////tmp/x?mode=ro", "must name a file"),
         ("mysql://secret@host/db", "not supported"),
         ("nonsense secret", "cannot be read"),
-        ("postgresql://mg:secret@host/db", "needs the setting for the hash key"),
+        ("postgresql://mg:secret@host/db", "needs a data folder as well"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_without_telling_secrets(url: str | None, words: str) -> None:
@@ -261,23 +261,23 @@ def test_a_setting_that_cannot_work_is_refused_without_telling_secrets(url: str 
     assert "secret" not in str(caught.value)
 
 
-def test_a_postgresql_that_is_not_there_is_refused_without_telling_secrets() -> None:
+def test_a_postgresql_that_is_not_there_is_refused_without_telling_secrets(folder: Path) -> None:
     pytest.importorskip("psycopg")
     with pytest.raises(StoreError, match=r"PostgreSQL at .* database db") as caught:
-        Store.open("postgresql://mg:secret@127.0.0.1:1/db", hash_key="k" * 32)
+        Store.open("postgresql://mg:secret@127.0.0.1:1/db", data_dir=folder)
     assert "secret" not in str(caught.value)
 
 
-def test_options_of_a_postgresql_url_are_kept(postgres: Callable[[], str]) -> None:
+def test_options_of_a_postgresql_url_are_kept(postgres: Callable[[], str], folder: Path) -> None:
     url = f"{postgres()}&options=-csearch_path%3Dpublic%20-cwork_mem%3D1234kB"
-    with Store.open(url, hash_key="k" * 32) as store, store._read_engine.connect() as connection:
+    with Store.open(url, data_dir=folder) as store, store._read_engine.connect() as connection:
         assert connection.exec_driver_sql("SHOW work_mem").scalar() == "1234kB"
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "200ms"
 
 
-def test_a_postgresql_set_to_lose_commits_is_told_not_to(postgres: Callable[[], str]) -> None:
+def test_a_postgresql_set_to_lose_commits_is_told_not_to(postgres: Callable[[], str], folder: Path) -> None:
     url = f"{postgres()}&options=-csynchronous_commit%3Doff"
-    with Store.open(url, hash_key="k" * 32) as store:
+    with Store.open(url, data_dir=folder) as store:
         in_force = store._write(lambda connection: connection.exec_driver_sql("SHOW synchronous_commit").scalar())
     assert in_force == "on"
 
@@ -308,14 +308,14 @@ def test_processes_that_start_at_once_make_one_database_and_one_key(folder: Path
     assert rows(folder, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": "0003"}]
 
 
-def test_services_that_start_at_once_on_one_postgresql_take_turns(postgres: Callable[[], str]) -> None:
+def test_services_that_start_at_once_on_one_postgresql_take_turns(postgres: Callable[[], str], folder: Path) -> None:
     url = postgres()
     start = threading.Barrier(4)
     opened: list[Store] = []
 
     def open_one() -> None:
         start.wait()
-        opened.append(Store.open(url, hash_key="k" * 32))
+        opened.append(Store.open(url, data_dir=folder))
 
     threads = [threading.Thread(target=open_one) for _ in range(4)]
     for thread in threads:
@@ -332,7 +332,7 @@ def test_services_that_start_at_once_on_one_postgresql_take_turns(postgres: Call
 
 
 def test_a_start_on_postgresql_waits_for_the_one_before_it(
-    postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    postgres: Callable[[], str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = postgres()
     monkeypatch.setattr(schema, "START_WAIT", 0.2)
@@ -340,9 +340,9 @@ def test_a_start_on_postgresql_waits_for_the_one_before_it(
     with engine.connect() as other:
         other.execute(text(f"SELECT pg_advisory_xact_lock({START_LOCK})"))
         with pytest.raises(StoreError, match="locked by another process"):
-            Store.open(url, hash_key="k" * 32)
+            Store.open(url, data_dir=folder)
     engine.dispose()
-    Store.open(url, hash_key="k" * 32).close()
+    Store.open(url, data_dir=folder).close()
 
 
 def test_a_start_does_not_wait_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,8 +353,6 @@ def test_a_start_does_not_wait_for_ever(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_key_too_short_or_lost_is_refused(folder: Path) -> None:
-    with pytest.raises(StoreError, match="at least 32"):
-        Store.open(data_dir=folder, hash_key="short")
     Store.open(data_dir=folder).close()
     (folder / "hash-key-0001").write_text("")
     with pytest.raises(StoreError, match="no usable key"):
@@ -421,7 +419,7 @@ def test_a_database_that_still_says_page_keeps_its_cards_and_calls_them_by_their
     assert held == [("low_magnesium", "2026-01-01.abc")]
     store.close()
     again = database()
-    assert again.stats() == [RuleStats("low_magnesium", 1, 0, 0)]
+    assert counts(again) == {"low_magnesium": (1, 0, 0)}
     with again._write_engine.connect() as connection:
         assert connection.execute(text("SELECT rule_version FROM shown_cards")).scalar() == "2026-01-01.abc"
         here = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})

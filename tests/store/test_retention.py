@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from cds_service.store import FeedbackResult, Retention, RuleStats, ShownCard, Store
+from cds_service.store import FeedbackResult, Retention, ShownCard, Store
 from cds_service.store import store as stores
 from cds_service.store.tables import feedback, shown_cards
 from tests.conftest import NOW as TODAY
 from tests.store.conftest import Opener
-from tests.store.helpers import NOW, accepted, card, overridden
+from tests.store.helpers import NOW, accepted, card, counts, overridden
 from tests.store.test_trouble import eventually
 from tests.trust.support import SERVICE, body_for
 
@@ -46,7 +46,7 @@ def test_a_card_that_nobody_answered_goes_and_one_that_was_answered_stays_with_i
     assert eventually(lambda: later.counters().purged == 1)
     assert cards_left(later) == {answered.card, kept.card, today.card}
     assert feedback_left(later) == {answered.card}
-    assert later.stats(since=NOW - 30 * DAY) == [RuleStats("low_magnesium", 2, 0, 0)]
+    assert counts(later, NOW - 30 * DAY) == {"low_magnesium": (2, 0, 0)}
 
 
 def test_feedback_on_no_card_of_ours_goes_after_its_own_time(database: Opener) -> None:

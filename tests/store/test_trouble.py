@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from cds_service.store import FeedbackResult, RuleStats, Store, StoreUnavailable
+from cds_service.store import FeedbackResult, Store, StoreUnavailable
 from cds_service.store import engine as engines
 from cds_service.store import store as stores
 from cds_service.store.engine import FILE_NAME, WRITE_LOCK
 from cds_service.store.writer import Job
 from tests.store.conftest import Opener
-from tests.store.helpers import HOUR, NOW, accepted, card, locked, rows
+from tests.store.helpers import HOUR, NOW, accepted, card, counts, locked, newest_outcome, rows
 from tests.support.timing import seconds, within
 
 HOOK_BUDGET = 0.2
@@ -47,7 +47,7 @@ def test_a_locked_database_costs_a_hook_its_budget_once(sqlite_store: Store, fol
     shown = card()
 
     def hook() -> None:
-        assert sqlite_store.accepted_or_snoozed("subject", "finding", NOW) is None
+        assert newest_outcome(sqlite_store, "subject", "finding", NOW) is None
         sqlite_store.record_shown([shown])
 
     with locked(folder):
@@ -123,10 +123,10 @@ def test_feedback_of_one_worker_comes_in_between_the_cards_of_another(
     assert eventually(lambda: one.counters().shown_written == many)
 
 
-def test_a_locked_postgresql_is_bounded_the_same_way(postgres: Callable[[], str]) -> None:
+def test_a_locked_postgresql_is_bounded_the_same_way(postgres: Callable[[], str], folder: Path) -> None:
     url = postgres()
     holder = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-    with Store.open(url, hash_key="k" * 32, feedback_wait=1.2) as store, holder.connect() as connection:
+    with Store.open(url, data_dir=folder, feedback_wait=1.2) as store, holder.connect() as connection:
         store.record_feedback([accepted(card())])
         connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})"))
         assert seconds(lambda: store.record_shown([card()])) < HOOK_BUDGET + SLACK
@@ -136,15 +136,15 @@ def test_a_locked_postgresql_is_bounded_the_same_way(postgres: Callable[[], str]
         assert eventually(lambda: store.counters().shown_written == 1)
         connection.execute(text("LOCK TABLE feedback IN ACCESS EXCLUSIVE MODE"))
         store._trouble_until = 0.0
-        assert seconds(lambda: store.accepted_or_snoozed("subject", "finding", NOW - HOUR)) < HOOK_BUDGET + SLACK
+        assert seconds(lambda: newest_outcome(store, "subject", "finding", NOW - HOUR)) < HOOK_BUDGET + SLACK
         assert store.counters().reads_failed == 1
     holder.dispose()
 
 
-def test_a_postgresql_that_went_away_is_told_and_found_again(postgres: Callable[[], str]) -> None:
+def test_a_postgresql_that_went_away_is_told_and_found_again(postgres: Callable[[], str], folder: Path) -> None:
     url = postgres()
     admin = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-    with Store.open(url, hash_key="k" * 32) as store:
+    with Store.open(url, data_dir=folder) as store:
         store.record_feedback([accepted(card())])
         with admin.connect() as connection:
             connection.execute(
@@ -205,7 +205,7 @@ def test_a_full_database_is_told_by_ping_until_there_is_space(
     assert eventually(lambda: sqlite_store.counters().shown_dropped == 200)
     with pytest.raises(StoreUnavailable, match="full"):
         sqlite_store.ping()
-    assert sqlite_store.stats() == []
+    assert counts(sqlite_store) == {}
     full = False
     sqlite_store.ping()
     assert sqlite_store.record_feedback(big) == FeedbackResult(20, 0, 20)
@@ -281,14 +281,14 @@ def test_nothing_is_acknowledged_into_a_file_that_was_deleted(sqlite_store: Stor
     (folder / FILE_NAME).unlink()
     assert refused(sqlite_store) == "gone"
     assert seconds(lambda: sqlite_store.record_shown([card()])) < HOOK_BUDGET + SLACK
-    assert sqlite_store.accepted_or_snoozed("subject", "finding", NOW) is None
+    assert newest_outcome(sqlite_store, "subject", "finding", NOW) is None
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         sqlite_store.ping()
     assert not (folder / FILE_NAME).exists()
     (folder / FILE_NAME).write_bytes(copy)
     sqlite_store.ping()
     assert sqlite_store.record_feedback([accepted(card())]).stored == 1
-    assert sqlite_store.stats() == [RuleStats("low_magnesium", 1, 0, 0)]
+    assert counts(sqlite_store) == {"low_magnesium": (1, 0, 0)}
 
 
 def test_a_file_replaced_by_another_is_not_mixed_with_it(sqlite_store: Store, folder: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_file_damaged_while_in_use_refuses_feedback_and_lets_advice_pass(sqlit
     assert refused(sqlite_store) == "damaged"
     sqlite_store.record_shown([card()])
     assert sqlite_store.counters().shown_dropped == 1
-    assert sqlite_store.accepted_or_snoozed("subject", "finding", NOW) is None
+    assert newest_outcome(sqlite_store, "subject", "finding", NOW) is None
 
 
 def test_no_more_reads_wait_than_may(sqlite_store: Store) -> None:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Flask
 from jwt.algorithms import RSAAlgorithm
 
+from cds_service.advice.needs import needs_of
 from cds_service.commands.running import hook_request
 from cds_service.sandbox import patients
 from cds_service.sandbox.mock_ehr import Signer
@@ -63,7 +64,7 @@ def body_for(app: Flask, **changes: Any) -> Json:
     advisor = app.extensions["advisor"]
     now = advisor.now()
     service = SERVICE.rpartition("/")[2]
-    templates = {key: need.template for key, need in advisor.needs(service, advisor.current.on(now.date())).items()}
+    templates = {key: need.template for key, need in needs_of(advisor.current.on(now.date()), service).items()}
     return hook_request(patients.load()[PATIENT], "patient-view", templates, now) | changes
 
 

@@ -1,4 +1,4 @@
-"""Why there is no plan, and what could be done instead, in the order in which it is offered."""
+"""The best plan of a week, or why there is none and what could be done instead, in the order in which it is offered."""
 
 from __future__ import annotations
 
@@ -9,17 +9,68 @@ from itertools import accumulate
 
 from cds_service.planner.model import (
     DAY,
+    WEEK,
     Alternative,
     DrugTimes,
+    Gap,
     Move,
+    Plan,
     PlanRequest,
     TimesWeek,
-    Week,
+    same_every_day,
 )
 from cds_service.planner.solve import solve, solve_days
 from cds_service.planner.windows import Room, reach_of, room_beside, rooms_without_each
 
 MOST_MOVES = 2
+
+
+def plan_day(request: PlanRequest) -> Plan:
+    """The best plan, or why there is none and what could be done instead. Same request, same plan.
+
+    Drugs without an interval are no obstacle. A drug with an interval whose times are not known (`unreadable`,
+    `as_needed`) is not planned around: it is named in the plan, and the plan is not `complete`.
+    """
+    touching = [drug for drug in request.drugs if drug.interval is not None]
+    week = None if any(drug.avoid for drug in touching) else solve(request)
+    unread = [drug for drug in touching if drug.unreadable]
+    unforeseen = [drug for drug in touching if drug.as_needed]
+    return Plan(
+        possible=week is not None,
+        complete=not unread and not unforeseen and not request.unknown,
+        week=week or ((),) * 7,
+        blocked_by=() if week else blockers(request),
+        alternatives=() if week else alternatives(request),
+        intervals=tuple(dict.fromkeys(drug.interval for drug in touching if drug.interval)),
+        assumed=any(dose.assumed for drug in touching for doses in drug.week for dose in doses),
+        unreadable=tuple((drug.label, drug.unreadable) for drug in unread),
+        as_needed=tuple(drug.label for drug in unforeseen),
+        gaps=tuple(_gaps(touching, week)) if week else (),
+    )
+
+
+def _gaps(touching: list[DrugTimes], week: tuple[tuple[int, ...], ...]) -> list[Gap]:
+    """How far each planned time is from each drug, at the nearest."""
+    found = []
+    steady = same_every_day(week)
+    times = [(weekday, minute) for weekday, minutes in enumerate(week) for minute in minutes]
+    for minute in sorted({minute for _, minute in times}):
+        for drug in touching:
+            # Where nothing differs by day, one day on its circle tells the same as the week.
+            period = DAY if steady and same_every_day(drug.week) else WEEK
+            moments = [weekday * DAY + at for weekday, at in times if at == minute and weekday * DAY < period]
+            doses = [
+                weekday * DAY + dose.minute for weekday, day in enumerate(drug.week[: period // DAY]) for dose in day
+            ]
+            after = [(moment - dose) % period for moment in moments for dose in doses]
+            before = [(dose - moment) % period for moment in moments for dose in doses]
+            found.append(Gap(minute, drug.drug, drug.label, _near(after), _near(before)))
+    return found
+
+
+def _near(gaps: list[int]) -> int | None:
+    """The shortest gap if it is within a day."""
+    return shortest if gaps and (shortest := min(gaps)) <= DAY else None
 
 
 def blockers(request: PlanRequest) -> tuple[str, ...]:
@@ -28,11 +79,10 @@ def blockers(request: PlanRequest) -> tuple[str, ...]:
     Drugs to avoid each block alone; then all of them are named and no other. () where nothing blocks, or
     where not even a day without other drugs has room.
     """
-    avoided = tuple(dict.fromkeys(drug.drug for drug in request.drugs if _avoid(drug)))
+    avoided = tuple(dict.fromkeys(drug.drug for drug in request.drugs if drug.avoid))
     if avoided:
         return avoided
     schedule = request.schedule
-
     drugs = [drug for drug in request.drugs if drug.windowed]
     rooms = [room_beside([reach_of(drug)], schedule) for drug in drugs]
     # before[place]: what the drugs before that place leave; `left`: what the drugs behind it leave that are kept.
@@ -48,19 +98,14 @@ def blockers(request: PlanRequest) -> tuple[str, ...]:
 
 
 def alternatives(request: PlanRequest) -> tuple[Alternative, ...]:
-    """What to do where no plan exists: fewer doses, a flexible dose moved, a course waited out, no magnesium
-    now."""
+    """What to do where no plan exists: fewer doses, a flexible dose moved, a course waited out, no magnesium now."""
     found: list[Alternative] = []
-    if not any(_avoid(drug) for drug in request.drugs):
+    if not any(drug.avoid for drug in request.drugs):
         found.extend(_fewer_doses(request))
         found.extend(_moves(request))
     found.extend(_wait(request))
     found.append(Alternative(kind="no_magnesium_now"))
     return tuple(found)
-
-
-def _avoid(drug: DrugTimes) -> bool:
-    return drug.interval is not None and drug.interval.avoid
 
 
 def _fewer_doses(request: PlanRequest) -> Iterator[Alternative]:
@@ -79,63 +124,47 @@ def _fewer_doses(request: PlanRequest) -> Iterator[Alternative]:
 
 
 def _moves(request: PlanRequest) -> Iterator[Alternative]:
-    """For each drug without which there would be room and whose times the order leaves open: the least move
-    that makes room; the nearest few. A drug taken once a day moves within the waking day, another as a whole and not
-    far."""
+    """The few least moves of one drug that make room, where the order leaves its times open.
+
+    A drug taken once a day moves within the waking day, another as a whole and not far.
+    """
     doses, schedule = request.doses_per_day, request.schedule
     reaches = [reach_of(drug) for drug in request.drugs]
     beside_others = rooms_without_each(reaches, schedule)
     options: list[tuple[int, int, int]] = []
     for place, drug in enumerate(request.drugs):
-        if not drug.windowed or not _movable(drug):
-            continue
         others = beside_others[place]
-        if not others.fits(doses):
+        if not drug.windowed or not all(dose.movable for day in drug.week for dose in day) or not others.fits(doses):
             continue
         once = all(len(day) <= 1 for day in drug.week)
         furthest = schedule.waking_length if once else schedule.longest_move
         awake = {dose.minute for day in drug.week for dose in day if schedule.awake(dose.minute)}
-        for shift in _shifts(furthest, schedule.grid):
+        nearest_first = (way * far for far in range(schedule.grid, furthest + 1, schedule.grid) for way in (-1, 1))
+        for shift in nearest_first:
             if not all(schedule.awake(minute + shift) for minute in awake):
                 continue
-            if not others.beside(room_beside([reaches[place].shifted(shift)], schedule)).fits(doses):
-                continue
-            options.append((abs(shift), place, shift))
-            break
+            if others.beside(room_beside([reaches[place].shifted(shift)], schedule)).fits(doses):
+                options.append((abs(shift), place, shift))
+                break
     for _, place, shift in sorted(options)[:MOST_MOVES]:
         drug = request.drugs[place]
-        moved = replace(drug, week=_shifted(drug.week, shift))
-        drugs = (*request.drugs[:place], moved, *request.drugs[place + 1 :])
+        # A dose that would cross midnight stays on its weekday.
+        moved = [tuple(replace(dose, minute=(dose.minute + shift) % DAY) for dose in day) for day in drug.week]
+        drugs = (*request.drugs[:place], replace(drug, week=tuple(moved)), *request.drugs[place + 1 :])
         if week := solve(replace(request, drugs=drugs)):
             minutes = sorted({dose.minute for day in drug.week for dose in day})
             moves = tuple(Move(drug.drug, drug.label, old, (old + shift) % DAY) for old in minutes)
             yield Alternative("move_dose", doses, week, moves, (drug.drug,))
 
 
-def _movable(drug: DrugTimes) -> bool:
-    return all(dose.movable for day in drug.week for dose in day)
-
-
-def _shifts(furthest: int, grid: int) -> Iterator[int]:
-    """-15, 15, -30, 30, ... up to the furthest, nearest first."""
-    for step in range(grid, furthest + 1, grid):
-        yield from (-step, step)
-
-
-def _shifted(week: Week, shift: int) -> Week:
-    """The same doses at another time of the same day; one that would cross midnight stays on its weekday's
-    name."""
-    return tuple(tuple(replace(dose, minute=(dose.minute + shift) % DAY) for dose in day) for day in week)
-
-
 def _wait(request: PlanRequest) -> Iterator[Alternative]:
     """The first day on which enough short courses are over for a plan."""
     latest = request.today + timedelta(days=request.schedule.short_course)
-    courses = [drug for drug in request.drugs if drug.ends and drug.ends <= latest and _matters(drug)]
+    courses = [drug for drug in request.drugs if drug.ends and drug.ends <= latest and drug.interval is not None]
     for end in sorted({drug.ends for drug in courses if drug.ends}):
         gone = [drug for drug in courses if drug.ends and drug.ends <= end]
         left = tuple(drug for drug in request.drugs if not any(drug is other for other in gone))
-        if any(_avoid(drug) for drug in left):
+        if any(drug.avoid for drug in left):
             continue
         week = solve(replace(request, drugs=left))
         if week:
@@ -147,10 +176,6 @@ def _wait(request: PlanRequest) -> Iterator[Alternative]:
                 starts=_first_day(gone, week, end),
             )
             return
-
-
-def _matters(drug: DrugTimes) -> bool:
-    return drug.interval is not None
 
 
 def _first_day(gone: Sequence[DrugTimes], week: TimesWeek, end: date) -> date:
