@@ -70,13 +70,16 @@ class Part(Strict):
     also_reads: ClassVar[frozenset[str]] = frozenset()
     # Placeholders of the wording that every part of this kind fills when it is true.
     fills: ClassVar[frozenset[str]] = frozenset()
-    # Whether a card says so where a pregnancy, which would have changed it, could not be read.
-    pregnancy_matters: ClassVar[bool] = False
 
     @property
     def reads(self) -> frozenset[str]:
         """Input keys that it reads, besides those of the labs that it names."""
         return self.also_reads.union(*(item.mark.reads for item in named(self)))
+
+    @property
+    def pregnancy_matters(self) -> bool:
+        """Whether a card says so where a pregnancy, which would have changed it, could not be read."""
+        return False
 
     @property
     def offers(self) -> frozenset[str]:
