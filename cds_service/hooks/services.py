@@ -107,7 +107,8 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     """The call in the request at hand. Raises Problem 400, 404, 412, 413, 415."""
     services, now = advisor.current.library.services, advisor.now()
     if service not in services:
-        raise Problem.of(404, f"There is no CDS service with this id; there are {', '.join(services)}.")
+        known = ", ".join(services)
+        raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
     g.service = service
     asked, rulebook = parse_call(read_body(request), services[service].hook), advisor.current.on(now.date())
     told = Told(advisor.store, rulebook, service, caller.id, asked.envelope.context.patientId, now)
