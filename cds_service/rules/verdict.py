@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.content.rulebook import Limit
-from cds_service.patient import Condition, Intake, Lab, Medication, Source
+from cds_service.patient import Condition, Lab, Medication, Source
 from cds_service.rules.amounts import Reading
 
 
@@ -115,9 +115,6 @@ class Pair:
     magnesium: Medication
     drug: Medication
     draft: Medication | None
-
-
-Fact = Lab | Condition | Medication | Intake | Kidney
 
 
 @dataclass(frozen=True, slots=True)
