@@ -38,7 +38,7 @@ class Candidate:
 
 
 # Of the findings that would be shown, those that are not shown again, by index.
-Told = Callable[[Sequence[Candidate]], set[int]]
+ToldBefore = Callable[[Sequence[Candidate]], set[int]]
 
 
 def nothing_told(_: Sequence[Candidate]) -> set[int]:
@@ -109,7 +109,7 @@ def advise(
     chart: Chart,
     rulebook: Rulebook,
     service: str,
-    told: Told = nothing_told,
+    told: ToldBefore = nothing_told,
     *,
     units: UnitTable,
     style: CardStyle,
@@ -148,7 +148,7 @@ def outcomes_of(
     return chart, evaluation
 
 
-def _cards(writer: Writer, told: Told) -> list[Shown]:
+def _cards(writer: Writer, told: ToldBefore) -> list[Shown]:
     """All cards of a call, ordered and capped. Silent rules are left out, and then what `told` names by index.
 
     Empty only if every rule was evaluated: silence comes before the cap, and is never shown as an all-clear.

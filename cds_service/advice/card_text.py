@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -327,13 +328,10 @@ class Writer:
 
     def open_reasons(self) -> list[str]:
         """What is ordered and not known, then why shown rules were not evaluated, most frequent first."""
-        counted = {self.display.reason(reason): MAX_WORDS for reason in self.evaluation.context.unidentified_drafts}
-        for outcome in self.evaluation.of("not_evaluated"):
-            if outcome.rule.visibility == "shown":
-                for reason in outcome.reasons:
-                    text = self.display.reason(reason)
-                    counted[text] = counted.get(text, 0) + 1
-        return sorted(counted, key=lambda text: -counted[text])
+        ordered = map(self.display.reason, self.evaluation.context.unidentified_drafts)
+        shown = [outcome for outcome in self.evaluation.of("not_evaluated") if outcome.rule.visibility == "shown"]
+        counted = Counter(self.display.reason(reason) for outcome in shown for reason in outcome.reasons)
+        return list(dict.fromkeys([*ordered, *(text for text, _ in counted.most_common())]))
 
     def not_evaluated_card(self) -> Shown:
         """What could not be looked at, and why. Never an all-clear."""

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, named
+from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
 from cds_service.content.test_words import (
     PREGNANCY_INPUTS,
     ConditionName,
@@ -65,9 +65,7 @@ class Threshold(Strict):
         return self
 
     def at(self, day: date) -> Decimal:
-        """The value in force on `day`; the earliest one where all lie in the future."""
-        past = [since for since in self.values if since <= day]
-        return self.values[max(past) if past else min(self.values)]
+        return in_force(self.values, day)
 
 
 class When(Strict):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cds_service.content.base import Name, Strict, Text
+from cds_service.content.base import Name, Strict, Text, in_force
 from cds_service.patient import Route
 
 Words = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
@@ -234,8 +234,7 @@ class ScheduleThreshold(Strict):
         return self
 
     def at(self, day: date) -> Any:
-        """The value in force on `day`; the earliest one where all lie in the future."""
-        return self.values[max((since for since in self.values if since <= day), default=min(self.values))]
+        return in_force(self.values, day)
 
     def fault_of(self, value: int | str | list[str]) -> str:
         """What is wrong with a value of this: its kind or its range; "" for nothing."""

@@ -83,7 +83,7 @@ class LabTest(Part):
         return super().reads | (PREGNANCY_INPUTS if self.laboratory_first else frozenset())
 
     @property
-    def pregnancy_matters(self) -> bool:  # type: ignore[override]
+    def pregnancy_matters(self) -> bool:
         """Some limits are not made for pregnancy."""
         return self.laboratory_first
 
@@ -235,10 +235,13 @@ class IntakeTest(Part):
 
     also_reads: ClassVar = frozenset({INTAKE, SCREENER}) | PREGNANCY_INPUTS
     fills: ClassVar = frozenset({"intake.value", "intake.age", "allowance", "allowance.name", "gap", "foods"})
-    pregnancy_matters: ClassVar = True
 
     intake: Literal["below_allowance"]
     within: DaysBack
+
+    @property
+    def pregnancy_matters(self) -> bool:
+        return True
 
 
 class ReasonTest(Part):

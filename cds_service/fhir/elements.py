@@ -220,38 +220,35 @@ class Condition(Resource, tag="Condition"):
     recordedDate: str | None = None
 
 
-class MedicationRequest(Resource, tag="MedicationRequest"):
+class Medicine(Resource):
+    """What an order and a statement share."""
+
     status: str | None = None
+    medicationCodeableConcept: Concept | None = None
+    medicationReference: Reference | None = None
+    medication: ConceptOrReference | None = None  # R5
+    reasonCode: list[Concept] | None = None
+    reasonReference: list[Reference] | None = None
+    reason: list[ConceptOrReference] | None = None  # R5
+    extension: list[Raw] | None = None
+
+
+class MedicationRequest(Medicine, tag="MedicationRequest"):
     intent: str | None = None
     category: list[Raw] | None = None
     doNotPerform: Raw = NOTHING
-    medicationCodeableConcept: Concept | None = None
-    medicationReference: Reference | None = None
-    medication: ConceptOrReference | None = None  # R5
     authoredOn: str | None = None
-    reasonCode: list[Concept] | None = None
-    reasonReference: list[Reference] | None = None
-    reason: list[ConceptOrReference] | None = None  # R5
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
-    extension: list[Raw] | None = None
     context: None = None  # STU3
 
 
-class MedicationStatement(Resource, tag="MedicationStatement"):
-    status: str | None = None
-    medicationCodeableConcept: Concept | None = None
-    medicationReference: Reference | None = None
-    medication: ConceptOrReference | None = None  # R5
+class MedicationStatement(Medicine, tag="MedicationStatement"):
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
     dateAsserted: str | None = None
-    reasonCode: list[Concept] | None = None
-    reasonReference: list[Reference] | None = None
-    reason: list[ConceptOrReference] | None = None  # R5
     dosage: list[DosageView] | None = None
     adherence: Raw = NOTHING  # R5
-    extension: list[Raw] | None = None
     taken: None = None  # STU3
     wasNotTaken: None = None  # DSTU2
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.shared import Allowance
+from cds_service.content.shared import Allowance, UpperLevel
 from cds_service.patient import (
     CONDITIONS,
     ENDED,
@@ -34,6 +34,7 @@ DRAFT_ORDERS = "draft_orders"
 # Routes by which a product does not reach the gut or the blood in amounts that a rule is about.
 LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
 ORAL_ROUTES = frozenset({"oral", "enteral", "unknown"})
+R = TypeVar("R", Allowance, UpperLevel)
 
 
 @dataclass(frozen=True)
@@ -277,13 +278,9 @@ class Context:
     @cached_property
     def upper_level(self) -> Decimal | None:
         """Upper level for supplemental magnesium at this age; None where age is unknown or none is set."""
-        age = self.facts.person.age_years
-        if age is None:
-            return None
-        for row in self.rulebook.library.intakes.upper_level[self.rulebook.site.upper_level]:
-            if row.age_from <= age and (row.age_to is None or age < row.age_to):
-                return row.value
-        return None
+        age, rows = self.facts.person.age_years, self.rulebook.library.intakes.upper_level
+        row = _row_for(age, rows[self.rulebook.site.upper_level]) if age is not None else None
+        return row.value if row else None
 
 
 def _not_identified(kind: str, names: Iterable[str]) -> tuple[Reason, ...]:
@@ -314,7 +311,7 @@ def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _row_for(age: Decimal, rows: list[Allowance]) -> Allowance | None:
+def _row_for(age: Decimal | int, rows: list[R]) -> R | None:
     """The row for an age in years; infants' rows are bounded in parts of a year."""
     return next((row for row in rows if row.age_from <= age and (row.age_to is None or age < row.age_to)), None)
 

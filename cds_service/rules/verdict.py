@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.content.rulebook import Limit
-from cds_service.patient import Condition, Intake, Lab, Medication, Source
+from cds_service.patient import Condition, Lab, Medication, Source
 from cds_service.rules.amounts import Reading
 
 # Codes of reasons that name what nobody here could identify: in the chart, and anywhere.
@@ -126,9 +126,6 @@ class Pair:
     magnesium: Medication
     drug: Medication
     draft: Medication | None
-
-
-Fact = Lab | Condition | Medication | Intake | Kidney
 
 
 @dataclass(frozen=True, slots=True)
