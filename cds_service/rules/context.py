@@ -106,8 +106,14 @@ class Context:
             if medication.conflict:
                 gaps.append(Reason("medication_conflict", str(medication.source.type)))
             elif not medication.identified:
-                gaps.append(_not_identified(medication))
+                gaps.append(self.not_identified(medication))
         return tuple(dict.fromkeys(gaps))
+
+    @staticmethod
+    def not_identified(medication: Medication) -> Reason:
+        """An ordered or active medicine that is not known, by what the chart calls it."""
+        name, status = inert(medication.name), medication.status
+        return Reason(f"{status}_not_identified" if name else f"{status}_without_name", problem=name)
 
     @cached_property
     def age(self) -> Decimal:
@@ -121,7 +127,7 @@ class Context:
     def unidentified_drafts(self) -> tuple[Reason, ...]:
         """What is ordered here and not known: always said, whatever the rules make of it."""
         found = (item for item in self.facts.medications if item.status == "draft" and not item.conflict)
-        drafts = [_not_identified(item) for item in found if not item.identified] if self.drafts_expected else []
+        drafts = [self.not_identified(item) for item in found if not item.identified] if self.drafts_expected else []
         return tuple(dict.fromkeys(drafts))
 
     def medications(self, drugs: frozenset[str], status: str, route: str) -> list[Medication]:
@@ -260,12 +266,6 @@ class Context:
             if row.age_from <= age and (row.age_to is None or age < row.age_to):
                 return row.value
         return None
-
-
-def _not_identified(medication: Medication) -> Reason:
-    """An ordered or active medicine that is not known, by what the chart calls it."""
-    name = inert(medication.name)
-    return Reason(f"{medication.status}_not_identified" if name else f"{medication.status}_without_name", problem=name)
 
 
 def _newer(one: Lab, other: Lab) -> bool:
