@@ -247,6 +247,15 @@ def test_c19_prefetch_and_access_to_the_server_give_the_same_cards(reading: Flas
     assert {own(read)["inputs"][key] for key in of_a_stay} == {"absent"}, "no encounter was named"
 
 
+def test_c19_what_was_given_is_read_from_the_server_in_a_call_that_names_an_encounter(
+    reading: FlaskClient, stub: str
+) -> None:
+    body = sample_call(reading, "low-magnesium", fhirServer=stub, fhirAuthorization=AUTHORIZATION)
+    del body["prefetch"]
+    body["context"]["encounterId"] = "stay"
+    assert own(answered(reading, body))["inputs"]["medication_administrations"] == "empty"
+
+
 @pytest.mark.parametrize("member", ["access_token", "token_type", "expires_in", "scope", "subject"])
 def test_c26_an_authorization_without_a_required_member_is_refused(client: FlaskClient, member: str) -> None:
     given = {key: value for key, value in AUTHORIZATION.items() if key != member}
