@@ -137,6 +137,13 @@ class Display:
         """A concept's title as it stands within a sentence."""
         return lowered(self.library.title(concept))
 
+    def infusion(self, item: Medication) -> str:
+        """'magnesium sulfate is being given', or when it was ordered or given last."""
+        day = item.at.date() if item.status in ("given", "ended") and item.at else item.since
+        word = "runs" if item.runs else item.status if day or item.status == "draft" else "undated"
+        drug = lowered(joined(self.medication_names(item)))
+        return fill(self.library.wording.infusion[word], {"drug": drug, "date": day.isoformat() if day else ""})
+
     def match(self, match: Match) -> str:
         """What a test found, as it stands within a sentence; a drug with the day since when, where that is known."""
         if isinstance(match.fact, Condition):
@@ -190,6 +197,8 @@ class Display:
                     filled["intake.age"] = self.age(value.time)
                     filled["allowance.name"] = self._allowance_name()
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
+                case Medication() if name == "infusion":
+                    filled[name] = self.infusion(value)
                 case Medication():
                     filled[name] = lowered(self.medication(value))
                 case date():

@@ -202,6 +202,14 @@ class NotTaken(Strict):
     source: Text
 
 
+class InfusionWords(Strict):
+    """`tables/infusion_words.yaml`: words within an order that say that it goes on, and that it is for a mother."""
+
+    title: Text
+    continuous: Some
+    obstetric: Some
+
+
 class PatientStates(Strict):
     """`tables/patient_states.yaml`. `adherence` is the URL of the extension that holds such a code."""
 

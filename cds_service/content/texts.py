@@ -74,6 +74,7 @@ class Wording(Strict):
     not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]
     notes: dict[Name, Text]
     order_reason: dict[Name, Text]
+    infusion: dict[Name, Text]
     overflow: Text
     evidence_line: Text
     evidence_suffix: Text

@@ -38,6 +38,7 @@ AnyResource = (
     | elements.Condition
     | elements.MedicationRequest
     | elements.MedicationStatement
+    | elements.MedicationAdministration
     | elements.MedicationView
     | elements.Encounter
     | elements.QuestionnaireResponse
@@ -55,6 +56,7 @@ _READ_ANYWHERE = (
     elements.Condition,
     elements.MedicationRequest,
     elements.MedicationStatement,
+    elements.MedicationAdministration,
     elements.QuestionnaireResponse,
 )
 # What may hold the resources that were asked for, where we do not look for them.

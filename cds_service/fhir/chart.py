@@ -21,6 +21,7 @@ from cds_service.fhir.conditions import read_conditions
 from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
 from cds_service.fhir.fetching import read_medications as fetch_medications
+from cds_service.fhir.given import read_given
 from cds_service.fhir.identity import UnreadableInput, is_id
 from cds_service.fhir.inputs import Input, Item, failed, settle
 from cds_service.fhir.intakes import read_intakes
@@ -38,11 +39,13 @@ DRAFTS = "draft_orders"
 
 @dataclass(frozen=True)
 class Need:
-    """One prefetch key of ours: its FHIR resource type and the template that asks for it."""
+    """One prefetch key of ours: its FHIR resource type and the template that asks for it. `in_encounter`: we read it
+    ourselves only where the call names an encounter."""
 
     key: str
     resource_type: str
     template: str
+    in_encounter: bool = False
 
 
 @dataclass(slots=True)
@@ -169,7 +172,7 @@ def read_chart(
             gathered.inputs.append(reader.read(need.key, need.resource_type, prefetch[need.key], where))
         elif need.key in not_available:
             gathered.inputs.append(Input(need.key, "not_available"))
-        elif server is not None:
+        elif server is not None and (encounter_id or not need.in_encounter):
             absent.append(need)
         else:
             gathered.inputs.append(Input(need.key, "absent"))
@@ -310,6 +313,7 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFac
         conditions=conditions,
         medications=read_medications(building),
         ended=read_ended(building),
+        given=read_given(building),
         labs=labs,
         intakes=read_intakes(building),
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},

@@ -125,9 +125,16 @@ class TimingView(Struct, gc=False):
     code: Concept | None = None
 
 
+class RatioView(Struct, gc=False):
+    numerator: QuantityView | None = None
+    denominator: QuantityView | None = None
+
+
 class DoseAndRate(Struct, gc=False):
     doseQuantity: QuantityView | None = None
     doseRange: RangeView | None = None
+    rateQuantity: Raw = NOTHING
+    rateRatio: Raw = NOTHING
 
 
 class DosageView(Struct, gc=False):
@@ -251,6 +258,33 @@ class MedicationStatement(Medicine, tag="MedicationStatement"):
     adherence: Raw = NOTHING  # R5
     taken: None = None  # STU3
     wasNotTaken: None = None  # DSTU2
+
+
+class GivenDosage(Struct, gc=False):
+    """How a medicine was given: one dose, or a rate."""
+
+    text: str | None = None
+    route: Concept | None = None
+    dose: QuantityView | None = None
+    rateQuantity: Raw = NOTHING
+    rateRatio: Raw = NOTHING
+
+
+class MedicationAdministration(Resource, tag="MedicationAdministration"):
+    status: str | None = None
+    medicationCodeableConcept: Concept | None = None
+    medicationReference: Reference | None = None
+    medication: ConceptOrReference | None = None  # R5
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    occurenceDateTime: str | None = None  # R5 spells it so
+    occurencePeriod: Period | None = None
+    reasonCode: list[Concept] | None = None
+    reasonReference: list[Reference] | None = None
+    reason: list[ConceptOrReference] | None = None  # R5
+    dosage: GivenDosage | None = None
+    notGiven: None = None  # STU3
+    wasNotGiven: None = None  # DSTU2
 
 
 class Ingredient(Struct, gc=False):

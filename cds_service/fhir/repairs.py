@@ -32,7 +32,7 @@ _SPELT = {
     name.lower(): name
     for name in (
         "Bundle", "OperationOutcome", "Patient", "Observation", "Condition", _ORDER, "MedicationStatement",
-        "Medication", "Encounter", "QuestionnaireResponse", "ServiceRequest",
+        "MedicationAdministration", "Medication", "Encounter", "QuestionnaireResponse", "ServiceRequest",
     )
 }  # fmt: skip
 _DEEPEST = 24
@@ -106,6 +106,11 @@ _OLD_FIELDS = {
     "Observation": {"comments": "DSTU2", "comment": "STU3", "related": "STU3", "context": "STU3"},
     "MedicationRequest": {"context": "STU3", "definition": "STU3"},
     "MedicationStatement": {"wasNotTaken": "DSTU2", "patient": "DSTU2", "taken": "STU3"},
+    "MedicationAdministration": {
+        "wasNotGiven": "DSTU2",
+        "patient": "DSTU2",
+        "notGiven": "STU3",
+    },
 }
 
 
@@ -131,7 +136,7 @@ def old_version(resource: dict[str, Any]) -> str:
 def is_r5(resource: dict[str, Any], announced: str | None) -> bool:
     """Whether a resource is to be checked as R5: by its shape, else by what was announced."""
     kind = resource.get("resourceType")
-    if kind in ("MedicationRequest", "MedicationStatement"):
+    if kind in ("MedicationRequest", "MedicationStatement", "MedicationAdministration"):
         if "medicationCodeableConcept" in resource or "medicationReference" in resource:
             return False
         if "medication" in resource:

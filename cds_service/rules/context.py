@@ -80,7 +80,7 @@ class Context:
     def condition_gap(self) -> Reason | None:
         """Why it cannot be said that a problem is not there."""
         unread = [problem.name for problem in self.facts.unread.get(CONDITIONS, ())]
-        return self.input_gap(CONDITIONS) or next(iter(_not_identified("condition", unread)), None)
+        return self.input_gap(CONDITIONS) or next(iter(not_identified("condition", unread)), None)
 
     def person_gap(self, code: str) -> Reason:
         """Why something of the person is not known: the patient record could not be read, else `code`."""
@@ -111,7 +111,7 @@ class Context:
         unknown = self.unidentified(status)
         torn = tuple(dict.fromkeys(inert(item.name) for item in unknown if item.conflict))
         names = [item.name for item in unknown if not item.conflict]
-        return (*_not_identified(status, names), *((Reason("medication_conflict", names=torn),) if torn else ()))
+        return (*not_identified(status, names), *((Reason("medication_conflict", names=torn),) if torn else ()))
 
     def unidentified(self, status: str = "any") -> list[Medication]:
         """Medicines that are neither drugs of ours nor known as other ones, by status."""
@@ -283,7 +283,7 @@ class Context:
         return row.value if row else None
 
 
-def _not_identified(kind: str, names: Iterable[str]) -> tuple[Reason, ...]:
+def not_identified(kind: str, names: Iterable[str]) -> tuple[Reason, ...]:
     """Why medicines or problems are not known, by what the chart calls them; one without a name is said too."""
     called = tuple(dict.fromkeys(map(inert, names)))
     named = tuple(filter(None, called))

@@ -11,11 +11,12 @@ from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
+from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, prepared
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
-from cds_service.rules.verdict import IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
+from cds_service.rules.verdict import FALSE, IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
@@ -129,7 +130,8 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
-    gaps = (*verdict.reasons, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
+    found = (*verdict.reasons, *_infusion(ready, context).reasons)
+    gaps = (*found, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
     return Outcome(rule, "fired", gaps, verdict)
 
 
@@ -176,9 +178,12 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
     if not ready.unless_medication.isdisjoint(context.drugs):
         for item in context.medications(ready.unless_medication, "any", "any"):
             return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & ready.unless_medication)),))
-    if ready.unless_condition.isdisjoint(context.concepts):
-        return None
-    for problem in context.facts.conditions:
-        if hit := problem.concepts & ready.unless_condition:
-            return Outcome(rule, "not_applicable", (Reason("other_condition", min(hit)),))
+    if _infusion(ready, context).truth:
+        return Outcome(rule, "not_applicable", (Reason("infusion_runs"),))
     return None
+
+
+def _infusion(ready: Prepared, context: Context) -> Verdict:
+    """Whether magnesium is being given in the way that the rule is not written for."""
+    test = ready.rule.loaded.rule.applies_to.unless_infusion
+    return infusion(test, context, ready.rule.limits) if test else FALSE

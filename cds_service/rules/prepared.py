@@ -27,7 +27,6 @@ class Prepared:
     age_at_least: Decimal | int | None
     age_below: Decimal | int | None
     unless_medication: frozenset[str]
-    unless_condition: frozenset[str]
     asked: tuple[Asked, ...]
     about_the_order: bool
     ages_in_hospital: bool
@@ -70,7 +69,6 @@ def _prepare(rule: ActiveRule) -> Prepared:
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
         _plain(limits[scope.age_below]) if scope.age_below else None,
         frozenset(scope.unless_medication),
-        frozenset(scope.unless_condition),
         # What is over is not among the drugs of the chart.
         tuple(one for one in asked if one.status != "ended"),
         statuses == {"any"},

@@ -13,6 +13,7 @@ from cds_service.content.test_words import limits_of
 from cds_service.patient import CONDITIONS, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
+from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
@@ -28,6 +29,8 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
             return condition(test, context)
         case words.MedicationTest():
             return medication(test, context, limits)
+        case words.InfusionTest():
+            return infusion(test, context, limits)
         case words.AgeTest():
             return age(test, context, limits)
         case words.PregnancyTest():

@@ -6,7 +6,7 @@ The files of `cards/terminology/` come in as they were loaded (`Concept`); look-
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
 from typing import NamedTuple
@@ -54,6 +54,8 @@ class Vocabulary:
         self.sigs = Sigs(library.directions, library.languages, library.timing_codes.codes)
         self.specimens = SpecimenReader(library.specimen_comments)
         self.search_outcomes = library.search_outcomes
+        words = library.infusion_words
+        self._continuous, self._obstetric = _phrases(words.continuous), _phrases(words.obstetric)
         self.scoring = scoring(library.screener, library.foods)
         states = library.patient_states
         self.holds = {
@@ -202,6 +204,14 @@ class Vocabulary:
         rows = self._not_taken.items()
         return any(code in codes and (name is None or name == (self.system_name(own) or own)) for own, codes in rows)
 
+    def says_continuous(self, texts: Iterable[str]) -> bool:
+        """Whether words of an order say that it goes on, by the closed list of `cards/tables/infusion_words.yaml`."""
+        return any(self._continuous.search(_words(text)) for text in texts)
+
+    def says_obstetric(self, texts: Iterable[str]) -> bool:
+        """Whether words of an order say that it is for a mother or her unborn child, by the same list."""
+        return any(self._obstetric.search(_words(text)) for text in texts)
+
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
         """A drug's text without our own closing phrases and times, and the drug concepts that they name.
 
@@ -230,6 +240,14 @@ class Vocabulary:
         if own is not None and (codes := self.concepts[own].rxnorm_ingredients):
             return "rxnorm", codes[0], display
         return self._has_form(system, code), code, display
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(tokens(text))} "
+
+
+def _phrases(listed: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(_words(phrase)) for phrase in listed))
 
 
 def _plain(code: str) -> str:
