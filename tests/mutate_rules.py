@@ -29,7 +29,7 @@ from cds_service.advice.needs import all_needs
 from cds_service.content.library import Library
 from cds_service.content.rule import Rule
 from cds_service.content.site import SiteValues, read_site
-from cds_service.content.test_words import LabTest
+from cds_service.content.test_words import InfusionTest, LabTest
 from cds_service.content.yamlfile import ContentError
 from cds_service.settings import Settings
 from tests.conftest import NOW, shipped
@@ -92,6 +92,7 @@ def mutants(rule: str, library: Library) -> Iterator[Mutant]:
     yield from _of_evidence(written)
     yield from _of_card(written, library)
     yield from _of_flags(written)
+    yield from _of_infusion(written)
     if written.separate:
         yield from _of_hours(written)
     for kind, path, listed, concepts in _lists(written, library):
@@ -162,13 +163,29 @@ def _of_flags(rule: Rule) -> Iterator[Mutant]:
         yield Mutant("flags", f"{path} {not value}", changed(rule, path, not value))
 
 
+def _of_infusion(rule: Rule) -> Iterator[Mutant]:
+    """Another kind of infusion, to a mother or to anybody; and no word of it in whom the rule is written for."""
+    places = ["applies_to.unless_infusion"] if rule.applies_to.unless_infusion else []
+    tests = rule.when.all if rule.when else []
+    places += [f"when.all.{place}" for place, test in enumerate(tests) if isinstance(test, InfusionTest)]
+    for path in places:
+        test: Any = rule
+        for step in path.split("."):
+            test = test[int(step)] if isinstance(test, list) else getattr(test, step)
+        yield Mutant("infusion", f"{path}.obstetric", changed(rule, f"{path}.obstetric", not test.obstetric))
+        for value in ("running", "acting", "old_order"):
+            if value != test.infusion:
+                yield Mutant("infusion", f"{path} {value}", changed(rule, f"{path}.infusion", value))
+    if rule.applies_to.unless_infusion:
+        yield Mutant("infusion", "dropped", changed(rule, places[0], None))
+
+
 def _lists(rule: Rule, library: Library) -> Iterator[tuple[str, str, list[str], list[str]]]:
     """Each list of concepts: its row of the table, its path, what it holds, and what it could hold."""
     drugs = [name for name, concept in library.terminology.items() if concept.kind == "drug"]
     conditions = [name for name, concept in library.terminology.items() if concept.kind == "condition"]
     salts = [name for name in drugs if name.startswith("magnesium_")]
     yield "lists", "applies_to.unless_medication", rule.applies_to.unless_medication, drugs
-    yield "lists", "applies_to.unless_condition", rule.applies_to.unless_condition, conditions
     for word in ("separate", "avoid"):
         if block := getattr(rule, word):
             yield "salts", f"{word}.magnesium", block.magnesium, salts

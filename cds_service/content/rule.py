@@ -13,14 +13,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, named
+from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
 from cds_service.content.test_words import (
     PREGNANCY_INPUTS,
-    ConditionName,
     DaysBack,
     DrugName,
     FormName,
     Hours,
+    InfusionTest,
     LabName,
     Test,
     Years,
@@ -65,9 +65,7 @@ class Threshold(Strict):
         return self
 
     def at(self, day: date) -> Decimal:
-        """The value in force on `day`; the earliest one where all lie in the future."""
-        past = [since for since in self.values if since <= day]
-        return self.values[max(past) if past else min(self.values)]
+        return in_force(self.values, day)
 
 
 class When(Strict):
@@ -99,18 +97,20 @@ class RecentResult(Strict):
 
 
 class AppliesTo(Part):
-    """Whom the rule was written for. Outside of it the rule is `not_applicable`, with the reason."""
+    """Whom the rule was written for. Outside of it the rule is `not_applicable`, with the reason. Where it is not known
+    whether magnesium is being given, `unless_infusion` does not hold the rule back, and its card says so."""
 
     age_at_least: Years | None = None
     age_below: Years | None = None
     not_pregnant: bool = False
     recent_result: RecentResult | None = None
     unless_medication: list[DrugName] = []
-    unless_condition: list[ConditionName] = []
+    unless_infusion: InfusionTest | None = None
 
     @property
     def reads(self) -> frozenset[str]:
-        return super().reads | (PREGNANCY_INPUTS if self.not_pregnant else frozenset())
+        infusion = self.unless_infusion.reads if self.unless_infusion else frozenset[str]()
+        return super().reads | infusion | (PREGNANCY_INPUTS if self.not_pregnant else frozenset())
 
 
 class Timing(Part):
@@ -123,7 +123,7 @@ class Timing(Part):
 
     @property
     def asks_for(self) -> Asked:
-        return Asked(frozenset({self.drug}), "any")
+        return Asked(frozenset({self.drug}), "any", "oral")
 
 
 class Separate(Timing):

@@ -30,7 +30,7 @@ from cds_service.settings import Settings
 from cds_service.store import Store
 from cds_service.terminology.index import Vocabulary
 from cds_service.trust.gatekeeper import Caller
-from cds_service.trust.profile import Part, Profile, services_served
+from cds_service.trust.profile import Profile, services_served
 
 faults_log = structlog.get_logger("magnesium_cds.rules")
 SPECIFICATION = "3.0.0"  # of CDS Hooks, in discovery
@@ -53,16 +53,15 @@ class Advisor:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked call: what was asked of which service, by whom and when, and the rulebook in force. `part`: which of
-    its cards are wanted, by the `id` under which it was called or the moment that the EHR names."""
+    """A checked call: what was asked of which service, by whom and when, the rulebook in force, and what was told
+    before."""
 
     request: HookRequest
     service: str
-    part: Part
-    id: str
     caller: Caller
     now: datetime
     rulebook: Rulebook
+    told: Told
 
 
 def base_url(settings: Settings) -> str:
@@ -105,6 +104,7 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
         asked = _read(advisor, service_id, caller())
         chart = _chart(advisor, asked)
         advice = _advise(advisor, asked, chart)
+        _record(advisor, asked, advice)
         return _answer(advisor, asked, chart, advice)
 
     return blueprint
@@ -119,11 +119,15 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
         raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
     g.service = service
     name, part = served[service]
-    asked = parse_call(read_body(request), services[name].hook)
+    asked, rulebook = parse_call(read_body(request), services[name].hook), advisor.current.on(now.date())
+    context, extension = asked.envelope.context, asked.envelope.extension or {}
     if part == "all" and caller.profile.trigger_extension:
-        moment = (asked.envelope.extension or {}).get(caller.profile.trigger_extension)
-        part = caller.profile.triggers.get(str(moment), "all")
-    return Call(asked, name, part, service, caller, now, advisor.current.on(now.date()))
+        part = caller.profile.triggers.get(str(extension.get(caller.profile.trigger_extension)), "all")
+    _, off = crd_asked(caller.profile, extension)
+    told = Told(
+        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off
+    )  # fmt: skip
+    return Call(asked, name, caller, now, rulebook, told)
 
 
 def _chart(advisor: Advisor, call: Call) -> Chart:
@@ -142,35 +146,30 @@ def _chart(advisor: Advisor, call: Call) -> Chart:
 
 
 def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
-    """The advice, written down as shown. Raises Problem 412 where the client wants that in place of the card that tells
-    what was not evaluated, and nothing fired."""
-    settings, profile, context = advisor.settings, call.caller.profile, call.request.envelope.context
-    most, off = crd_asked(profile, call.request.envelope.extension)
-    told = Told(
-        advisor.store, call.rulebook, call.service, call.id, call.part, call.caller.id, context.patientId,
-        context.userId, call.now, off,
-    )  # fmt: skip
+    """Raises Problem 412 where nothing fired, and the client wants that in place of the card about what was not
+    evaluated."""
+    settings, profile, envelope = advisor.settings, call.caller.profile, call.request.envelope
+    most, _ = crd_asked(profile, envelope.extension)
     style = CardStyle(
         base_url(settings), settings.dev, settings.phrase_in_text,
         advisor.plan_secret if profile.links == "absolute" else "",
         most or profile.max_cards or MAX_CARDS, profile.units,
     )  # fmt: skip
     advice = advise(
-        chart, call.rulebook, call.service, told.before, units=advisor.vocabulary.units, style=style,
-        encounter_named=context.encounterId is not None,
+        chart, call.rulebook, call.service, call.told.before, units=advisor.vocabulary.units, style=style,
+        encounter_named=envelope.context.encounterId is not None,
     )  # fmt: skip
     missing = advice.not_checked() if (profile.on_incomplete or settings.on_incomplete) == "412" else []
     if missing and not advice.evaluation.of("fired"):
         raise Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in missing])
-    _tell_faults(advisor, advice)
-    told.record(advice.shown, advisor.version)
-    g.summary = advice.summary()
     return advice
 
 
-def _tell_faults(advisor: Advisor, advice: Advice) -> None:
-    """Count the rules that a fault of ours kept from answering, and log each fault with their ids, never with what is a
-    patient's."""
+def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
+    """Write down what is shown. Count the rules that a fault of ours kept from answering, and log each fault with their
+    ids, never with what is a patient's."""
+    call.told.record(advice.shown, advisor.version)
+    g.summary = advice.summary()
     met: dict[Fault, list[str]] = {}
     for outcome in advice.evaluation.outcomes:
         if outcome.fault is not None:

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from typing import Any
+from uuid import uuid4
 
 Body = dict[str, Any]
 EPIC_BASE = "https://ehr.example/interconnect/api/FHIR/R4"
@@ -28,7 +29,7 @@ def epic(body: Body, trigger: str = "23", order_id: int = ORDER_ID, medication_i
     beside it."""
     call = copy.deepcopy(body)
     context = call["context"]
-    context["userId"] = "PractitionerRole/e-QokEGUJIzyynNdkCFrs9w3"
+    context["userId"] = f"PractitionerRole/e-{uuid4()}"
     call["extension"] = {
         "com.epic.cdshooks.request.bpa-trigger-action": trigger,
         "com.epic.cdshooks.request.cds-hooks-specification-version": "1.0",
