@@ -15,7 +15,7 @@ from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner.model import hours
 from cds_service.rules.context import Context
-from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
+from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, OnFile, Reason, Verdict
 from cds_service.spelling import joined
 
 MAX_NAMES = 3
@@ -134,10 +134,15 @@ class Display:
 
     def title(self, concept: str) -> str:
         """A concept's title as it stands within a sentence."""
-        return lowered(self.library.title(concept))
+        entry = self.library.terminology[concept]
+        return entry.title if entry.proper_name else lowered(entry.title)
 
     def match(self, match: Match) -> str:
         """What a test found, as it stands within a sentence; a drug with the day since when, where that is known."""
+        if isinstance(match.fact, str):
+            return self.library.wording.states[match.fact]
+        if isinstance(match.fact, Lab):
+            return self.lab(match.fact)
         if isinstance(match.fact, Condition):
             return joined(map(self.title, self._narrowest(match.concepts)))
         name = lowered(joined(self.medication_names(match.fact)))
@@ -176,6 +181,8 @@ class Display:
             match value:
                 case LabHit():
                     filled |= self._lab(name, value)
+                case OnFile():
+                    filled[name] = joined(self._on_file(value))
                 case Kidney():
                     filled |= {
                         "kidney.value": self.kidney_value(value),
@@ -232,6 +239,16 @@ class Display:
             f"{name}.limit": self.lab_limit(hit),
             f"{name}.persists": self._persists(hit),
         }
+
+    def _on_file(self, value: OnFile) -> list[str]:
+        """'QTc 470 ms (today)' for each result there is; where there is none of the first lab, why."""
+        first = [self.reason(value.labs[0])] if isinstance(value.labs[0], Reason) else []
+        found = [lab for lab in value.labs if isinstance(lab, Lab)]
+        return first + [f"{self.lab(lab)} ({self.age(lab.time)})" for lab in found if lab.time]
+
+    def lab(self, lab: Lab) -> str:
+        """'potassium 3.0 mmol/L'."""
+        return f"{self.title(lab.concept)} {self.lab_value(lab)}"
 
     def _persists(self, hit: LabHit) -> str:
         """'after 3.2 mmol/L on 2026-11-16 and with potassium chloride'; empty where the rule does not ask."""

@@ -69,6 +69,7 @@ class _RuleCheck:
     def _thresholds(self) -> Iterator[Fault]:
         own, shared = self.rule.thresholds, self.library.shared_thresholds
         used = {item.name for item in self.rule.named() if item.mark.what == "threshold"}
+        used |= {item.holds_for.otherwise for item in own.values() if item.holds_for and item.holds_for.otherwise}
         for name, threshold in own.items():
             if name in shared:
                 yield self.document.fault(("thresholds", name), "is also a shared threshold; give it another name")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from cds_service.content.checks import check_library
-from cds_service.content.concept import Concept
+from cds_service.content.concept import Concept, DrugList
 from cds_service.content.csvfile import parse_rows
 from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
@@ -19,14 +19,15 @@ from cds_service.content.rule import KEY_ORDER, Rule
 from cds_service.content.table_checks import table_faults
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
 
-NOT_CONCEPTS = frozenset({"code_systems", "units", "routes"})
+DRUG_LIST = "terminology/drugs.yaml"
+NOT_CONCEPTS = frozenset({"code_systems", "drugs", "units", "routes"})
 """Files of `terminology/` that are tables."""
 
 
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
-    terminology = reader.folder("terminology", Concept)
+    terminology = reader.concepts()
     rules = reader.rules(reader.read(FAMILIES, dict[FamilyName, Family]) or {}, terminology)
     types = get_type_hints(Library, include_extras=True).items()
     files = {name: reader.read(hint.__metadata__[0], hint.__origin__) for name, hint in types if _is_file(hint)}
@@ -123,6 +124,17 @@ class Reader:
             document = None if path.stem in NOT_CONCEPTS else self.document(f"{folder}/{path.name}")
             if document is not None:
                 yield path.stem, document
+
+    def concepts(self) -> dict[str, Concept]:
+        """Every concept by its id: those with a file of their own, and the drugs of the list."""
+        found = self.folder("terminology", Concept)
+        listed: DrugList | None = self.read(DRUG_LIST, DrugList)
+        drugs = listed.concepts() if listed else {}
+        for name in found.keys() & drugs.keys():
+            self.faults.append(self.documents[DRUG_LIST].fault(("drugs", name), "has a file of its own"))
+        mine = drugs.keys() - found.keys()
+        self.documents |= {f"terminology/{name}.yaml": self.documents[DRUG_LIST] for name in mine}
+        return {**drugs, **found}
 
     def rules(self, families: Mapping[str, Family], terminology: Mapping[str, Concept]) -> dict[str, LoadedRule]:
         """Every rule by its id; one in the short form of its family is filled first."""

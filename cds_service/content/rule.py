@@ -17,6 +17,7 @@ from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, nam
 from cds_service.content.test_words import (
     PREGNANCY_INPUTS,
     ConditionName,
+    Count,
     DaysBack,
     DrugName,
     FormName,
@@ -33,11 +34,12 @@ Certainty = Literal["high", "moderate", "low", "very_low"]
 
 class HoldsFor(Strict):
     """The patients whom a limit of a laboratory result was made for: from the age of the threshold `age_at_least` on,
-    and not in pregnancy. Anybody else is judged by the laboratory's own range or flag, or by the threshold
+    of one sex, and not in pregnancy. Anybody else is judged by the laboratory's own range or flag, or by the threshold
     `otherwise`, which counts for them only where the result lies beyond it. A result past `never_past`, the limit of
     the other side, is on this side for nobody."""
 
-    age_at_least: Name
+    age_at_least: Name | None = None
+    sex: Literal["female", "male"] | None = None
     not_pregnant: bool = False
     otherwise: Name | None = None
     never_past: Name | None = None
@@ -70,17 +72,26 @@ class Threshold(Strict):
         return self.values[max(past) if past else min(self.values)]
 
 
+class HowMany(Part):
+    """How many of the tests of `any` have to hold."""
+
+    at_least: Count
+
+
 class When(Strict):
-    """All of `all`, any of `any`, none of `none`. No nesting."""
+    """All of `all`, any of `any` (with `at_least`, so many of them), none of `none`. No nesting."""
 
     all: list[Test] = []
     any: list[Test] = []
+    at_least: Count | None = None
     none: list[Test] = []
 
     @model_validator(mode="after")
     def _something(self) -> When:
         if not (self.all or self.any):
             raise ValueError("needs `all` or `any`")
+        if self.at_least and not self.any:
+            raise ValueError("at_least goes with `any`")
         return self
 
     @property
@@ -232,6 +243,8 @@ class Rule(Strict):
             yield ("separate" if self.separate else "avoid",), self.timing
         for key in ("all", "any", "none") if self.when else ():
             yield from ((("when", key, index), test) for index, test in enumerate(getattr(self.when, key)))
+        if self.when and self.when.at_least:
+            yield ("when",), HowMany(at_least=self.when.at_least)
 
     def named(self) -> Iterator[Named]:
         """Every name that decides when the rule fires, with its place in the rule."""

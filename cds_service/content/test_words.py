@@ -55,7 +55,8 @@ class LabTest(Part):
 
     With `laboratory_first` the reporting laboratory's own range, then its flag, decide; the rule's limit only where
     the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit. With
-    `persists` one result is not enough.
+    `persists` one result is not enough. With `where_measured` a lab that a complete search shows not to have been
+    measured so recently is not beyond its limit: the rule does not wait for it.
     """
 
     also_reads: ClassVar = frozenset({ENCOUNTER})
@@ -67,6 +68,7 @@ class LabTest(Part):
     at_least: LabLimit | None = None
     laboratory_first: bool = False
     critical_flag: bool = False
+    where_measured: bool = False
     within: DaysBack
     persists: Persists | None = None
 
@@ -90,7 +92,8 @@ class LabTest(Part):
     @property
     def offers(self) -> frozenset[str]:
         parts = ("value", "age", "date", "limit", *(("persists",) if self.persists else ()))
-        return frozenset(f"{self.lab}.{part}" for part in parts)
+        beside = {"matched"} if self.where_measured else set[str]()
+        return frozenset(f"{self.lab}.{part}" for part in parts) | beside
 
 
 class NoRecentLabTest(Part):
@@ -98,6 +101,25 @@ class NoRecentLabTest(Part):
 
     no_recent_lab: LabName
     within: DaysBack
+
+
+class OnFileTest(Part):
+    """Always true: the card shows the newest result of each lab of `on_file` within the threshold `within` (days), or
+    says that there is none, or why it is not known. A rule does not depend on it."""
+
+    fills: ClassVar = frozenset({"on_file"})
+
+    on_file: Annotated[list[LabName], Field(min_length=1)]
+    within: DaysBack
+
+
+class InHospitalTest(Part):
+    """The encounter that is going on is a hospital stay or an emergency (classes of `tables/thresholds.yaml`)."""
+
+    also_reads: ClassVar = frozenset({ENCOUNTER})
+    fills: ClassVar = frozenset({"matched"})
+
+    in_hospital: Literal[True]
 
 
 class ConditionTest(Part):
@@ -117,6 +139,7 @@ class MedicationTest(Part):
 
     `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
+    With `at_least`: so many different ones of them.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
@@ -124,6 +147,7 @@ class MedicationTest(Part):
     route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
     ended_within: Days | None = None
     taken_for: Days | None = None
+    at_least: Count | None = None
 
     @model_validator(mode="after")
     def _fitting_times(self) -> MedicationTest:
@@ -131,6 +155,8 @@ class MedicationTest(Part):
             raise ValueError("ended_within goes with status: ended, and that with it")
         if self.taken_for and self.status != "active":
             raise ValueError("taken_for goes with status: active")
+        if self.at_least and (self.taken_for or self.ended_within):
+            raise ValueError("at_least goes without taken_for and ended_within")
         return self
 
     @property
@@ -252,6 +278,8 @@ class ReasonTest(Part):
 _Words = (
     Annotated[LabTest, Tag("LabTest")]
     | Annotated[NoRecentLabTest, Tag("NoRecentLabTest")]
+    | Annotated[OnFileTest, Tag("OnFileTest")]
+    | Annotated[InHospitalTest, Tag("InHospitalTest")]
     | Annotated[ConditionTest, Tag("ConditionTest")]
     | Annotated[MedicationTest, Tag("MedicationTest")]
     | Annotated[AgeTest, Tag("AgeTest")]

@@ -35,7 +35,8 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     if rule.avoid:
         parts.append(("Fires when", [f"oral magnesium and oral {library.title(rule.avoid.drug)} are both ordered"]))
     if rule.when:
-        for head, tests in (("All of", rule.when.all), ("Any of", rule.when.any), ("None of", rule.when.none)):
+        either = f"At least {label[rule.when.at_least]} of" if rule.when.at_least else "Any of"
+        for head, tests in (("All of", rule.when.all), (either, rule.when.any), ("None of", rule.when.none)):
             if tests:
                 parts.append((head, [test_in_words(test, label, library) for test in tests]))
     return parts
@@ -71,6 +72,7 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test).items()]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
             first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
+            first += ", where it was measured" if test.where_measured else ""
             oldest = label[test.within]
             words = f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, no older than {oldest}"
             if test.persists:
@@ -81,6 +83,10 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             return words
         case test_words.NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
+        case test_words.OnFileTest():
+            return f"(shown, whatever it is) the newest {titles(test.on_file)} within {label[test.within]}"
+        case test_words.InHospitalTest():
+            return "a hospital stay or an emergency is going on"
         case test_words.ConditionTest():
             return f"an active condition: {titles(test.condition)}"
         case test_words.MedicationTest():
@@ -89,7 +95,8 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             else:
                 status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
             status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
-            return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
+            many = f"at least {label[test.at_least]} different drugs" if test.at_least else "a drug"
+            return f"{many} ({status}, route: {test.route}): {titles(test.medication)}"
         case test_words.AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
         case test_words.PregnancyTest():

@@ -106,7 +106,9 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         parts = [all_of(try_test(test, context, rule.limits, rule.id) for test in written.when.all)]
         if parts[0].truth is not False:
             if written.when.any:
-                parts.append(any_of(try_test(test, context, rule.limits, rule.id) for test in written.when.any))
+                needed = int(rule.limits[written.when.at_least].value) if written.when.at_least else 1
+                either = (try_test(test, context, rule.limits, rule.id) for test in written.when.any)
+                parts.append(any_of(either, needed))
             if written.when.none:
                 parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in written.when.none))
         verdict = all_of(parts)

@@ -10,10 +10,10 @@ from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
 from cds_service.content.test_words import limits_of
-from cds_service.patient import CONDITIONS, Lab, Medication, Source
+from cds_service.patient import CONDITIONS, ENCOUNTER, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
-from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab
+from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_file
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
@@ -24,6 +24,10 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
             return lab(test, context, limits)
         case words.NoRecentLabTest():
             return no_recent_lab(test, context, limits)
+        case words.OnFileTest():
+            return on_file(test, context, limits)
+        case words.InHospitalTest():
+            return in_hospital(context)
         case words.ConditionTest():
             return condition(test, context)
         case words.MedicationTest():
@@ -50,6 +54,14 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
             assert_never(test)
 
 
+def in_hospital(context: Context) -> Verdict:
+    """Whether the encounter is a stay in hospital; unknown where one was named and could not be read."""
+    if context.inpatient:
+        return Verdict(True, bindings={"matched": (Match("in_hospital", frozenset()),)})
+    gap = context.input_gap(ENCOUNTER) if context.encounter_named else None
+    return unknown(gap) if gap else FALSE
+
+
 def condition(test: words.ConditionTest, context: Context) -> Verdict:
     """Any of the concepts among the active conditions."""
     wanted = frozenset(test.condition)
@@ -70,7 +82,9 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
     found = context.medications(wanted, test.status, test.route)
     if test.taken_for and found:
         return taken_for(test, found, context, limits[test.taken_for])
-    if found:
+    least = int(limits[test.at_least].value) if test.at_least else 1
+    different = {item.drugs for item in found} if test.at_least else found
+    if found and len(different) >= least:
         bindings: dict[str, Any] = {}
         if products := [item for item in found if MAGNESIUM in item.drugs]:
             # What is being ordered is named before what is taken already.
@@ -78,7 +92,8 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
         if others := [item for item in found if MAGNESIUM not in item.drugs]:
             bindings["matched"] = tuple(Match(item, item.drugs & wanted) for item in others)
         sources = tuple(item.source for item in found)
-        return Verdict(True, (), bindings, sources, medication_notes(found))
+        used = (limits[test.at_least],) if test.at_least else ()
+        return Verdict(True, (), bindings, sources, medication_notes(found), used)
     gaps = context.medication_gaps(test.status)
     return unknown(*gaps) if gaps else FALSE
 
