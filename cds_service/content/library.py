@@ -44,6 +44,7 @@ class Library:
 
     rules: Mapping[str, LoadedRule]
     terminology: Mapping[str, Concept]
+    listed: frozenset[str]
     threshold_table: Annotated[shared.SharedThresholds, "tables/thresholds.yaml"]
     system_table: Annotated[tables.CodeSystems, "terminology/code_systems.yaml"]
     unit_table: Annotated[tables.UnitRows, "terminology/units.yaml"]

@@ -27,11 +27,12 @@ NOT_CONCEPTS = frozenset({"code_systems", "drugs", "units", "routes"})
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
-    terminology = reader.concepts()
+    listed, own = reader.drug_list(), reader.folder("terminology", Concept)
+    terminology = {**listed, **own}
     rules = reader.rules(reader.read(FAMILIES, dict[FamilyName, Family]) or {}, terminology)
     types = get_type_hints(Library, include_extras=True).items()
     files = {name: reader.read(hint.__metadata__[0], hint.__origin__) for name, hint in types if _is_file(hint)}
-    library = Library(rules=rules, terminology=terminology, digest=reader.digest(), **files)
+    library = Library(rules=rules, terminology=terminology, listed=frozenset(listed), digest=reader.digest(), **files)
     reader.nothing_left()
     if not reader.faults:
         reader.faults += [*check_library(library, reader.documents), *table_faults(library, reader.documents)]
@@ -125,16 +126,15 @@ class Reader:
             if document is not None:
                 yield path.stem, document
 
-    def concepts(self) -> dict[str, Concept]:
-        """Every concept by its id: those with a file of their own, and the drugs of the list."""
-        found = self.folder("terminology", Concept)
-        listed: DrugList | None = self.read(DRUG_LIST, DrugList)
-        drugs = listed.concepts() if listed else {}
-        for name in found.keys() & drugs.keys():
-            self.faults.append(self.documents[DRUG_LIST].fault(("drugs", name), "has a file of its own"))
-        mine = drugs.keys() - found.keys()
-        self.documents |= {f"terminology/{name}.yaml": self.documents[DRUG_LIST] for name in mine}
-        return {**drugs, **found}
+    def drug_list(self) -> dict[str, Concept]:
+        """The drugs that stand in one list, a line each."""
+        read: DrugList | None = self.read(DRUG_LIST, DrugList)
+        drugs = read.concepts() if read else {}
+        for name in drugs:
+            if (self.root / f"terminology/{name}.yaml").exists():
+                self.faults.append(self.documents[DRUG_LIST].fault(("drugs", name), "has a file of its own"))
+            self.documents[f"terminology/{name}.yaml"] = self.documents[DRUG_LIST]
+        return drugs
 
     def rules(self, families: Mapping[str, Family], terminology: Mapping[str, Concept]) -> dict[str, LoadedRule]:
         """Every rule by its id; one in the short form of its family is filled first."""
