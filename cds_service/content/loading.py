@@ -28,7 +28,7 @@ def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
     listed, own = reader.drug_list(), reader.folder("terminology", Concept)
-    terminology = {**listed, **own}
+    terminology = {**own, **listed}
     rules = reader.rules(reader.read(FAMILIES, dict[FamilyName, Family]) or {}, terminology)
     types = get_type_hints(Library, include_extras=True).items()
     files = {name: reader.read(hint.__metadata__[0], hint.__origin__) for name, hint in types if _is_file(hint)}
