@@ -165,7 +165,7 @@ SLIPS = [
     ("tables/schedule.yaml", '["08:00", "20:00"]', '["08:00"]', "thresholds.doses_a_day_2", "2 different times"),
     ("tables/schedule.yaml", "MORN: {at: morning", "MORN: {at: mornings", "moments.MORN.at", "did you mean"),
     ("terminology/drugs.yaml", "  voriconazole: {", "  sotalol: {", "drugs.sotalol", "a file of its own"),
-    ("deficiency/no_recent_magnesium_with_two_risks.yaml", "least: risks_t", "least: risk_t", "when.at_least", "did you mean"),
+    ("safety/qt_risks_without_magnesium_test.yaml", "least: qt_drugs", "least: qt_drug", "when", "did you mean"),
     ("safety/magnesium_with_dialysis.yaml", ", magnesium-order-sign]", "]", "services", "every order service"),
 ]  # fmt: skip
 

@@ -38,8 +38,8 @@ class LoadedRule:
 class Library:
     """All content: every file below the folder. `digest` names exactly these bytes.
 
-    Rules and terminology are folders; `listed` are the drugs of which one file holds a line each. Of each other field the type names its file, or its folder of files by their
-    stems: the loader reads that file as that type.
+    Rules and terminology are folders; `listed` are the drugs of which one file holds a line each. Of each other field
+    the type names its file, or its folder of files by their stems: the loader reads that file as that type.
     """
 
     rules: Mapping[str, LoadedRule]
