@@ -138,14 +138,17 @@ class Display:
         return entry.title if entry.proper_name else lowered(entry.title)
 
     def match(self, match: Match) -> str:
-        """What a test found, as it stands within a sentence; a drug with the day since when, where that is known."""
+        """What a test found, as it stands within a sentence; of a medicine the drugs that the test means, with the day
+        since when, where that is known."""
         if isinstance(match.fact, str):
             return self.library.wording.states[match.fact]
         if isinstance(match.fact, Lab):
             return self.lab(match.fact)
         if isinstance(match.fact, Condition):
             return joined(map(self.title, self._narrowest(match.concepts)))
-        name = lowered(joined(self.medication_names(match.fact)))
+        above, titles = self.library.broader, self.library.drug_titles
+        meant = [drug for drug in match.fact.drugs & titles.keys() if match.concepts & {drug, *above[drug]}]
+        name = joined(map(self.title, sorted(meant))) or lowered(joined(self.medication_names(match.fact)))
         if match.since is None:
             return name
         return fill(self.library.wording.since, {"drug": name, "date": match.since.isoformat()})

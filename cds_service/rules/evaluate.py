@@ -106,9 +106,10 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         parts = [all_of(try_test(test, context, rule.limits, rule.id) for test in written.when.all)]
         if parts[0].truth is not False:
             if written.when.any:
-                needed = int(rule.limits[written.when.at_least].value) if written.when.at_least else 1
+                count = rule.limits[written.when.at_least] if written.when.at_least else None
                 either = (try_test(test, context, rule.limits, rule.id) for test in written.when.any)
-                parts.append(any_of(either, needed))
+                parts.append(any_of(either, int(count.value) if count else 1))
+                parts.append(Verdict(True, limits=(count,) if count else ()))
             if written.when.none:
                 parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in written.when.none))
         verdict = all_of(parts)

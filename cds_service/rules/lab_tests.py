@@ -226,10 +226,9 @@ def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool 
 
 def on_file(test: OnFileTest, context: Context, limits: Limits) -> Verdict:
     """Always true: what is on file of these labs."""
-    within = limits[test.within]
-    found = tuple(usable(name, context, within, limits) for name in test.on_file)
+    found = tuple(usable(name, context, limits[test.within], limits) for name in test.on_file)
     sources = tuple(item.source for item in found if isinstance(item, Lab))
-    return Verdict(True, (), {"on_file": OnFile(found, within)}, sources)
+    return Verdict(True, (), {"on_file": OnFile(found)}, sources)
 
 
 def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Verdict:

@@ -32,7 +32,6 @@ class OnFile:
     """What is on file of some labs, for the card to show: the newest usable result of each, or why there is none."""
 
     labs: tuple[Lab | Reason, ...]
-    within: Limit
 
 
 @dataclass(frozen=True, slots=True)
