@@ -46,7 +46,7 @@ def test_a_quiet_rule_says_which_number_kept_it_quiet(tmp_path: Path) -> None:
 
 
 def test_all_tests_are_tried_though_the_first_has_decided(tmp_path: Path) -> None:
-    why = told(tmp_path, "low-magnesium", "no_recent_magnesium_at_risk")
+    why = told(tmp_path, "low-magnesium", "no_recent_magnesium_with_two_risks")
     assert why["outcome"] == "quiet"
     assert [test["verdict"] for test in why["tests"] if test["part"] == "all"] == ["false"]
     found = [test["found"].get("matched", "") for test in why["tests"] if test["part"] == "any"]
