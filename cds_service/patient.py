@@ -18,6 +18,8 @@ PATIENT, CONDITIONS, PREGNANCY, ENCOUNTER = "patient", "conditions", "pregnancy"
 MEDICATIONS, STATEMENTS = "medications", "medication_statements"
 ENDED = "ended_medications"
 """Orders that are over."""
+GIVEN = "medication_administrations"
+"""What is being given, and what was given."""
 INTAKE, SCREENER = "intake", "screener"
 
 
@@ -44,18 +46,19 @@ class Availability:
 
     `unreadable` counts resources in it that could not be read; `reason` is our own words, never the EHR's.
     `newest_first` is true when the entries of an incomplete searchset were in descending order of time, so that
-    its first entry really is the latest.
+    its first entry really is the latest, unless something was `withheld`: that may be of any time.
     """
 
     state: KeyState
     reason: str = ""
     unreadable: int = 0
     newest_first: bool = False
+    withheld: bool = False
 
     @property
     def complete(self) -> bool:
         """Everything was seen, so that the absence of a thing in it means something."""
-        return self.state in ("given", "empty", "fetched", "not_available") and self.unreadable == 0
+        return self.state in ("given", "empty", "fetched") and self.unreadable == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Medication:
-    """A drug that is ordered, stated or drafted, or was ordered and is over (`ended`).
+    """A drug that is ordered, stated or drafted, was ordered and is over (`ended`), or is being or was `given`.
 
     `drugs` are the ids of the concepts that it belongs to, drug classes included. It is empty when nothing
     was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a concept.
@@ -196,11 +199,14 @@ class Medication:
     `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons,
     `reason_given` says that it names any reason, one of ours or not.
     `since`: the day on which it was ordered, or from which it is taken; `until`: of an ended one, the last day on
-    which it is known to have been in force.
+    which it is known to have been in force. `at`: the moment of its order, of one that is over the last known one in
+    force, of one that was given that of its last dose. `runs`: it is being given, and
+    `at` is None. `continuous`: it goes on at a rate.
+    `obstetric`: its words name such a use.
     """
 
     source: Source
-    status: Literal["active", "draft", "ended"]
+    status: Literal["active", "draft", "ended", "given"]
     name: str
     drugs: frozenset[str] = frozenset()
     identified_by: Literal["code", "name", "none"] = "none"
@@ -216,6 +222,10 @@ class Medication:
     reason_given: bool = False
     since: date | None = None
     until: date | None = None
+    at: datetime | None = None
+    runs: bool = False
+    continuous: bool = False
+    obstetric: bool = False
     selected: bool = False
 
     @property
@@ -251,7 +261,8 @@ class Intake:
 class PatientFacts:
     """All that the rules may know. `inputs` maps every input key to its Availability.
 
-    `medications` are what is taken or being ordered; `ended` is kept apart, so that only what asks for it sees it.
+    `medications` are what is taken or being ordered; `ended` and `given` are kept apart, so that only what asks for
+    them sees them.
     `labs` are newest first by concept.
     `unread` holds, by input key, what nobody here could identify. `repairs` counts, by name, what was mended in what
     the EHR sent.
@@ -262,6 +273,7 @@ class PatientFacts:
     conditions: tuple[Condition, ...] = ()
     medications: tuple[Medication, ...] = ()
     ended: tuple[Medication, ...] = ()
+    given: tuple[Medication, ...] = ()
     labs: Mapping[str, tuple[Lab, ...]] = field(default_factory=dict)
     intakes: tuple[Intake, ...] = ()
     inputs: Mapping[str, Availability] = field(default_factory=dict)

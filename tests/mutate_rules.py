@@ -29,7 +29,7 @@ from cds_service.advice.needs import all_needs
 from cds_service.content.library import Library
 from cds_service.content.rule import Rule
 from cds_service.content.site import SiteValues, read_site
-from cds_service.content.test_words import LabTest
+from cds_service.content.test_words import InfusionTest, LabTest
 from cds_service.content.yamlfile import ContentError
 from cds_service.settings import Settings
 from tests.conftest import NOW, shipped
@@ -92,6 +92,7 @@ def mutants(rule: str, library: Library) -> Iterator[Mutant]:
     yield from _of_evidence(written)
     yield from _of_card(written, library)
     yield from _of_flags(written)
+    yield from _of_infusion(written)
     if written.separate:
         yield from _of_hours(written)
     for kind, path, listed, concepts in _lists(written, library):
@@ -160,6 +161,23 @@ def _of_flags(rule: Rule) -> Iterator[Mutant]:
         for step in path.split("."):
             value = value[int(step)] if isinstance(value, list) else getattr(value, step)
         yield Mutant("flags", f"{path} {not value}", changed(rule, path, not value))
+
+
+def _of_infusion(rule: Rule) -> Iterator[Mutant]:
+    """Another kind of infusion, to a mother or to anybody; and no word of it in whom the rule is written for."""
+    places = ["applies_to.unless_infusion"] if rule.applies_to.unless_infusion else []
+    tests = rule.when.all if rule.when else []
+    places += [f"when.all.{place}" for place, test in enumerate(tests) if isinstance(test, InfusionTest)]
+    for path in places:
+        test: Any = rule
+        for step in path.split("."):
+            test = test[int(step)] if isinstance(test, list) else getattr(test, step)
+        yield Mutant("infusion", f"{path}.obstetric", changed(rule, f"{path}.obstetric", not test.obstetric))
+        for value in ("running", "acting", "old_order"):
+            if value != test.infusion:
+                yield Mutant("infusion", f"{path} {value}", changed(rule, f"{path}.infusion", value))
+    if rule.applies_to.unless_infusion:
+        yield Mutant("infusion", "dropped", changed(rule, places[0], None))
 
 
 def _lists(rule: Rule, library: Library) -> Iterator[tuple[str, str, list[str], list[str]]]:

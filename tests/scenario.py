@@ -24,6 +24,7 @@ ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
 UCUM = "http://unitsofmeasure.org"
 HL7 = "http://terminology.hl7.org/CodeSystem/"
 ROUTES = {"oral": "26643006", "intravenous": "47625008", "topical": "6064005", "ophthalmic": "54485002"}
+ROUTES |= {"intramuscular": "78421000"}
 KINDS = ("fires", "at_the_limit", "no_data", "stale", "other_coding", "near_miss", "contraindication", "site_value")
 PATIENT = "scenario-patient"
 Resource = dict[str, Any]
@@ -42,11 +43,13 @@ class ConditionLine(_Strict):
     text: str = ""
     clinical: str = "active"
     verification: str = "confirmed"
+    recorded: str | None = None
 
 
 class DrugLine(_Strict):
     """`drug` is a concept (sent with its ingredient code and title); `text` alone is a name without code. `since`, like
-    '3 days ago', is when it was ordered, or for a statement when it was begun."""
+    '3 days ago', is when it was ordered, or for a statement when it was begun. What is `given` goes on since then, or
+    was given then or until `until`, by its status."""
 
     drug: str | None = None
     text: str | None = None
@@ -64,11 +67,12 @@ class DrugLine(_Strict):
     as_needed: bool = False
     sig: str | None = None
     status: str | None = None
-    kind: Literal["order", "statement"] = "order"
+    kind: Literal["order", "statement", "given"] = "order"
     reason: str | None = None
     kept_apart: str | None = None
     ends: str | None = None
     since: str | None = None
+    until: str | None = None
 
 
 class LabLine(_Strict):
@@ -286,7 +290,8 @@ class Builder:
                 system, code = ICD10CM, next(iter(self._narrow(line.condition, "icd10cm")), None)
         elif line.icd10cm:
             system, code = ICD10CM, line.icd10cm
-        return {
+        recorded = {"recordedDate": moment(line.recorded, self.now).date().isoformat()} if line.recorded else {}
+        return recorded | {
             "resourceType": "Condition",
             "id": f"condition-{index}",
             "clinicalStatus": _concept(HL7 + "condition-clinical", line.clinical, ""),
@@ -312,10 +317,12 @@ class Builder:
         if line.atc:
             code, system = line.atc, "http://www.whocc.no/atc"
         dosage = self._dosage(line)
+        kinds = {"statement": "MedicationStatement", "given": "MedicationAdministration"}
+        usual = "in-progress" if line.kind == "given" else "active"
         made: Resource = {
-            "resourceType": "MedicationStatement" if line.kind == "statement" else "MedicationRequest",
+            "resourceType": kinds.get(line.kind, "MedicationRequest"),
             "id": identifier,
-            "status": line.status or ("draft" if draft else "active"),
+            "status": line.status or ("draft" if draft else usual),
             "medicationCodeableConcept": _concept(system, code, text or ""),
             "subject": {"reference": f"Patient/{PATIENT}"},
         }
@@ -323,6 +330,10 @@ class Builder:
             made["dosage"] = [dosage]
             if line.since:
                 made["effectivePeriod"] = {"start": moment(line.since, self.now).date().isoformat()}
+        elif line.kind == "given":
+            made["dosage"] = {name: dosage[name] for name in ("text", "route") if name in dosage}
+            times = {"start": line.since, "end": line.until}
+            made["effectivePeriod"] = {n: moment(text, self.now).isoformat() for n, text in times.items() if text}
         else:
             made |= {"intent": "order", "dosageInstruction": [dosage]}
             if line.since:

@@ -32,7 +32,7 @@ WHO, ICD, SNOMED = "http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/ic
         ("E10.1", {"type_1_diabetes", "diabetes", "diabetic_ketoacidosis"}),
         ("E11.4", {"type_2_diabetes", "diabetes"}),
         ("G63.2", {"diabetic_polyneuropathy", "neuropathy"}),
-        ("O24.4", set()),
+        ("O24.4", {"pregnancy_problem"}),
         ("E83.4", {"disorder_of_magnesium_metabolism"}),
         ("E83.5", set()),
         ("E20.1", set()),
@@ -50,9 +50,9 @@ WHO, ICD, SNOMED = "http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/ic
         ("K90.0", {"coeliac_disease", "malabsorption"}),
         ("K90.4", set()),
         ("K56.0", set()),
-        ("O11", {"pre_eclampsia"}),
-        ("O13", set()),
-        ("O15.0", {"pre_eclampsia"}),
+        ("O11", {"pre_eclampsia", "pregnancy_problem"}),
+        ("O13", {"pregnancy_problem"}),
+        ("O15.0", {"pre_eclampsia", "pregnancy_problem"}),
         ("M81.9", {"osteoporosis"}),
         ("M16.1", {"osteoarthritis"}),
         ("M06.9", {"rheumatoid_arthritis"}),
@@ -65,8 +65,8 @@ WHO, ICD, SNOMED = "http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/ic
         ("R73.0", set()),
         ("F10.0", set()),
         ("F10.2", {"alcohol_use_disorder"}),
-        ("Z39.1", {"lactation"}),
-        ("Z39.2", set()),
+        ("Z39.1", {"lactation", "recent_birth"}),
+        ("Z39.2", {"recent_birth"}),
     ],
 )
 def test_a_who_code_gives_its_concepts_and_no_more(vocabulary, code, concepts):
@@ -94,7 +94,7 @@ def test_the_who_codes_of_a_rule_have_the_form_of_one():
         (SNOMED, "5291005", {"hypocalcaemia"}),
         (SNOMED, "413712001", {"lactation"}),
         (SNOMED, "169741004", set()),  # the child was breast fed
-        (ICD, "Z39.1", {"lactation"}),
+        (ICD, "Z39.1", {"lactation", "recent_birth"}),
     ],
 )
 def test_codes_confirmed_later_mean_what_they_say(vocabulary, system, code, concepts):

@@ -166,6 +166,12 @@ SLIPS = [
     ("tables/schedule.yaml", "MORN: {at: morning", "MORN: {at: mornings", "moments.MORN.at", "did you mean"),
     ("terminology/drugs.yaml", "  voriconazole: {", "  sotalol: {", "drugs.sotalol", "a file of its own"),
     ("safety/qt_risks_without_magnesium_test.yaml", "least: qt_drugs", "least: qt_drug", "when", "did you mean"),
+    ("tables/thresholds.yaml", "end_of_newborn_age}", "end_of_newborn_age, otherwise: lower_limit}",
+     "thresholds.severe_lower_limit.holds_for.otherwise", "an otherwise of its own"),
+    ("tables/thresholds.yaml", "end_of_newborn_age}", "end_of_newborn_age, otherwise: infusion_upper_limit}",
+     "thresholds.lower_limit.holds_for.otherwise", "an otherwise of its own"),
+    ("tables/thresholds.yaml", "otherwise: severe_lower_limit", "otherwise: lower_limit",
+     "thresholds.lower_limit.holds_for.otherwise", "an otherwise of its own"),
     ("safety/magnesium_with_dialysis.yaml", ", magnesium-order-sign]", "]", "services", "every order service"),
 ]  # fmt: skip
 

@@ -37,25 +37,55 @@ BANDS = (
 )
 # Pairs that no patient can have, with the reason.
 IMPOSSIBLE = {frozenset(pair): NO_SUCH_KIDNEY for pair in combinations(BANDS, 2)}
-# One newest level: recent or old, and with pre-eclampsia held against a limit of its own.
-LEVELS = ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
-OTHER_LEVELS = ("magnesium_ordered_above_infusion_range", "magnesium_ordered_after_high_magnesium")
-IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the rules" for pair in product(LEVELS, OTHER_LEVELS)}
-IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the rules"}
+# One newest level: recent or old, of everybody, of somebody on an infusion, or of a mother on one.
+OF_EVERYBODY = ("high_serum_magnesium", "severely_high_serum_magnesium")
+ON_AN_INFUSION = ("high_magnesium_during_infusion", "severely_high_magnesium_during_infusion")
+OF_A_MOTHER = (
+    "magnesium_above_infusion_range",
+    "magnesium_far_above_infusion_range",
+    "high_magnesium_with_old_infusion_order",
+)
+LOW = ("low_magnesium_with_low_kidney_function", "low_magnesium_with_replacement_risk")
+ORDERED_BY_EVERYBODY = ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
+ORDERED_FOR_A_MOTHER = ("magnesium_ordered_above_infusion_range", "magnesium_ordered_far_above_infusion_range")
+LEVELS = (
+    (LOW, (*OF_EVERYBODY, *ON_AN_INFUSION, *OF_A_MOTHER, "high_magnesium_in_use")),
+    (OF_EVERYBODY, ON_AN_INFUSION, OF_A_MOTHER, ("high_magnesium_not_repeated",)),
+    (("high_magnesium_in_use",), OF_A_MOTHER, ("high_magnesium_not_repeated",)),
+    (ORDERED_BY_EVERYBODY, ORDERED_FOR_A_MOTHER, ("magnesium_ordered_after_high_magnesium",)),
+)
+IMPOSSIBLE |= {
+    frozenset(pair): "one newest level, for one of the rules"
+    for groups in LEVELS
+    for one, other in combinations(groups, 2)
+    for pair in product(one, other)
+}
+IMPOSSIBLE |= {
+    frozenset(("obstetric_infusion_with_high_creatinine", rule)): "the level of a mother on an infusion is judged apart"
+    for rule in (*OF_EVERYBODY, *ON_AN_INFUSION, "high_magnesium_in_use")
+}
+IMPOSSIBLE |= {
+    frozenset(("laxative_dose_in_older_people", rule)): "no mother is that old" for rule in ORDERED_FOR_A_MOTHER
+}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
 AGAINST_MAGNESIUM = {
     "calcitriol_dialysis_avoid": "on dialysis magnesium cannot leave, and texts of calcitriol warn of it",
     "high_magnesium_not_repeated": "the last level was high and nobody has looked since",
-    "high_magnesium_with_pre_eclampsia": "the level is above the range of the infusion",
+    "high_magnesium_during_infusion": "the level is high already, though an infusion explains it",
+    "high_magnesium_in_use": "the level is high already",
+    "high_magnesium_with_old_infusion_order": "the level is high, and whether an infusion explains it is not known",
     "high_serum_magnesium": "the level is high already",
     "intravenous_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a myasthenic crisis",
     "low_magnesium_with_low_kidney_function": "the level is low, but kidneys that clear slowly make a dose too much",
     "low_magnesium_with_replacement_risk": "the level is low, but a problem on record makes replacing it risky",
     "magnesium_in_use_with_low_kidney_function": "kidneys that clear slowly let the magnesium in use build up",
     "magnesium_in_use_with_severe_kidney_disease": "severe kidney disease lets the magnesium in use build up",
+    "magnesium_above_infusion_range": "the level is above the range of the infusion",
+    "magnesium_far_above_infusion_range": "the level is far above the range of the infusion",
     "magnesium_ordered_above_infusion_range": "the level is above the range of the infusion",
+    "magnesium_ordered_far_above_infusion_range": "the level is far above the range of the infusion",
     "magnesium_ordered_after_high_magnesium": "the last level was high and nobody has looked since",
     "magnesium_ordered_with_high_magnesium": "the level is high already",
     "magnesium_ordered_with_severely_high_magnesium": "the level is severely high already",
@@ -66,6 +96,7 @@ AGAINST_MAGNESIUM = {
     "magnesium_with_low_kidney_function": "kidneys that clear slowly let magnesium build up",
     "magnesium_with_stage_4_kidney_disease": "stage 4 on record is severe kidney disease",
     "oral_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a crisis; by mouth harm is inferred",
+    "severely_high_magnesium_during_infusion": "the level is severely high already, though an infusion explains it",
     "severely_high_serum_magnesium": "the level is severely high already",
 }
 

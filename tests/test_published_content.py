@@ -54,6 +54,12 @@ def test_all_claims_are_listed_and_found_by_words(client: FlaskClient, content: 
     assert client.get("/claims?q=%3Cscript%3E").text.count("<script") == 0
 
 
+def test_a_browser_may_send_the_search_form_to_us_and_nowhere_else(client: FlaskClient) -> None:
+    page = client.get("/claims")
+    assert '<form method="get" action="/claims"' in page.text
+    assert "form-action 'self';" in page.headers["Content-Security-Policy"]
+
+
 def test_a_source_that_could_not_be_checked_is_never_shown_as_one(client: FlaskClient, content: Content) -> None:
     seen = 0
     for name, claim in content.library.claims.items():

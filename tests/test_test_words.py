@@ -58,6 +58,11 @@ def rule(test: str) -> Rule:
             DRUGS | {"ended_medications"},
             {"matched"},
         ),
+        (
+            "{infusion: acting, obstetric: true}",
+            DRUGS | PREGNANCY | {"ended_medications", "medication_administrations"},
+            {"infusion"},
+        ),
         ("{age: {below: adult_age}}", set(), set()),
         ("{pregnant: true}", PREGNANCY, set()),
         ("{lactating: true}", PREGNANCY, set()),

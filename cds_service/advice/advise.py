@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cds_service.advice.card_extension import EXTENSION, finding_text
-from cds_service.advice.card_text import CardStyle, Group, Shown, Writer, contraindicated
+from cds_service.advice.card_text import CardStyle, Group, Shown, Writer, against_magnesium
 from cds_service.advice.in_words import Display
 from cds_service.advice.plan_of_findings import plan_for
 from cds_service.advice.suggestions import sources_cited
@@ -38,7 +38,7 @@ class Candidate:
 
 
 # Of the findings that would be shown, those that are not shown again, by index.
-Told = Callable[[Sequence[Candidate]], set[int]]
+ToldBefore = Callable[[Sequence[Candidate]], set[int]]
 
 
 def nothing_told(_: Sequence[Candidate]) -> set[int]:
@@ -109,7 +109,7 @@ def advise(
     chart: Chart,
     rulebook: Rulebook,
     service: str,
-    told: Told = nothing_told,
+    told: ToldBefore = nothing_told,
     *,
     units: UnitTable,
     style: CardStyle,
@@ -148,13 +148,13 @@ def outcomes_of(
     return chart, evaluation
 
 
-def _cards(writer: Writer, told: Told) -> list[Shown]:
+def _cards(writer: Writer, told: ToldBefore) -> list[Shown]:
     """All cards of a call, ordered and capped. Silent rules are left out, and then what `told` names by index.
 
     Empty only if every rule was evaluated: silence comes before the cap, and is never shown as an all-clear.
     """
     groups = _grouped(writer.evaluation)
-    if TIMING in groups and not contraindicated(writer.evaluation):
+    if TIMING in groups and not against_magnesium(writer.evaluation):
         group = groups[TIMING]
         # Among equally urgent findings, an 'avoid' rule comes first: no distance between doses helps there.
         group.outcomes.sort(key=lambda o: (urgency(o)[0], o.written.avoid is None))

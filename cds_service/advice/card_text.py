@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from cds_service.advice.suggestions import suggestions_for
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule
 from cds_service.fhir import Chart
-from cds_service.rules.evaluate import Evaluation, Outcome
+from cds_service.rules.evaluate import NOTHING_RECENT, Evaluation, Outcome
 from cds_service.rules.verdict import LabHit, Reason
 
 MAX_CARDS = 3
@@ -70,9 +71,20 @@ class Group:
         return self.outcomes[0]
 
 
-def contraindicated(evaluation: Evaluation) -> bool:
-    """Whether a finding speaks against giving magnesium at all, be it one that could not be told."""
-    return any(o.verdict is not None and o.written.card.contraindicates_magnesium for o in evaluation.outcomes)
+def against_magnesium(evaluation: Evaluation) -> list[Outcome]:
+    """What speaks against giving magnesium at all: findings, be they untold, and rules that could not be tried although
+    there is something to try them on. Beside any of them nothing is proposed that presumes giving magnesium."""
+    rules = (o for o in evaluation.outcomes if o.written.card.contraindicates_magnesium)
+    return [outcome for outcome in rules if outcome.verdict is not None or outcome.hidden]
+
+
+def not_proposed(evaluation: Evaluation, display: Display) -> str:
+    """Why doses that meet get neither times nor a changed order, "" where they may."""
+    against, words = against_magnesium(evaluation), display.library.wording.not_proposed
+    if not against or any(outcome.kind == "fired" for outcome in against):
+        return words["finding"] if against else ""
+    unread = (reason for outcome in against for reason in outcome.reasons if reason.code not in NOTHING_RECENT)
+    return fill(words["hidden"], {"reasons": display.few(display.reasons(unread))})
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Writer:
 
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
         lead, outcomes, library = group.lead, group.outcomes, self.library
-        no_magnesium = contraindicated(self.evaluation)
+        no_magnesium = bool(against_magnesium(self.evaluation))
         suggestions = suggestions_for(
             outcomes, self.chart, self.display, group.day, no_magnesium, self.style.phrase_in_text
         )
@@ -192,7 +204,12 @@ class Writer:
         library = self.library
         heads = library.wording.headings
         blocks = self._day_blocks(group) if group.day and len(group.outcomes) > 1 else self._blocks(group)
-        for head, points in ((heads["note"], self._notes(group)), (heads["not_checked"], self._not_checked(group))):
+        withheld = self._not_proposed(group)
+        for head, points in (
+            (heads["note"], self._notes(group)),
+            (heads["not_proposed"], [withheld] if withheld else []),
+            (heads["not_checked"], self._not_checked(group, withheld)),
+        ):
             blocks += [f"**{head}:** {'; '.join(points)}."] if points else []
         if rest:
             titles = "; ".join(item.lead.written.title for item in rest)
@@ -290,26 +307,31 @@ class Writer:
             ]
         return list(dict.fromkeys(points))
 
-    def _not_checked(self, group: Group) -> list[str]:
+    def _not_proposed(self, group: Group) -> str:
+        rules = [outcome.written for outcome in group.outcomes]
+        meet = any(rule.separate for rule in rules) and not any(rule.avoid for rule in rules)
+        return not_proposed(self.evaluation, self.display) if meet else ""
+
+    def _not_checked(self, group: Group, said: str) -> list[str]:
         """What these findings could not know, then why other rules were not evaluated; three at most.
 
-        That there is no result is not said again where a finding of this card is just that.
+        What is `said` already is left out, and that there is no result where a finding of this card is just that.
         """
-        own = plan_gaps(group.planned, self.display) if group.planned else []
+        own = [self.display.reason(reason) for reason in self.evaluation.context.unidentified_drafts]
+        own += plan_gaps(group.planned, self.display) if group.planned else []
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
         told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
-        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told][:3]
+        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told and text not in said][
+            :3
+        ]
 
     def open_reasons(self) -> list[str]:
         """What is ordered and not known, then why shown rules were not evaluated, most frequent first."""
-        counted = {self.display.reason(reason): MAX_WORDS for reason in self.evaluation.context.unidentified_drafts}
-        for outcome in self.evaluation.of("not_evaluated"):
-            if outcome.rule.visibility == "shown":
-                for reason in outcome.reasons:
-                    text = self.display.reason(reason)
-                    counted[text] = counted.get(text, 0) + 1
-        return sorted(counted, key=lambda text: -counted[text])
+        ordered = map(self.display.reason, self.evaluation.context.unidentified_drafts)
+        shown = [outcome for outcome in self.evaluation.of("not_evaluated") if outcome.rule.visibility == "shown"]
+        counted = Counter(self.display.reason(reason) for outcome in shown for reason in outcome.reasons)
+        return list(dict.fromkeys([*ordered, *(text for text, _ in counted.most_common())]))
 
     def not_evaluated_card(self) -> Shown:
         """What could not be looked at, and why. Never an all-clear."""

@@ -19,6 +19,7 @@ from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, OnF
 from cds_service.spelling import joined
 
 MAX_NAMES = 3
+MAX_QUOTED = 6  # names of the chart for what nobody here could identify
 SIGNS = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}
 
 
@@ -137,6 +138,13 @@ class Display:
         entry = self.library.terminology[concept]
         return entry.title if entry.proper_name else lowered(entry.title)
 
+    def infusion(self, item: Medication) -> str:
+        """'magnesium sulfate is being given', or when it was ordered or given last."""
+        day = item.at.date() if item.status in ("given", "ended") and item.at else item.since
+        word = "runs" if item.runs else item.status if day or item.status == "draft" else "undated"
+        drug = lowered(joined(self.medication_names(item)))
+        return fill(self.library.wording.infusion[word], {"drug": drug, "date": day.isoformat() if day else ""})
+
     def match(self, match: Match) -> str:
         """What a test found, as it stands within a sentence; of a medicine the drugs that the test means, with the day
         since when, where that is known."""
@@ -153,12 +161,12 @@ class Display:
             return name
         return fill(self.library.wording.since, {"drug": name, "date": match.since.isoformat()})
 
-    def few(self, names: list[str]) -> str:
-        """At most three names; how many more there are."""
+    def few(self, names: list[str], most: int = MAX_NAMES) -> str:
+        """At most three names, or as many as are said; how many more there are."""
         unique = list(dict.fromkeys(names))
-        if len(unique) <= MAX_NAMES:
+        if len(unique) <= most:
             return joined(unique)
-        return f"{', '.join(unique[:MAX_NAMES])} and {len(unique) - MAX_NAMES} more"
+        return f"{', '.join(unique[:most])} and {len(unique) - most} more"
 
     def medication_names(self, medication: Medication) -> list[str]:
         """Its single drugs; the narrowest class where it names nothing narrower."""
@@ -199,6 +207,8 @@ class Display:
                     filled["intake.age"] = self.age(value.time)
                     filled["allowance.name"] = self._allowance_name()
                     filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
+                case Medication() if name == "infusion":
+                    filled[name] = self.infusion(value)
                 case Medication():
                     filled[name] = lowered(self.medication(value))
                 case date():
@@ -299,6 +309,7 @@ class Display:
             "days": str(reason.days) if reason.days is not None else "",
             "date": self.when(reason.time),
             "problem": reason.problem,
+            "names": self.few([f"'{name}'" for name in reason.names], MAX_QUOTED),
         })  # fmt: skip
 
     def _what(self, name: str) -> str:

@@ -10,7 +10,7 @@ from cds_service.content.rule import Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import NO_SITE, SiteValues
 from cds_service.fhir import Need
-from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
+from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, GIVEN, MEDICATIONS, PATIENT, SCREENER, STATEMENTS
 
 BY_PATIENT = "patient={{context.patientId}}"
 # The newest results are enough; a longer history is asked of nobody.
@@ -41,6 +41,8 @@ def all_needs(library: Library, windows: bool = False, site: SiteValues = NO_SIT
     }
     ended = f"MedicationRequest?{BY_PATIENT}&status=completed,stopped&_sort=-authoredon&_count=100"
     needs[ENDED] = Need(ENDED, "MedicationRequest", ended)
+    given = f"{BY_PATIENT}&status=in-progress,completed,stopped&_sort=-effective-time&_count=50"
+    needs[GIVEN] = Need(GIVEN, "MedicationAdministration", f"MedicationAdministration?{given}", in_encounter=True)
     needs[ENCOUNTER] = Need(ENCOUNTER, "Encounter", "Encounter/{{context.encounterId}}")
     screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
     needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)

@@ -142,7 +142,7 @@ def plan_for(
         if medication.source == product.source or medication.route not in ORAL_ROUTES:
             continue
         if not medication.drugs:
-            unknown += medication.conflict or not medication.name
+            unknown += not medication.identified
             continue
         drugs += _times(medication, product, rulebook, schedule, today)
     moments = [schedule.moments[code] for dosage in product.dosages for code, _ in dosage.when]

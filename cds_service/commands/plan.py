@@ -10,6 +10,8 @@ import orjson
 from pydantic import ValidationError
 
 from cds_service.advice.advise import outcomes_of
+from cds_service.advice.card_text import not_proposed
+from cds_service.advice.in_words import Display
 from cds_service.advice.one_bundle import has_drafts
 from cds_service.advice.plan_of_findings import plan_content, plan_for
 from cds_service.commands.common import CANNOT_CREATE, FAILED, FILE, UNAVAILABLE, stop
@@ -94,6 +96,9 @@ def _of_chart(document: Document, held: InForce) -> tuple[PlanRequest, list[str]
     ]
     if not timing:
         stop(FAILED, f"{document.name}: no medicine here that magnesium has still to be kept apart from")
+    why = not_proposed(evaluation, Display(held.rulebook, evaluation.context, held.content.vocabulary.units))
+    if why:
+        stop(FAILED, f"{document.name}: {held.content.library.wording.headings['not_proposed']}: {why}")
     found = plan_for(timing, evaluation, held.rulebook)
     if isinstance(found, str):
         stop(FAILED, f"{document.name}: {held.content.library.wording.plan.not_planned[found]}")

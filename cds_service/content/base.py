@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +18,14 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 # The unit of a limit that a laboratory value is held against: that of the first lab which its test names.
 UNIT_OF_THE_LAB = "the lab"
+
+
+V = TypeVar("V")
+
+
+def in_force(values: Mapping[date, V], day: date) -> V:
+    """Of dated values the one in force on `day`; the earliest where all lie in the future."""
+    return values[max((since for since in values if since <= day), default=min(values))]
 
 
 class Strict(BaseModel):
@@ -52,11 +61,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a chart must hold for a part to be true: any of these drugs with this status, or any of these conditions,
-    which have no status."""
+    """What a chart must hold for a part to be true: any of these drugs with this status and by this route, or any of
+    these conditions, which have no status."""
 
     names: frozenset[str]
     status: Literal["active", "draft", "any", "ended"] | None
+    route: Literal["any", "oral", "intravenous", "systemic"] = "any"
 
 
 class Part(Strict):
@@ -70,13 +80,16 @@ class Part(Strict):
     also_reads: ClassVar[frozenset[str]] = frozenset()
     # Placeholders of the wording that every part of this kind fills when it is true.
     fills: ClassVar[frozenset[str]] = frozenset()
-    # Whether a card says so where a pregnancy, which would have changed it, could not be read.
-    pregnancy_matters: ClassVar[bool] = False
 
     @property
     def reads(self) -> frozenset[str]:
         """Input keys that it reads, besides those of the labs that it names."""
         return self.also_reads.union(*(item.mark.reads for item in named(self)))
+
+    @property
+    def pregnancy_matters(self) -> bool:
+        """Whether a card says so where a pregnancy, which would have changed it, could not be read."""
+        return False
 
     @property
     def offers(self) -> frozenset[str]:

@@ -138,12 +138,17 @@ def _cited(library: Library, document: Document, path: KeyPath, name: str) -> It
 def _holds_for(
     document: Document, path: KeyPath, threshold: Threshold, known: Mapping[str, Threshold]
 ) -> Iterator[Fault]:
-    """The thresholds that `holds_for` names exist: an age, and a limit in the same unit."""
+    """The thresholds that `holds_for` names exist: an age, and limits in the same unit. The limit `otherwise` has no
+    `otherwise` of its own, since a ring of them would have no end."""
     for key, unit in (("age_at_least", "a"), ("otherwise", threshold.unit), ("never_past", threshold.unit)):
         name = getattr(threshold.holds_for, key, None)
         if name and (name not in known or known[name].unit != unit):
             message = f"no threshold in {unit} named {name}{nearest(name, known)}"
             yield document.fault((*path, "holds_for", key), message)
+    other = known.get(threshold.holds_for.otherwise or "") if threshold.holds_for else None
+    if other and other.holds_for and other.holds_for.otherwise:
+        message = "names a threshold that has an otherwise of its own"
+        yield document.fault((*path, "holds_for", "otherwise"), message)
 
 
 def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

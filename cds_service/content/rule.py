@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, named
+from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
 from cds_service.content.test_words import (
     PREGNANCY_INPUTS,
     ConditionName,
@@ -22,6 +22,7 @@ from cds_service.content.test_words import (
     DrugName,
     FormName,
     Hours,
+    InfusionTest,
     LabName,
     Test,
     Years,
@@ -67,9 +68,7 @@ class Threshold(Strict):
         return self
 
     def at(self, day: date) -> Decimal:
-        """The value in force on `day`; the earliest one where all lie in the future."""
-        past = [since for since in self.values if since <= day]
-        return self.values[max(past) if past else min(self.values)]
+        return in_force(self.values, day)
 
 
 class HowMany(Part):
@@ -110,7 +109,8 @@ class RecentResult(Strict):
 
 
 class AppliesTo(Part):
-    """Whom the rule was written for. Outside of it the rule is `not_applicable`, with the reason."""
+    """Whom the rule was written for. Outside of it the rule is `not_applicable`, with the reason. Where it is not known
+    whether magnesium is being given, `unless_infusion` does not hold the rule back, and its card says so."""
 
     age_at_least: Years | None = None
     age_below: Years | None = None
@@ -118,10 +118,12 @@ class AppliesTo(Part):
     recent_result: RecentResult | None = None
     unless_medication: list[DrugName] = []
     unless_condition: list[ConditionName] = []
+    unless_infusion: InfusionTest | None = None
 
     @property
     def reads(self) -> frozenset[str]:
-        return super().reads | (PREGNANCY_INPUTS if self.not_pregnant else frozenset())
+        infusion = self.unless_infusion.reads if self.unless_infusion else frozenset[str]()
+        return super().reads | infusion | (PREGNANCY_INPUTS if self.not_pregnant else frozenset())
 
 
 class Timing(Part):
@@ -134,7 +136,7 @@ class Timing(Part):
 
     @property
     def asks_for(self) -> Asked:
-        return Asked(frozenset({self.drug}), "any")
+        return Asked(frozenset({self.drug}), "any", "oral")
 
 
 class Separate(Timing):

@@ -26,7 +26,8 @@ NEEDED = frozenset({
 # Concepts that are asked for by name, whatever the rules say.
 READ_BY_NAME = (
     "chronic_kidney_disease", "creatinine", "dialysis", "dietary_magnesium_intake", "egfr", "lactation",
-    "lactation_status", "magnesium", "pregnancy", "pregnancy_status", "serum_magnesium",
+    "lactation_status", "magnesium", "pregnancy", "pregnancy_problem", "pregnancy_status", "recent_birth",
+    "serum_magnesium",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cds_service.content.base import Name, Strict, Text
+from cds_service.content.base import Name, Strict, Text, in_force
 from cds_service.patient import Route
 
 Words = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
@@ -64,11 +64,21 @@ class RouteRows(Strict):
 
 class CodeSystem(Strict):
     """The addresses of a code system, the one that we write first. `who`: read as ICD-10 of the WHO by categories of
-    three and four characters; those of `but` by three alone."""
+    three and four characters; those of `but` by three alone. `form`: of its codes."""
 
     uris: Some
     who: bool = False
     but: list[Words] = []
+    form: re.Pattern[str] = re.compile("")
+    check_digit: bool = False
+
+    def holds(self, code: str) -> bool:
+        """Whether a code has its form."""
+        found = self.form.match(code)
+        if not found or not self.check_digit:
+            return found is not None
+        digits = [int(digit) for digit in reversed(found[0]) if digit.isdigit()]
+        return (sum(digits[::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])) % 10 == 0
 
 
 class CodeSystems(Strict):
@@ -105,6 +115,17 @@ class Frequency(Strict):
     period: Annotated[Decimal, Field(gt=0)]
     unit: PeriodUnit
     when: list[str] = []
+
+
+class NameWords(Strict):
+    """`tables/name_words.yaml`: words that join the parts of a drug's name, and the marks of homeopathy."""
+
+    title: Text
+    salt_of: Some
+    made_from: Some
+    of: Some
+    dilutions: Some
+    remedies: Some
 
 
 class TimingCodes(Strict):
@@ -181,6 +202,14 @@ class NotTaken(Strict):
     source: Text
 
 
+class InfusionWords(Strict):
+    """`tables/infusion_words.yaml`: words within an order that say that it goes on, and that it is for a mother."""
+
+    title: Text
+    continuous: Some
+    obstetric: Some
+
+
 class PatientStates(Strict):
     """`tables/patient_states.yaml`. `adherence` is the URL of the extension that holds such a code."""
 
@@ -213,8 +242,7 @@ class ScheduleThreshold(Strict):
         return self
 
     def at(self, day: date) -> Any:
-        """The value in force on `day`; the earliest one where all lie in the future."""
-        return self.values[max((since for since in self.values if since <= day), default=min(self.values))]
+        return in_force(self.values, day)
 
     def fault_of(self, value: int | str | list[str]) -> str:
         """What is wrong with a value of this: its kind or its range; "" for nothing."""

@@ -12,10 +12,30 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
 from cds_service.content.concept import MAGNESIUM
-from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, INTAKE, MEDICATIONS, PREGNANCY, SCREENER, STATEMENTS
+from cds_service.patient import (
+    CONDITIONS,
+    ENCOUNTER,
+    ENDED,
+    GIVEN,
+    INTAKE,
+    MEDICATIONS,
+    PREGNANCY,
+    SCREENER,
+    STATEMENTS,
+)
 
 LAB = Names("lab", kinds=("lab",))
 DRUG = Names("drug", kinds=("drug", "drug_class"), reads=frozenset({MEDICATIONS, STATEMENTS}))
+_PROBLEM = Names("condition", kinds=("condition",), reads=frozenset({CONDITIONS}))
+# What tells that magnesium is given to a mother: problems, how long each holds, and ages.
+OBSTETRIC = [
+    (_PROBLEM, "pregnancy_problem"),
+    (_PROBLEM, "recent_birth"),
+    (Names("threshold", unit="d"), "pregnancy_problem_holds"),
+    (Names("threshold", unit="d"), "birth_holds"),
+    (Names("threshold", unit="a"), "obstetric_age_from"),
+    (Names("threshold", unit="a"), "obstetric_age_to"),
+]
 UPPER_LEVEL = "upper_level_for_age"
 # Pregnancy and lactation are read from observations and from the problem list.
 PREGNANCY_INPUTS = frozenset({CONDITIONS, PREGNANCY})
@@ -85,7 +105,7 @@ class LabTest(Part):
         return super().reads | (PREGNANCY_INPUTS if self.laboratory_first else frozenset())
 
     @property
-    def pregnancy_matters(self) -> bool:  # type: ignore[override]
+    def pregnancy_matters(self) -> bool:
         """Some limits are not made for pregnancy."""
         return self.laboratory_first
 
@@ -175,7 +195,33 @@ class MedicationTest(Part):
 
     @property
     def asks_for(self) -> Asked:
-        return Asked(frozenset(self.medication), self.status)
+        return Asked(frozenset(self.medication), self.status, self.route)
+
+
+class InfusionTest(Part):
+    """Magnesium by injection or infusion. `running`: it is being given, or a continuous order is active; on order
+    hooks, a continuous order is drafted. `acting`: it runs, or was given last within `injected_dose_acts`.
+    `old_order`: that it runs is told only by a continuous order that is older than `infusion_order_holds`.
+
+    `obstetric`: only in a woman who is pregnant or gave birth not long ago, or whose order says so; a drafted one need
+    not be continuous then.
+    """
+
+    fills: ClassVar = frozenset({"infusion"})
+
+    infusion: Literal["running", "acting", "old_order"]
+    obstetric: bool = False
+
+    @property
+    def also_names(self) -> tuple[tuple[Names, str], ...]:  # type: ignore[override]
+        used = [(DRUG, MAGNESIUM), (Names("threshold", unit="d"), "infusion_order_holds")]
+        used += [(Names("threshold", unit="h"), "injected_dose_acts")] if self.infusion == "acting" else []
+        used += OBSTETRIC if self.obstetric else []
+        return tuple(used)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return super().reads | {GIVEN, ENDED} | (PREGNANCY_INPUTS if self.obstetric else frozenset())
 
 
 class AgeTest(Part):
@@ -261,10 +307,13 @@ class IntakeTest(Part):
 
     also_reads: ClassVar = frozenset({INTAKE, SCREENER}) | PREGNANCY_INPUTS
     fills: ClassVar = frozenset({"intake.value", "intake.age", "allowance", "allowance.name", "gap", "foods"})
-    pregnancy_matters: ClassVar = True
 
     intake: Literal["below_allowance"]
     within: DaysBack
+
+    @property
+    def pregnancy_matters(self) -> bool:
+        return True
 
 
 class ReasonTest(Part):
@@ -282,6 +331,7 @@ _Words = (
     | Annotated[InHospitalTest, Tag("InHospitalTest")]
     | Annotated[ConditionTest, Tag("ConditionTest")]
     | Annotated[MedicationTest, Tag("MedicationTest")]
+    | Annotated[InfusionTest, Tag("InfusionTest")]
     | Annotated[AgeTest, Tag("AgeTest")]
     | Annotated[PregnancyTest, Tag("PregnancyTest")]
     | Annotated[LactationTest, Tag("LactationTest")]

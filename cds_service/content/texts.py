@@ -64,15 +64,17 @@ class Wording(Strict):
     """`wording.yaml`: every sentence of a card that is not a rule's own."""
 
     source_label: Text
-    headings: dict[Literal["why", "consider", "evidence", "note", "not_checked"], Text]
+    headings: dict[Literal["why", "consider", "evidence", "note", "not_proposed", "not_checked"], Text]
     separate: dict[Literal["drug_specific", "general_rule"], TimingText]
     avoid: TimingText
     plan: PlanText
     reasons: dict[Name, Text]
     inputs: dict[Name, Text]
+    not_proposed: dict[Literal["finding", "hidden"], Text]
     not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]
     notes: dict[Name, Text]
     order_reason: dict[Name, Text]
+    infusion: dict[Name, Text]
     overflow: Text
     evidence_line: Text
     evidence_suffix: Text

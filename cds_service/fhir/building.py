@@ -88,10 +88,15 @@ class Building:
 
     def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
         """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
-        known, codings = self.vocabulary.system_name, (code.coding if code else None) or ()
-        if not any(coding.code and known(coding.system) for coding in codings):
-            met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
-            self.unread.setdefault(item.key, []).append(Unread(item.source, name_of(code) if code else "", time, met))
+        codings = (code.coding if code else None) or ()
+        tells = self.vocabulary.tells_problem if item.kind == "Condition" else self.vocabulary.tells_test
+        if any(tells(coding.system, coding.code) for coding in codings):
+            return
+        if not (name := called(code)):
+            self.lost(item)
+            return
+        met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
+        self.unread.setdefault(item.key, []).append(Unread(item.source, name, time, met))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""
@@ -121,7 +126,7 @@ class Building:
         codings = (concept.coding or ()) if concept else ()
         for coding in codings:
             found |= self.vocabulary.condition_concepts(coding.system, coding.code)
-        if not found and not any(c.code and self.vocabulary.knows_problems_of(c.system) for c in codings):
+        if not found and not any(self.vocabulary.tells_problem(c.system, c.code) for c in codings):
             for text in (concept.text if concept else None, *(coding.display for coding in codings)):
                 found |= self.vocabulary.condition_called(text) if text else frozenset()
         return found
@@ -137,6 +142,11 @@ def name_of(concept: Concept) -> str:
     if concept.text:
         return concept.text
     return next((c.display for c in concept.coding or () if c.display), "")
+
+
+def called(concept: Concept | None) -> str:
+    """What a chart calls something that nobody here knows: its name, else its first code, else nothing."""
+    return (name_of(concept) or code_of(concept) or "") if concept else ""
 
 
 def code_of(concept: Concept | None) -> str | None:

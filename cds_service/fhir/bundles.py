@@ -5,6 +5,7 @@ Nothing is dropped silently: an entry becomes an item, or it is counted in `unre
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any, get_args
 
@@ -17,7 +18,6 @@ from cds_service.fhir import elements
 from cds_service.fhir.identity import (
     UNREADABLE,
     IdentityMismatch,
-    UnsupportedFhirVersion,
     is_about,
     is_elsewhere,
     is_id,
@@ -25,7 +25,7 @@ from cds_service.fhir.identity import (
 )
 from cds_service.fhir.inputs import MODIFIERS, Input, Item, failed
 from cds_service.fhir.numbers import whole
-from cds_service.fhir.repairs import check_shape, mend
+from cds_service.fhir.repairs import mend, old_version
 from cds_service.patient import KeyState
 
 MAX_ENTRIES = 5000
@@ -38,6 +38,7 @@ AnyResource = (
     | elements.Condition
     | elements.MedicationRequest
     | elements.MedicationStatement
+    | elements.MedicationAdministration
     | elements.MedicationView
     | elements.Encounter
     | elements.QuestionnaireResponse
@@ -55,12 +56,15 @@ _READ_ANYWHERE = (
     elements.Condition,
     elements.MedicationRequest,
     elements.MedicationStatement,
+    elements.MedicationAdministration,
     elements.QuestionnaireResponse,
 )
 # What may hold the resources that were asked for, where we do not look for them.
 _HOLDERS = frozenset({"Parameters", "List", "Composition", "DiagnosticReport", "Binary", "Basic", "DomainResource"})
 _DEEPEST = 3  # Bundles inside one another
 _SUBSETTED = b'"SUBSETTED"'
+# An element that names a medicine or a supplement, in a resource or in what it contains.
+_MEDICINE = re.compile(rb'"(?:medication(?:CodeableConcept|Reference)?|supplement)"\s*:')
 
 
 class Unseen(Struct, gc=False):
@@ -89,7 +93,6 @@ class Reader:
         self.conditions: dict[str, elements.Concept | None] = {}
         self.specimens: dict[str, elements.Specimen] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
-        self.old: list[UnsupportedFhirVersion] = []  # resources with a shape from before R4
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
@@ -150,7 +153,7 @@ class Reader:
         entries = bundle.entry if isinstance(bundle.entry, list) else []
         room = MAX_ENTRIES - result.entries
         if len(entries) > room:
-            result.incomplete("too many entries")
+            result.state, result.reason = "incomplete", "too many entries"
             entries = entries[:room]
         result.entries += len(entries)
         expected, own, key, keep = _VIEWS.get(wanted), self._own_reference, result.key, result.items.append
@@ -177,10 +180,10 @@ class Reader:
                 keep(Item(key, wanted, name, view, raw, draft))
             else:
                 self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft, depth)
-        total = whole(bundle.total)
+        total = whole(Raw(bytes(bundle.total).strip(b'"')))  # as text too
         if total is not None:
             result.expected = max(total, result.expected or 0)
-        result.next_url = next((k.url for k in bundle.link or () if k.relation == "next" and k.url), None)
+        result.next_url = elements.next_page(bundle.link)
 
     def _entry(
         self, result: Input, entry: elements.Entry, wanted: str, where: str, draft: bool, depth: int = 0
@@ -203,8 +206,15 @@ class Reader:
                 result.others += 1
                 wanted = _TYPES[type(view)]
             self._add(result, view, entry.resource, entry.fullUrl, where, draft, wanted)
-        elif (view.resourceType or "") in _HOLDERS or not (view.resourceType or "")[:1].isupper():
+        elif self._may_hold(view, entry.resource, draft):
             result.unreadable += 1
+        elif wanted and not (entry.search is not None and entry.search.mode == "include"):
+            result.others += 1
+
+    def _may_hold(self, view: Unseen, raw: Raw, draft: bool) -> bool:
+        """Whether what is asked for may be in a resource that makes no facts: a medicine, among the orders."""
+        kind = view.resourceType or ""
+        return kind in _HOLDERS or not kind[:1].isupper() or (draft and _MEDICINE.search(raw) is not None)
 
     def _answered(self, result: Input, answer: elements.Answer, where: str) -> bool:
         """Whether an entry of a batch holds an answer. One that was refused leaves the input incomplete."""
@@ -262,10 +272,8 @@ class Reader:
         for name in ("subject", "patient"):
             self._loose_subject(resource.get(name), where)
         mended, names = mend(resource)
-        try:
-            check_shape(mended, where)
-        except UnsupportedFhirVersion as old:
-            self.old.append(old)
+        if old := old_version(mended):
+            self.repairs[f"not_read_as_{old}"] += 1
             return None
         again = orjson.dumps(mended)
         try:

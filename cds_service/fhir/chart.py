@@ -7,7 +7,6 @@ without resources that turned out to be invalid.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,12 +16,12 @@ import orjson
 from orjson import Fragment
 
 from cds_service.fhir.building import Building
-from cds_service.fhir.bundles import READ_BY_ID, Reader
+from cds_service.fhir.bundles import Reader
 from cds_service.fhir.conditions import read_conditions
-from cds_service.fhir.elements import Concept, MedicationView, Specimen
 from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
 from cds_service.fhir.fetching import read_medications as fetch_medications
+from cds_service.fhir.given import read_given
 from cds_service.fhir.identity import UnreadableInput, is_id
 from cds_service.fhir.inputs import Input, Item, failed, settle
 from cds_service.fhir.intakes import read_intakes
@@ -40,31 +39,26 @@ DRAFTS = "draft_orders"
 
 @dataclass(frozen=True)
 class Need:
-    """One prefetch key of ours: its FHIR resource type and the template that asks for it."""
+    """One prefetch key of ours: its FHIR resource type and the template that asks for it. `in_encounter`: we read it
+    ourselves only where the call names an encounter."""
 
     key: str
     resource_type: str
     template: str
+    in_encounter: bool = False
 
 
 @dataclass(slots=True)
 class _Gathered:
     """Everything read, before facts are made of it."""
 
-    patient_id: str
+    reader: Reader
     vocabulary: Vocabulary
     now: datetime
     selections: frozenset[str]
     fhir_version: str | None
-    base: str | None
     inputs: list[Input] = field(default_factory=list)
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
-    repairs: Counter[str] = field(default_factory=Counter)
-    medications: dict[str, MedicationView] = field(default_factory=dict)
-    conditions: dict[str, Concept | None] = field(default_factory=dict)
-    specimens: dict[str, Specimen] = field(default_factory=dict)
-    drafted_codes: frozenset[tuple[str, str]] = frozenset()
-    modified: bool = False
 
 
 class Chart:
@@ -79,7 +73,7 @@ class Chart:
     @property
     def patient_id(self) -> str:
         """The patient whom everything here was proved to be about."""
-        return self._gathered.patient_id
+        return self._gathered.reader.patient_id
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -87,9 +81,9 @@ class Chart:
         return self._gathered.vocabulary
 
     @property
-    def drafted_codes(self) -> frozenset[tuple[str, str]]:
+    def drafted_codes(self) -> set[tuple[str, str]]:
         """(system, code) of the tests and services among the drafts."""
-        return self._gathered.drafted_codes
+        return self._gathered.reader.drafted_codes
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -170,7 +164,7 @@ def read_chart(
     if not is_id(patient_id):
         raise UnreadableInput("context.patientId", "not a FHIR id")
     reader = Reader(patient_id, vocabulary.search_outcomes, base, null_is)
-    gathered = _Gathered(patient_id, vocabulary, now, frozenset(map(_plain, selections)), fhir_version, base)
+    gathered = _Gathered(reader, vocabulary, now, frozenset(map(_plain, selections)), fhir_version)
     absent: list[Need] = []
     for need in needs:
         if need.key in prefetch:
@@ -178,22 +172,20 @@ def read_chart(
             gathered.inputs.append(reader.read(need.key, need.resource_type, prefetch[need.key], where))
         elif need.key in not_available:
             gathered.inputs.append(Input(need.key, "not_available"))
-        elif server is not None:
+        elif server is not None and (encounter_id or not need.in_encounter):
             absent.append(need)
         else:
             gathered.inputs.append(Input(need.key, "absent"))
     by_key = {need.key: need for need in needs}
     if server is not None:
         ids = {"context.patientId": patient_id} | ({"context.encounterId": encounter_id} if encounter_id else {})
-        _fetch(reader, gathered, absent, by_key, server, ids)
+        _fetch(gathered, absent, by_key, server, ids)
     if draft_orders is not None:
         gathered.inputs.append(_drafts(reader, draft_orders))
-    if reader.old and not any(item.kind not in READ_BY_ID for each in gathered.inputs for item in each.items):
-        raise reader.old[0]  # nothing is of a version that is read; one old resource among others only costs itself
     reader.prove_identity()
     for each in gathered.inputs:
         _settle(each, by_key.get(each.key))
-    _collect(gathered, reader, server)
+    _collect(gathered, server)
     chart = Chart(gathered)
     if validate_all:
         chart.invalid(chart.sources)
@@ -208,7 +200,6 @@ def _drafts(reader: Reader, raw: bytes) -> Input:
 
 
 def _fetch(
-    reader: Reader,
     gathered: _Gathered,
     absent: Sequence[Need],
     needs: Mapping[str, Need],
@@ -219,7 +210,7 @@ def _fetch(
     waiting: list[Input] = []
     urls: list[str] = []
     for each in gathered.inputs:
-        if each.next_url is not None:
+        if each.next_url:
             waiting.append(each)
             urls.append(each.next_url)
     for need in absent:
@@ -233,11 +224,11 @@ def _fetch(
     for each, answer in zip(waiting, read_all(server, urls), strict=True):
         need = needs[each.key]
         if each.state != "absent":
-            _add_pages(reader, each, answer, need.resource_type)
+            _add_pages(gathered.reader, each, answer, need.resource_type)
         elif isinstance(answer, FetchFailed):
             fetched.append(failed(each.key, answer.reason))
         else:
-            fetched.append(_fetched(reader, need, answer))
+            fetched.append(_fetched(gathered.reader, need, answer))
     if any(needs[each.key].resource_type == "Patient" and each.reason == "not found" for each in fetched):
         # A search about a patient whom the server does not know finds nothing, which says nothing of this patient.
         fetched = [failed(each.key, "patient not found") if each.state == "empty" else each for each in fetched]
@@ -270,7 +261,7 @@ def _add_pages(reader: Reader, result: Input, answer: Pages | FetchFailed, wante
         result.state, result.reason = "incomplete", answer.stopped
 
 
-def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> None:
+def _collect(gathered: _Gathered, server: FhirServer | None) -> None:
     """One item per resource. Two that differ under one id are both unusable; a draft replaces what it changes."""
     torn: set[tuple[str, str]] = set()
     keys = {each.key: each for each in gathered.inputs}
@@ -287,34 +278,29 @@ def _collect(gathered: _Gathered, reader: Reader, server: FhirServer | None) -> 
                 each.unreadable += 1
     for name in torn:
         keys[gathered.items.pop(name).key].unreadable += 1
-    gathered.repairs, gathered.modified = reader.repairs, reader.modified
-    gathered.drafted_codes = frozenset(reader.drafted_codes)
-    gathered.medications = dict(reader.medications)
-    gathered.conditions = dict(reader.conditions)
-    gathered.specimens = dict(reader.specimens)
+    reader = gathered.reader
     for item in gathered.items.values():
         if isinstance(item.view, ConditionView):
-            gathered.conditions[f"Condition/{item.id}"] = item.view.code
+            reader.conditions[f"Condition/{item.id}"] = item.view.code
     if server is not None:
         named = medication_references(list(gathered.items.values()))
-        unknown = [name for name in named if name not in gathered.medications]
-        if unknown:
-            gathered.medications.update(fetch_medications(server, unknown))
+        if unknown := [name for name in named if name not in reader.medications]:
+            reader.medications.update(fetch_medications(server, unknown))
 
 
 def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFacts, dict[str, int]]:
     """The facts, and their count of repairs, to which what is found later is added."""
-    names = {(source.type, source.id) for source in left_out} & gathered.items.keys()
+    names, reader = {(source.type, source.id) for source in left_out} & gathered.items.keys(), gathered.reader
     building = Building(
         items=[item for name, item in gathered.items.items() if name not in names],
         vocabulary=gathered.vocabulary,
         now=gathered.now,
-        medications=gathered.medications,
-        conditions_by_id=gathered.conditions,
-        specimens=gathered.specimens,
+        medications=reader.medications,
+        conditions_by_id=reader.conditions,
+        specimens=reader.specimens,
         selections=gathered.selections,
-        modified=gathered.modified,
-        base=gathered.base,
+        modified=reader.modified,
+        base=reader.base,
     )
     for name in names:
         building.lost(gathered.items[name])
@@ -327,13 +313,14 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFac
         conditions=conditions,
         medications=read_medications(building),
         ended=read_ended(building),
+        given=read_given(building),
         labs=labs,
         intakes=read_intakes(building),
         inputs={each.key: each.availability(building.unreadable[each.key]) for each in gathered.inputs},
         unread={key: tuple(found) for key, found in building.unread.items()},
         repairs=repairs,
     )
-    repairs.update(gathered.repairs + building.repairs)
+    repairs.update(reader.repairs + building.repairs)
     return facts, repairs
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from msgspec import Raw
+from msgspec.json import Decoder
 
 from cds_service.fhir.dates import plus, read_day
-from cds_service.fhir.elements import DosageView, QuantityView, Repeat, TimingView
+from cds_service.fhir.elements import DosageView, QuantityView, RatioView, Repeat, TimingView
+from cds_service.fhir.identity import UNREADABLE
 from cds_service.fhir.numbers import number, whole
 from cds_service.patient import Dosage, Quantity
 from cds_service.rules.amounts import most_doses_a_day
@@ -33,6 +35,9 @@ _WHEN = frozenset(
 )  # fmt: skip
 _CONCEPT_ID = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _YES = b"true"
+_AN_HOUR = 3600  # seconds
+_read_quantity = Decoder(QuantityView).decode
+_read_ratio = Decoder(RatioView).decode
 
 
 class _Unreadable(Exception):
@@ -245,12 +250,36 @@ def _counted(dosage: Dosage, repeat: Repeat, authored: date | None, units: UnitT
     return replace(dosage, start=start, end=plus(start, timedelta(days=math.ceil(days) - 1)))
 
 
+def at_a_rate(view: DosageView, units: UnitTable) -> bool:
+    """Whether it goes on at a rate: so much an hour, or over hours, and not at stated times."""
+    repeat = view.timing.repeat if view.timing else None
+    if repeat and (bytes(repeat.frequency) or bytes(repeat.count) or repeat.timeOfDay or repeat.when):
+        return False
+    return any(seconds is not None and seconds >= _AN_HOUR for seconds in _rate_periods(view, units))
+
+
+def _rate_periods(view: DosageView, units: UnitTable) -> Iterator[Decimal | None]:
+    """In seconds, the time for which each rate says how much is given; None where it cannot be read."""
+    for dose in view.doseAndRate or ():
+        try:
+            rate = _read_quantity(dose.rateQuantity) if bytes(dose.rateQuantity) else QuantityView()
+            ratio = _read_ratio(dose.rateRatio) if bytes(dose.rateRatio) else RatioView()
+        except UNREADABLE:
+            continue
+        below = (rate.code or rate.unit or "").rpartition("/")[2]
+        yield _seconds(QuantityView(value=Raw(b"1"), unit=below), units)
+        if ratio.denominator:
+            yield _seconds(ratio.denominator, units)
+
+
+def _seconds(time: QuantityView, units: UnitTable) -> Decimal | None:
+    amount, unit = number(time.value), units.find(time.code or time.unit)
+    return amount * unit.factor if amount is not None and unit is not None and unit.kind == "time" else None
+
+
 def _in_days(duration: QuantityView, units: UnitTable) -> float | None:
-    amount, unit = number(duration.value), units.find(duration.code or duration.unit)
-    if amount is None or unit is None or unit.kind != "time" or not 0 < amount < 10**9:
-        return None
-    days = amount * unit.factor / 86400
-    return float(days) if days < 10**6 else None
+    seconds = _seconds(duration, units)
+    return float(seconds / 86400) if seconds is not None and 0 < seconds < 86400 * 10**6 else None
 
 
 def _amounts(view: DosageView, units: UnitTable) -> tuple[Quantity | None, Quantity | None]:

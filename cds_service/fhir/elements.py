@@ -125,9 +125,16 @@ class TimingView(Struct, gc=False):
     code: Concept | None = None
 
 
+class RatioView(Struct, gc=False):
+    numerator: QuantityView | None = None
+    denominator: QuantityView | None = None
+
+
 class DoseAndRate(Struct, gc=False):
     doseQuantity: QuantityView | None = None
     doseRange: RangeView | None = None
+    rateQuantity: Raw = NOTHING
+    rateRatio: Raw = NOTHING
 
 
 class DosageView(Struct, gc=False):
@@ -220,40 +227,64 @@ class Condition(Resource, tag="Condition"):
     recordedDate: str | None = None
 
 
-class MedicationRequest(Resource, tag="MedicationRequest"):
+class Medicine(Resource):
+    """What an order and a statement share."""
+
     status: str | None = None
-    intent: str | None = None
-    category: list[Raw] | None = None
-    doNotPerform: Raw = NOTHING
     medicationCodeableConcept: Concept | None = None
     medicationReference: Reference | None = None
     medication: ConceptOrReference | None = None  # R5
-    authoredOn: str | None = None
     reasonCode: list[Concept] | None = None
     reasonReference: list[Reference] | None = None
     reason: list[ConceptOrReference] | None = None  # R5
+    extension: list[Raw] | None = None
+
+
+class MedicationRequest(Medicine, tag="MedicationRequest"):
+    intent: str | None = None
+    category: list[Raw] | None = None
+    doNotPerform: Raw = NOTHING
+    authoredOn: str | None = None
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
-    extension: list[Raw] | None = None
     context: None = None  # STU3
 
 
-class MedicationStatement(Resource, tag="MedicationStatement"):
+class MedicationStatement(Medicine, tag="MedicationStatement"):
+    effectiveDateTime: str | None = None
+    effectivePeriod: Period | None = None
+    dateAsserted: str | None = None
+    dosage: list[DosageView] | None = None
+    adherence: Raw = NOTHING  # R5
+    taken: None = None  # STU3
+    wasNotTaken: None = None  # DSTU2
+
+
+class GivenDosage(Struct, gc=False):
+    """How a medicine was given: one dose, or a rate."""
+
+    text: str | None = None
+    route: Concept | None = None
+    dose: QuantityView | None = None
+    rateQuantity: Raw = NOTHING
+    rateRatio: Raw = NOTHING
+
+
+class MedicationAdministration(Resource, tag="MedicationAdministration"):
     status: str | None = None
     medicationCodeableConcept: Concept | None = None
     medicationReference: Reference | None = None
     medication: ConceptOrReference | None = None  # R5
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
-    dateAsserted: str | None = None
+    occurenceDateTime: str | None = None  # R5 spells it so
+    occurencePeriod: Period | None = None
     reasonCode: list[Concept] | None = None
     reasonReference: list[Reference] | None = None
     reason: list[ConceptOrReference] | None = None  # R5
-    dosage: list[DosageView] | None = None
-    adherence: Raw = NOTHING  # R5
-    extension: list[Raw] | None = None
-    taken: None = None  # STU3
-    wasNotTaken: None = None  # DSTU2
+    dosage: GivenDosage | None = None
+    notGiven: None = None  # STU3
+    wasNotGiven: None = None  # DSTU2
 
 
 class Ingredient(Struct, gc=False):
@@ -337,6 +368,12 @@ class Entry(Struct, gc=False):
 class Link(Struct, gc=False):
     relation: str | None = None
     url: str | None = None
+
+
+def next_page(links: list[Link] | None) -> str | None:
+    """Where the results go on, "" where that is not said; None where they end."""
+    named = (link for link in links or () if (link.relation or "").rpartition("/")[2].lower() == "next")
+    return next((link.url or "" for link in named), None)
 
 
 class Bundle(Resource, tag="Bundle"):

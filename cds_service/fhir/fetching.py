@@ -84,10 +84,10 @@ def read_pages(server: FhirServer, first: str) -> Pages:
         except UNREADABLE:
             return pages
         entries += len(page.entry or ())
-        following = next((k.url for k in page.link or () if k.relation == "next" and k.url), None)
+        following = elements.next_page(page.link)
         if following is None:
             return pages
-        url = server.below_base(following)
+        url = server.below_base(following) if following else None
         if url is None or url in seen or len(pages.bodies) >= MAX_PAGES or entries >= MAX_ENTRIES:
             pages.stopped = "too many pages" if url is not None and url not in seen else "a further page was refused"
             return pages

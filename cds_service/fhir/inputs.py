@@ -58,9 +58,11 @@ class Input:
     entries: int = 0
     matches: int = 0
     others: int = 0
+    withheld: bool = False
 
     def incomplete(self, reason: str) -> None:
-        """Something is missing; the first reason stands."""
+        """Something is missing, of whatever time; the first reason stands."""
+        self.withheld = True
         if self.state != "incomplete":
             self.state, self.reason = "incomplete", reason
 
@@ -70,7 +72,7 @@ class Input:
 
     def availability(self, unreadable: int) -> Availability:
         """The Availability, with `unreadable` more resources that could not become facts."""
-        return Availability(self.state, self.reason, self.unreadable + unreadable, self.newest_first)
+        return Availability(self.state, self.reason, self.unreadable + unreadable, self.newest_first, self.withheld)
 
 
 def failed(key: str, reason: str) -> Input:
@@ -79,7 +81,7 @@ def failed(key: str, reason: str) -> Input:
 
 
 def settle(result: Input, wanted: str, asked: int | None) -> None:
-    """Decides the state of an input after its last page. `newest_first` is only asked of results.
+    """Decides the state of an input after its last page. `newest_first` is only asked of results and of what was given.
 
     `asked`: the most entries that were asked for. A server need neither count what it finds nor link to the next page:
     if it does neither and gives just as many, there may be more.
@@ -96,14 +98,24 @@ def settle(result: Input, wanted: str, asked: int | None) -> None:
             result.incomplete("entries of another type than asked for")
         elif not result.items and not result.unreadable:
             result.state = "empty"
-    if result.state == "incomplete" and wanted == "Observation":
+    if result.state == "incomplete" and wanted in ("Observation", "MedicationAdministration"):
         result.newest_first = not result.unsorted and _descending(result.items) and result.unreadable == 0
 
 
-def when_taken(view: elements.Observation) -> str | None:
-    """The clinically relevant time of an observation as text."""
+def when_taken(view: elements.Observation | elements.MedicationAdministration) -> str | None:
+    """The clinically relevant time of an observation as text, and the beginning of what was given."""
+    if isinstance(view, elements.MedicationAdministration):
+        return given_from_to(view)[0]
     period = view.effectivePeriod
     return view.effectiveDateTime or view.effectiveInstant or (period and (period.end or period.start)) or view.issued
+
+
+def given_from_to(view: elements.MedicationAdministration) -> tuple[str | None, str | None]:
+    """When it began and, as far as that is said, ended."""
+    period = view.effectivePeriod or view.occurencePeriod
+    if period is None:
+        return view.effectiveDateTime or view.occurenceDateTime, None
+    return period.start or period.end, period.end
 
 
 def _descending(items: list[Item]) -> bool:
@@ -117,6 +129,6 @@ def _descending(items: list[Item]) -> bool:
 
 def _times(items: list[Item]) -> Iterator[datetime | None]:
     for item in items:
-        if isinstance(item.view, elements.Observation):
+        if isinstance(item.view, elements.Observation | elements.MedicationAdministration):
             moment = read_moment(when_taken(item.view))
             yield moment.at if moment else None

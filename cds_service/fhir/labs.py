@@ -76,13 +76,19 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
             building.lost(item)
             continue
         wanted = _concept(building, view.code, item) if view.component or _may_be(ours, view.code) else None
-        if wanted is None and view.component is None:
-            moment = read_moment(when_taken(view), building.now.tzinfo)
-            building.not_identified(item, view.code, moment.at if moment else None)
-            continue
+        if wanted is None:
+            _keep_unread(building, item, view)
         for result in _results(building, item, view, wanted):
             by_concept.setdefault(result.lab.concept, []).append(result)
     return {concept: _ordered(results) for concept, results in by_concept.items()}
+
+
+def _keep_unread(building: Building, item: Item, view: Observation) -> None:
+    """What a result measures under no code of ours: its own code, or those of its components."""
+    moment = read_moment(when_taken(view), building.now.tzinfo)
+    parts = [part.code for part in view.component or () if _concept(building, part.code) is None]
+    for code in parts if view.component else [view.code]:
+        building.not_identified(item, code, moment.at if moment else None)
 
 
 def _may_be(ours: frozenset[str], code: Concept) -> bool:

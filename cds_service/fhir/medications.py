@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Literal, TypeVar
 
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from cds_service.fhir.building import Building, has_subject, name_of, target
-from cds_service.fhir.dates import has_ended, read_day
-from cds_service.fhir.dosage import read_dosages
+from cds_service.fhir.building import Building, called, has_subject, name_of, target
+from cds_service.fhir.dates import has_ended, read_day, read_moment
+from cds_service.fhir.dosage import at_a_rate, read_dosages
 from cds_service.fhir.elements import (
     NOTHING,
     Adherence,
     Concept,
     DosageView,
+    MedicationAdministration,
     MedicationRequest,
     MedicationStatement,
     MedicationView,
@@ -40,6 +41,7 @@ _read_adherence = Decoder(Adherence).decode
 _DEEPEST = 3
 V = TypeVar("V")
 Drafted = MedicationRequest | MedicationStatement
+Listed = Drafted | MedicationAdministration
 
 
 def read_medications(building: Building) -> tuple[Medication, ...]:
@@ -61,11 +63,11 @@ def read_ended(building: Building) -> tuple[Medication, ...]:
             continue
         instructions = view.dosageInstruction or ()
         dosages = read_dosages(instructions, read_day(view.authoredOn), building.vocabulary)
-        medication = _medication(building, item, view, instructions, dosages, "ended")
+        medication = medication_of(building, item, view, instructions, dosages, "ended")
         if medication is None:
             building.unreadable[ENDED] += 1  # whichever input it came in: the others are about what is in force
         else:
-            found.append(replace(medication, until=_until(building, view, dosages)))
+            found.append(replace(medication, until=_until(building, view, dosages), at=_last_moment(building, view)))
     return tuple(found)
 
 
@@ -76,6 +78,14 @@ def _until(building: Building, view: MedicationRequest, dosages: tuple[Dosage, .
     return max((day for day in named if day is not None and day <= building.now.date()), default=None)
 
 
+def _last_moment(building: Building, view: MedicationRequest) -> datetime | None:
+    """The latest moment, not in the future, that the order itself names; of a day its start."""
+    repeats = [each.timing.repeat for each in view.dosageInstruction or () if each.timing and each.timing.repeat]
+    ends = [repeat.boundsPeriod.end for repeat in repeats if repeat.boundsPeriod]
+    moments = [read_moment(text, building.now.tzinfo) for text in (view.authoredOn, *ends)]
+    return max((moment.at for moment in moments if moment and moment.at <= building.now), default=None)
+
+
 def _not_to_be_done(view: MedicationRequest) -> bool:
     return view.doNotPerform is not NOTHING and bytes(view.doNotPerform) == b"true"
 
@@ -84,8 +94,11 @@ def medication_references(items: list[Item]) -> list[str]:
     """References to a Medication that is not contained, each once, in order; none of an order that has ended."""
     found: dict[str, None] = {}
     for item in items:
-        if isinstance(item.view, MedicationRequest | MedicationStatement) and item.view.status not in _ORDER_ENDED:
-            reference = target(_reference(item.view))
+        view = item.view
+        if isinstance(view, MedicationAdministration) or (
+            isinstance(view, MedicationRequest | MedicationStatement) and view.status not in _ORDER_ENDED
+        ):
+            reference = target(_reference(view))
             if reference and not reference.startswith("#"):
                 found[reference] = None
     return list(found)
@@ -113,24 +126,26 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
         ):
             building.lost(item)
             return None
-    day = read_day(authored)
+    day, moment = read_day(authored), read_moment(authored, building.now.tzinfo)
     dosages = read_dosages(instructions, day, building.vocabulary) if instructions else ()
     if not item.draft and _ended(building, view, dosages):
         return None
-    medication = _medication(building, item, view, instructions or (), dosages, "draft" if item.draft else "active")
+    medication = medication_of(building, item, view, instructions or (), dosages, "draft" if item.draft else "active")
     if medication is None:
         building.lost(item)
-    return medication
+        return None
+    return replace(medication, at=moment.at if moment else None)
 
 
-def _medication(
+def medication_of(
     building: Building,
     item: Item,
-    view: Drafted,
+    view: Listed,
     instructions: list[DosageView] | tuple[()],
     dosages: tuple[Dosage, ...],
-    status: Literal["active", "draft", "ended"],
+    status: Literal["active", "draft", "ended", "given"],
 ) -> Medication | None:
+    """The medicine that an order, a statement or an administration names; None where it names none."""
     concept, form, ingredients = _concept(building, view)
     if concept is not None:
         identity, kept_apart = building.drug(concept)
@@ -150,10 +165,11 @@ def _medication(
             return None
         building.repairs["medication_missing"] += 1
     source = item.source
+    words = [name, *(dosage.text for dosage in dosages)]
     return Medication(
         source=source,
         status=status,
-        name=name,
+        name=name or ("" if identity.drugs or identity.others else called(concept)),
         drugs=identity.drugs,
         identified_by=identity.identified_by,
         conflict=identity.conflict,
@@ -167,12 +183,15 @@ def _medication(
         reasons=_reasons(building, view),
         reason_given=_reason_given(view),
         since=_since(view),
+        continuous=any(at_a_rate(each, building.vocabulary.units) for each in instructions)
+        or building.vocabulary.says_continuous(words),
+        obstetric=building.vocabulary.says_obstetric(words),
         selected=bool(building.selections) and str(source) in building.selections,
     )
 
 
-def _since(view: Drafted) -> date | None:
-    """The day on which it was ordered, or from which it is said to be taken; None where that is not a day."""
+def _since(view: Listed) -> date | None:
+    """The day on which it was ordered, or from which it is said to be taken or given; None where that is not a day."""
     if isinstance(view, MedicationRequest):
         said = view.authoredOn
     else:
@@ -180,11 +199,11 @@ def _since(view: Drafted) -> date | None:
     return read_day(said)
 
 
-def _reference(view: Drafted) -> Reference | None:
+def _reference(view: Listed) -> Reference | None:
     return view.medicationReference or (view.medication.reference if view.medication else None)
 
 
-def _concept(building: Building, view: Drafted) -> tuple[Concept | None, str | None, list[Concept]]:
+def _concept(building: Building, view: Listed) -> tuple[Concept | None, str | None, list[Concept]]:
     """The code of the medicine; its dose form and its ingredients where a Medication names them."""
     inline = view.medicationCodeableConcept or (view.medication.concept if view.medication else None)
     if inline is not None and (inline.coding or inline.text):
@@ -208,13 +227,16 @@ def _ingredients(
         reference = part.itemReference or (part.item.reference if part.item else None)
         found = _referred(building, reference, [*(contained or ()), *(medication.contained or ())])
         if concept is None and found is not None:
-            concept = (
-                found.code if isinstance(found, MedicationView) or not found.code else found.code.concept or found.code
-            )
+            concept = found.code if isinstance(found, MedicationView) else _coded(found)
         if concept is None and isinstance(found, MedicationView) and found.ingredient and depth < _DEEPEST:
             yield from _ingredients(building, found, contained, depth + 1)
             continue
         yield concept or Concept(text=reference.display if reference else None)
+
+
+def _coded(substance: SubstanceView) -> Concept | None:
+    """R4 names a Substance by a CodeableConcept, R5 by one inside a CodeableReference."""
+    return (substance.code.concept or substance.code) if substance.code else None
 
 
 def _by_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugIdentity:
@@ -260,7 +282,7 @@ def _contained(name: str, contained: list[Raw] | None) -> MedicationView | Subst
     return None
 
 
-def _reason_given(view: Drafted) -> bool:
+def _reason_given(view: Listed) -> bool:
     concepts = [*(view.reasonCode or ()), *(each.concept for each in view.reason or () if each.concept)]
     references = [*(view.reasonReference or ()), *(each.reference for each in view.reason or () if each.reference)]
     return any(concept.coding or concept.text for concept in concepts) or any(
@@ -268,7 +290,7 @@ def _reason_given(view: Drafted) -> bool:
     )
 
 
-def _reasons(building: Building, view: Drafted) -> frozenset[str]:
+def _reasons(building: Building, view: Listed) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     if not (view.reasonCode or view.reasonReference or view.reason):
         return found

@@ -32,7 +32,7 @@ _SPELT = {
     name.lower(): name
     for name in (
         "Bundle", "OperationOutcome", "Patient", "Observation", "Condition", _ORDER, "MedicationStatement",
-        "Medication", "Encounter", "QuestionnaireResponse", "ServiceRequest",
+        "MedicationAdministration", "Medication", "Encounter", "QuestionnaireResponse", "ServiceRequest",
     )
 }  # fmt: skip
 _DEEPEST = 24
@@ -106,6 +106,11 @@ _OLD_FIELDS = {
     "Observation": {"comments": "DSTU2", "comment": "STU3", "related": "STU3", "context": "STU3"},
     "MedicationRequest": {"context": "STU3", "definition": "STU3"},
     "MedicationStatement": {"wasNotTaken": "DSTU2", "patient": "DSTU2", "taken": "STU3"},
+    "MedicationAdministration": {
+        "wasNotGiven": "DSTU2",
+        "patient": "DSTU2",
+        "notGiven": "STU3",
+    },
 }
 
 
@@ -117,24 +122,21 @@ def check_announced(version: str | None) -> None:
     raise UnsupportedFhirVersion("fhirVersion", names.get(version.split(".")[0], "unknown"))
 
 
-def check_shape(resource: dict[str, Any], where: str) -> None:
-    """Raises UnsupportedFhirVersion if the resource has a shape from before R4."""
+def old_version(resource: dict[str, Any]) -> str:
+    """The FHIR version before R4 whose shape a resource has, "" for none."""
     kind = resource.get("resourceType")
     if not isinstance(kind, str):
-        return
-    if kind in _OLD_TYPES:
-        raise UnsupportedFhirVersion(where, _OLD_TYPES[kind])
-    for field, version in _OLD_FIELDS.get(kind, {}).items():
-        if resource.get(field):
-            raise UnsupportedFhirVersion(where, version)
+        return ""
     if kind == "Condition" and isinstance(resource.get("clinicalStatus"), str):
-        raise UnsupportedFhirVersion(where, "STU3")
+        return "STU3"
+    fields = _OLD_FIELDS.get(kind, {}).items()
+    return _OLD_TYPES.get(kind) or next((version for field, version in fields if resource.get(field)), "")
 
 
 def is_r5(resource: dict[str, Any], announced: str | None) -> bool:
     """Whether a resource is to be checked as R5: by its shape, else by what was announced."""
     kind = resource.get("resourceType")
-    if kind in ("MedicationRequest", "MedicationStatement"):
+    if kind in ("MedicationRequest", "MedicationStatement", "MedicationAdministration"):
         if "medicationCodeableConcept" in resource or "medicationReference" in resource:
             return False
         if "medication" in resource:

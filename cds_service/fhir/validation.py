@@ -33,8 +33,8 @@ FAULT_ELSEWHERE = "fault elsewhere"
 # known type, for one).
 _NOT_SAID = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 _TYPES = (
-    "Patient", "Observation", "Condition", "MedicationRequest", "MedicationStatement", "Medication", "Encounter",
-    "QuestionnaireResponse", "ServiceRequest",
+    "Patient", "Observation", "Condition", "MedicationRequest", "MedicationStatement", "MedicationAdministration",
+    "Medication", "Encounter", "QuestionnaireResponse", "ServiceRequest",
 )  # fmt: skip
 
 
@@ -176,6 +176,7 @@ _USUAL_OF: dict[str, dict[str, Any]] = {
         "substitution": {"allowedBoolean": True},
     },
     "MedicationStatement": {**_ORDERED, "dosage": [_DOSAGE]},
+    "MedicationAdministration": {**_ORDERED, "effectivePeriod": _PERIOD},
     "QuestionnaireResponse": {"item": [{"linkId": "x", "answer": [{"valueString": "x"}]}]},
 }
 

@@ -52,13 +52,15 @@ class Advisor:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked call: what was asked of which service, by whom and when, and the rulebook in force."""
+    """A checked call: what was asked of which service, by whom and when, the rulebook in force, and what was told
+    before."""
 
     request: HookRequest
     service: str
     caller: Caller
     now: datetime
     rulebook: Rulebook
+    told: Told
 
 
 def base_url(settings: Settings) -> str:
@@ -95,6 +97,7 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
         asked = _read(advisor, service_id, caller())
         chart = _chart(advisor, asked)
         advice = _advise(advisor, asked, chart)
+        _record(advisor, asked, advice)
         return _answer(advisor, asked, chart, advice)
 
     return blueprint
@@ -107,8 +110,9 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
         known = ", ".join(services)
         raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
     g.service = service
-    asked = parse_call(read_body(request), services[service].hook)
-    return Call(asked, service, caller, now, advisor.current.on(now.date()))
+    asked, rulebook = parse_call(read_body(request), services[service].hook), advisor.current.on(now.date())
+    told = Told(advisor.store, rulebook, service, caller.id, asked.envelope.context.patientId, now)
+    return Call(asked, service, caller, now, rulebook, told)
 
 
 def _chart(advisor: Advisor, call: Call) -> Chart:
@@ -127,30 +131,28 @@ def _chart(advisor: Advisor, call: Call) -> Chart:
 
 
 def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
-    """The advice, written down as shown. Raises Problem 412 where the client wants that in place of the card that tells
-    what was not evaluated, and nothing fired."""
-    settings, profile, context = advisor.settings, call.caller.profile, call.request.envelope.context
-    told = Told(advisor.store, call.rulebook, call.service, call.caller.id, context.patientId, call.now)
+    """Raises Problem 412 where nothing fired, and the client wants that in place of the card about what was not
+    evaluated."""
+    settings, profile, encounter = advisor.settings, call.caller.profile, call.request.envelope.context.encounterId
     style = CardStyle(
         base_url(settings), settings.dev, settings.phrase_in_text, advisor.plan_secret,
         profile.max_cards or MAX_CARDS, profile.units,
     )  # fmt: skip
     advice = advise(
-        chart, call.rulebook, call.service, told.before, units=advisor.vocabulary.units, style=style,
-        encounter_named=context.encounterId is not None,
+        chart, call.rulebook, call.service, call.told.before, units=advisor.vocabulary.units, style=style,
+        encounter_named=encounter is not None,
     )  # fmt: skip
     missing = advice.not_checked() if (profile.on_incomplete or settings.on_incomplete) == "412" else []
     if missing and not advice.evaluation.of("fired"):
         raise Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in missing])
-    _tell_faults(advisor, advice)
-    told.record(advice.shown, advisor.version)
-    g.summary = advice.summary()
     return advice
 
 
-def _tell_faults(advisor: Advisor, advice: Advice) -> None:
-    """Count the rules that a fault of ours kept from answering, and log each fault with their ids, never with what is a
-    patient's."""
+def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
+    """Write down what is shown. Count the rules that a fault of ours kept from answering, and log each fault with their
+    ids, never with what is a patient's."""
+    call.told.record(advice.shown, advisor.version)
+    g.summary = advice.summary()
     met: dict[Fault, list[str]] = {}
     for outcome in advice.evaluation.outcomes:
         if outcome.fault is not None:

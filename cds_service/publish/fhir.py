@@ -109,7 +109,8 @@ def value_set(concept: str, entry: Concept, library: Library) -> dict[str, Any]:
         for prefix in getattr(entry, PREFIXES[name]) if name in PREFIXES else ():
             pattern = prefix.replace(".", "\\.") + ".*"
             include.append({"system": row.uris[0], "filter": [{"property": "code", "op": "regex", "value": pattern}]})
-    if members := [name for name, above in library.broader.items() if concept in above]:
+    others = library.terminology.items()
+    if members := [name for name, other in others if name in entry.members or concept in other.member_of]:
         include.append({"valueSet": [f"{CANONICAL}:concept:{name}" for name in members]})
     made: dict[str, Any] = {
         "resourceType": "ValueSet",

@@ -56,9 +56,12 @@ def scopes_of(scope: AppliesTo, label: Mapping[str, str], library: Library) -> l
     if scope.not_pregnant:
         scopes.append(("not in a recorded pregnancy", test_words.PregnancyTest(pregnant=True), False))
     drugs = [test_words.MedicationTest(medication=[name], route="any") for name in scope.unless_medication]
-    problems = [test_words.ConditionTest(condition=[name]) for name in scope.unless_condition]
     scopes += [(f"not with {library.title(test.medication[0])}", test, False) for test in drugs]
-    return scopes + [(f"not with {library.title(test.condition[0])}", test, False) for test in problems]
+    problems = [test_words.ConditionTest(condition=[name]) for name in scope.unless_condition]
+    scopes += [(f"not with {library.title(test.condition[0])}", test, False) for test in problems]
+    if test := scope.unless_infusion:
+        scopes.append((f"not while {test_in_words(test, label, library)}", test, False))
+    return scopes
 
 
 def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str:
@@ -97,6 +100,16 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
             many = f"at least {label[test.at_least]} different drugs" if test.at_least else "a drug"
             return f"{many} ({status}, route: {test.route}): {titles(test.medication)}"
+        case test_words.InfusionTest():
+            words = "magnesium is being given by injection or infusion, or is on a continuous order"
+            if test.infusion == "acting":
+                words += f", or was given within {label['injected_dose_acts']}"
+            if test.infusion == "old_order":
+                words = f"magnesium is on a continuous order of more than {label['infusion_order_holds']} ago"
+            if test.obstetric:
+                ages = f"{label['obstetric_age_from']} to {label['obstetric_age_to']}"
+                words += f", to a woman of {ages} who is pregnant or gave birth within {label['birth_holds']}"
+            return words
         case test_words.AgeTest():
             return " and ".join(f"age {word.replace('_', ' ')} {label[name]}" for word, name in test.age.items())
         case test_words.PregnancyTest():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.shared import Allowance
+from cds_service.content.shared import Allowance, UpperLevel
 from cds_service.patient import (
     CONDITIONS,
     ENDED,
@@ -24,7 +24,7 @@ from cds_service.patient import (
     PatientFacts,
 )
 from cds_service.rules.amounts import Reading, reading_a_day
-from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason
+from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
 INTAKE_KEYS = (INTAKE, SCREENER)
@@ -34,6 +34,7 @@ DRAFT_ORDERS = "draft_orders"
 # Routes by which a product does not reach the gut or the blood in amounts that a rule is about.
 LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
 ORAL_ROUTES = frozenset({"oral", "enteral", "unknown"})
+R = TypeVar("R", Allowance, UpperLevel)
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,11 @@ class Context:
 
     def input_gap(self, key: str) -> Reason | None:
         """Why an input cannot prove that something is absent, or None where it can."""
-        availability = self.facts.inputs.get(key)
-        if key in self.rulebook.not_available:
-            return None
+        availability, left_out = self.facts.inputs.get(key), self.rulebook.not_available
+        if key in left_out and (availability is None or availability.state == "not_available"):
+            # What the patient takes may be kept as orders alone, and is looked for there.
+            kept = key == STATEMENTS and MEDICATIONS not in left_out
+            return None if kept else Reason("input_not_available", key)
         if availability is None:
             return Reason("input_absent", key)
         if availability.complete:
@@ -76,9 +79,8 @@ class Context:
     @cached_property
     def condition_gap(self) -> Reason | None:
         """Why it cannot be said that a problem is not there."""
-        unread = self.facts.unread.get(CONDITIONS, ())
-        named = Reason("condition_not_identified", problem=inert(unread[0].name)) if unread else None
-        return self.input_gap(CONDITIONS) or named
+        unread = [problem.name for problem in self.facts.unread.get(CONDITIONS, ())]
+        return self.input_gap(CONDITIONS) or next(iter(not_identified("condition", unread)), None)
 
     def person_gap(self, code: str) -> Reason:
         """Why something of the person is not known: the patient record could not be read, else `code`."""
@@ -100,14 +102,21 @@ class Context:
         if self.drafts_expected and status != "active":
             keys = (*keys, DRAFT_ORDERS)
         gaps = [gap for key in keys if (gap := self.input_gap(key))]
-        for medication in self.facts.medications:
-            if status != "any" and medication.status != status:
-                continue
-            if medication.conflict:
-                gaps.append(Reason("medication_conflict", str(medication.source.type)))
-            elif not medication.identified:
-                gaps.append(_not_identified(medication))
+        for each in ("active", "draft"):
+            gaps += self._not_identified(each) if status in (each, "any") else ()
         return tuple(dict.fromkeys(gaps))
+
+    def _not_identified(self, status: str) -> tuple[Reason, ...]:
+        """What of the medicines of a status nobody knows, and whose code and name disagree."""
+        unknown = self.unidentified(status)
+        torn = tuple(dict.fromkeys(inert(item.name) for item in unknown if item.conflict))
+        names = [item.name for item in unknown if not item.conflict]
+        return (*not_identified(status, names), *((Reason("medication_conflict", names=torn),) if torn else ()))
+
+    def unidentified(self, status: str = "any") -> list[Medication]:
+        """Medicines that are neither drugs of ours nor known as other ones, by status."""
+        found = (item for item in self.facts.medications if item.conflict or not item.identified)
+        return [item for item in found if status in (item.status, "any")]
 
     @cached_property
     def age(self) -> Decimal:
@@ -118,11 +127,14 @@ class Context:
         return Decimal(person.age_years or 0)
 
     @cached_property
+    def unidentified_count(self) -> int:
+        """How many medicines nobody knows. An order and a statement of one name are one."""
+        return len({item.name or str(item.source) for item in self.unidentified()})
+
+    @cached_property
     def unidentified_drafts(self) -> tuple[Reason, ...]:
         """What is ordered here and not known: always said, whatever the rules make of it."""
-        found = (item for item in self.facts.medications if item.status == "draft" and not item.conflict)
-        drafts = [_not_identified(item) for item in found if not item.identified] if self.drafts_expected else []
-        return tuple(dict.fromkeys(drafts))
+        return self._not_identified("draft") if self.drafts_expected else ()
 
     def medications(self, drugs: frozenset[str], status: str, route: str) -> list[Medication]:
         """Recognised medications of any of `drugs`, by status and route."""
@@ -145,8 +157,8 @@ class Context:
     def ended_gaps(self) -> tuple[Reason, ...]:
         """Why it cannot be said that a drug was not given."""
         gap = self.input_gap(ENDED)
-        conflict = any(item.conflict for item in self.facts.ended)
-        return (*((gap,) if gap else ()), *((Reason("medication_conflict", "MedicationRequest"),) if conflict else ()))
+        torn = tuple(dict.fromkeys(inert(item.name) for item in self.facts.ended if item.conflict))
+        return (*((gap,) if gap else ()), *((Reason("medication_conflict", names=torn),) if torn else ()))
 
     @cached_property
     def oral_magnesium(self) -> list[Medication]:
@@ -162,10 +174,23 @@ class Context:
         key = self.rulebook.library.terminology[concept].input or concept
         for other in self.facts.unread.get(key, ()):
             if not labs or labs[0].time is None or other.time is None or other.time >= labs[0].time:
-                return Reason("result_not_identified", concept, problem=inert(other.name))
+                return Reason("result_not_identified", concept, names=(inert(other.name),))
         gap, availability = self.input_gap(key), self.facts.inputs.get(key)
         in_order = bool(labs) and availability is not None and availability.newest_first
         return None if gap and gap.code == "input_incomplete" and in_order else gap
+
+    def withheld(self, concept: str) -> Reason | None:
+        """Why there may be a newer result than any that is known, although these came in order."""
+        key = self.rulebook.library.terminology[concept].input or concept
+        availability = self.facts.inputs.get(key)
+        return self.input_gap(key) if availability is not None and availability.withheld else None
+
+    def doubted(self, verdict: Verdict, concept: str) -> Verdict:
+        """What was withheld leaves a finding as it is, with the reason beside it, and makes anything less unknown."""
+        gap = self.withheld(concept)
+        if gap is None or verdict.truth is None:
+            return verdict
+        return replace(verdict, reasons=(gap,)) if verdict.truth else unknown(gap)
 
     @cached_property
     def kidney(self) -> Kidney | Reason:
@@ -253,19 +278,17 @@ class Context:
     @cached_property
     def upper_level(self) -> Decimal | None:
         """Upper level for supplemental magnesium at this age; None where age is unknown or none is set."""
-        age = self.facts.person.age_years
-        if age is None:
-            return None
-        for row in self.rulebook.library.intakes.upper_level[self.rulebook.site.upper_level]:
-            if row.age_from <= age and (row.age_to is None or age < row.age_to):
-                return row.value
-        return None
+        age, rows = self.facts.person.age_years, self.rulebook.library.intakes.upper_level
+        row = _row_for(age, rows[self.rulebook.site.upper_level]) if age is not None else None
+        return row.value if row else None
 
 
-def _not_identified(medication: Medication) -> Reason:
-    """An ordered or active medicine that is not known, by what the chart calls it."""
-    name = inert(medication.name)
-    return Reason(f"{medication.status}_not_identified" if name else f"{medication.status}_without_name", problem=name)
+def not_identified(kind: str, names: Iterable[str]) -> tuple[Reason, ...]:
+    """Why medicines or problems are not known, by what the chart calls them; one without a name is said too."""
+    called = tuple(dict.fromkeys(map(inert, names)))
+    named = tuple(filter(None, called))
+    reason = Reason(f"{kind}s_not_identified" if len(named) > 1 else f"{kind}_not_identified", names=named)
+    return (*((reason,) if named else ()), *((Reason(f"{kind}_without_name"),) if "" in called else ()))
 
 
 def _newer(one: Lab, other: Lab) -> bool:
@@ -288,7 +311,7 @@ def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _row_for(age: Decimal, rows: list[Allowance]) -> Allowance | None:
+def _row_for(age: Decimal | int, rows: list[R]) -> R | None:
     """The row for an age in years; infants' rows are bounded in parts of a year."""
     return next((row for row in rows if row.age_from <= age and (row.age_to is None or age < row.age_to)), None)
 

@@ -11,21 +11,20 @@ from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
+from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, prepared
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
-from cds_service.rules.verdict import Reason, Verdict, all_of, any_of, none_of
+from cds_service.rules.verdict import FALSE, IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
-NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance"})
-# What is in the chart and not known blocks a rule only where its worst reading could warn now: not where the result
-# that the rule is about is not there, nor where it would take two unknowns. (Drafts are always said.)
+NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance", "input_not_available"})
+# What is not known blocks a rule only where its worst reading could make a card now: not where the result that the rule
+# is about is not there, nor where it would take more unknowns than there are. What is in the chart blocks no
+# information. (That an order is not known is always said.)
 NOTHING_RECENT = frozenset({"no_result", "result_too_old", "no_kidney_result"})
-UNIDENTIFIED = frozenset({
-    "active_not_identified", "active_without_name", "condition_not_identified", "result_not_identified",
-})  # fmt: skip
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 
@@ -52,6 +51,11 @@ class Outcome:
     def written(self) -> Rule:
         """The rule as its file says it."""
         return self.rule.loaded.rule
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it may be a finding for all that is known. That no result is there, or no recent one, hides none."""
+        return self.kind == "not_evaluated" and not NOTHING_RECENT.issuperset(reason.code for reason in self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +120,22 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         if verdict.truth and context.drafts_expected and ready.about_the_order and not drafted(verdict):
             return Outcome(rule, "quiet")
     if verdict.truth is None:
-        # The search was complete and nothing of the kind is documented: the rule has no subject.
-        if verdict.reasons and all(reason.code in NO_SUBJECT for reason in verdict.reasons):
-            return Outcome(rule, "not_applicable", verdict.reasons)
+        # The search was complete and nothing of the kind is documented, or the EHR has no such data: it has no subject.
         codes = {reason.code for reason in verdict.reasons}
-        harmless = written.card.indicator == "info" or codes & NOTHING_RECENT or ready.lacks_two(context)
-        if harmless and codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
-            return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
+        if codes and codes <= (NO_SUBJECT | NOTHING_RECENT if "input_not_available" in codes else NO_SUBJECT):
+            return Outcome(rule, "not_applicable", verdict.reasons)
+        if codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
+            informs = written.card.indicator == "info" and codes <= IN_CHART | NOTHING_RECENT
+            # Of alternatives, one may hold although another has no result to speak of.
+            nothing = codes & NOTHING_RECENT and not (written.when and written.when.any)
+            if informs or nothing or ready.lacks_more(context):
+                return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
         return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
-    return Outcome(rule, "fired", _pregnancy_gap(ready, context) + _encounter_gap(ready, context), verdict)
+    found = (*verdict.reasons, *_infusion(ready, context).reasons)
+    gaps = (*found, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
+    return Outcome(rule, "fired", gaps, verdict)
 
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
@@ -172,9 +181,14 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
     if not ready.unless_medication.isdisjoint(context.drugs):
         for item in context.medications(ready.unless_medication, "any", "any"):
             return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & ready.unless_medication)),))
-    if ready.unless_condition.isdisjoint(context.concepts):
-        return None
-    for problem in context.facts.conditions:
-        if hit := problem.concepts & ready.unless_condition:
-            return Outcome(rule, "not_applicable", (Reason("other_condition", min(hit)),))
+    if found_too := context.concepts.intersection(scope.unless_condition):
+        return Outcome(rule, "not_applicable", (Reason("other_condition", min(found_too)),))
+    if _infusion(ready, context).truth:
+        return Outcome(rule, "not_applicable", (Reason("infusion_runs"),))
     return None
+
+
+def _infusion(ready: Prepared, context: Context) -> Verdict:
+    """Whether magnesium is being given in the way that the rule is not written for."""
+    test = ready.rule.loaded.rule.applies_to.unless_infusion
+    return infusion(test, context, ready.rule.limits) if test else FALSE

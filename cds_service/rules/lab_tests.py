@@ -38,7 +38,7 @@ def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab
         return Reason("unusable_result", concept, problem=newest.problem)
     days = (context.facts.now - newest.time).days
     if timedelta(days=float(within.value)) < context.facts.now - newest.time:
-        return Reason("result_too_old", concept, days=days, time=newest.time)
+        return context.withheld(concept) or Reason("result_too_old", concept, days=days, time=newest.time)
     return newest
 
 
@@ -54,7 +54,7 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
     if found.value is None:
         return unknown(Reason("unusable_result", test.lab))
     verdicts = [_judged(test, comparison, found, context, limits) for comparison in limits_of(test)]
-    verdict = next((v for v in verdicts if v.truth is not True), verdicts[0])
+    verdict = context.doubted(next((v for v in verdicts if v.truth is not True), verdicts[0]), test.lab)
     if verdict.truth and test.where_measured:
         matched = (Match(found, frozenset({test.lab})),)
         verdict = replace(verdict, bindings={**verdict.bindings, "matched": matched})
@@ -156,7 +156,7 @@ def _persisting(test: LabTest, persists: Persists, newest: Verdict, context: Con
     sources = (*newest.sources, *((earlier.source,) if earlier else ()), *(item.source for item in taken))
     notes = (*newest.notes, *(("start_unknown",) if start_unknown else ()))
     notes += ("identified_by_name",) if any(item.identified_by == "name" for item in taken) else ()
-    return Verdict(True, (), {test.lab: still}, sources, notes, (*newest.limits, apart))
+    return Verdict(True, newest.reasons, {test.lab: still}, sources, notes, (*newest.limits, apart))
 
 
 def _earlier(

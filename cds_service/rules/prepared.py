@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from cds_service.content.base import Asked, named
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
+from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
 
 
@@ -26,7 +27,6 @@ class Prepared:
     age_at_least: Decimal | int | None
     age_below: Decimal | int | None
     unless_medication: frozenset[str]
-    unless_condition: frozenset[str]
     asked: tuple[Asked, ...]
     about_the_order: bool
     ages_in_hospital: bool
@@ -42,14 +42,13 @@ class Prepared:
                 return True
         return False
 
-    def lacks_two(self, context: Context) -> bool:
-        """Whether at least two of what this rule needs are not known to be there."""
-        lacking = [
-            asked.names.isdisjoint(context.concepts if asked.status is None else context.drugs) for asked in self.asked
-        ]
-        if self.rule.loaded.rule.when is None:
-            lacking.append(not context.oral_magnesium)
-        return sum(lacking) > 1
+    def lacks_more(self, context: Context) -> bool:
+        """Whether it needs more problems or drugs than are known and than there are unknown ones: one is not two."""
+        problems = sum(one.names.isdisjoint(context.concepts) for one in self.asked if one.status is None)
+        drugs = sum(
+            not context.medications(one.names, one.status, one.route) for one in self.asked if one.status is not None
+        ) + (self.rule.loaded.rule.when is None and not context.oral_magnesium)
+        return problems > len(context.facts.unread.get(CONDITIONS, ())) or drugs > context.unidentified_count
 
 
 @lru_cache(maxsize=8)
@@ -70,7 +69,6 @@ def _prepare(rule: ActiveRule) -> Prepared:
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
         _plain(limits[scope.age_below]) if scope.age_below else None,
         frozenset(scope.unless_medication),
-        frozenset(scope.unless_condition),
         # What is over is not among the drugs of the chart.
         tuple(one for one in asked if one.status != "ended"),
         statuses == {"any"},

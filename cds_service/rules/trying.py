@@ -13,6 +13,7 @@ from cds_service.content.test_words import limits_of
 from cds_service.patient import CONDITIONS, ENCOUNTER, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
+from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_file
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
@@ -32,6 +33,8 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
             return condition(test, context)
         case words.MedicationTest():
             return medication(test, context, limits)
+        case words.InfusionTest():
+            return infusion(test, context, limits)
         case words.AgeTest():
             return age(test, context, limits)
         case words.PregnancyTest():
@@ -193,7 +196,7 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
         return unknown(found)
     if too_old:
         days = (context.facts.now - found.lab.time).days if found.lab.time else None
-        return unknown(Reason("result_too_old", "egfr", days=days, time=found.lab.time))
+        return unknown(context.withheld("egfr") or Reason("result_too_old", "egfr", days=days, time=found.lab.time))
     used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
     outcomes = {word: _compared(found, word, limit.value) for word, limit in used.items()}
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
@@ -204,7 +207,8 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     notes: tuple[str, ...] = ("egfr_computed",) if found.computed else ()
     notes += ("egfr_open",) if found.highest is not None else ()
     truth = all(outcomes.values())
-    return Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
+    verdict = Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
+    return context.doubted(verdict, "egfr")
 
 
 def _compared(found: Kidney, word: str, limit: Decimal) -> bool | None:

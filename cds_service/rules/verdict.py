@@ -9,15 +9,25 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from cds_service.content.rulebook import Limit
-from cds_service.patient import Condition, Intake, Lab, Medication, Source
+from cds_service.patient import Condition, Lab, Medication, Source
 from cds_service.rules.amounts import Reading
+
+# Codes of reasons that name what nobody here could identify: in the chart, and anywhere.
+IN_CHART = frozenset({
+    "active_not_identified", "actives_not_identified", "active_without_name", "condition_not_identified",
+    "conditions_not_identified", "result_not_identified",
+})  # fmt: skip
+UNIDENTIFIED = IN_CHART | {
+    "draft_not_identified", "drafts_not_identified", "draft_without_name", "medication_conflict",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why something is unknown or not applicable: a key of `wording.yaml` reasons, and what it is about.
 
-    `what` is a concept id, an input key or a threshold name; `days` and `time` are filled where the reason is age.
+    `what` is a concept id, an input key or a threshold name; `days` and `time` are filled where the reason is age;
+    `names` are the chart's own for what could not be identified, made inert.
     """
 
     code: str
@@ -25,6 +35,7 @@ class Reason:
     days: int | None = None
     time: datetime | None = None
     problem: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +137,6 @@ class Pair:
     magnesium: Medication
     drug: Medication
     draft: Medication | None
-
-
-Fact = Lab | Condition | Medication | Intake | Kidney
 
 
 @dataclass(frozen=True, slots=True)

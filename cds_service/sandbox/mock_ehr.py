@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .expand import PRACTITIONER, Resource
+from .expand import Resource
 from .listening import Listening
-from .patients import load
+from .patients import everything
 from .search import MAX_PAGE, PARAMETERS, SearchError, find, search, searchset
 
 FHIR_PATH: Final = "/fhir"
@@ -131,7 +131,7 @@ class MockEhr(Listening):
     ) -> None:
         self.script = list(script)
         self.calls: list[Call] = []
-        self._resources = resources or _samples
+        self._resources = resources or (lambda: everything(datetime.now(UTC)))
         self._lock = threading.Lock()
         self._used: dict[int, int] = {}
         super().__init__(_Server((host, port), type("Handler", (_Handler,), {"ehr": self})))
@@ -169,11 +169,6 @@ class MockEhr(Listening):
                         self._used[id(answer)] = used + 1
                         return answer
         return Answer(path="")
-
-
-def _samples() -> list[Resource]:
-    now = datetime.now(UTC)
-    return [PRACTITIONER, *(r for sample in load().values() for r in sample.resources(now))]
 
 
 class _Server(ThreadingHTTPServer):

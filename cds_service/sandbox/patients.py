@@ -72,3 +72,8 @@ def load() -> Mapping[str, SamplePatient]:
     listed = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
     found = [read(file.name.removesuffix(".yaml"), file.read_text(encoding="utf-8")) for file in listed]
     return MappingProxyType({sample.id: sample for sample in found})
+
+
+def everything(now: datetime) -> list[Resource]:
+    """All that is on file of all of them at `now` (with a time zone), and who prescribes."""
+    return [expand.PRACTITIONER, *(resource for sample in load().values() for resource in sample.resources(now))]

@@ -119,6 +119,8 @@ PARAMETERS: dict[str, dict[str, _Match]] = {
         "authoredon": _date("authoredOn"),
     },
     "MedicationStatement": _OF_A_PATIENT | {"code": _token("medicationCodeableConcept"), "status": _token("status")},
+    "MedicationAdministration": _OF_A_PATIENT
+    | {"code": _token("medicationCodeableConcept"), "status": _token("status")},
     "Observation": _OF_A_PATIENT
     | {
         "code": _token("code"),

@@ -17,9 +17,9 @@ from flask import Blueprint, Flask, Response, current_app, json, request
 from werkzeug.exceptions import HTTPException, NotFound, UnsupportedMediaType
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from .expand import PRACTITIONER, Resource
+from .expand import Resource
 from .listening import Listening
-from .patients import load
+from .patients import everything, load
 from .search import PARAMETERS, SearchError, find, search, searchset
 
 FHIR_PATH = "/fhir"
@@ -46,8 +46,7 @@ def _now() -> datetime:
 
 
 def _resources() -> list[Resource]:
-    now: datetime = current_app.config["CLOCK"]()
-    return [PRACTITIONER, *(r for sample in load().values() for r in sample.resources(now))]
+    return everything(current_app.config["CLOCK"]())
 
 
 def _fhir(body: Resource, status: int = 200) -> Response:

@@ -26,6 +26,7 @@ from cds_service.content.concept import Concept
 from cds_service.content.library import default_root
 from cds_service.content.loading import Reader
 from cds_service.content.products import Form, Product
+from cds_service.content.tables import NameWords
 from cds_service.content.yamlfile import ContentError
 from cds_service.patient import Route
 from cds_service.spelling import tokens
@@ -108,7 +109,7 @@ def other_brands(source: Source, entries: Pages, rows: Sequence[Product]) -> lis
 class Builder:
     """Makes rows of the product table from one source and the concepts."""
 
-    def __init__(self, source: Source, entries: Pages, forms: Iterable[Form]) -> None:
+    def __init__(self, source: Source, entries: Pages, forms: Iterable[Form], joining: NameWords) -> None:
         self.source = source
         self.code_of: dict[str, str] = {}
         broader = {name: frozenset(entry.member_of) for name, entry in entries.items()}
@@ -124,7 +125,7 @@ class Builder:
             phrases += [Phrase(n, frozenset()) for n in entry.not_]
         phrases += [Phrase(n, frozenset({OTHER})) for n in other_ingredients(source, entries)]
         self.missing = frozenset(missing)
-        self.reader = NameReader(phrases, forms, broader)
+        self.reader = NameReader(phrases, forms, broader, joining)
         self.by_name = {n.lower(): c for c, (n, tty) in source.ingredients.items() if tty in ("IN", "PIN")}
 
     def rows(self) -> Iterator[Product]:
@@ -204,10 +205,11 @@ def build(folder: Path, root: Path) -> dict[str, str]:
     reader = Reader(root)
     concepts = {**reader.folder("terminology", Concept), **reader.drug_list()}
     forms = reader.read(f"terminology/{FORMS}", list[Form])
+    joining = reader.read("tables/name_words.yaml", NameWords)
     if reader.faults:
         raise ContentError(reader.faults)
     entries = {name: entry for name, entry in concepts.items() if entry.kind in ("drug", "drug_class")}
-    builder = Builder(source, entries, forms)
+    builder = Builder(source, entries, forms, joining)
     rows = list(builder.rows())
     seen = {name: entry for name, entry in entries.items() if name not in builder.missing}
     others = sorted({*other_ingredients(source, entries), *other_brands(source, seen, rows)})

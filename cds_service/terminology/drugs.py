@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from cds_service.content.concept import MAGNESIUM, Concept
 from cds_service.content.products import Form, OtherName, Product
+from cds_service.content.tables import NameWords
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import LONGEST, tokens
 from cds_service.terminology.names import ALONE, ELSEWHERE, FILLER, OTHER, NameReader, Phrase, Reading, unpack
@@ -77,6 +78,7 @@ class DrugIndex:
         self,
         concepts: Mapping[str, Concept],
         broader: Mapping[str, frozenset[str]],
+        joining: NameWords,
         products: Iterable[Product] = (),
         forms: Iterable[Form] = (),
         others: Iterable[str] = (),
@@ -128,7 +130,7 @@ class DrugIndex:
         self._single = drugs
         metal = entries.get(MAGNESIUM)
         acids, short = (metal.counter_ion_of, metal.beside_a_salt) if metal else ((), ())
-        self.reader = NameReader(phrases, forms, drugs_only, MAGNESIUM, acids, short)
+        self.reader = NameReader(phrases, forms, drugs_only, joining, MAGNESIUM, acids, short)
 
     def identify(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Systems are the short names of `vocabulary.SYSTEMS`. Never raises on what an EHR may send.

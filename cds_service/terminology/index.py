@@ -6,7 +6,7 @@ The files of `cards/terminology/` come in as they were loaded (`Concept`); look-
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
 from typing import NamedTuple
@@ -54,6 +54,8 @@ class Vocabulary:
         self.sigs = Sigs(library.directions, library.languages, library.timing_codes.codes)
         self.specimens = SpecimenReader(library.specimen_comments)
         self.search_outcomes = library.search_outcomes
+        words = library.infusion_words
+        self._continuous, self._obstetric = _phrases(words.continuous), _phrases(words.obstetric)
         self.scoring = scoring(library.screener, library.foods)
         states = library.patient_states
         self.holds = {
@@ -84,9 +86,11 @@ class Vocabulary:
                 self._measured(name, entry)
         # Most results of a chart have none of these codes.
         self.measured_codes = frozenset(code for _, code in self._tests)
+        self._test_systems = {system for system, _ in self._tests}
         self._drugs = DrugIndex(
             self.concepts,
             self.broader,
+            library.name_words,
             library.products,
             library.dose_forms,
             [row.name for row in library.other_ingredients],
@@ -144,11 +148,11 @@ class Vocabulary:
     def condition_concepts(self, system: str | None, code: str | None) -> frozenset[str]:
         """Concept ids, groups included, that a condition code belongs to; empty if none. ICD codes match with or
         without their dot."""
-        name = self.system_name(system)
         if not code:
             return frozenset()
-        if (own := self._own.get((name or system or "", code.strip()))) is not None:
+        if (own := self._own.get((self.system_name(system) or system or "", code.strip()))) is not None:
             return self.broader[own] | {own}
+        name = self._has_form(system, code)
         row = self._systems[name] if name else None
         key = code.strip().upper() if name == "snomed" else _plain(code.strip())[:8]
         if row is not None and row.who:
@@ -159,10 +163,23 @@ class Vocabulary:
             found |= prefixes.get(key[:n], frozenset())
         return found
 
-    def knows_problems_of(self, system: str | None) -> bool:
-        """Whether a code of this system says which problem it is, so that no text needs to."""
-        name = self.system_name(system)
+    def tells_problem(self, system: str | None, code: str | None) -> bool:
+        """Whether a code says which problem it is, ours or another, so that no text needs to."""
+        name = self._has_form(system, code)
         return name is not None and (name in self._exact or name in self._prefix or self._systems[name].who)
+
+    def tells_test(self, system: str | None, code: str | None) -> bool:
+        """The same of a test or another observation."""
+        return self._has_form(system, code) in self._test_systems
+
+    def _has_form(self, system: str | None, code: str | None) -> str | None:
+        """Our short name of a code's system; None where the code has not the form of its codes: it is the site's own,
+        sent under that system."""
+        name = self.system_name(system)
+        if name is None or not code:
+            return None
+        row = self._systems["icd10" if self._systems[name].who else name]
+        return name if row.holds(code.strip()) else None
 
     def condition_called(self, text: str) -> frozenset[str]:
         """The same of a problem in words, by a short list of whole texts. A text in doubt is none of them."""
@@ -186,6 +203,14 @@ class Vocabulary:
         name = self.system_name(system) or system
         rows = self._not_taken.items()
         return any(code in codes and (name is None or name == (self.system_name(own) or own)) for own, codes in rows)
+
+    def says_continuous(self, texts: Iterable[str]) -> bool:
+        """Whether words of an order say that it goes on, by the closed list of `cards/tables/infusion_words.yaml`."""
+        return any(self._continuous.search(_words(text)) for text in texts)
+
+    def says_obstetric(self, texts: Iterable[str]) -> bool:
+        """Whether words of an order say that it is for a mother or her unborn child, by the same list."""
+        return any(self._obstetric.search(_words(text)) for text in texts)
 
     def kept_apart(self, text: str) -> tuple[str, frozenset[str]]:
         """A drug's text without our own closing phrases and times, and the drug concepts that they name.
@@ -214,7 +239,15 @@ class Vocabulary:
         own = self._own.get((name or system or "", code.strip())) if code and self._own else None
         if own is not None and (codes := self.concepts[own].rxnorm_ingredients):
             return "rxnorm", codes[0], display
-        return name, code, display
+        return self._has_form(system, code), code, display
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(tokens(text))} "
+
+
+def _phrases(listed: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(_words(phrase)) for phrase in listed))
 
 
 def _plain(code: str) -> str:

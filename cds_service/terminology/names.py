@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from cds_service.content.products import Form
+from cds_service.content.tables import NameWords
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import TOKEN, fold, sound, tokens
 from cds_service.terminology.sounds import Sounds
@@ -27,11 +28,6 @@ ALONE, FILLER, ELSEWHERE = " ", "-", "?"
 only where no other word of the text is unknown: "MgXYZ in saline" may be magnesium. The last marks a brand that is
 another drug in another country: it names nothing."""
 
-_AS = frozenset({"as", "als", "como", "come", "comme", "som", "jako"})
-_BETWEEN = _AS | {"from"}
-_OF = frozenset({"de", "di", "do", "du", "d", "l"})
-_DILUTIONS = frozenset({"d", "c", "ch", "dh", "lm"})
-_LATIN = ("um", "ica", "phos")
 _NAMED_OTHER = frozenset({OTHER})
 _LOOKS_LIKE = frozenset({ALONE})
 _NOT_OURS = _NAMED_OTHER | _LOOKS_LIKE | {ELSEWHERE}
@@ -125,6 +121,7 @@ class NameReader:
         phrases: Iterable[Phrase],
         forms: Iterable[Form],
         broader: Mapping[str, frozenset[str]],
+        joining: NameWords,
         metal: str = "",
         acids: Iterable[str] = (),
         beside_a_salt: Iterable[str] = (),
@@ -146,6 +143,9 @@ class NameReader:
         self._name_lengths = _lengths(merged)
         self._forms = {tokens(form.phrase): form for form in forms}
         self._form_lengths = _lengths(self._forms)
+        self._as, self._of = frozenset(joining.salt_of), frozenset(joining.of)
+        self._between = self._as.union(joining.made_from)
+        self._dilutions, self._remedies = frozenset(joining.dilutions), tuple(joining.remedies)
         self._broader = broader
         self._umbrellas = frozenset[str]().union(*broader.values())
         self._metal = frozenset({metal})
@@ -177,7 +177,7 @@ class NameReader:
         word, rest = words[i], words[i + 1 : i + 3]
         before = words[i - 1] if i else ""
         if word in self._metals or (word in self._beside and not before[:1].isdigit() and before not in self._beside):
-            skip = int(bool(rest) and rest[0] in _OF)
+            skip = int(bool(rest) and rest[0] in self._of)
             after = i + 2 + skip
             salt = self._salts.get(rest[skip]) if rest[skip:] else None
             if not salt and rest[skip:] and self._name_ends(words, after):
@@ -187,7 +187,7 @@ class NameReader:
             return None
         if salt := self._salts.get(word):
             for skip in (0, 1):
-                if rest[skip:] and rest[skip] in self._metals and (not skip or rest[0] in _OF):
+                if rest[skip:] and rest[skip] in self._metals and (not skip or rest[0] in self._of):
                     return _Hit(i, i + 2 + skip, salt, False)
         for metal in self._metals:
             if word.startswith(metal) and word != metal:
@@ -251,7 +251,7 @@ class NameReader:
                 else:
                     unknown = unknown or (len(word) > 2 and word.isalpha())
             i += step
-        if len(hits) > 1 and not _BETWEEN.isdisjoint(words):
+        if len(hits) > 1 and not self._between.isdisjoint(words):
             hits = [h for k, h in enumerate(hits) if not (k and self._counter_ion(hits[k - 1], h, words))]
         hits = [hit if not self._not_the_metal(hit, words) else hit._replace(drugs=_NAMED_OTHER) for hit in hits]
         hits = [hit for hit in hits if ELSEWHERE not in hit.drugs]
@@ -277,19 +277,18 @@ class NameReader:
         after = words[hit.end : hit.end + 4]
         if hit.drugs == self._metal and not hit.brand:
             before = words[max(hit.start - 2, 0) : hit.start]
-            near = [before[-1] if before[-1] not in _OF else before[0]] if before else []
+            near = [before[-1] if before[-1] not in self._of else before[0]] if before else []
             if any(sound(word) in self._acids for word in (*near, *after[:1])):
                 return True
-        return self._diluted(after[1:] if after and after[0].endswith(_LATIN) else after)
+        return self._diluted(after[1:] if after and after[0].endswith(self._remedies) else after)
 
-    @staticmethod
-    def _diluted(after: list[str]) -> bool:
+    def _diluted(self, after: list[str]) -> bool:
         """Whether a homeopathic dilution stands here: "D6", "C30", "9 CH"; not vitamin D3, nor dextrose ("D5W")."""
         if len(after) < 2:
             return False
         letter, number = after[:2] if after[0].isalpha() else (after[1], after[0])
         glucose = letter == "d" and (number == "3" or after[2:3] == ["w"])
-        return letter in _DILUTIONS and number.isdigit() and not glucose
+        return letter in self._dilutions and number.isdigit() and not glucose
 
     def _counter_ion(self, previous: _Hit, hit: _Hit, words: list[str]) -> bool:
         """ "Omeprazole (as magnesium)", "Omeprazol 20 mg (als Magnesiumsalz)": an umbrella concept straight after "as"
@@ -297,7 +296,7 @@ class NameReader:
         between = words[previous.end : hit.start]
         bare = hit.drugs == self._metal and hit.end - hit.start == 1
         return (
-            not _AS.isdisjoint(between[-1:])
+            not self._as.isdisjoint(between[-1:])
             and (bare or len(between) == 1)
             and bool(hit.drugs)
             and hit.drugs <= self._umbrellas
@@ -354,7 +353,7 @@ class NameReader:
         "magnesium 64 mg (as magnesium chloride 535 mg)" each has its own."""
         above = self._broader.get(drug, frozenset())
         between = set(line.words[previous.end : hit.start]) if previous else set()
-        if previous and between & _BETWEEN and len(previous.drugs & above) == 1:
+        if previous and between & self._between and len(previous.drugs & above) == 1:
             own = line.after(previous.end, hit.start) is not None
             return drug if own else next(iter(previous.drugs & above))
         return min(above) if elemental and len(above) == 1 else drug

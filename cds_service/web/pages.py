@@ -19,7 +19,7 @@ from cds_service.publish import fhir
 from cds_service.publish.rule_in_words import evidence_of, rule_view
 
 CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 MAX_QUERY = 100
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def html_response(text: str, more: Mapping[str, str] | None = None) -> Response:
-    """A web page with a strict policy: nothing from elsewhere, no script, no framing. `more`: headers beside it."""
+    """A web page with a strict policy: nothing from or to elsewhere, no script, no framing. `more`: more headers."""
     headers = {**HEADERS, "Content-Security-Policy": CSP, **(more or {})}
     return Response(text, content_type="text/html; charset=utf-8", headers=headers)
 

@@ -26,7 +26,7 @@ from cds_service.planner import picture, token
 from cds_service.planner.model import DAY, DAYS, MOST_DRUGS, PlanRequest, clock
 from cds_service.planner.plan import plan_day
 from cds_service.settings import Settings
-from cds_service.web.plan_page import rule
+from cds_service.web.plan_page import page
 from tests.conftest import NOW
 from tests.planner.regimens import HOURS, ask, takes
 from tests.scenario import Builder, Scenario
@@ -116,7 +116,7 @@ def main() -> None:
         plain = planned = float("inf")
         for _ in range(2):  # by turns, so that both see the same machine
             planned = min(planned, best(call, CALLS))
-            with patch("cds_service.advice.cards.plan_for", lambda *_: None):
+            with patch("cds_service.advice.advise.plan_for", lambda *_: None):
                 plain = min(plain, best(call, CALLS))
         app.extensions["advisor"].store.close()
     print(
@@ -129,7 +129,7 @@ def main() -> None:
     steps: dict[str, Callable[[PlanRequest], object]] = {
         "answer": answered,
         "draw": lambda asked: picture.svg(asked, plans[id(asked)]),
-        "open": lambda asked: rule(asked, plan_day(asked), styles="", picture=""),
+        "open": lambda asked: page(asked, plan_day(asked), styles="", picture=""),
     }
     for name, step in steps.items():
         little, much = (best(lambda asked=asked, step=step: step(asked), CALLS) for asked in (usual, most))

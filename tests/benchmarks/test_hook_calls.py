@@ -1,9 +1,12 @@
-"""The benchmark runs, and its requests are what it says they are. Nothing here is timed."""
+"""The benchmarks run, and their requests are what they say they are. Nothing here is timed."""
+
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from cds_service.fhir import Chart
-from tests.benchmarks import hook_calls, trust_cost
+from tests.benchmarks import hook_calls, plan_cost, trust_cost
 from tests.benchmarks.bodies import SIZES, body, count, fresh
 from tests.conftest import NOW
 
@@ -35,6 +38,24 @@ def test_no_two_calls_share_a_resource():
     made = body("small")
     assert fresh(made, 1) != fresh(made, 2)
     assert fresh(made, 1).count(b"00000001") > count("small")
+
+
+# The peer runs in an environment of its own, which has what it imports.
+FILES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "peer")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_finds_all_that_it_takes_from_the_service(name):
+    assert import_module(f"tests.benchmarks.{name}").__doc__ or name == "__init__"
+
+
+def test_benchmark_of_the_planner_runs(capsys, monkeypatch):
+    for name in ("ROUNDS", "CALLS", "PLANS"):
+        monkeypatch.setattr(plan_cost, name, 1)
+    plan_cost.main()
+    printed = capsys.readouterr().out
+    for words in ("without: ratio", *plan_cost.REGIMENS, "answer: ", "draw: ", "open: "):
+        assert words in printed
 
 
 def test_benchmark_runs(capsys):

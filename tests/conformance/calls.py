@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -62,6 +63,8 @@ def every_sample_call(client: FlaskClient) -> Iterator[tuple[str, Body]]:
     for hook in services(client):
         yield f"a young woman on {hook}", young_woman_call(client, hook)
         yield f"a hospital stay on {hook}", inpatient_call(client, hook)
+        yield f"a mother on {hook}", mother_call(client, hook)
+        yield f"a mother after an infusion on {hook}", mother_call(client, hook, ended=True)
 
 
 def severe_call(client: FlaskClient) -> Body:
@@ -93,6 +96,29 @@ def inpatient_call(client: FlaskClient, hook: str = "patient-view") -> Body:
         "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
         "subject": {"reference": "Patient/low-magnesium"},
     }
+    return body
+
+
+def mother_call(client: FlaskClient, hook: str = "patient-view", ended: bool = False) -> Body:
+    """The call for a pregnant woman with magnesium 3.0 mmol/L, magnesium drafted on the order hooks; `ended`: an order
+    for an infusion of ten hours ago is over."""
+    body = young_woman_call(client, hook)
+    newest = body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]
+    newest["valueQuantity"]["value"] = 3.0
+    newest["effectiveDateTime"] = (NOW - timedelta(hours=1)).isoformat()
+    subject = {"reference": "Patient/low-magnesium"}
+    code = {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "Z33.1"}]}
+    active = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]}
+    pregnant = {"resourceType": "Condition", "id": "mother", "clinicalStatus": active, "code": code, "subject": subject}
+    body["prefetch"]["conditions"].setdefault("entry", []).append({"resource": pregnant})
+    infusion = {"text": "Magnesium sulfate 1 g/h infusion"}
+    order = {"resourceType": "MedicationRequest", "id": "over", "status": "completed", "intent": "order"}
+    order |= {"medicationCodeableConcept": infusion, "subject": subject}
+    order |= {"authoredOn": (NOW - timedelta(hours=10)).isoformat(), "dosageInstruction": [{"route": {"text": "iv"}}]}
+    if ended:
+        body["prefetch"]["ended_medications"]["entry"] = [{"resource": order}]
+    for entry in body["context"].get("draftOrders", {}).get("entry", []):
+        entry["resource"]["medicationCodeableConcept"] = {"text": "Magnesium oxide 400 mg tablet"}
     return body
 
 

@@ -242,8 +242,18 @@ def test_c19_prefetch_and_access_to_the_server_give_the_same_cards(reading: Flas
     read = answered(reading, body)
     assert own(read)["outcomes"] == own(sent)["outcomes"]
     assert [card["summary"] for card in read["cards"]] == [card["summary"] for card in sent["cards"]]
-    assert {state for key, state in own(read)["inputs"].items() if key != "encounter"} <= {"fetched", "empty"}
-    assert own(read)["inputs"]["encounter"] == "absent", "no encounter was named"
+    of_a_stay = ("encounter", "medication_administrations")
+    assert {state for key, state in own(read)["inputs"].items() if key not in of_a_stay} <= {"fetched", "empty"}
+    assert {own(read)["inputs"][key] for key in of_a_stay} == {"absent"}, "no encounter was named"
+
+
+def test_c19_what_was_given_is_read_from_the_server_in_a_call_that_names_an_encounter(
+    reading: FlaskClient, stub: str
+) -> None:
+    body = sample_call(reading, "low-magnesium", fhirServer=stub, fhirAuthorization=AUTHORIZATION)
+    del body["prefetch"]
+    body["context"]["encounterId"] = "stay"
+    assert own(answered(reading, body))["inputs"]["medication_administrations"] == "empty"
 
 
 @pytest.mark.parametrize("member", ["access_token", "token_type", "expires_in", "scope", "subject"])

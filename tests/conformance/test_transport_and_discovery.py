@@ -171,6 +171,7 @@ def test_c22_templates_stay_in_the_widely_supported_subset(client: FlaskClient) 
         "Condition": {"patient"},
         "MedicationRequest": {"patient", "status"},
         "MedicationStatement": {"patient", "status"},
+        "MedicationAdministration": {"patient", "status"},
         "Observation": {"patient", "code"},
         "QuestionnaireResponse": {"patient", "questionnaire"},
     }

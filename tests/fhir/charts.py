@@ -26,6 +26,11 @@ NEEDS = (
     Need("patient", "Patient", "Patient/{{context.patientId}}"),
     Need("conditions", "Condition", "Condition?patient={{context.patientId}}&_count=500"),
     Need("medications", "MedicationRequest", "MedicationRequest?patient={{context.patientId}}&status=active"),
+    Need(
+        "medication_administrations",
+        "MedicationAdministration",
+        "MedicationAdministration?patient={{context.patientId}}",
+    ),
     Need("medication_statements", "MedicationStatement", "MedicationStatement?patient={{context.patientId}}"),
     Need(
         "serum_magnesium",

@@ -28,7 +28,7 @@ def test_a_key_that_is_not_sent_is_absent_and_proves_nothing() -> None:
 
 def test_a_key_that_the_ehr_has_no_data_for_is_not_asked_for() -> None:
     state = read(not_available=frozenset({"intake"})).facts.inputs["intake"]
-    assert (state.state, state.complete) == ("not_available", True)
+    assert (state.state, state.complete) == ("not_available", False)
 
 
 def test_a_key_that_is_not_available_but_sent_is_read() -> None:

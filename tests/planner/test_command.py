@@ -132,3 +132,12 @@ def test_a_sites_own_day_can_be_tried(tmp_path: Path) -> None:
     site.write_text("site: Test hospital\nschedule:\n  lunch: {value: '13:15', reason: Meals on our wards}\n", "utf-8")
     done = run_cli("plan", save(tmp_path, QUESTION), "--site", site)
     assert "  Every day: 13:15\n" in done.stdout
+
+
+def test_no_day_is_planned_where_something_may_speak_against_magnesium(
+    tmp_path: Path, request_: dict[str, Any]
+) -> None:
+    request_["prefetch"]["conditions"] = {"resourceType": "Bundle", "total": 1, "entry": []}
+    done = run_cli("plan", save(tmp_path, request_))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "a reason against magnesium may be hidden: problem list arrived incomplete" in done.stderr

@@ -1,0 +1,141 @@
+"""Where something may speak against magnesium and could not be looked at, no card proposes it, and it says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from cds_service.advice.loaded_content import Content
+from cds_service.rules import evaluate
+from tests.conftest import NOW
+from tests.scenario import Builder, Scenario
+from tests.test_not_identified import EXPECT, GOOD_KIDNEYS, order, problem, result
+from tests.test_scenarios import TEMPLATES, offers
+
+FINDING = "**Not proposed:** times for magnesium or a changed order, because another finding speaks against magnesium."
+HIDDEN = "**Not proposed:** times for magnesium or a changed order, because a reason against magnesium may be hidden: "
+LOCAL = {"coding": [{"system": "http://hospital.example/codes", "code": "4711"}]}
+MYASTHENIA = problem(coding=[{"system": "http://snomed.info/sct", "code": "91637004"}])
+
+
+def spaced(client: FlaskClient, content: Content, change: Callable[[Any], None] | None = None, **more: Any) -> Any:
+    """The card on doxycycline beside a draft of magnesium, and what its answer offers."""
+    case = {"name": "doses that meet", "kind": "near_miss", "expect": EXPECT, "hook": "order-sign"}
+    orders = {"drugs": [{"drug": "doxycycline", "at": ["08:00"]}], "drafts": ["magnesium_oxide"], "labs": GOOD_KIDNEYS}
+    body = Builder(content, NOW).request(Scenario.model_validate(case | orders | more), TEMPLATES)
+    if change:
+        change(body)
+    answered = client.post("/cds-services/magnesium-order-sign", json=body)
+    assert answered.status_code == 200, answered.json
+    found = answered.get_json()
+    (card,) = [card for card in found["cards"] if "doxycycline" in card["summary"]]
+    return card, list(offers(found))
+
+
+def test_where_all_was_looked_at_times_and_a_changed_order_are_proposed(client: FlaskClient, content: Content) -> None:
+    card, offered = spaced(client, content)
+    assert {"Keep the doses apart"} <= {item["label"] for item in card["suggestions"]}
+    assert offered and "Not proposed" not in card["detail"]
+
+
+@pytest.mark.parametrize(
+    ("patient", "why"),
+    [
+        ({"failed": ["conditions"]}, "problem list could not be read: the EHR reported an error"),
+        ({"without": ["conditions"]}, "problem list not sent and not readable"),
+        ({"raw": [problem(text="kidneys no good, machine thrice weekly")]}, "'kidneys no good, machine thrice weekly'"),
+        ({"raw": [problem(**LOCAL)]}, "a problem that is in no code that is read here: '4711'"),
+        ({"raw": [problem()]}, "problem list hold an entry that could not be read"),
+        ({"raw": [MYASTHENIA | {"modifierExtension": [{"url": "urn:x", "valueBoolean": True}]}]}, "problem list hold"),
+        ({"failed": ["kidney"]}, "kidney function results could not be read: the EHR reported an error"),
+        ({"without": ["kidney"]}, "kidney function results not sent and not readable"),
+        ({"labs": [{"lab": "creatinine", "value": 600, "unit": "furlong"}]}, "the newest eGFR result cannot be used"),
+        ({"labs": [{"lab": "creatinine", "value": 600, "unit": "umol/L", "status": "unknown"}]}, "status is not known"),
+        ({"labs": [{"lab": "egfr", "value": 60, "unit": "mL/min/{1.73_m2}", "comparator": "<"}]}, "only as a bound"),
+        ({"age": None, "labs": [{"lab": "creatinine", "value": 600, "unit": "umol/L"}]}, "age not known"),
+        ({"failed": ["serum_magnesium"]}, "serum magnesium could not be read: the EHR reported an error"),
+        ({"labs": [*GOOD_KIDNEYS, {"lab": "serum_magnesium", "value": 3, "unit": "furlong"}]}, "result cannot be used"),
+    ],
+)  # fmt: skip
+def test_what_may_speak_against_magnesium_and_could_not_be_looked_at_stops_proposals(
+    patient: dict[str, Any], why: str, client: FlaskClient, content: Content
+) -> None:
+    card, offered = spaced(client, content, **patient)
+    assert offered == []
+    assert HIDDEN in card["detail"] and why in card["detail"].partition(HIDDEN)[2].partition("\n")[0]
+    assert "Consider" in card["detail"], "the distance itself is still told"
+    assert card["detail"].count(why) == 1, "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("conditions", {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": {
+            "resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "suppressed"}]}}]}),
+        ("conditions", {"resourceType": "Bundle", "type": "searchset", "total": 3, "entry": []}),
+        ("conditions", {"resourceType": "Bundle", "type": "searchset", "entry": [
+            {"resource": {"resourceType": "Parameters"}}]}),
+        ("conditions", [17]),
+        ("kidney", {"resourceType": "Bundle", "type": "searchset", "entry": [
+            {"response": {"status": "403 Forbidden"}}]}),
+        ("kidney", {"resourceType": "Bundle", "meta": {"tag": [{"code": "SUBSETTED"}]}, "entry": []}),
+    ],
+)  # fmt: skip
+def test_a_part_that_is_missing_stops_proposals_too(
+    key: str, answer: Any, client: FlaskClient, content: Content
+) -> None:
+    card, offered = spaced(client, content, lambda body: body["prefetch"].update({key: answer}))
+    assert offered == [] and HIDDEN in card["detail"]
+
+
+def test_a_result_under_a_local_code_stops_proposals(client: FlaskClient, content: Content) -> None:
+    def renamed(body: Any) -> None:
+        body["prefetch"]["kidney"]["entry"][0]["resource"]["code"] = {"text": "Kreatinin"}
+
+    card, offered = spaced(client, content, renamed)
+    assert offered == [] and "a result sent for eGFR under no code that is read here: 'Kreatinin'" in card["detail"]
+
+
+@pytest.mark.parametrize(
+    "patient",
+    [
+        {"labs": []},
+        {"labs": [{"lab": "egfr", "value": 90, "unit": "mL/min/{1.73_m2}", "taken": "500 days ago"}]},
+        {"raw": [problem(coding=[{"system": "http://snomed.info/sct", "code": "195967001"}], text="Asthma")]},
+        {"raw": [{**order(medicationCodeableConcept={"text": "Xyzzol 20 mg"}), "id": "o2"}]},
+        {"raw": [result("19123-9", valueQuantity={"value": 2, "unit": "mg/dL"})]},
+        {"failed": ["pregnancy"]},
+    ],
+)
+def test_what_is_known_to_be_absent_or_harmless_stops_nothing(
+    patient: dict[str, Any], client: FlaskClient, content: Content
+) -> None:
+    card, offered = spaced(client, content, **patient)
+    assert offered and "Not proposed" not in card["detail"]
+
+
+def test_a_finding_against_magnesium_is_named_as_the_reason(client: FlaskClient, content: Content) -> None:
+    card, offered = spaced(client, content, raw=[MYASTHENIA])
+    assert offered == [] and FINDING in card["detail"]
+    both, offered = spaced(client, content, raw=[MYASTHENIA], failed=["kidney"])
+    assert offered == [] and FINDING in both["detail"] and HIDDEN not in both["detail"]
+
+
+def test_a_rule_against_magnesium_that_meets_a_fault_of_ours_stops_proposals(
+    make_app: Callable[..., Flask], content: Content, monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any]
+) -> None:
+    before = evaluate.try_test
+
+    def try_test(test: Any, context: Any, limits: Any, rule: str) -> Any:
+        if rule == "magnesium_with_heart_block":
+            raise ZeroDivisionError
+        return before(test, context, limits, rule)
+
+    monkeypatch.setattr(evaluate, "try_test", try_test)
+    card, offered = spaced(make_app().test_client(), content, conditions=["heart_block"])
+    assert offered == [] and HIDDEN + "an internal fault" in card["detail"]
+    assert expected_faults
