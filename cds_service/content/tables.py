@@ -128,6 +128,26 @@ class NameWords(Strict):
     remedies: Some
 
 
+class InjectionWords(Strict):
+    """`tables/injections.yaml`: the words around the doses, times and rates of injections and infusions."""
+
+    title: Text
+    units: dict[Literal["g", "mg", "meq", "mmol", "mL", "L"], Some]
+    minutes: Some
+    hours: Some
+    per: Some
+    hourly: Some
+    over: Some
+    runs: Some
+    at: Some
+    into: Some
+    to: Some
+    numbers: dict[Decimal, Some]
+    then: Some
+    once: Some
+    kilogram: Some
+
+
 class TimingCodes(Strict):
     """`tables/timing_codes.yaml`: codes of a Timing."""
 

@@ -36,6 +36,7 @@ OBSTETRIC = [
     (Names("threshold", unit="a"), "obstetric_age_from"),
     (Names("threshold", unit="a"), "obstetric_age_to"),
 ]
+BODY_WEIGHT = "body_weight"
 UPPER_LEVEL = "upper_level_for_age"
 # Pregnancy and lactation are read from observations and from the problem list.
 PREGNANCY_INPUTS = frozenset({CONDITIONS, PREGNANCY})
@@ -53,6 +54,12 @@ Years = Annotated[Name, Names("threshold", unit="a")]
 Count = Annotated[Name, Names("threshold", unit="1")]
 LabLimit = Annotated[Name, Names("threshold", unit=UNIT_OF_THE_LAB)]
 DailyAmount = Annotated[Name, Names("threshold", unit="mg/d", besides=(UPPER_LEVEL,))]
+
+Minutes = Annotated[Name, Names("threshold", unit="min")]
+Grams = Annotated[Name, Names("threshold", unit="g")]
+GramsAnHour = Annotated[Name, Names("threshold", unit="g/h")]
+GramsADay = Annotated[Name, Names("threshold", unit="g/d")]
+MilligramsAKilogram = Annotated[Name, Names("threshold", unit="mg/kg")]
 
 Comparison = Literal["below", "at_most", "above", "at_least"]
 
@@ -276,6 +283,59 @@ class MagnesiumProductsTest(Part):
     magnesium_products: Annotated[dict[Literal["at_least"], Count], Field(min_length=1)]
 
 
+class InjectedLimits(Strict):
+    """One limit, in grams of magnesium sulfate: of a dose (`dose`: also of one whose time is not said; `quick_dose`),
+    of a dose by weight in milligrams, of what goes in each hour, in a day, or in two days."""
+
+    dose: Grams | None = None
+    quick_dose: Grams | None = None
+    dose_by_weight: MilligramsAKilogram | None = None
+    rate: GramsAnHour | None = None
+    day: GramsADay | None = None
+    two_days: Grams | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> InjectedLimits:
+        if sum(name is not None for _, name in self) != 1:
+            raise ValueError("needs one limit")
+        return self
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """What is limited, and the threshold."""
+        return next((word, name) for word, name in self if name)
+
+
+class InjectedMagnesiumTest(Part):
+    """A drafted injection or infusion of magnesium above a limit. A dose counts if it goes in within the threshold
+    `minutes`, a rate if it goes on for longer. `obstetric` holds instead of the limit in a recorded pregnancy or with
+    one of `obstetric_conditions`, as a problem or as the reason of the order. A dose by weight asks for a weight that
+    the order names, or one on the chart no older than `weight_within`."""
+
+    also_reads: ClassVar = PREGNANCY_INPUTS
+    fills: ClassVar = frozenset({"injected", "injected.limit", "injected.same"})
+
+    injected_magnesium: InjectedLimits
+    minutes: Minutes | None = None
+    obstetric: InjectedLimits | None = None
+    obstetric_conditions: list[ConditionName] = []
+    weight_within: DaysBack | None = None
+
+    @property
+    def also_names(self) -> tuple[tuple[Names, str], ...]:  # type: ignore[override]
+        """A dose by weight needs the weight."""
+        return ((DRUG, MAGNESIUM), *(((LAB, BODY_WEIGHT),) if self.weight_within else ()))
+
+    @model_validator(mode="after")
+    def _fitting(self) -> InjectedMagnesiumTest:
+        if (self.injected_magnesium.dose_by_weight is None) != (self.weight_within is None):
+            raise ValueError("weight_within goes with dose_by_weight")
+        timed = self.injected_magnesium.day is None and self.injected_magnesium.two_days is None
+        if timed != (self.minutes is not None):
+            raise ValueError("minutes goes with a dose or a rate")
+        return self
+
+
 class IntakeTest(Part):
     """Newest documented dietary intake below the recommended allowance for age, sex, pregnancy and lactation."""
 
@@ -310,6 +370,7 @@ _Words = (
     | Annotated[KidneyTest, Tag("KidneyTest")]
     | Annotated[DailyMagnesiumTest, Tag("DailyMagnesiumTest")]
     | Annotated[MagnesiumProductsTest, Tag("MagnesiumProductsTest")]
+    | Annotated[InjectedMagnesiumTest, Tag("InjectedMagnesiumTest")]
     | Annotated[IntakeTest, Tag("IntakeTest")]
     | Annotated[ReasonTest, Tag("ReasonTest")]
 )

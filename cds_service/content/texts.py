@@ -83,6 +83,7 @@ class Wording(Strict):
     ages: dict[Literal["today", "days", "one_day"], Text]
     persists: dict[Literal["earlier", "despite"], Text]
     since: Text
+    injected: dict[Name, Text]
     topics: dict[Name, Text]
     option_prefix: str
     keep_apart_phrase: Text

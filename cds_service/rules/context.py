@@ -46,6 +46,12 @@ class Context:
     drafts_expected: bool
     encounter_named: bool = False
 
+    @property
+    def may_be_pregnant(self) -> bool:
+        """Whether sex and age allow it."""
+        row = self.allowance
+        return self.facts.person.sex != "male" and (row is None or row.pregnancy is not None)
+
     @cached_property
     def drugs(self) -> frozenset[str]:
         """Every drug concept of any medication."""

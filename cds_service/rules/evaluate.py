@@ -137,8 +137,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
     """What a fired card says where pregnancy would have changed it, could be, and was not readable."""
-    person, row = context.facts.person, context.allowance
-    could_be = person.sex != "male" and person.pregnant is None and (row is None or row.pregnancy is not None)
+    could_be = context.facts.person.pregnant is None and context.may_be_pregnant
     gap = context.input_gap(PREGNANCY) if could_be and ready.pregnancy_matters else None
     return (gap,) if gap else ()
 

@@ -120,6 +120,16 @@ def _whole(amounts: Iterable[Decimal]) -> Decimal:
 
 
 @dataclass(frozen=True, slots=True)
+class InjectedDose:
+    """What an order of injected magnesium gives: grams of magnesium sulfate, of a dose by weight milligrams for each
+    kilogram. `word` is that of its limit; `minutes` in which a dose goes in, None where that is not said."""
+
+    word: str
+    amount: Decimal
+    minutes: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Magnesium and a drug that meet in the gut. `draft` is the one that is being ordered, if any."""
 

@@ -18,6 +18,7 @@ from cds_service.content.site import SiteValues
 from cds_service.spelling import tokens
 from cds_service.terminology.directions import Sigs
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
+from cds_service.terminology.injections import InjectionReader
 from cds_service.terminology.routes import route_table
 from cds_service.terminology.specimen_comments import SpecimenReader
 from cds_service.terminology.units import Unit, unit_table
@@ -51,6 +52,7 @@ class Vocabulary:
     def __init__(self, library: Library) -> None:
         self.units = unit_table(library.units, library.system_names.of)
         self.routes = route_table(library.routes)
+        self.injections = InjectionReader(library.injections)
         self.sigs = Sigs(library.directions, library.languages, library.timing_codes.codes)
         self.specimens = SpecimenReader(library.specimen_comments)
         self.search_outcomes = library.search_outcomes
