@@ -164,8 +164,8 @@ class Dosage:
     """One dosage instruction, from FHIR Timing.
 
     `when` holds (event code, offset in minutes). `days` holds FHIR day codes (mon..sun). `start` and `end` come from
-    boundsPeriod or boundsDuration. `elemental` is the amount of one dose that `text` calls elemental,
-    `total` the mass that it gives a dose in brackets ("2 tablets (800 mg total)").
+    boundsPeriod or boundsDuration; `once`: it is one dose in all. `elemental` is the amount of one dose that `text`
+    calls elemental, `total` the mass that it gives a dose in brackets ("2 tablets (800 mg total)").
     `kept_apart_from` holds the drug concepts that our own instruction in this order already names. `problem` says in
     our own words what could not be read.
     """
@@ -183,6 +183,7 @@ class Dosage:
     start: date | None = None
     end: date | None = None
     as_needed: bool = False
+    once: bool = False
     amount: Quantity | None = None
     amount_high: Quantity | None = None
     elemental: Quantity | None = None

@@ -144,6 +144,8 @@ class MedicationTest(Part):
 
     `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
+    `beside`: only a product that holds one of these too; `form`: only in one of these forms; `but`: no product that
+    belongs to one of these.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
@@ -151,6 +153,9 @@ class MedicationTest(Part):
     route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
     ended_within: Days | None = None
     taken_for: Days | None = None
+    beside: list[DrugName] = []
+    form: list[FormName] = []
+    but: list[DrugName] = []
 
     @model_validator(mode="after")
     def _fitting_times(self) -> MedicationTest:
@@ -260,11 +265,13 @@ class DailyMagnesiumTest(Part):
 
     `above` it; or `read_two_ways`: above it by one reading alone of a drafted order whose amount may be a salt's weight
     or magnesium itself, or whatever the sum where an order calls elemental what is the salt's weight in its product.
+    `repeated`: not where all that is ordered is a single dose.
     """
 
     also_names: ClassVar = ((DRUG, MAGNESIUM),)
 
     daily_magnesium: Annotated[dict[Literal["above", "read_two_ways"], DailyAmount], Field(min_length=1, max_length=1)]
+    repeated: bool = False
 
     @property
     def offers(self) -> frozenset[str]:

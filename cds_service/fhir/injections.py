@@ -15,7 +15,7 @@ from msgspec.json import Decoder
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import DosageView, DoseAndRate, QuantityView, RatioView, Repeat
 from cds_service.fhir.identity import UNREADABLE
-from cds_service.fhir.numbers import number, whole
+from cds_service.fhir.numbers import number
 from cds_service.patient import Injected, Injection, Quantity
 from cds_service.terminology.index import Vocabulary
 from cds_service.terminology.injections import HOUR
@@ -60,7 +60,7 @@ def _read(
             doses = (replace(doses[0], hours=given.hours),)
     both = f"{text} ; {name}"
     dosages = read_dosages([view], authored, vocabulary)
-    once = reader.once(both) or whole(repeat.count) == 1
+    once = reader.once(both) or (bool(dosages) and all(dosage.once for dosage in dosages))
     # "2 g over 20 minutes" leaves no word unread, and none says how often.
     once = once or (view.timing is None and bool(vocabulary.sigs.read_all(f"{text} {reader.one_time}")))
     return Injection(doses, dosages, once, _most_a_day(view.maxDosePerPeriod, units), reader.weight(both))

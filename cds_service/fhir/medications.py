@@ -167,6 +167,9 @@ def medication_of(
         if not item.draft:
             return None
         building.repairs["medication_missing"] += 1
+    components = identity.components
+    if MAGNESIUM in identity.drugs and not any(part.strength for part in components):
+        components = building.vocabulary.product_called(name) or components
     source = item.source
     words = [name, *(dosage.text for dosage in dosages)]
     route = route_of(instructions, identity.route, building.vocabulary)
@@ -189,7 +192,7 @@ def medication_of(
         others=identity.others,
         route=route,
         form=identity.form or (building.vocabulary.drug([], form).form if form else None),
-        components=identity.components,
+        components=components,
         product_coded=identity.product_coded,
         elemental=identity.elemental,
         dosages=dosages,

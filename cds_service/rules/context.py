@@ -22,8 +22,9 @@ from cds_service.patient import (
     Lab,
     Medication,
     PatientFacts,
+    Source,
 )
-from cds_service.rules.amounts import Reading, reading_a_day
+from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
@@ -150,10 +151,17 @@ class Context:
             medication
             for medication in self.facts.medications
             if medication.drugs & drugs
+            and not (medication.source in self._dilute and any(is_magnesium(drug, self.rulebook) for drug in drugs))
             and (status == "any" or medication.status == status)
             and (medication.status == "active" or self.drafts_expected)
             and _route_fits(medication, route)
         ]
+
+    @cached_property
+    def _dilute(self) -> frozenset[Source]:
+        """Solutions for injection that hold no more magnesium than blood does: no magnesium products."""
+        limit = self.rulebook.limit("dilute_magnesium")
+        return frozenset(item.source for item in self.facts.medications if dilute(item, limit, self.rulebook))
 
     def ended_medications(self, drugs: frozenset[str], route: str) -> list[Medication]:
         """Recognised medications of any of `drugs` that are over, by route."""

@@ -111,6 +111,12 @@ class DailyMagnesium:
         return _whole(r.most if (m, r) in self.doubtful else r.possible for m, r in self.counted)
 
     @property
+    def single(self) -> bool:
+        """Whether all that is ordered is one dose each."""
+        drafts = [item for item in self.medications if item.status == "draft"]
+        return bool(drafts) and all(item.dosages and all(each.once for each in item.dosages) for item in drafts)
+
+    @property
     def medications(self) -> tuple[Medication, ...]:
         return (*(item for item, _ in self.counted), *self.unknown)
 
