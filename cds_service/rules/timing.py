@@ -18,8 +18,8 @@ MINUTES_A_DAY = 24 * 60
 def try_timing(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Verdict:
     """True where magnesium and the drug may meet: both active, or one of them being ordered beside the other.
 
-    Quiet where the orders already keep them apart: by times, of the clock or in words, that satisfy both intervals, or by our own
-    instruction in the order.
+    Quiet where the orders already keep them apart: by times, of the clock or in words, that satisfy both intervals, or
+    by our own instruction in the order.
     """
     block = rule.timing
     if block is None:
