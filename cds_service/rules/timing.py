@@ -100,10 +100,11 @@ def kept_apart(pair: Pair, drug: str, before: Decimal, after: Decimal, rulebook:
     magnesium_times, drug_times = _times(pair.magnesium, rulebook), _times(pair.drug, rulebook)
     if magnesium_times is None or drug_times is None:
         return False
-    for taken, one in drug_times:
-        for dose, other in magnesium_times:
+    for taken, drug_off in drug_times:
+        for dose, magnesium_off in magnesium_times:
+            off = drug_off + magnesium_off
             after_drug, after_magnesium = (dose - taken) % MINUTES_A_DAY, (taken - dose) % MINUTES_A_DAY
-            if after_drug < before * 60 + one + other or after_magnesium < after * 60 + one + other:
+            if after_drug < before * 60 + off or after_magnesium < after * 60 + off:
                 return False
     return True
 
