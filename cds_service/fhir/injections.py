@@ -13,7 +13,7 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from cds_service.fhir.dosage import read_dosages
-from cds_service.fhir.elements import DosageView, DoseAndRate, QuantityView, RatioView, Repeat
+from cds_service.fhir.elements import DosageView, DoseAndRate, QuantityView, RangeView, RatioView, Repeat
 from cds_service.fhir.identity import UNREADABLE
 from cds_service.fhir.numbers import number
 from cds_service.patient import Injected, Injection, Quantity
