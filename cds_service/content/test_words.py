@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
-from cds_service.content.concept import MAGNESIUM
+from cds_service.content.concept import BODY_WEIGHT, MAGNESIUM
 from cds_service.patient import (
     CONDITIONS,
     ENCOUNTER,
@@ -36,7 +36,6 @@ OBSTETRIC = [
     (Names("threshold", unit="a"), "obstetric_age_from"),
     (Names("threshold", unit="a"), "obstetric_age_to"),
 ]
-BODY_WEIGHT = "body_weight"
 UPPER_LEVEL = "upper_level_for_age"
 # Pregnancy and lactation are read from observations and from the problem list.
 PREGNANCY_INPUTS = frozenset({CONDITIONS, PREGNANCY})
@@ -144,8 +143,7 @@ class MedicationTest(Part):
 
     `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
-    `beside`: only a product that holds one of these too; `form`: only in one of these forms; `but`: no product that
-    belongs to one of these.
+    `beside`: a product that holds one of these too; `form`: in one of these; `but`: none that belongs to these.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
@@ -291,8 +289,8 @@ class MagnesiumProductsTest(Part):
 
 
 class InjectedLimits(Strict):
-    """One limit, in grams of magnesium sulfate: of a dose (`dose`: also of one whose time is not said; `quick_dose`),
-    of a dose by weight in milligrams, of what goes in each hour, in a day, or in two days."""
+    """One limit of magnesium sulfate: of a dose (`dose`: also of one whose time is not said), by weight, each hour, in
+    a day, or in two days."""
 
     dose: Grams | None = None
     quick_dose: Grams | None = None
@@ -314,10 +312,8 @@ class InjectedLimits(Strict):
 
 
 class InjectedMagnesiumTest(Part):
-    """A drafted injection or infusion of magnesium above a limit. A dose counts if it goes in within the threshold
-    `minutes`, a rate if it goes on for longer. `obstetric` holds instead of the limit in a recorded pregnancy or with
-    one of `obstetric_conditions`, as a problem or as the reason of the order. A dose by weight asks for a weight that
-    the order names, or one on the chart no older than `weight_within`."""
+    """Magnesium drafted by injection, above a limit: a dose within `minutes`, a rate for longer. `obstetric` holds in a
+    pregnancy, or with a problem or reason of `obstetric_conditions`. A weight on the chart counts `weight_within`."""
 
     also_reads: ClassVar = PREGNANCY_INPUTS
     fills: ClassVar = frozenset({"injected", "injected.limit", "injected.same"})
@@ -337,8 +333,7 @@ class InjectedMagnesiumTest(Part):
     def _fitting(self) -> InjectedMagnesiumTest:
         if (self.injected_magnesium.dose_by_weight is None) != (self.weight_within is None):
             raise ValueError("weight_within goes with dose_by_weight")
-        timed = self.injected_magnesium.day is None and self.injected_magnesium.two_days is None
-        if timed != (self.minutes is not None):
+        if (self.injected_magnesium.named[0] in ("day", "two_days")) == (self.minutes is not None):
             raise ValueError("minutes goes with a dose or a rate")
         return self
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from cds_service.content.concept import INJECTED_SALT, MAGNESIUM
+from cds_service.content.concept import BODY_WEIGHT, INJECTED_SALT, MAGNESIUM
 from cds_service.content.rulebook import Limit, Rulebook
-from cds_service.content.test_words import BODY_WEIGHT, InjectedMagnesiumTest
+from cds_service.content.test_words import InjectedMagnesiumTest
 from cds_service.patient import Injected, Injection, Medication, Quantity
 from cds_service.rules.amounts import SERUM_MAGNESIUM, is_magnesium, milligrams, most_doses_a_day
 from cds_service.rules.context import Context, medication_notes
