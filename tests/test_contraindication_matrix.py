@@ -67,6 +67,14 @@ IMPOSSIBLE |= {
 IMPOSSIBLE |= {
     frozenset(("laxative_dose_in_older_people", rule)): "no mother is that old" for rule in ORDERED_FOR_A_MOTHER
 }
+for _dialysis in ("magnesium_with_dialysis", "calcitriol_dialysis_avoid"):
+    _pair = frozenset(("magnesium_with_unknown_kidney_function", _dialysis))
+    IMPOSSIBLE[_pair] = "on dialysis nobody asks for creatinine"
+# One newest level: recent or old, and with pre-eclampsia held against a limit of its own.
+LEVELS = ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
+OTHER_LEVELS = ("magnesium_ordered_above_infusion_range", "magnesium_ordered_after_high_magnesium")
+IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the rules" for pair in product(LEVELS, OTHER_LEVELS)}
+IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the rules"}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.

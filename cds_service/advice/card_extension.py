@@ -9,7 +9,7 @@ from cds_service.advice.in_words import json_value
 from cds_service.content.library import Library
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.rules.evaluate import Outcome
-from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, OnFile, Pair, State, Verdict
+from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, OnFile, Pair, State, Verdict
 
 EXTENSION = "org.magnesium-cds"
 
@@ -134,6 +134,8 @@ def finding_text(outcomes: Sequence[Outcome]) -> str:
                     parts.append(f"{name}={value.value}@{value.lab.time}")
                 case DailyMagnesium():
                     parts.append(f"{name}={value.value}..{value.as_element}")
+                case InjectedDose():
+                    parts.append(f"{name}={value.amount}/{value.minutes}")
                 case Medication():
                     parts.append(f"{name}={sorted(value.drugs)}")
                 case _ if name == "pairs":

@@ -185,7 +185,7 @@ class Writer:
         """One line for a finding that another one leads; "" where the rule adds nothing to any that may lead it."""
         rule = outcome.written
         assert outcome.verdict is not None
-        if rule.when is None:
+        if rule.when is None or (rule.card.joins and rule.card.short is None):
             return self._texts(outcome)[0]
         short = rule.title if rule.card.short is None else rule.card.short
         return sentence(fill(short, self.display.placeholders(outcome.rule, outcome.verdict)))

@@ -8,14 +8,16 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cds_service.content.concept import INJECTED_SALT
 from cds_service.content.library import Library
 from cds_service.content.rule import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner.model import hours
+from cds_service.rules.amounts import SERUM_MAGNESIUM
 from cds_service.rules.context import Context
-from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, OnFile, Reason, Verdict
+from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, Match, OnFile, Reason, Verdict
 from cds_service.spelling import joined
 
 MAX_NAMES = 3
@@ -202,6 +204,10 @@ class Display:
                     }
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
+                case InjectedDose():
+                    filled |= self._injected(value)
+                case Limit():
+                    filled[name] = self.limit(value)
                 case Intake() if value.mg_per_day is not None and value.time is not None:
                     filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
@@ -230,6 +236,23 @@ class Display:
             longer = max(before, after, key=lambda limit: limit.value)
             filled |= {"hours_before": self.limit(before), "hours_after": self.limit(after)}
             filled["hours_apart"] = self.limit(longer)
+        return filled
+
+    def _injected(self, dose: InjectedDose) -> dict[str, str]:
+        """'40 g over 20 min', and the same number of grams and of mEq, each in the other unit."""
+        words, entry = self.library.wording.injected, self.library.terminology[SERUM_MAGNESIUM]
+        amount = {"amount": f"{number(dose.amount.normalize(), None if dose.amount % 1 == 0 else 1)}"}
+        key = f"{dose.word}_over" if dose.minutes is not None and f"{dose.word}_over" in words else dose.word
+        time = hours(round(dose.minutes)) if dose.minutes is not None else ""
+        filled = {"injected": fill(words[key], amount | {"time": time}), "injected.same": ""}
+        if dose.word in ("dose", "quick_dose") and entry.molar_mass and entry.valence:
+            mmol = dose.amount * self.library.salts[INJECTED_SALT].elemental_fraction * 1000 / entry.molar_mass
+            charge = mmol * entry.valence
+            filled["injected.same"] = fill(words["same"], amount | {
+                "mmol": number(mmol, 0),
+                "meq": number(charge, 0),
+                "other": number(dose.amount * dose.amount / charge, 1),
+            })  # fmt: skip
         return filled
 
     def _allowance_name(self) -> str:

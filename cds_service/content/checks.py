@@ -184,6 +184,8 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
         ("evidence.yaml", ("reference",), library.evidence.reference),
     ]
     cited += [("tables/salts.yaml", (key, "reference"), salt.reference) for key, salt in library.salts.items()]
+    named = library.named_products.items()
+    cited += [("tables/named_products.yaml", (key, "reference"), product.reference) for key, product in named]
     cited += [("tables/foods.yaml", (key, "reference"), food.reference) for key, food in library.foods.items()]
     for name, threshold in library.shared_thresholds.items():
         cited.append(("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference))

@@ -13,6 +13,9 @@ from cds_service.content.base import Name, Strict, Text
 
 MAGNESIUM = "magnesium"
 """The concept of all magnesium products."""
+BODY_WEIGHT = "body_weight"
+INJECTED_SALT = "magnesium_sulfate"
+"""The salt in whose grams injected magnesium is ordered, and counted here."""
 
 
 class Checked(Strict):

@@ -64,6 +64,8 @@ class Library:
     screener: Annotated[shared.Screener, "tables/intake_screener.yaml"]
     schedule: Annotated[tables.ScheduleTable, "tables/schedule.yaml"]
     egfr: Annotated[shared.EgfrEquation, "tables/ckd_epi_2021.yaml"]
+    named_products: Annotated[dict[Name, tables.NamedProduct], "tables/named_products.yaml"]
+    injections: Annotated[tables.InjectionWords, "tables/injections.yaml"]
     directions: Annotated[CommonDirections, "tables/directions.yaml"]
     languages: Annotated[dict[str, DirectionWords], "tables/directions/"]
     name_words: Annotated[tables.NameWords, "tables/name_words.yaml"]

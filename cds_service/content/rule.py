@@ -162,11 +162,13 @@ class Avoid(Timing):
 
 class CardText(Strict):
     """What the clinician reads. `problem` groups findings: one problem, one card; `short` is this finding's line there
-    when another rule leads, "" where it would say again what every such rule says."""
+    when another rule leads, "" where it would say again what every such rule says. `joins`: a problem on whose card,
+    where it is a warning or critical, this finding stands as a line, and not on a card of its own."""
 
     indicator: Indicator
     topic: Name
     problem: Name
+    joins: Name | None = None
     priority: Annotated[int, Field(ge=1, le=999)]
     summary: Text | None = None
     short: str | None = None

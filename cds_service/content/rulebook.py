@@ -53,6 +53,11 @@ class Rulebook:
     not_available: frozenset[str] = frozenset()
     reason_groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    def limit(self, name: str) -> Decimal:
+        """A shared threshold in force, for what is asked of every order and not of one rule."""
+        own = self.site.threshold("shared", name)
+        return self.library.shared_thresholds[name].at(self.day) if own is None else own
+
     def of_service(self, service: str) -> Iterator[ActiveRule]:
         """The rules that the service tries, hidden ones left out."""
         for rule in self.rules.values():

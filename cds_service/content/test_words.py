@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
-from cds_service.content.concept import MAGNESIUM
+from cds_service.content.concept import BODY_WEIGHT, MAGNESIUM
 from cds_service.patient import (
     CONDITIONS,
     ENCOUNTER,
@@ -53,6 +53,12 @@ Years = Annotated[Name, Names("threshold", unit="a")]
 Count = Annotated[Name, Names("threshold", unit="1")]
 LabLimit = Annotated[Name, Names("threshold", unit=UNIT_OF_THE_LAB)]
 DailyAmount = Annotated[Name, Names("threshold", unit="mg/d", besides=(UPPER_LEVEL,))]
+
+Minutes = Annotated[Name, Names("threshold", unit="min")]
+Grams = Annotated[Name, Names("threshold", unit="g")]
+GramsAnHour = Annotated[Name, Names("threshold", unit="g/h")]
+GramsADay = Annotated[Name, Names("threshold", unit="g/d")]
+MilligramsAKilogram = Annotated[Name, Names("threshold", unit="mg/kg")]
 
 Comparison = Literal["below", "at_most", "above", "at_least"]
 
@@ -160,6 +166,7 @@ class MedicationTest(Part):
     `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
     With `at_least`: so many different ones of them.
+    `beside`: a product that holds one of these too; `form`: in one of these; `but`: none that belongs to these.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
@@ -168,6 +175,9 @@ class MedicationTest(Part):
     ended_within: Days | None = None
     taken_for: Days | None = None
     at_least: Count | None = None
+    beside: list[DrugName] = []
+    form: list[FormName] = []
+    but: list[DrugName] = []
 
     @model_validator(mode="after")
     def _fitting_times(self) -> MedicationTest:
@@ -279,11 +289,13 @@ class DailyMagnesiumTest(Part):
 
     `above` it; or `read_two_ways`: above it by one reading alone of a drafted order whose amount may be a salt's weight
     or magnesium itself, or whatever the sum where an order calls elemental what is the salt's weight in its product.
+    `repeated`: not where all that is ordered is a single dose.
     """
 
     also_names: ClassVar = ((DRUG, MAGNESIUM),)
 
     daily_magnesium: Annotated[dict[Literal["above", "read_two_ways"], DailyAmount], Field(min_length=1, max_length=1)]
+    repeated: bool = False
 
     @property
     def offers(self) -> frozenset[str]:
@@ -300,6 +312,56 @@ class MagnesiumProductsTest(Part):
     fills: ClassVar = frozenset({"products"})
 
     magnesium_products: Annotated[dict[Literal["at_least"], Count], Field(min_length=1)]
+
+
+class InjectedLimits(Strict):
+    """One limit of magnesium sulfate: of a dose (`dose`: also of one whose time is not said), by weight, each hour, in
+    a day, or in two days."""
+
+    dose: Grams | None = None
+    quick_dose: Grams | None = None
+    dose_by_weight: MilligramsAKilogram | None = None
+    rate: GramsAnHour | None = None
+    day: GramsADay | None = None
+    two_days: Grams | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> InjectedLimits:
+        if sum(name is not None for _, name in self) != 1:
+            raise ValueError("needs one limit")
+        return self
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """What is limited, and the threshold."""
+        return next((word, name) for word, name in self if name)
+
+
+class InjectedMagnesiumTest(Part):
+    """Magnesium drafted by injection, above a limit: a dose within `minutes`, a rate for longer. `obstetric` holds in a
+    pregnancy, or with a problem or reason of `obstetric_conditions`. A weight on the chart counts `weight_within`."""
+
+    also_reads: ClassVar = PREGNANCY_INPUTS
+    fills: ClassVar = frozenset({"injected", "injected.limit", "injected.same"})
+
+    injected_magnesium: InjectedLimits
+    minutes: Minutes | None = None
+    obstetric: InjectedLimits | None = None
+    obstetric_conditions: list[ConditionName] = []
+    weight_within: DaysBack | None = None
+
+    @property
+    def also_names(self) -> tuple[tuple[Names, str], ...]:  # type: ignore[override]
+        """A dose by weight needs the weight."""
+        return ((DRUG, MAGNESIUM), *(((LAB, BODY_WEIGHT),) if self.weight_within else ()))
+
+    @model_validator(mode="after")
+    def _fitting(self) -> InjectedMagnesiumTest:
+        if (self.injected_magnesium.dose_by_weight is None) != (self.weight_within is None):
+            raise ValueError("weight_within goes with dose_by_weight")
+        if (self.injected_magnesium.named[0] in ("day", "two_days")) == (self.minutes is not None):
+            raise ValueError("minutes goes with a dose or a rate")
+        return self
 
 
 class IntakeTest(Part):
@@ -338,6 +400,7 @@ _Words = (
     | Annotated[KidneyTest, Tag("KidneyTest")]
     | Annotated[DailyMagnesiumTest, Tag("DailyMagnesiumTest")]
     | Annotated[MagnesiumProductsTest, Tag("MagnesiumProductsTest")]
+    | Annotated[InjectedMagnesiumTest, Tag("InjectedMagnesiumTest")]
     | Annotated[IntakeTest, Tag("IntakeTest")]
     | Annotated[ReasonTest, Tag("ReasonTest")]
 )

@@ -84,6 +84,7 @@ class Wording(Strict):
     persists: dict[Literal["earlier", "despite"], Text]
     since: Text
     states: dict[Literal["in_hospital"], Text]
+    injected: dict[Name, Text]
     topics: dict[Name, Text]
     option_prefix: str
     keep_apart_phrase: Text

@@ -12,6 +12,10 @@ from cds_service.content.rule import AppliesTo, Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.test_words import UPPER_LEVEL, Test, limits_of
 
+INJECTED = {
+    "dose": "in one dose", "quick_dose": "in one dose", "dose_by_weight": "for each kilogram in one dose",
+    "rate": "each hour", "day": "in 24 hours", "two_days": "in 48 hours",
+}  # fmt: skip
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
 
 
@@ -98,6 +102,9 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             else:
                 status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
             status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
+            status += f", in one product with {titles(test.beside)}" if test.beside else ""
+            status += f", form: {' or '.join(test.form)}" if test.form else ""
+            status += f", but not {titles(test.but)}" if test.but else ""
             many = f"at least {label[test.at_least]} different drugs" if test.at_least else "a drug"
             return f"{many} ({status}, route: {test.route}): {titles(test.medication)}"
         case test_words.InfusionTest():
@@ -126,13 +133,23 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             limit = "the upper level for the age" if name == UPPER_LEVEL else label[name]
             day = f"elemental magnesium a day from all oral products above {limit}"
             if word == "above":
-                return day
+                return f"{day}, but for a single dose" if test.repeated else day
             return (
                 f"{day} by one reading alone of an order that may mean a salt's weight or magnesium itself, "
                 "or an order that calls elemental what is the salt's weight in its product"
             )
         case test_words.MagnesiumProductsTest():
             return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
+        case test_words.InjectedMagnesiumTest():
+            kind, limit = test.injected_magnesium.named
+            text = f"magnesium sulfate that is being ordered by injection, {INJECTED[kind]} above {label[limit]}"
+            if test.minutes:
+                less = {"rate": "for longer than", "dose": "in a time that is not said, or within"}.get(kind, "within")
+                text += f", {less} {label[test.minutes]}"
+            if test.obstetric:
+                above = label[test.obstetric.named[1]]
+                text += f"; above {above} in a pregnancy or with {titles(test.obstetric_conditions)}"
+            return text
         case test_words.IntakeTest():
             return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
         case test_words.ReasonTest():

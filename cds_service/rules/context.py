@@ -22,8 +22,9 @@ from cds_service.patient import (
     Lab,
     Medication,
     PatientFacts,
+    Source,
 )
-from cds_service.rules.amounts import Reading, reading_a_day
+from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
@@ -45,6 +46,12 @@ class Context:
     rulebook: Rulebook
     drafts_expected: bool
     encounter_named: bool = False
+
+    @property
+    def may_be_pregnant(self) -> bool:
+        """Whether sex and age allow it."""
+        row = self.allowance
+        return self.facts.person.sex != "male" and (row is None or row.pregnancy is not None)
 
     @cached_property
     def drugs(self) -> frozenset[str]:
@@ -144,10 +151,17 @@ class Context:
             medication
             for medication in self.facts.medications
             if medication.drugs & drugs
+            and not (medication.source in self._dilute and any(is_magnesium(drug, self.rulebook) for drug in drugs))
             and (status == "any" or medication.status == status)
             and (medication.status == "active" or self.drafts_expected)
             and _route_fits(medication, route)
         ]
+
+    @cached_property
+    def _dilute(self) -> frozenset[Source]:
+        """Solutions for injection that hold no more magnesium than blood does: no magnesium products."""
+        limit = self.rulebook.limit("dilute_magnesium")
+        return frozenset(item.source for item in self.facts.medications if dilute(item, limit, self.rulebook))
 
     def ended_medications(self, drugs: frozenset[str], route: str) -> list[Medication]:
         """Recognised medications of any of `drugs` that are over, by route."""

@@ -104,6 +104,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
     if ready.cannot_fire(context):
         return Outcome(rule, "quiet")
     written = rule.loaded.rule
+    parts: list[Verdict] = []
     if written.when is None:
         verdict = try_timing(written, context, rule.limits)
     else:
@@ -127,7 +128,8 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         if codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
             informs = written.card.indicator == "info" and codes <= IN_CHART | NOTHING_RECENT
             # Of alternatives, one may hold although another has no result to speak of.
-            nothing = codes & NOTHING_RECENT and not (written.when and written.when.any)
+            needed = {reason.code for part in parts[:1] for reason in part.reasons}
+            nothing = (needed if written.when and written.when.any else codes) & NOTHING_RECENT
             if informs or nothing or ready.lacks_more(context):
                 return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
         return Outcome(rule, "not_evaluated", verdict.reasons)
@@ -140,8 +142,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
     """What a fired card says where pregnancy would have changed it, could be, and was not readable."""
-    person, row = context.facts.person, context.allowance
-    could_be = person.sex != "male" and person.pregnant is None and (row is None or row.pregnancy is not None)
+    could_be = context.facts.person.pregnant is None and context.may_be_pregnant
     gap = context.input_gap(PREGNANCY) if could_be and ready.pregnancy_matters else None
     return (gap,) if gap else ()
 

@@ -14,6 +14,7 @@ from cds_service.patient import CONDITIONS, ENCOUNTER, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.infusions import infusion
+from cds_service.rules.injected import injected_magnesium
 from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_file
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
@@ -49,6 +50,8 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
             return daily_magnesium(test, context, limits)
         case words.MagnesiumProductsTest():
             return magnesium_products(test, context, limits)
+        case words.InjectedMagnesiumTest():
+            return injected_magnesium(test, context, limits)
         case words.IntakeTest():
             return intake(test, context, limits)
         case words.ReasonTest():
@@ -83,6 +86,7 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
         return ended_medication(test, context, limits[test.ended_within])
     wanted = frozenset(test.medication)
     found = context.medications(wanted, test.status, test.route)
+    found = [item for item in found if _is_meant(test, item)]
     if test.taken_for and found:
         return taken_for(test, found, context, limits[test.taken_for])
     least = int(limits[test.at_least].value) if test.at_least else 1
@@ -99,6 +103,12 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
         return Verdict(True, (), bindings, sources, medication_notes(found), used)
     gaps = context.medication_gaps(test.status)
     return unknown(*gaps) if gaps else FALSE
+
+
+def _is_meant(test: words.MedicationTest, item: Medication) -> bool:
+    """Whether a product that holds the drug is of the kind that a test means."""
+    fits = not test.beside or not item.drugs.isdisjoint(test.beside)
+    return fits and (not test.form or item.form in test.form) and item.drugs.isdisjoint(test.but)
 
 
 def ended_medication(test: words.MedicationTest, context: Context, within: Limit) -> Verdict:

@@ -122,12 +122,28 @@ class DailyMagnesium:
         return _whole(r.most if (m, r) in self.doubtful else r.possible for m, r in self.counted)
 
     @property
+    def single(self) -> bool:
+        """Whether all that is ordered is one dose each."""
+        drafts = [item for item in self.medications if item.status == "draft"]
+        return bool(drafts) and all(item.dosages and all(each.once for each in item.dosages) for item in drafts)
+
+    @property
     def medications(self) -> tuple[Medication, ...]:
         return (*(item for item, _ in self.counted), *self.unknown)
 
 
 def _whole(amounts: Iterable[Decimal]) -> Decimal:
     return sum(amounts, Decimal(0)).quantize(Decimal(1))
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedDose:
+    """What an order of injected magnesium gives: grams of magnesium sulfate, of a dose by weight milligrams for each
+    kilogram. `word` is that of its limit; `minutes` in which a dose goes in, None where that is not said."""
+
+    word: str
+    amount: Decimal
+    minutes: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
