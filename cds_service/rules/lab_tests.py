@@ -18,13 +18,8 @@ CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"
 FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
 
 
-def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab | Reason:
-    """The newest result of a lab if it can be used for a statement about now, else why not.
-
-    Results age faster in hospital: there the threshold `<within>_inpatient` holds, where there is one.
-    """
-    if context.inpatient:
-        within = limits.get(f"{within.name}_inpatient", within)
+def usable(concept: str, context: Context, within: Limit) -> Lab | Reason:
+    """The newest result of a lab if it can be used for a statement about now, else why not."""
     labs = context.labs_of(concept)
     gap = context.newest_gap(concept, labs)
     if gap:
@@ -46,13 +41,17 @@ def _key(concept: str, context: Context) -> str:
 
 def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
     """A result against a limit, the laboratory's own first where the rule says so."""
-    found = usable(test.lab, context, limits[test.within], limits)
+    found = usable(test.lab, context, limits[test.within])
     if isinstance(found, Reason):
         return unknown(found)
     if found.value is None:
         return unknown(Reason("unusable_result", test.lab))
     verdicts = [_judged(test, comparison, found, context, limits) for comparison in limits_of(test)]
     verdict = context.doubted(next((v for v in verdicts if v.truth is not True), verdicts[0]), test.lab)
+    if verdict.truth and test.up_to:
+        if isinstance(usable(test.lab, context, limits[test.up_to]), Reason):
+            return FALSE
+        verdict = replace(verdict, limits=(*verdict.limits, limits[test.up_to]))
     if verdict.truth and test.persists:
         return _persisting(test, test.persists, verdict, context, limits)
     return verdict
@@ -213,7 +212,7 @@ def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool 
 
 def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Verdict:
     """True only where the search was complete and shows nothing recent."""
-    found = usable(test.no_recent_lab, context, limits[test.within], limits)
+    found = usable(test.no_recent_lab, context, limits[test.within])
     if isinstance(found, Lab):
         return Verdict(False, bindings={test.no_recent_lab: found}, sources=(found.source,))
     if found.code == "no_result":
