@@ -128,6 +128,8 @@ class Writer:
             (label if len(outcomes) == 1 else f"{label}: {o.written.title}", self._evidence(o))
             for o in outcomes[:MAX_LINKS]
         ]
+        if protocol := self.display.rulebook.site.protocol(group.lead.written.card.problem):
+            links.append((protocol.label, protocol.url))
         if doubtful := [name for o in outcomes for name in o.written.claims if library.claims[name].doubtful]:
             first = min(doubtful, key=lambda name: library.claims[name].verdict != "contradicted")
             links.append((library.wording.claim_link_label, f"{self.style.base_url}/claims/{first}"))

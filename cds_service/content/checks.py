@@ -205,12 +205,19 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
     cited += [("tables/foods.yaml", (key, "reference"), food.reference) for key, food in library.foods.items()]
     for name, threshold in library.shared_thresholds.items():
         cited.append(("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference))
+    for key, treatment in library.treatment.items():
+        for place, point in enumerate(treatment.points):
+            at = (key, "points", place, "references")
+            cited += [("tables/treatment.yaml", (*at, index), name) for index, name in enumerate(point.references)]
     for part, regions in library.intakes.references.items():
         for region, names in regions.items():
             places = ((("references", part, region, index), name) for index, name in enumerate(names))
             cited += [("tables/dietary_reference_intakes.yaml", path, name) for path, name in places]
     for file, path, name in cited:
         yield from _cited(library, documents[file], path, name)
+    problems = {loaded.rule.card.problem for loaded in library.rules.values()}
+    for key in library.treatment:
+        yield from documents["tables/treatment.yaml"].unknown((key,), key, problems, "problem of a rule")
     for key in library.salts:
         yield from documents["tables/salts.yaml"].unknown((key,), key, library.terminology, "concept")
     for key, item in library.screener.items.items():

@@ -158,6 +158,8 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "logic": in_words(written, library, in_force(loaded, rulebook)),
         "references": [library.references[name] for name in written.evidence.references],
         "attributes": attributes,
+        "treatment": library.treatment.get(written.card.problem),
+        "protocol": rulebook.site.protocol(written.card.problem),
         "claims": {name: library.claims[name] for name in written.claims},
     }
 
@@ -223,5 +225,7 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "sourceAttributes": [
             {"number": item.number, "name": item.name, "value": value} for item, value in view["attributes"]
         ],
+        "treatment": view["treatment"].model_dump(mode="json") if view["treatment"] else None,
+        "protocol": view["protocol"].model_dump(mode="json") if view["protocol"] else None,
         "claims": rule.claims,
     }  # fmt: skip
