@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from cds_service.content.placeholders import placeholders_in
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
-from cds_service.content.rule import Rule
+from cds_service.content.rule import PLACEHOLDER, Rule
 from tests.conftest import NOW, shipped
 from tests.scenario import Scenario
 from tests.test_scenarios import FILES, outcome_of, post, site_app, site_client
@@ -58,7 +57,7 @@ SITE = {
 def printed(rule: Rule) -> set[str]:
     """The thresholds among these that the texts of a card name."""
     texts = (rule.card.summary, rule.card.short, rule.card.detail, *rule.card.consider)
-    return {name for text in texts if text for name in placeholders_in(text)} & VARYING.keys()
+    return {name for text in texts if text for name in PLACEHOLDER.findall(text)} & VARYING.keys()
 
 
 PRINTING = {name: found for name, loaded in shipped().library.rules.items() if (found := printed(loaded.rule))}

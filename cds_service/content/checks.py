@@ -207,8 +207,8 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
         cited.append(("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference))
     for key, treatment in library.treatment.items():
         for place, point in enumerate(treatment.points):
-            at = (key, "points", place, "references")
-            cited += [("tables/treatment.yaml", (*at, index), name) for index, name in enumerate(point.references)]
+            lines = (((key, "points", place, "references", index), name) for index, name in enumerate(point.references))
+            cited += [("tables/treatment.yaml", path, name) for path, name in lines]
     for part, regions in library.intakes.references.items():
         for region, names in regions.items():
             places = ((("references", part, region, index), name) for index, name in enumerate(names))
