@@ -67,7 +67,7 @@ IMPOSSIBLE |= {
 IMPOSSIBLE |= {
     frozenset(("laxative_dose_in_older_people", rule)): "no mother is that old" for rule in ORDERED_FOR_A_MOTHER
 }
-# On the chart: a low level that was replaced, or a high one; and a severely high one of today, of some days, of long ago.
+# On the chart: a low level that was replaced, or a high one; and a severely high one of today, or of long ago.
 REPLACED = ("magnesium_replaced_not_measured_again", "magnesium_infused_not_measured_again")
 SEVERE_TODAY, SEVERE_LONG_AGO = "severely_high_magnesium_while_magnesium_is_taken", "severely_high_magnesium_long_ago"
 OLD_HIGH = ("high_magnesium_not_repeated", "severely_high_magnesium_not_repeated", SEVERE_LONG_AGO)
