@@ -79,6 +79,10 @@ ONE_LEVEL = [
     *product(["severely_high_magnesium_not_repeated"], (*OF_A_MOTHER, *LOW)),
 ]
 IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the rules" for pair in ONE_LEVEL}
+IMPOSSIBLE |= {
+    frozenset(("obstetric_infusion_with_high_creatinine", rule)): "no creatinine is both of today and not known"
+    for rule in ("magnesium_in_use_with_acute_kidney_injury", "magnesium_with_acute_kidney_injury")
+}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
