@@ -39,13 +39,7 @@ from tests.test_scenarios import FILES, TEMPLATES, check, outcome_of
 from tests.variants import variants
 
 # Mutants that answer as the rule does, for every patient: (rule, kind, change) -> why.
-EQUIVALENT: dict[tuple[str, str, str], str] = {
-    (
-        "no_recent_magnesium_at_risk",
-        "lists",
-        "when.any.0.condition drop refeeding_syndrome",
-    ): "no code of it is confirmed",
-}
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
 # On a test that hears the laboratory first, its critical flag decides in any case.
 HEARD = "the laboratory's flag is heard already"
 

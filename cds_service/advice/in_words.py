@@ -51,8 +51,9 @@ class Display:
         return self.library.wording.units.get(unit, unit)
 
     def quantity(self, value: Decimal, unit: str, decimals: int | None = None) -> str:
-        """Number and unit, as '0.58 mmol/L'."""
-        return f"{number(value, decimals)} {self.unit_word(unit)}".rstrip()
+        """Number and unit, as '0.58 mmol/L'; '1 day', not '1 days'."""
+        one = self.library.wording.units.get(f"1 {unit}") if value == 1 else None
+        return f"{number(value, decimals)} {one or self.unit_word(unit)}".rstrip()
 
     def when(self, moment: datetime | None) -> str:
         """The day, in ISO form: read the same everywhere; "" where it is not known."""
@@ -308,11 +309,11 @@ class Display:
     @property
     def _careful(self) -> bool:
         """Whether the kidneys may not clear potassium: reduced, not known, known too long ago, or disease on record."""
-        kidney, shared, day = self.context.kidney, self.library.shared_thresholds, self.rulebook.day
+        kidney, limit = self.context.kidney, self.context.limit
         if isinstance(kidney, Reason) or kidney.lab.time is None:
             return True
-        old = self.context.facts.now - kidney.lab.time > timedelta(days=float(shared["oldest_kidney"].at(day)))
-        below = kidney.value < shared["kidney_reduced"].at(day) or kidney.lab.comparator in ("<", "<=")
+        old = self.context.facts.now - kidney.lab.time > timedelta(days=float(limit("oldest_kidney").value))
+        below = kidney.value < limit("kidney_reduced").value or kidney.lab.comparator in ("<", "<=")
         return old or below or not self.context.concepts.isdisjoint(("chronic_kidney_disease", "dialysis"))
 
     def reason(self, reason: Reason) -> str:
@@ -346,7 +347,7 @@ class _Limits(dict[str, str]):
 
     def __init__(self, display: Display, rule: ActiveRule) -> None:
         super().__init__()
-        self._display, self._limits = display, rule.limits
+        self._display, self._limits = display, display.context.limits(rule.limits)
 
     def get(self, name: str, default: Any = None) -> Any:
         if name not in self and name in self._limits:

@@ -72,6 +72,7 @@ class Library:
     timing_codes: Annotated[tables.TimingCodes, "tables/timing_codes.yaml"]
     specimen_comments: Annotated[tables.SpecimenComments, "tables/specimen_comments.yaml"]
     infusion_words: Annotated[tables.InfusionWords, "tables/infusion_words.yaml"]
+    treatment: Annotated[dict[Name, shared.Treatment], "tables/treatment.yaml"]
     patient_states: Annotated[tables.PatientStates, "tables/patient_states.yaml"]
     search_outcomes: Annotated[tables.SearchOutcomes, "tables/search_outcomes.yaml"]
     dose_forms: Annotated[list[Form], "terminology/dose_forms.csv"]

@@ -46,14 +46,33 @@ class HoldsFor(Strict):
     never_past: Name | None = None
 
 
+class Instead(Strict):
+    """Whom another threshold holds for instead, `threshold`: everything that is given here has to be so.
+
+    `injected`: one of these drugs is given or ordered by injection. `not_since`: one of these problems is on the list,
+    and the newest kidney result is not known to be from after the day on which it was recorded. `kidney_below`: the
+    newest eGFR is below that threshold.
+    """
+
+    threshold: Name
+    in_hospital: bool = False
+    condition: list[ConditionName] = []
+    not_since: list[ConditionName] = []
+    injected: list[DrugName] = []
+    kidney_below: Name | None = None
+    age_at_least: Name | None = None
+
+
 class Threshold(Strict):
-    """A number with its unit. `values` are dated: the newest one not in the future is in force."""
+    """A number with its unit. `values` are dated: the newest one not in the future is in force. Of `instead`, which
+    only shared thresholds have, the first that fits a patient decides for everything that reads or says this one."""
 
     label: Text
     unit: str
     values: Annotated[dict[date, Decimal], Field(min_length=1)]
     site_may_set: tuple[Decimal, Decimal] | None = None
     holds_for: HoldsFor | None = None
+    instead: list[Instead] = []
     reference: Name
 
     @model_validator(mode="after")

@@ -83,9 +83,8 @@ class LabTest(Part):
     the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit. With
     `persists` one result is not enough. With `where_measured` a lab that a complete search shows not to have been
     measured so recently is not beyond its limit: the rule does not wait for it.
+    `persists` one result is not enough. `up_to`: one beyond the limit that is older than this is left to other rules.
     """
-
-    also_reads: ClassVar = frozenset({ENCOUNTER})
 
     lab: LabName
     below: LabLimit | None = None
@@ -96,6 +95,7 @@ class LabTest(Part):
     critical_flag: bool = False
     where_measured: bool = False
     within: DaysBack
+    up_to: DaysBack | None = None
     persists: Persists | None = None
 
     @model_validator(mode="after")
@@ -163,7 +163,8 @@ class ConditionTest(Part):
 class MedicationTest(Part):
     """A drug of any of these concepts, active or in the draft orders, by a route.
 
-    `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
+    `ended`: one that is over, but for no longer than the threshold `ended_within`, and not before the newest result of
+    the lab `after_result`. With `taken_for` a drug that is
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
     With `at_least`: so many different ones of them.
     `beside`: a product that holds one of these too; `form`: in one of these; `but`: none that belongs to these.
@@ -173,6 +174,7 @@ class MedicationTest(Part):
     status: Literal["active", "draft", "any", "ended"] = "any"
     route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
     ended_within: Days | None = None
+    after_result: LabName | None = None
     taken_for: Days | None = None
     at_least: Count | None = None
     beside: list[DrugName] = []
@@ -183,6 +185,8 @@ class MedicationTest(Part):
     def _fitting_times(self) -> MedicationTest:
         if (self.status == "ended") != (self.ended_within is not None):
             raise ValueError("ended_within goes with status: ended, and that with it")
+        if self.after_result and self.status != "ended":
+            raise ValueError("after_result goes with status: ended")
         if self.taken_for and self.status != "active":
             raise ValueError("taken_for goes with status: active")
         if self.at_least and (self.taken_for or self.ended_within):
@@ -201,7 +205,10 @@ class MedicationTest(Part):
             return frozenset({"matched", "ended"})
         named_magnesium = {name.startswith(MAGNESIUM) for name in self.medication}
         # Of magnesium beside other drugs either may be the one that is found.
-        return frozenset({"magnesium" if True in named_magnesium else "matched"} if len(named_magnesium) == 1 else ())
+        if len(named_magnesium) > 1:
+            return frozenset()
+        products = {"products"} if self.status == "active" else set()
+        return frozenset({"magnesium", *products} if True in named_magnesium else {"matched"})
 
     @property
     def asks_for(self) -> Asked:

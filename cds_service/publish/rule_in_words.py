@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from cds_service.advice.in_words import number
+from cds_service.advice.needs import cases_of
 from cds_service.content import test_words
 from cds_service.content.library import Library, LoadedRule
-from cds_service.content.rule import AppliesTo, Rule
+from cds_service.content.rule import AppliesTo, Instead, Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.test_words import UPPER_LEVEL, Test, limits_of
 
@@ -82,6 +83,7 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             first += ", where it was measured" if test.where_measured else ""
             oldest = label[test.within]
             words = f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, no older than {oldest}"
+            words += f"; one beyond it no older than {label[test.up_to]}" if test.up_to else ""
             if test.persists:
                 apart = label[test.persists.apart]
                 words += f", and an earlier one at least {apart} before it too, with all between"
@@ -99,6 +101,7 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
         case test_words.MedicationTest():
             if test.ended_within:
                 status = f"ended no more than {label[test.ended_within]} ago"
+                status += f", not before the newest {library.title(test.after_result)}" if test.after_result else ""
             else:
                 status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
             status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
@@ -168,7 +171,7 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
          "threshold": written.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
          "reference": library.references[limit.reference]}
         for limit in (rule.limits.values() if rule else ())
-        if limit.name in written.thresholds or limit.name in used_shared(loaded)
+        if limit.name in written.thresholds or limit.name in used_shared(loaded, library)
     ]  # fmt: skip
     attributes = [
         (item, written.source_attributes.get(name, item.default))
@@ -181,24 +184,46 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "logic": in_words(written, library, in_force(loaded, rulebook)),
         "references": [library.references[name] for name in written.evidence.references],
         "attributes": attributes,
+        "treatment": library.treatment.get(written.card.problem),
+        "protocol": rulebook.site.protocol(written.card.problem),
         "claims": {name: library.claims[name] for name in written.claims},
     }
 
 
 def in_force(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, str]:
     """Thresholds of a rule with their units, as they hold today; a retired rule has its own values."""
-    words = rulebook.library.wording.units
-    thresholds = {**rulebook.library.shared_thresholds, **loaded.rule.thresholds}
-    rule = rulebook.rules.get(loaded.id)
-    return {
+    library = rulebook.library
+    words, rule = library.wording.units, rulebook.rules.get(loaded.id)
+    thresholds = {**library.shared_thresholds, **loaded.rule.thresholds}
+    plain = {
         name: f"{number(rule.limits[name].value if rule else item.at(rulebook.day))} {words.get(item.unit, item.unit)}"
         for name, item in thresholds.items()
     }
+    return {
+        name: "; ".join([plain[name], *(_case_in_words(case, plain, library) for case in thresholds[name].instead)])
+        for name in plain
+    }
 
 
-def used_shared(loaded: LoadedRule) -> set[str]:
-    """Names of the thresholds that the rule's trigger uses."""
-    return {item.name for item in loaded.rule.named() if item.mark.what == "threshold"}
+def _case_in_words(case: Instead, limits: Mapping[str, str], library: Library) -> str:
+    """'2 days in hospital'."""
+
+    def titles(names: list[str]) -> str:
+        return " or ".join(library.title(name) for name in names)
+
+    parts = ["in hospital"] if case.in_hospital else []
+    parts += [f"with {titles(case.condition)} on record"] if case.condition else []
+    parts += [f"with {titles(case.not_since)} on record and no later result"] if case.not_since else []
+    parts += [f"with injected {titles(case.injected)}"] if case.injected else []
+    parts += [f"with an eGFR below {limits[case.kidney_below]}"] if case.kidney_below else []
+    parts += [f"from {limits[case.age_at_least]}"] if case.age_at_least else []
+    return f"{limits[case.threshold]} {' '.join(parts)}"
+
+
+def used_shared(loaded: LoadedRule, library: Library) -> set[str]:
+    """Names of the thresholds that the rule's trigger uses, for this patient or that."""
+    names = {item.name for item in loaded.rule.named() if item.mark.what == "threshold"}
+    return names | {case.threshold for case in cases_of(loaded.rule, library)}
 
 
 def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
@@ -226,5 +251,7 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "sourceAttributes": [
             {"number": item.number, "name": item.name, "value": value} for item, value in view["attributes"]
         ],
+        "treatment": view["treatment"].model_dump(mode="json") if view["treatment"] else None,
+        "protocol": view["protocol"].model_dump(mode="json") if view["protocol"] else None,
         "claims": rule.claims,
     }  # fmt: skip

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from cds_service.content.rule import Rule
-from cds_service.content.rulebook import ActiveRule, Rulebook
+from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
@@ -98,7 +98,8 @@ def _outcome(ready: Prepared, context: Context) -> Outcome:
 
 def _try(ready: Prepared, context: Context) -> Outcome:
     rule = ready.rule
-    guard = _guard(ready, context)
+    limits = context.limits(rule.limits)
+    guard = _guard(ready, context, limits)
     if guard is not None:
         return guard
     if ready.cannot_fire(context):
@@ -106,17 +107,17 @@ def _try(ready: Prepared, context: Context) -> Outcome:
     written = rule.loaded.rule
     parts: list[Verdict] = []
     if written.when is None:
-        verdict = try_timing(written, context, rule.limits)
+        verdict = try_timing(written, context, limits)
     else:
-        parts = [all_of(try_test(test, context, rule.limits, rule.id) for test in written.when.all)]
+        parts = [all_of(try_test(test, context, limits, rule.id) for test in written.when.all)]
         if parts[0].truth is not False:
             if written.when.any:
-                count = rule.limits[written.when.at_least] if written.when.at_least else None
-                either = (try_test(test, context, rule.limits, rule.id) for test in written.when.any)
+                count = limits[written.when.at_least] if written.when.at_least else None
+                either = (try_test(test, context, limits, rule.id) for test in written.when.any)
                 parts.append(any_of(either, int(count.value) if count else 1))
                 parts.append(Verdict(True, limits=(count,) if count else ()))
             if written.when.none:
-                parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in written.when.none))
+                parts.append(none_of(try_test(test, context, limits, rule.id) for test in written.when.none))
         verdict = all_of(parts)
         if verdict.truth and context.drafts_expected and ready.about_the_order and not drafted(verdict):
             return Outcome(rule, "quiet")
@@ -160,7 +161,7 @@ def drafted(verdict: Verdict) -> bool:
     return any(isinstance(item, Medication) and item.status == "draft" for item in found)
 
 
-def _guard(ready: Prepared, context: Context) -> Outcome | None:
+def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Outcome | None:
     """`applies_to`: outside it the rule is not applicable; where age is unknown it is not evaluated."""
     rule, person, scope = ready.rule, context.facts.person, ready.rule.loaded.rule.applies_to
     # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
@@ -174,7 +175,7 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
         if False in inside:
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
     if scope.recent_result:
-        found = usable(scope.recent_result.lab, context, rule.limits[scope.recent_result.within], rule.limits)
+        found = usable(scope.recent_result.lab, context, limits[scope.recent_result.within])
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
             return Outcome(rule, "not_applicable", (found,))
     if scope.not_pregnant and person.pregnant:

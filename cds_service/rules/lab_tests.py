@@ -20,13 +20,8 @@ NOT_MEASURED = ("no_result", "result_too_old")
 FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
 
 
-def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab | Reason:
-    """The newest result of a lab if it can be used for a statement about now, else why not.
-
-    Results age faster in hospital: there the threshold `<within>_inpatient` holds, where there is one.
-    """
-    if context.inpatient:
-        within = limits.get(f"{within.name}_inpatient", within)
+def usable(concept: str, context: Context, within: Limit) -> Lab | Reason:
+    """The newest result of a lab if it can be used for a statement about now, else why not."""
     labs = context.labs_of(concept)
     gap = context.newest_gap(concept, labs)
     if gap:
@@ -48,13 +43,17 @@ def _key(concept: str, context: Context) -> str:
 
 def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
     """A result against a limit, the laboratory's own first where the rule says so."""
-    found = usable(test.lab, context, limits[test.within], limits)
+    found = usable(test.lab, context, limits[test.within])
     if isinstance(found, Reason):
         return FALSE if test.where_measured and found.code in NOT_MEASURED else unknown(found)
     if found.value is None:
         return unknown(Reason("unusable_result", test.lab))
     verdicts = [_judged(test, comparison, found, context, limits) for comparison in limits_of(test)]
     verdict = context.doubted(next((v for v in verdicts if v.truth is not True), verdicts[0]), test.lab)
+    if verdict.truth and test.up_to:
+        if isinstance(usable(test.lab, context, limits[test.up_to]), Reason):
+            return FALSE
+        verdict = replace(verdict, limits=(*verdict.limits, limits[test.up_to]))
     if verdict.truth and test.where_measured:
         matched = (Match(found, frozenset({test.lab})),)
         verdict = replace(verdict, bindings={**verdict.bindings, "matched": matched})
@@ -226,14 +225,14 @@ def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool 
 
 def on_file(test: OnFileTest, context: Context, limits: Limits) -> Verdict:
     """Always true: what is on file of these labs."""
-    found = tuple(usable(name, context, limits[test.within], limits) for name in test.on_file)
+    found = tuple(usable(name, context, limits[test.within]) for name in test.on_file)
     sources = tuple(item.source for item in found if isinstance(item, Lab))
     return Verdict(True, (), {"on_file": OnFile(found)}, sources)
 
 
 def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Verdict:
     """True only where the search was complete and shows nothing recent."""
-    found = usable(test.no_recent_lab, context, limits[test.within], limits)
+    found = usable(test.no_recent_lab, context, limits[test.within])
     if isinstance(found, Lab):
         return Verdict(False, bindings={test.no_recent_lab: found}, sources=(found.source,))
     if found.code == "no_result":

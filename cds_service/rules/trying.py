@@ -96,6 +96,7 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
         if products := [item for item in found if MAGNESIUM in item.drugs]:
             # What is being ordered is named before what is taken already.
             bindings["magnesium"] = min(products, key=lambda item: item.status != "draft")
+            bindings |= {"products": tuple(products)} if test.status == "active" else {}
         if others := [item for item in found if MAGNESIUM not in item.drugs]:
             bindings["matched"] = tuple(Match(item, item.drugs & wanted) for item in others)
         sources = tuple(item.source for item in found)
@@ -115,6 +116,8 @@ def ended_medication(test: words.MedicationTest, context: Context, within: Limit
     """A drug that is over, by the last day on which it is known to have been in force; no day is unknown."""
     wanted = frozenset(test.medication)
     first = context.facts.now.date() - timedelta(days=float(within.value))
+    result = next(iter(context.labs_of(test.after_result)), None) if test.after_result else None
+    first = max(first, result.time.date()) if result and result.time else first
     found = context.ended_medications(wanted, test.route)
     recent = [item for item in found if item.until is not None and item.until >= first]
     if recent:
@@ -189,24 +192,22 @@ def recorded(found: bool | None, source: Source | None, wanted: bool, context: C
 
 
 def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
-    """eGFR against thresholds, or whether there is none recent enough."""
-    found = context.kidney
-    within = limits[test.within]
-    too_old = (
-        isinstance(found, Kidney)
-        and found.lab.time is not None
-        and context.facts.now - found.lab.time > timedelta(days=float(within.value))
-    )
-    if test.kidney.unknown:
-        if isinstance(found, Reason):
-            return Verdict(True, bindings={"missing.egfr": found}, limits=(within,))
-        bindings: dict[str, Any] = {"kidney": found}
-        return Verdict(True, (), bindings, (found.lab.source,), limits=(within,)) if too_old else FALSE
+    """eGFR against thresholds, or whether there is none recent enough.
+
+    A good result holds as long as it does for this patient. A poor one holds as long as it does for anybody: kidneys
+    are not known to be better because nobody looked again.
+    """
+    found, within = context.kidney, limits[test.within]
     if isinstance(found, Reason):
-        return unknown(found)
-    if too_old:
-        days = (context.facts.now - found.lab.time).days if found.lab.time else None
-        return unknown(context.withheld("egfr") or Reason("result_too_old", "egfr", days=days, time=found.lab.time))
+        missing = Verdict(True, bindings={"missing.egfr": found}, limits=(within,))
+        return missing if test.kidney.unknown else unknown(found)
+    days = (context.facts.now - found.lab.time) / timedelta(days=1) if found.lab.time else 0
+    too_old = days > within.value
+    if test.kidney.unknown:
+        return Verdict(True, (), {"kidney": found}, (found.lab.source,), limits=(within,)) if too_old else FALSE
+    old = unknown(context.withheld("egfr") or Reason("result_too_old", "egfr", days=int(days), time=found.lab.time))
+    if days > max(within.value, within.usual or 0):
+        return old
     used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
     outcomes = {word: _compared(found, word, limit.value) for word, limit in used.items()}
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
@@ -217,6 +218,9 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     notes: tuple[str, ...] = ("egfr_computed",) if found.computed else ()
     notes += ("egfr_open",) if found.highest is not None else ()
     truth = all(outcomes.values())
+    if too_old and not truth:
+        return old
+    notes += ("kidney_not_repeated",) if too_old else ()
     verdict = Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
     return context.doubted(verdict, "egfr")
 
