@@ -141,12 +141,31 @@ Route = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class Injected:
+    """One injection or infusion. `amount`: one dose, the highest where a range is given, and `minutes` in which it goes
+    in, the fewest. `rate`: so much an hour, for `hours`. `per_kg`: both are for each kilogram of body weight.
+
+    `per_ml`: how much a millilitre holds, and `volume`: the millilitres of the bag or ampoule, where the text says so.
+    `alternative`: the text says it beside a structured dose, so it is the same dose once more.
+    """
+
+    amount: Quantity | None = None
+    minutes: Decimal | None = None
+    rate: Quantity | None = None
+    hours: Decimal | None = None
+    per_kg: bool = False
+    per_ml: Quantity | None = None
+    volume: Decimal | None = None
+    alternative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Dosage:
     """One dosage instruction, from FHIR Timing.
 
     `when` holds (event code, offset in minutes). `days` holds FHIR day codes (mon..sun). `start` and `end` come from
-    boundsPeriod or boundsDuration. `elemental` is the amount of one dose that `text` calls elemental,
-    `total` the mass that it gives a dose in brackets ("2 tablets (800 mg total)").
+    boundsPeriod or boundsDuration; `once`: it is one dose in all. `elemental` is the amount of one dose that `text`
+    calls elemental, `total` the mass that it gives a dose in brackets ("2 tablets (800 mg total)").
     `kept_apart_from` holds the drug concepts that our own instruction in this order already names. `problem` says in
     our own words what could not be read.
     """
@@ -164,6 +183,7 @@ class Dosage:
     start: date | None = None
     end: date | None = None
     as_needed: bool = False
+    once: bool = False
     amount: Quantity | None = None
     amount_high: Quantity | None = None
     elemental: Quantity | None = None
@@ -171,6 +191,19 @@ class Dosage:
     text: str = ""
     kept_apart_from: frozenset[str] = frozenset()
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """One instruction to inject or infuse. `doses`: the doses and rates that it names. `dosages`: the same instruction
+    read as doses at their times, for how often. `once`: it is given one time. `most_a_day`: the most in 24 hours;
+    `weight`: the kilograms of the patient that a text names."""
+
+    doses: tuple[Injected, ...] = ()
+    dosages: tuple[Dosage, ...] = ()
+    once: bool = False
+    most_a_day: Quantity | None = None
+    weight: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +229,7 @@ class Medication:
     was recognised and when code and text disagree (`conflict`). `others`: it holds an ingredient without a concept.
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
+    `injections`: of magnesium that is not taken by mouth, how it is given.
     `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons,
     `reason_given` says that it names any reason, one of ours or not.
     `since`: the day on which it was ordered, or from which it is taken; `until`: of an ended one, the last day on
@@ -218,6 +252,7 @@ class Medication:
     product_coded: bool = False
     elemental: Quantity | None = None
     dosages: tuple[Dosage, ...] = ()
+    injections: tuple[Injection, ...] = ()
     reasons: frozenset[str] = frozenset()
     reason_given: bool = False
     since: date | None = None

@@ -39,13 +39,7 @@ from tests.test_scenarios import FILES, TEMPLATES, check, outcome_of
 from tests.variants import variants
 
 # Mutants that answer as the rule does, for every patient: (rule, kind, change) -> why.
-EQUIVALENT: dict[tuple[str, str, str], str] = {
-    (
-        "no_recent_magnesium_at_risk",
-        "lists",
-        "when.any.0.condition drop refeeding_syndrome",
-    ): "no code of it is confirmed",
-}
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
 # On a test that hears the laboratory first, its critical flag decides in any case.
 HEARD = "the laboratory's flag is heard already"
 
@@ -186,6 +180,7 @@ def _lists(rule: Rule, library: Library) -> Iterator[tuple[str, str, list[str], 
     conditions = [name for name, concept in library.terminology.items() if concept.kind == "condition"]
     salts = [name for name in drugs if name.startswith("magnesium_")]
     yield "lists", "applies_to.unless_medication", rule.applies_to.unless_medication, drugs
+    yield "lists", "applies_to.unless_condition", rule.applies_to.unless_condition, conditions
     for word in ("separate", "avoid"):
         if block := getattr(rule, word):
             yield "salts", f"{word}.magnesium", block.magnesium, salts

@@ -1,8 +1,9 @@
 """A patient in a few lines of YAML, as the FHIR that an EHR would send.
 
 A scenario names concepts of `cards/terminology/`; their codes are written into real FHIR R4 resources. Keys:
-name, kind, hook, sex, age, pregnant, conditions, drugs, drafts, selected, labs, intake, raw, without, failed, site,
-expect. `given` in a file holds what all its scenarios share; its `expect` is what every card says that the rule leads.
+name, kind, hook, sex, age, pregnant, encounter (its HL7 class, such as IMP), conditions, drugs, drafts, selected, labs,
+intake, raw, without, failed, site, expect. `given` in a file holds what all its scenarios share; its `expect` is what
+every card says that the rule leads.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ class _Strict(BaseModel):
 
 
 class ConditionLine(_Strict):
-    """`condition` is a concept; or codes outright."""
+    """`condition` is a concept; or codes outright; `text` alone is one in words. `recorded`: when it was listed."""
 
     condition: str | None = None
     snomed: str | None = None
     icd10cm: str | None = None
     text: str = ""
     clinical: str = "active"
+    recorded: str | None = None
     verification: str = "confirmed"
     recorded: str | None = None
 
@@ -159,6 +161,7 @@ class Scenario(_Strict):
     age: int | float | None = 58
     pregnant: bool | None = None
     deceased: bool = False
+    encounter: str | None = None
     conditions: list[str | ConditionLine] = []
     drugs: list[str | DrugLine] = []
     drafts: list[str | DrugLine] = []
@@ -248,6 +251,16 @@ class Builder:
         made += [self._condition(line, i) for i, line in enumerate(scenario.conditions)]
         made += [self._drug(line, f"drug-{i}") for i, line in enumerate(scenario.drugs)]
         made += [self._lab(line, i) for i, line in enumerate(scenario.labs)]
+        if scenario.encounter:
+            made.append(
+                {
+                    "resourceType": "Encounter",
+                    "id": "stay",
+                    "status": "in-progress",
+                    "class": {"system": HL7 + "v3-ActCode", "code": scenario.encounter},
+                    "subject": {"reference": f"Patient/{PATIENT}"},
+                }
+            )
         if scenario.pregnant:
             made.append(self._condition("pregnancy", 99))
         if scenario.intake:
@@ -259,6 +272,8 @@ class Builder:
         if kind == "Patient":
             return resources[0]
         found = [item for item in resources if item["resourceType"] == kind]
+        if kind == "Encounter" and found:
+            return found[0]
         if "&code=" in template:
             wanted = set(template.split("&code=")[1].split("&")[0].split(","))
             found = [r for r in found if {f"{c.get('system')}|{c.get('code')}" for c in r["code"]["coding"]} & wanted]

@@ -164,6 +164,8 @@ SLIPS = [
     ("tables/schedule.yaml", '"06:30"}\n    site', '"6:30"}\n    site', "thresholds.waking_starts", "written as"),
     ("tables/schedule.yaml", '["08:00", "20:00"]', '["08:00"]', "thresholds.doses_a_day_2", "2 different times"),
     ("tables/schedule.yaml", "MORN: {at: morning", "MORN: {at: mornings", "moments.MORN.at", "did you mean"),
+    ("terminology/drugs.yaml", "  voriconazole: {", "  sotalol: {", "drugs.sotalol", "a file of its own"),
+    ("safety/qt_risks_without_magnesium_test.yaml", "least: qt_drugs", "least: qt_drug", "when", "did you mean"),
     ("tables/thresholds.yaml", "end_of_newborn_age}", "end_of_newborn_age, otherwise: lower_limit}",
      "thresholds.severe_lower_limit.holds_for.otherwise", "an otherwise of its own"),
     ("tables/thresholds.yaml", "end_of_newborn_age}", "end_of_newborn_age, otherwise: infusion_upper_limit}",

@@ -67,6 +67,30 @@ IMPOSSIBLE |= {
 IMPOSSIBLE |= {
     frozenset(("laxative_dose_in_older_people", rule)): "no mother is that old" for rule in ORDERED_FOR_A_MOTHER
 }
+for _dialysis in ("magnesium_with_dialysis", "calcitriol_dialysis_avoid"):
+    _pair = frozenset(("magnesium_with_unknown_kidney_function", _dialysis))
+    IMPOSSIBLE[_pair] = "on dialysis nobody asks for creatinine"
+# One newest level: recent or old, and with pre-eclampsia held against a limit of its own.
+LEVELS = ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
+OTHER_LEVELS = ("magnesium_ordered_above_infusion_range", "magnesium_ordered_after_high_magnesium")
+IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the rules" for pair in product(LEVELS, OTHER_LEVELS)}
+IMPOSSIBLE |= {frozenset(OTHER_LEVELS): "one newest level, for one of the rules"}
+# On the chart: a low level that was replaced, or a high one; and a severely high one of today, or of long ago.
+REPLACED = ("magnesium_replaced_not_measured_again", "magnesium_infused_not_measured_again")
+SEVERE_TODAY, SEVERE_LONG_AGO = "severely_high_magnesium_while_magnesium_is_taken", "severely_high_magnesium_long_ago"
+OLD_HIGH = ("high_magnesium_not_repeated", "severely_high_magnesium_not_repeated", SEVERE_LONG_AGO)
+TREATED = (*ON_AN_INFUSION, *OF_A_MOTHER)
+ONE_LEVEL = [
+    *product(REPLACED, (*OLD_HIGH, SEVERE_TODAY, "high_magnesium_in_use", *OF_EVERYBODY, *TREATED)),
+    *product([SEVERE_TODAY], (*OLD_HIGH, *LOW, *TREATED, "obstetric_infusion_with_high_creatinine")),
+    *product([SEVERE_LONG_AGO], (*TREATED, *OF_EVERYBODY, "high_magnesium_in_use")),
+    *product(["severely_high_magnesium_not_repeated"], (*OF_A_MOTHER, *LOW)),
+]
+IMPOSSIBLE |= {frozenset(pair): "one newest level, for one of the rules" for pair in ONE_LEVEL}
+IMPOSSIBLE |= {
+    frozenset(("obstetric_infusion_with_high_creatinine", rule)): "no creatinine is both of today and not known"
+    for rule in ("magnesium_in_use_with_acute_kidney_injury", "magnesium_with_acute_kidney_injury")
+}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
@@ -80,6 +104,7 @@ AGAINST_MAGNESIUM = {
     "intravenous_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a myasthenic crisis",
     "low_magnesium_with_low_kidney_function": "the level is low, but kidneys that clear slowly make a dose too much",
     "low_magnesium_with_replacement_risk": "the level is low, but a problem on record makes replacing it risky",
+    "magnesium_in_use_with_acute_kidney_injury": "kidneys that may have failed let the magnesium in use build up",
     "magnesium_in_use_with_low_kidney_function": "kidneys that clear slowly let the magnesium in use build up",
     "magnesium_in_use_with_severe_kidney_disease": "severe kidney disease lets the magnesium in use build up",
     "magnesium_above_infusion_range": "the level is above the range of the infusion",
@@ -89,6 +114,7 @@ AGAINST_MAGNESIUM = {
     "magnesium_ordered_after_high_magnesium": "the last level was high and nobody has looked since",
     "magnesium_ordered_with_high_magnesium": "the level is high already",
     "magnesium_ordered_with_severely_high_magnesium": "the level is severely high already",
+    "magnesium_with_acute_kidney_injury": "kidneys that may have failed let magnesium build up",
     "magnesium_with_bowel_obstruction": "labels forbid magnesium by mouth where the bowel is obstructed",
     "magnesium_with_dialysis": "without kidneys magnesium builds up",
     "magnesium_with_heart_block": "magnesium slows conduction in a heart that conducts badly",
@@ -97,6 +123,9 @@ AGAINST_MAGNESIUM = {
     "magnesium_with_stage_4_kidney_disease": "stage 4 on record is severe kidney disease",
     "oral_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a crisis; by mouth harm is inferred",
     "severely_high_magnesium_during_infusion": "the level is severely high already, though an infusion explains it",
+    "severely_high_magnesium_long_ago": "the last level was severely high and nobody has looked since",
+    "severely_high_magnesium_not_repeated": "the last level was severely high and nobody has looked since",
+    "severely_high_magnesium_while_magnesium_is_taken": "the level is severely high already",
     "severely_high_serum_magnesium": "the level is severely high already",
 }
 
@@ -145,6 +174,7 @@ def merged(first: Scenario, second: Scenario, person: Scenario, measured: Scenar
             "sex": person.sex,
             "age": person.age,
             "pregnant": person.pregnant,
+            "encounter": second.encounter or first.encounter,
             "conditions": [*first.conditions, *(c for c in second.conditions if c not in first.conditions)],
             "drugs": [*first.drugs, *(d for d in second.drugs if d not in first.drugs)],
             "drafts": [*first.drafts, *(d for d in second.drafts if d not in first.drafts)],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from cds_service.advice.needs import inputs_read
 from cds_service.content.base import Names, Strict
@@ -18,6 +18,7 @@ from tests.test_add_a_rule import RULE, TEST
 
 PREGNANCY = {"conditions", "pregnancy"}
 DRUGS = {"medications", "medication_statements"}
+INJECTED = {"injected", "injected.limit", "injected.same"}
 KIDNEY = {"kidney.value", "kidney.age", "kidney.date"}
 
 
@@ -39,7 +40,15 @@ def rule(test: str) -> Rule:
             {"electrolytes", "encounter"} | DRUGS,
             {"potassium.value", "potassium.age", "potassium.date", "potassium.limit", "potassium.persists"},
         ),
+        (
+            "{lab: potassium, below: lower, where_measured: true, within: oldest}",
+            {"electrolytes", "encounter"},
+            {"potassium.value", "potassium.age", "potassium.date", "potassium.limit", "matched"},
+        ),
         ("{no_recent_lab: qtc, within: oldest}", {"ecg"}, set()),
+        ("{on_file: [qtc, potassium], within: oldest}", {"ecg", "electrolytes"}, {"on_file"}),
+        ("{in_hospital: true}", {"encounter"}, {"matched"}),
+        ("{medication: [digoxin, sotalol], at_least: two}", DRUGS, {"matched"}),
         ("{condition: [long_qt]}", {"conditions"}, {"matched"}),
         ("{medication: [digoxin]}", DRUGS, {"matched"}),
         ("{medication: [magnesium], route: oral}", DRUGS, {"magnesium"}),
@@ -71,6 +80,12 @@ def rule(test: str) -> Rule:
             {"doubtful", "salt", "daily_magnesium.as_salt", "daily_magnesium.as_element", "daily_magnesium.limit"},
         ),
         ("{magnesium_products: {at_least: two}}", DRUGS, {"products"}),
+        ("{injected_magnesium: {day: most}}", DRUGS | PREGNANCY, INJECTED),
+        (
+            "{injected_magnesium: {dose_by_weight: most}, minutes: quick, weight_within: oldest}",
+            DRUGS | PREGNANCY | {"weight"},
+            INJECTED,
+        ),
         (
             "{intake: below_allowance, within: oldest}",
             {"intake", "screener"} | PREGNANCY,
@@ -108,3 +123,17 @@ def unmarked(hint: Any) -> Iterator[str]:
 @pytest.mark.parametrize("model", [*TEST_WORDS.values(), AppliesTo, Separate, Avoid], ids=lambda model: model.__name__)
 def test_every_name_in_a_test_says_what_it_names(model: type[Strict]) -> None:
     assert list(unmarked(model)) == []
+
+
+@pytest.mark.parametrize(
+    ("test", "fault"),
+    [
+        ("{injected_magnesium: {day: most, rate: most}}", "needs one limit"),
+        ("{injected_magnesium: {day: most}, minutes: quick}", "minutes goes with a dose or a rate"),
+        ("{injected_magnesium: {dose: most}}", "minutes goes with a dose or a rate"),
+        ("{injected_magnesium: {dose_by_weight: most}, minutes: quick}", "weight_within goes with dose_by_weight"),
+    ],
+)
+def test_a_limit_of_injected_magnesium_says_what_it_needs(test: str, fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        rule(test)

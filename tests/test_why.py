@@ -38,15 +38,15 @@ def test_a_low_value_says_the_value_the_limit_and_its_source(tmp_path: Path) -> 
 
 
 def test_a_quiet_rule_says_which_number_kept_it_quiet(tmp_path: Path) -> None:
-    why = told(tmp_path, "low-magnesium", "severely_low_serum_magnesium")
+    why = told(tmp_path, "low-magnesium", "high_serum_magnesium")
     assert why["outcome"] == "quiet"
     (test,) = why["tests"]
     assert (test["verdict"], test["found"]["serum_magnesium.value"]) == ("false", "0.58 mmol/L")
-    assert test["limits"][0]["value"] == "0.50 mmol/L"
+    assert test["limits"][0]["value"] == "1.10 mmol/L"
 
 
 def test_all_tests_are_tried_though_the_first_has_decided(tmp_path: Path) -> None:
-    why = told(tmp_path, "low-magnesium", "no_recent_magnesium_at_risk")
+    why = told(tmp_path, "low-magnesium", "no_recent_magnesium_with_two_risks")
     assert why["outcome"] == "quiet"
     assert [test["verdict"] for test in why["tests"] if test["part"] == "all"] == ["false"]
     found = [test["found"].get("matched", "") for test in why["tests"] if test["part"] == "any"]
@@ -64,7 +64,7 @@ def test_without_a_result_the_rule_does_not_apply_and_the_test_says_that_there_i
 def test_whom_a_rule_is_written_for_is_told_part_by_part_with_what_the_chart_says(tmp_path: Path) -> None:
     why = told(tmp_path, "low-magnesium", "low_magnesium_in_disputed_band")
     parts = {part["test"]: part for part in why["written_for"]}
-    age, recent = parts["age 18 years or more"], parts["a Serum magnesium result within 90 days"]
+    age, recent = parts["age 18 years or more"], parts["a Serum magnesium result within 30 days; 2 days in hospital"]
     assert (age["verdict"], age["found"], age["limits"][0]["value"]) == ("true", {"age": "58"}, "18 years")
     assert (recent["verdict"], recent["sources"]) == ("true", ["Observation"])
     assert recent["found"]["serum_magnesium"].startswith("0.58 mmol/L, ")
@@ -76,7 +76,7 @@ def test_the_part_that_a_patient_is_outside_of_is_false(tmp_path: Path) -> None:
     why = told(tmp_path, "low-magnesium", "low_magnesium_in_disputed_band", without="Observation")
     assert why["outcome"] == "not_applicable"
     assert [part["test"] for part in why["written_for"] if part["verdict"] == "false"] == [
-        "a Serum magnesium result within 90 days"
+        "a Serum magnesium result within 30 days; 2 days in hospital"
     ]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from cds_service.content.library import Library
 from tests.scenario import DrugLine, Expect, Scenario, ScenarioFile
 
+MANY = 150  # fewer than a request may draft at once
+
 
 def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
     """What the file says without writing it out: its first scenario in pregnancy; each scenario that has `fires_for`,
@@ -18,9 +20,11 @@ def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
     expect = Expect(outcome=file.in_pregnancy)
     change = {"name": "the first one in pregnancy", "sex": "female", "pregnant": True, "expect": expect}
     made = [first.model_copy(update=change)]
+    # These end some rules, so they stand among no others.
+    never = {"pregnancy"}.union(*(loaded.rule.applies_to.unless_condition for loaded in library.rules.values()))
     for case, place, named in ((one, *item) for one in file.scenarios for item in one.fires_for.items()):
         kind = "condition" if place in ("conditions", "reason") else "drug"
-        known = {name for name, concept in library.terminology.items() if concept.kind == kind} - {"pregnancy"}
+        known = {name for name, concept in library.terminology.items() if concept.kind == kind} - never
         wanted = {name for name in known if _broader(name, library) & set(named)}
         made += [_with(case, place, [name], f"{name} first in {place}: {case.name}") for name in sorted(wanted)]
         salts = all(name.startswith("magnesium_") for name in named)
@@ -29,8 +33,9 @@ def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
         }
         taken = set().union(*(_codes(name, library) for name in wanted))
         coded = sorted(name for name in others if (codes := _codes(name, library)) and not codes & taken)
-        if coded:
-            made.append(_with(case, place, coded, f"all others in {place}: {case.name}", "quiet"))
+        for start in range(0, len(coded), MANY):
+            few = coded[start : start + MANY]
+            made.append(_with(case, place, few, f"all others in {place}, {few[0]} to {few[-1]}: {case.name}", "quiet"))
     return made
 
 

@@ -182,7 +182,10 @@ def _grouped(evaluation: Evaluation) -> dict[str, Group]:
     """The findings that may be shown, by problem, the most urgent first."""
     groups: dict[str, Group] = {}
     for outcome in sorted((o for o in evaluation.of("fired") if o.rule.visibility == "shown"), key=urgency):
-        groups.setdefault(problem_of(outcome), Group()).outcomes.append(outcome)
+        joined = groups.get(outcome.rule.loaded.rule.card.joins or "")
+        if joined is None or joined.lead.rule.loaded.rule.card.indicator == "info":
+            joined = groups.setdefault(problem_of(outcome), Group())
+        joined.outcomes.append(outcome)
     return groups
 
 

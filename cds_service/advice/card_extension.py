@@ -9,7 +9,7 @@ from cds_service.advice.in_words import json_value
 from cds_service.content.library import Library
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.rules.evaluate import Outcome
-from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Pair, Verdict
+from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, OnFile, Pair, State, Verdict
 
 EXTENSION = "org.magnesium-cds"
 
@@ -56,6 +56,8 @@ def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
                 found.append(_lab_input(value.lab) | limit)
                 found += [_lab_input(value.earlier)] if value.earlier else []
                 found += [_drug_input(item) for item in value.despite]
+            case OnFile():
+                found += [_lab_input(lab) for lab in value.labs if isinstance(lab, Lab)]
             case Kidney():
                 item = _lab_input(value.lab) | {"eGFR": json_value(value.value)}
                 found.append(item | ({"computed": True} if value.computed else {}))
@@ -72,8 +74,8 @@ def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
                     assert isinstance(pair, Pair)
                     found += [_drug_input(pair.magnesium), _drug_input(pair.drug)]
             case _ if name == "matched":
-                for item in value:
-                    found.append(_drug_input(item.fact) if isinstance(item.fact, Medication) else _condition(item.fact))
+                found += [_drug_input(item.fact) for item in value if isinstance(item.fact, Medication)]
+                found += [_condition(item.fact) for item in value if isinstance(item.fact, Condition)]
     return found
 
 
@@ -104,6 +106,18 @@ def _condition(item: Condition) -> dict[str, Any]:
     return {"fact": "condition", "resource": str(item.source), "concepts": sorted(item.concepts)}
 
 
+def _finding(fact: Condition | Medication | Lab | State) -> str:
+    match fact:
+        case Medication():
+            return str(sorted(fact.drugs))
+        case Condition():
+            return str(sorted(fact.concepts))
+        case Lab():
+            return fact.concept
+        case _:
+            return fact
+
+
 def finding_text(outcomes: Sequence[Outcome]) -> str:
     """What makes a finding the same finding: its rules and the values behind them; new or worse data differ."""
     parts = []
@@ -114,17 +128,19 @@ def finding_text(outcomes: Sequence[Outcome]) -> str:
             match value:
                 case LabHit():
                     parts.append(f"{name}={value.lab.value}@{value.lab.time}")
+                case OnFile():
+                    parts += [f"{lab.concept}={lab.value}@{lab.time}" for lab in value.labs if isinstance(lab, Lab)]
                 case Kidney():
                     parts.append(f"{name}={value.value}@{value.lab.time}")
                 case DailyMagnesium():
                     parts.append(f"{name}={value.value}..{value.as_element}")
+                case InjectedDose():
+                    parts.append(f"{name}={value.amount}/{value.minutes}")
                 case Medication():
                     parts.append(f"{name}={sorted(value.drugs)}")
                 case _ if name == "pairs":
                     parts += [f"{sorted(p.magnesium.drugs)}+{sorted(p.drug.drugs)}" for p in value]
                 case _ if name == "matched":
-                    parts += [
-                        str(sorted(m.fact.drugs if isinstance(m.fact, Medication) else m.fact.concepts)) for m in value
-                    ]
+                    parts += [_finding(item.fact) for item in value]
         parts.append(outcome.rule_id)
     return "|".join(parts)

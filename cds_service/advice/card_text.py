@@ -128,6 +128,8 @@ class Writer:
             (label if len(outcomes) == 1 else f"{label}: {o.written.title}", self._evidence(o))
             for o in outcomes[:MAX_LINKS]
         ]
+        if protocol := self.display.rulebook.site.protocol(group.lead.written.card.problem):
+            links.append((protocol.label, protocol.url))
         if doubtful := [name for o in outcomes for name in o.written.claims if library.claims[name].doubtful]:
             first = min(doubtful, key=lambda name: library.claims[name].verdict != "contradicted")
             links.append((library.wording.claim_link_label, f"{self.style.base_url}/claims/{first}"))
@@ -185,7 +187,7 @@ class Writer:
         """One line for a finding that another one leads; "" where the rule adds nothing to any that may lead it."""
         rule = outcome.written
         assert outcome.verdict is not None
-        if rule.when is None:
+        if rule.when is None or (rule.card.joins and rule.card.short is None):
             return self._texts(outcome)[0]
         short = rule.title if rule.card.short is None else rule.card.short
         return sentence(fill(short, self.display.placeholders(outcome.rule, outcome.verdict)))
@@ -221,15 +223,22 @@ class Writer:
     def _blocks(self, group: Group) -> list[str]:
         """Why, what else was found, what to consider, evidence."""
         heads = self.library.wording.headings
-        _, why, options = self._texts(group.lead)
-        for outcome in group.outcomes[1:]:
-            options += [option for option in self._texts(outcome)[2] if option not in options]
-        if group.day is not None:
-            options = [*plan_options(group.day, self.display, "alone"), *options]
+        why = self._texts(group.lead)[1]
+        planned = plan_options(group.day, self.display, "alone") if group.day is not None else []
+        options = [*planned, *self._most_needed(group, MAX_OPTIONS - len(planned))]
         blocks = [f"**{heads['why']}:** {why.strip()}"]
         if lines := [f"- {line}" for outcome in group.outcomes[1:] if (line := self._short(outcome))]:
             blocks.append("\n".join(lines))
         return [*blocks, self._options(options), f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"]
+
+    def _most_needed(self, group: Group, most: int) -> list[str]:
+        """The options of a card, each once. Where there are too many, the first of every finding that has a line of its
+        own is kept before the others."""
+        texts = [self._texts(outcome)[2] for outcome in group.outcomes]
+        found = list(dict.fromkeys(option for options in texts for option in options))
+        first = [options[0] for outcome, options in zip(group.outcomes, texts, strict=True) if self._short(outcome)]
+        kept = sorted(found, key=lambda option: option not in first)[:most]
+        return [option for option in found if option in kept]
 
     def _options(self, options: Sequence[str]) -> str:
         """The heading says "consider" once for all of them."""

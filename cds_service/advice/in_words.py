@@ -8,14 +8,16 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cds_service.content.concept import INJECTED_SALT
 from cds_service.content.library import Library
 from cds_service.content.rule import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner.model import hours
+from cds_service.rules.amounts import SERUM_MAGNESIUM
 from cds_service.rules.context import Context
-from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Match, Reason, Verdict
+from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, Match, OnFile, Reason, Verdict
 from cds_service.spelling import joined
 
 MAX_NAMES = 3
@@ -49,8 +51,9 @@ class Display:
         return self.library.wording.units.get(unit, unit)
 
     def quantity(self, value: Decimal, unit: str, decimals: int | None = None) -> str:
-        """Number and unit, as '0.58 mmol/L'."""
-        return f"{number(value, decimals)} {self.unit_word(unit)}".rstrip()
+        """Number and unit, as '0.58 mmol/L'; '1 day', not '1 days'."""
+        one = self.library.wording.units.get(f"1 {unit}") if value == 1 else None
+        return f"{number(value, decimals)} {one or self.unit_word(unit)}".rstrip()
 
     def when(self, moment: datetime | None) -> str:
         """The day, in ISO form: read the same everywhere; "" where it is not known."""
@@ -135,7 +138,8 @@ class Display:
 
     def title(self, concept: str) -> str:
         """A concept's title as it stands within a sentence."""
-        return lowered(self.library.title(concept))
+        entry = self.library.terminology[concept]
+        return entry.title if entry.proper_name else lowered(entry.title)
 
     def infusion(self, item: Medication) -> str:
         """'magnesium sulfate is being given', or when it was ordered or given last."""
@@ -145,10 +149,17 @@ class Display:
         return fill(self.library.wording.infusion[word], {"drug": drug, "date": day.isoformat() if day else ""})
 
     def match(self, match: Match) -> str:
-        """What a test found, as it stands within a sentence; a drug with the day since when, where that is known."""
+        """What a test found, as it stands within a sentence; of a medicine the drugs that the test means, with the day
+        since when, where that is known."""
+        if isinstance(match.fact, str):
+            return self.library.wording.states[match.fact]
+        if isinstance(match.fact, Lab):
+            return self.lab(match.fact)
         if isinstance(match.fact, Condition):
             return joined(map(self.title, self._narrowest(match.concepts)))
-        name = lowered(joined(self.medication_names(match.fact)))
+        above, titles = self.library.broader, self.library.drug_titles
+        meant = [drug for drug in match.fact.drugs & titles.keys() if match.concepts & {drug, *above[drug]}]
+        name = joined(map(self.title, sorted(meant))) or lowered(joined(self.medication_names(match.fact)))
         if match.since is None:
             return name
         return fill(self.library.wording.since, {"drug": name, "date": match.since.isoformat()})
@@ -184,6 +195,8 @@ class Display:
             match value:
                 case LabHit():
                     filled |= self._lab(name, value)
+                case OnFile():
+                    filled[name] = joined(self._on_file(value))
                 case Kidney():
                     filled |= {
                         "kidney.value": self.kidney_value(value),
@@ -192,6 +205,10 @@ class Display:
                     }
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
+                case InjectedDose():
+                    filled |= self._injected(value)
+                case Limit():
+                    filled[name] = self.limit(value)
                 case Intake() if value.mg_per_day is not None and value.time is not None:
                     filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
@@ -222,6 +239,23 @@ class Display:
             filled["hours_apart"] = self.limit(longer)
         return filled
 
+    def _injected(self, dose: InjectedDose) -> dict[str, str]:
+        """'40 g over 20 min', and the same number of grams and of mEq, each in the other unit."""
+        words, entry = self.library.wording.injected, self.library.terminology[SERUM_MAGNESIUM]
+        amount = {"amount": f"{number(dose.amount.normalize(), None if dose.amount % 1 == 0 else 1)}"}
+        key = f"{dose.word}_over" if dose.minutes is not None and f"{dose.word}_over" in words else dose.word
+        time = hours(round(dose.minutes)) if dose.minutes is not None else ""
+        filled = {"injected": fill(words[key], amount | {"time": time}), "injected.same": ""}
+        if dose.word in ("dose", "quick_dose") and entry.molar_mass and entry.valence:
+            mmol = dose.amount * self.library.salts[INJECTED_SALT].elemental_fraction * 1000 / entry.molar_mass
+            charge = mmol * entry.valence
+            filled["injected.same"] = fill(words["same"], amount | {
+                "mmol": number(mmol, 0),
+                "meq": number(charge, 0),
+                "other": number(dose.amount * dose.amount / charge, 1),
+            })  # fmt: skip
+        return filled
+
     def _allowance_name(self) -> str:
         row = self.context.allowance
         names = self.library.wording.allowances[self.rulebook.site.allowance]
@@ -242,6 +276,16 @@ class Display:
             f"{name}.limit": self.lab_limit(hit),
             f"{name}.persists": self._persists(hit),
         }
+
+    def _on_file(self, value: OnFile) -> list[str]:
+        """'QTc 470 ms (today)' for each result there is; where there is none of the first lab, why."""
+        first = [self.reason(value.labs[0])] if isinstance(value.labs[0], Reason) else []
+        found = [lab for lab in value.labs if isinstance(lab, Lab)]
+        return first + [f"{self.lab(lab)} ({self.age(lab.time)})" for lab in found if lab.time]
+
+    def lab(self, lab: Lab) -> str:
+        """'potassium 3.0 mmol/L'."""
+        return f"{self.title(lab.concept)} {self.lab_value(lab)}"
 
     def _persists(self, hit: LabHit) -> str:
         """'after 3.2 mmol/L on 2026-11-16 and with potassium chloride'; empty where the rule does not ask."""
@@ -265,11 +309,11 @@ class Display:
     @property
     def _careful(self) -> bool:
         """Whether the kidneys may not clear potassium: reduced, not known, known too long ago, or disease on record."""
-        kidney, shared, day = self.context.kidney, self.library.shared_thresholds, self.rulebook.day
+        kidney, limit = self.context.kidney, self.context.limit
         if isinstance(kidney, Reason) or kidney.lab.time is None:
             return True
-        old = self.context.facts.now - kidney.lab.time > timedelta(days=float(shared["oldest_kidney"].at(day)))
-        below = kidney.value < shared["kidney_reduced"].at(day) or kidney.lab.comparator in ("<", "<=")
+        old = self.context.facts.now - kidney.lab.time > timedelta(days=float(limit("oldest_kidney").value))
+        below = kidney.value < limit("kidney_reduced").value or kidney.lab.comparator in ("<", "<=")
         return old or below or not self.context.concepts.isdisjoint(("chronic_kidney_disease", "dialysis"))
 
     def reason(self, reason: Reason) -> str:
@@ -303,7 +347,7 @@ class _Limits(dict[str, str]):
 
     def __init__(self, display: Display, rule: ActiveRule) -> None:
         super().__init__()
-        self._display, self._limits = display, rule.limits
+        self._display, self._limits = display, display.context.limits(rule.limits)
 
     def get(self, name: str, default: Any = None) -> Any:
         if name not in self and name in self._limits:

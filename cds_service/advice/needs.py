@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from cds_service.content.base import named
 from cds_service.content.library import Library
-from cds_service.content.rule import Rule
+from cds_service.content.rule import Instead, Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import NO_SITE, SiteValues
 from cds_service.fhir import Need
@@ -22,7 +23,18 @@ def inputs_read(rule: Rule, library: Library) -> set[str]:
     """The input keys that a rule reads. Age and sex (patient) are read for every call: identity rests on them."""
     keys = {PATIENT}.union(*(part.reads for _, part in rule.parts()))
     labs = (library.terminology[item.name] for item in rule.named() if item.mark.what == "lab")
+    for case in cases_of(rule, library):
+        keys |= {ENCOUNTER} if case.in_hospital else set()
+        keys |= frozenset[str]().union(*(item.mark.reads for item in named(case)))
     return keys | {lab.input for lab in labs if lab.input}
+
+
+def cases_of(rule: Rule, library: Library) -> list[Instead]:
+    """Whom other thresholds hold for instead of those that the rule names."""
+    names = {item.name for item in rule.named() if item.mark.what == "threshold"}
+    return [
+        case for name, threshold in library.shared_thresholds.items() if name in names for case in threshold.instead
+    ]
 
 
 def all_needs(library: Library, windows: bool = False, site: SiteValues = NO_SITE) -> dict[str, Need]:
@@ -68,8 +80,9 @@ def days_read(library: Library) -> dict[str, int]:
     longest: dict[str, int] = {}
     for loaded in library.rules.values():
         thresholds = {**library.shared_thresholds, **loaded.rule.thresholds}
-        named = (thresholds[item.name] for item in loaded.rule.named() if item.mark.looks_back)
-        days = [int(max((*one.values.values(), *(one.site_may_set or ())))) for one in named]
+        back = {item.name for item in loaded.rule.named() if item.mark.looks_back}
+        back |= {case.threshold for name in back for case in thresholds[name].instead}
+        days = [int(max((*thresholds[name].values.values(), *(thresholds[name].site_may_set or ())))) for name in back]
         for key in inputs_read(loaded.rule, library) if days else ():
             longest[key] = max(longest.get(key, 0), *days)
     return longest

@@ -69,9 +69,12 @@ class _RuleCheck:
     def _thresholds(self) -> Iterator[Fault]:
         own, shared = self.rule.thresholds, self.library.shared_thresholds
         used = {item.name for item in self.rule.named() if item.mark.what == "threshold"}
+        used |= {item.holds_for.otherwise for item in own.values() if item.holds_for and item.holds_for.otherwise}
         for name, threshold in own.items():
             if name in shared:
                 yield self.document.fault(("thresholds", name), "is also a shared threshold; give it another name")
+            if threshold.instead:
+                yield self.document.fault(("thresholds", name, "instead"), "belongs to a shared threshold")
             if name not in used and not any(f"{{{name}}}" in text for text in _texts(self.rule)):
                 yield self.document.fault(("thresholds", name), "is not used")
             yield from _cited(self.library, self.document, ("thresholds", name, "reference"), threshold.reference)
@@ -150,6 +153,23 @@ def _holds_for(
         yield document.fault((*path, "holds_for", "otherwise"), message)
 
 
+def _instead(document: Document, path: KeyPath, threshold: Threshold, library: Library) -> Iterator[Fault]:
+    """What `instead` names exists: thresholds in the unit that is needed, problems and drugs."""
+    known = library.shared_thresholds
+    for index, case in enumerate(threshold.instead):
+        at = (*path, "instead", index)
+        units = {"threshold": threshold.unit, "kidney_below": library.unit("egfr"), "age_at_least": "a"}
+        for key, unit in units.items():
+            name = getattr(case, key)
+            if name and (name not in known or known[name].unit != unit):
+                yield document.fault((*at, key), f"no shared threshold in {unit} named {name}{nearest(name, known)}")
+        for item in named(case, at):
+            fitting = [name for name, entry in library.terminology.items() if entry.kind in item.mark.kinds]
+            if item.name not in fitting:
+                message = f"no {item.mark.kinds[0]} in terminology/ named {item.name}{nearest(item.name, fitting)}"
+                yield document.fault(item.at, message)
+
+
 def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     """Claims and rules name each other; references and rules exist."""
     document = documents["claims.yaml"]
@@ -183,23 +203,33 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
         ("evidence.yaml", ("reference",), library.evidence.reference),
     ]
     cited += [("tables/salts.yaml", (key, "reference"), salt.reference) for key, salt in library.salts.items()]
+    named = library.named_products.items()
+    cited += [("tables/named_products.yaml", (key, "reference"), product.reference) for key, product in named]
     cited += [("tables/foods.yaml", (key, "reference"), food.reference) for key, food in library.foods.items()]
     for name, threshold in library.shared_thresholds.items():
         cited.append(("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference))
+    for key, treatment in library.treatment.items():
+        for place, point in enumerate(treatment.points):
+            lines = (((key, "points", place, "references", index), name) for index, name in enumerate(point.references))
+            cited += [("tables/treatment.yaml", path, name) for path, name in lines]
     for part, regions in library.intakes.references.items():
         for region, names in regions.items():
             places = ((("references", part, region, index), name) for index, name in enumerate(names))
             cited += [("tables/dietary_reference_intakes.yaml", path, name) for path, name in places]
     for file, path, name in cited:
         yield from _cited(library, documents[file], path, name)
+    problems = {loaded.rule.card.problem for loaded in library.rules.values()}
+    for key in library.treatment:
+        yield from documents["tables/treatment.yaml"].unknown((key,), key, problems, "problem of a rule")
     for key in library.salts:
         yield from documents["tables/salts.yaml"].unknown((key,), key, library.terminology, "concept")
     for key, item in library.screener.items.items():
         document = documents["tables/intake_screener.yaml"]
         yield from document.unknown_in(("items", key, "foods"), item.foods, library.foods, "food")
     for name, threshold in library.shared_thresholds.items():
-        document = documents["tables/thresholds.yaml"]
-        yield from _holds_for(document, ("thresholds", name), threshold, library.shared_thresholds)
+        at, document = ("thresholds", name), documents["tables/thresholds.yaml"]
+        yield from _holds_for(document, at, threshold, library.shared_thresholds)
+        yield from _instead(document, at, threshold, library)
     for name, suggestion in library.suggestions.items():
         lab = getattr(suggestion, "lab", None)
         if lab is not None and (lab not in library.terminology or library.terminology[lab].order is None):

@@ -13,6 +13,9 @@ from cds_service.content.base import Name, Strict, Text
 
 MAGNESIUM = "magnesium"
 """The concept of all magnesium products."""
+BODY_WEIGHT = "body_weight"
+INJECTED_SALT = "magnesium_sulfate"
+"""The salt in whose grams injected magnesium is ordered, and counted here."""
 
 
 class Checked(Strict):
@@ -60,6 +63,7 @@ class Concept(Strict):
     drug, `beside_a_salt` the words for that metal, of which the short ones mean it before a salt only.
     Conditions: `icd10` (of the WHO) and `icd9cm` are read as prefixes; `names` are whole texts that mean it where
     no code of a known system says what does.
+    `proper_name`: the title begins with a name and keeps its capital within a sentence.
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `sent_in` what else laboratories
     report it in, `decimals` the precision of comparison and display in `unit`; `stated_unit_wins`: a unit that
     contradicts the code is believed where in the code's own unit the value would not be `plausible`;
@@ -68,6 +72,7 @@ class Concept(Strict):
     """
 
     title: Text
+    proper_name: bool = False
     kind: Literal["drug", "drug_class", "condition", "lab", "observation"]
     names: list[str] = []
     brands: list[str] = []
@@ -102,6 +107,32 @@ class Concept(Strict):
     note: Text | None = None
     not_confirmed: list[Name] = []
     checked: Checked
+
+
+class DrugLine(Strict):
+    """A drug of which only its name and codes are needed. `names` are those besides its id."""
+
+    title: Text | None = None
+    names: list[str] = []
+    brands: list[str] = []
+    rxnorm_ingredients: list[str] = []
+    atc: list[str] = []
+
+
+class DrugList(Strict):
+    """Drugs in short form, by id: a line each."""
+
+    checked: Checked
+    drugs: dict[Name, DrugLine]
+
+    def concepts(self) -> dict[str, Concept]:
+        """The same as a file for each would say it."""
+        made = {}
+        for name, line in self.drugs.items():
+            said = name.replace("_", " ")
+            row = {"title": said.capitalize(), **line.model_dump(exclude_none=True), "names": [said, *line.names]}
+            made[name] = Concept.model_validate({**row, "kind": "drug", "checked": self.checked})
+        return made
 
 
 def broader(concepts: Mapping[str, Concept]) -> dict[str, frozenset[str]]:

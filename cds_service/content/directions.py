@@ -34,6 +34,7 @@ class Spoken(Strict):
     through: Phrases = []
     units: dict[Words, Some] = {}
     teaspoons: Phrases = []
+    tablespoons: Phrases = []
     units_of_time: ByUnit = {}
     amounts: Phrases = []
     schemes: Phrases = []

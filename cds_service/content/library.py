@@ -38,12 +38,13 @@ class LoadedRule:
 class Library:
     """All content: every file below the folder. `digest` names exactly these bytes.
 
-    Rules and terminology are folders. Of each other field the type names its file, or its folder of files by their
-    stems: the loader reads that file as that type.
+    Rules and terminology are folders; `listed` are the drugs of which one file holds a line each. Of each other field
+    the type names its file, or its folder of files by their stems: the loader reads that file as that type.
     """
 
     rules: Mapping[str, LoadedRule]
     terminology: Mapping[str, Concept]
+    listed: frozenset[str]
     threshold_table: Annotated[shared.SharedThresholds, "tables/thresholds.yaml"]
     system_table: Annotated[tables.CodeSystems, "terminology/code_systems.yaml"]
     unit_table: Annotated[tables.UnitRows, "terminology/units.yaml"]
@@ -63,12 +64,15 @@ class Library:
     screener: Annotated[shared.Screener, "tables/intake_screener.yaml"]
     schedule: Annotated[tables.ScheduleTable, "tables/schedule.yaml"]
     egfr: Annotated[shared.EgfrEquation, "tables/ckd_epi_2021.yaml"]
+    named_products: Annotated[dict[Name, tables.NamedProduct], "tables/named_products.yaml"]
+    injections: Annotated[tables.InjectionWords, "tables/injections.yaml"]
     directions: Annotated[CommonDirections, "tables/directions.yaml"]
     languages: Annotated[dict[str, DirectionWords], "tables/directions/"]
     name_words: Annotated[tables.NameWords, "tables/name_words.yaml"]
     timing_codes: Annotated[tables.TimingCodes, "tables/timing_codes.yaml"]
     specimen_comments: Annotated[tables.SpecimenComments, "tables/specimen_comments.yaml"]
     infusion_words: Annotated[tables.InfusionWords, "tables/infusion_words.yaml"]
+    treatment: Annotated[dict[Name, shared.Treatment], "tables/treatment.yaml"]
     patient_states: Annotated[tables.PatientStates, "tables/patient_states.yaml"]
     search_outcomes: Annotated[tables.SearchOutcomes, "tables/search_outcomes.yaml"]
     dose_forms: Annotated[list[Form], "terminology/dose_forms.csv"]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from cds_service.content.checks import check_library
-from cds_service.content.concept import Concept
+from cds_service.content.concept import Concept, DrugList
 from cds_service.content.csvfile import parse_rows
 from cds_service.content.families import FAMILIES, Family, FamilyName, ShortRule, fill
 from cds_service.content.library import NOT_CONTENT, RULE_FOLDERS, Library, LoadedRule, default_root
@@ -19,18 +19,20 @@ from cds_service.content.rule import KEY_ORDER, Rule
 from cds_service.content.table_checks import table_faults
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath, parse
 
-NOT_CONCEPTS = frozenset({"code_systems", "units", "routes"})
+DRUG_LIST = "terminology/drugs.yaml"
+NOT_CONCEPTS = frozenset({"code_systems", "drugs", "units", "routes"})
 """Files of `terminology/` that are tables."""
 
 
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
     reader = Reader(root or default_root())
-    terminology = reader.folder("terminology", Concept)
+    listed, own = reader.drug_list(), reader.folder("terminology", Concept)
+    terminology = {**own, **listed}
     rules = reader.rules(reader.read(FAMILIES, dict[FamilyName, Family]) or {}, terminology)
     types = get_type_hints(Library, include_extras=True).items()
     files = {name: reader.read(hint.__metadata__[0], hint.__origin__) for name, hint in types if _is_file(hint)}
-    library = Library(rules=rules, terminology=terminology, digest=reader.digest(), **files)
+    library = Library(rules=rules, terminology=terminology, listed=frozenset(listed), digest=reader.digest(), **files)
     reader.nothing_left()
     if not reader.faults:
         reader.faults += [*check_library(library, reader.documents), *table_faults(library, reader.documents)]
@@ -123,6 +125,16 @@ class Reader:
             document = None if path.stem in NOT_CONCEPTS else self.document(f"{folder}/{path.name}")
             if document is not None:
                 yield path.stem, document
+
+    def drug_list(self) -> dict[str, Concept]:
+        """The drugs that stand in one list, a line each."""
+        read: DrugList | None = self.read(DRUG_LIST, DrugList)
+        drugs = read.concepts() if read else {}
+        for name in drugs:
+            if (self.root / f"terminology/{name}.yaml").exists():
+                self.faults.append(self.documents[DRUG_LIST].fault(("drugs", name), "has a file of its own"))
+            self.documents[f"terminology/{name}.yaml"] = self.documents[DRUG_LIST]
+        return drugs
 
     def rules(self, families: Mapping[str, Family], terminology: Mapping[str, Concept]) -> dict[str, LoadedRule]:
         """Every rule by its id; one in the short form of its family is filled first."""

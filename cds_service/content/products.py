@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from cds_service.patient import Route
 
-_STRENGTH = r"[a-z][a-z0-9_]*=[0-9]+(\.[0-9]+)? [^;/ ]+(/([0-9]+(\.[0-9]+)? )?[^;/ ]+)?"
+STRENGTH = r"[a-z][a-z0-9_]*=[0-9]+(\.[0-9]+)? [^;/ ]+(/([0-9]+(\.[0-9]+)? )?[^;/ ]+)?"
 
 
 class Form(NamedTuple):
@@ -33,7 +33,7 @@ class Product(NamedTuple):
     other: Annotated[bool, BeforeValidator(_yes), Field(strict=True)]
     route: Route | Literal[""]
     form: str
-    components: Annotated[str, Field(pattern=rf"^({_STRENGTH}(;{_STRENGTH})*)?$")]
+    components: Annotated[str, Field(pattern=rf"^({STRENGTH}(;{STRENGTH})*)?$")]
     brand: str
 
 

@@ -16,6 +16,8 @@ from pydantic import Field, model_validator
 from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
 from cds_service.content.test_words import (
     PREGNANCY_INPUTS,
+    ConditionName,
+    Count,
     DaysBack,
     DrugName,
     FormName,
@@ -33,24 +35,44 @@ Certainty = Literal["high", "moderate", "low", "very_low"]
 
 class HoldsFor(Strict):
     """The patients whom a limit of a laboratory result was made for: from the age of the threshold `age_at_least` on,
-    and not in pregnancy. Anybody else is judged by the laboratory's own range or flag, or by the threshold
+    of one sex, and not in pregnancy. Anybody else is judged by the laboratory's own range or flag, or by the threshold
     `otherwise`, which counts for them only where the result lies beyond it. A result past `never_past`, the limit of
     the other side, is on this side for nobody."""
 
-    age_at_least: Name
+    age_at_least: Name | None = None
+    sex: Literal["female", "male"] | None = None
     not_pregnant: bool = False
     otherwise: Name | None = None
     never_past: Name | None = None
 
 
+class Instead(Strict):
+    """Whom another threshold holds for instead, `threshold`: everything that is given here has to be so.
+
+    `injected`: one of these drugs is given or ordered by injection. `not_since`: one of these problems is on the list,
+    and the newest kidney result is not known to be from after the day on which it was recorded. `kidney_below`: the
+    newest eGFR is below that threshold.
+    """
+
+    threshold: Name
+    in_hospital: bool = False
+    condition: list[ConditionName] = []
+    not_since: list[ConditionName] = []
+    injected: list[DrugName] = []
+    kidney_below: Name | None = None
+    age_at_least: Name | None = None
+
+
 class Threshold(Strict):
-    """A number with its unit. `values` are dated: the newest one not in the future is in force."""
+    """A number with its unit. `values` are dated: the newest one not in the future is in force. Of `instead`, which
+    only shared thresholds have, the first that fits a patient decides for everything that reads or says this one."""
 
     label: Text
     unit: str
     values: Annotated[dict[date, Decimal], Field(min_length=1)]
     site_may_set: tuple[Decimal, Decimal] | None = None
     holds_for: HoldsFor | None = None
+    instead: list[Instead] = []
     reference: Name
 
     @model_validator(mode="after")
@@ -68,17 +90,26 @@ class Threshold(Strict):
         return in_force(self.values, day)
 
 
+class HowMany(Part):
+    """How many of the tests of `any` have to hold."""
+
+    at_least: Count
+
+
 class When(Strict):
-    """All of `all`, any of `any`, none of `none`. No nesting."""
+    """All of `all`, any of `any` (with `at_least`, so many of them), none of `none`. No nesting."""
 
     all: list[Test] = []
     any: list[Test] = []
+    at_least: Count | None = None
     none: list[Test] = []
 
     @model_validator(mode="after")
     def _something(self) -> When:
         if not (self.all or self.any):
             raise ValueError("needs `all` or `any`")
+        if self.at_least and not self.any:
+            raise ValueError("at_least goes with `any`")
         return self
 
     @property
@@ -105,6 +136,7 @@ class AppliesTo(Part):
     not_pregnant: bool = False
     recent_result: RecentResult | None = None
     unless_medication: list[DrugName] = []
+    unless_condition: list[ConditionName] = []
     unless_infusion: InfusionTest | None = None
 
     @property
@@ -149,11 +181,13 @@ class Avoid(Timing):
 
 class CardText(Strict):
     """What the clinician reads. `problem` groups findings: one problem, one card; `short` is this finding's line there
-    when another rule leads, "" where it would say again what every such rule says."""
+    when another rule leads, "" where it would say again what every such rule says. `joins`: a problem on whose card,
+    where it is a warning or critical, this finding stands as a line, and not on a card of its own."""
 
     indicator: Indicator
     topic: Name
     problem: Name
+    joins: Name | None = None
     priority: Annotated[int, Field(ge=1, le=999)]
     summary: Text | None = None
     short: str | None = None
@@ -232,6 +266,8 @@ class Rule(Strict):
             yield ("separate" if self.separate else "avoid",), self.timing
         for key in ("all", "any", "none") if self.when else ():
             yield from ((("when", key, index), test) for index, test in enumerate(getattr(self.when, key)))
+        if self.when and self.when.at_least:
+            yield ("when",), HowMany(at_least=self.when.at_least)
 
     def named(self) -> Iterator[Named]:
         """Every name that decides when the rule fires, with its place in the rule."""

@@ -10,15 +10,16 @@ from typing import Literal
 
 from cds_service.content.base import named
 from cds_service.content.library import Library, LoadedRule
-from cds_service.content.rule import HoldsFor
-from cds_service.content.site import SiteValues
+from cds_service.content.rule import HoldsFor, Threshold
+from cds_service.content.site import SHARED, SiteValues
 
 Visibility = Literal["shown", "silent", "hidden"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the rule's own."""
+    """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the rule's own.
+    `usual` is filled where it holds instead of another one for this patient: the value of that other one."""
 
     name: str
     label: str
@@ -28,6 +29,7 @@ class Limit:
     site: bool = False
     default: Decimal | None = None
     holds_for: HoldsFor | None = None
+    usual: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,22 @@ class ActiveRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rulebook:
-    """All active rules of all services; `site_digest` names the site values behind it ("" for none). Each is equal to
-    itself alone, so that what is worked out for it can be kept."""
+    """All active rules of all services; `site_digest` names the site values behind it ("" for none). `shared` are the
+    thresholds that several rules read. Each is equal to itself alone, so that what is worked out for it can be kept."""
 
     library: Library
     site: SiteValues
     day: date
     rules: Mapping[str, ActiveRule]
+    shared: Mapping[str, Limit]
     site_digest: str = ""
     not_available: frozenset[str] = frozenset()
     reason_groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def limit(self, name: str) -> Decimal:
+        """A shared threshold in force, for what is asked of every order and not of one rule."""
+        own = self.site.threshold("shared", name)
+        return self.library.shared_thresholds[name].at(self.day) if own is None else own
 
     def of_service(self, service: str) -> Iterator[ActiveRule]:
         """The rules that the service tries, hidden ones left out."""
@@ -64,20 +72,24 @@ def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
     """Resolve every threshold of every active rule for `day` under the site values (already validated)."""
     rules: dict[str, ActiveRule] = {}
     reason_groups: dict[str, frozenset[str]] = {}
+    shared = _limits(SHARED, library.shared_thresholds, site, day)
     for loaded in library.rules.values():
         if loaded.rule.status != "active":
             continue
-        limits: dict[str, Limit] = {}
-        for owner, thresholds in (("shared", library.shared_thresholds), (loaded.id, loaded.rule.thresholds)):
-            for name, threshold in thresholds.items():
-                default = threshold.at(day)
-                own = site.threshold(owner, name)
-                limits[name] = Limit(
-                    name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
-                    site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
-                )  # fmt: skip
+        limits = shared | _limits(loaded.id, loaded.rule.thresholds, site, day)
         rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
         names = (item for part in loaded.rule.needed for item in named(part))
         if reasons := frozenset(item.name for item in names if item.mark.what == "reason"):
             reason_groups[loaded.id] = reasons
-    return Rulebook(library, site, day, rules, site.digest, frozenset(site.not_available), reason_groups)
+    return Rulebook(library, site, day, rules, shared, site.digest, frozenset(site.not_available), reason_groups)
+
+
+def _limits(owner: str, thresholds: Mapping[str, Threshold], site: SiteValues, day: date) -> dict[str, Limit]:
+    found = {}
+    for name, threshold in thresholds.items():
+        default, own = threshold.at(day), site.threshold(owner, name)
+        found[name] = Limit(
+            name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
+            site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
+        )  # fmt: skip
+    return found

@@ -205,6 +205,20 @@ class SharedThresholds(Strict):
     inpatient_classes: list[str]
 
 
+class TreatmentPoint(Strict):
+    """What sources say of one step, in our words."""
+
+    text: Text
+    references: Annotated[list[Name], Field(min_length=1)]
+
+
+class Treatment(Strict):
+    """`tables/treatment.yaml`: what is known about treating the problem of a card, for its evidence pages."""
+
+    title: Text
+    points: Annotated[list[TreatmentPoint], Field(min_length=1)]
+
+
 Topic = Literal[
     "physiology",
     "neuropathy",

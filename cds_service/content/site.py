@@ -56,6 +56,13 @@ class SiteInput(Strict):
     reason: Text
 
 
+class SiteProtocol(Strict):
+    """This hospital's own protocol for a problem: linked on cards and evidence pages."""
+
+    label: Text
+    url: Annotated[str, Field(pattern=r"^https://\S+$", max_length=500)]
+
+
 class SiteRegion(Strict):
     """Whose dietary reference values this site uses."""
 
@@ -108,6 +115,7 @@ class SiteDocument(Strict):
 
     `codes` by concept: what this site's own codes mean, beside those that the content knows.
     `orderables` by suggestion and client: what its button orders there.
+    `protocols` by the problem of a card (of tables/treatment.yaml): where this hospital's own protocol is to be read.
     `upper_level`: whose level for supplemental magnesium; `allowance`: whose value an intake is compared with.
     """
 
@@ -121,6 +129,7 @@ class SiteDocument(Strict):
     allowance: SiteRegion | None = None
     schedule: dict[Name, SiteScheduleValue] = {}
     repetition: SiteRepetition | None = None
+    protocols: dict[Name, SiteProtocol] = {}
 
 
 _AS_EVER = SiteRule()
@@ -177,6 +186,10 @@ class SiteValues:
         """What a suggestion orders at this client, in its own words; None where nobody said."""
         known = self.document.orderables.get(suggestion, {}) if self.document else {}
         return known.get(client)
+
+    def protocol(self, problem: str) -> SiteProtocol | None:
+        """This hospital's own protocol for the problem of a card, if it names one."""
+        return self.document.protocols.get(problem) if self.document else None
 
     @property
     def not_available(self) -> frozenset[str]:
@@ -258,6 +271,9 @@ def _faults(parsed: SiteDocument, document: Document, library: Library, input_ke
     if not any(fault.key.startswith("schedule.") for fault in faults):
         for key, message in library.schedule.misfits({key: item.value for key, item in parsed.schedule.items()}):
             faults.append(document.fault(("schedule", key), message))
+    for key in sorted(parsed.protocols.keys() - library.treatment.keys()):
+        message = f"no problem with a protocol {key}{nearest(key, library.treatment)}"
+        faults.append(document.fault(("protocols", key), message))
     for key in parsed.inputs:
         if key not in input_keys or key == "patient":
             message = f"no input that can be left out is named {key}{nearest(key, input_keys - {'patient'})}"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cds_service.content.base import Name, Strict, Text, in_force
+from cds_service.content.products import STRENGTH
 from cds_service.patient import Route
 
 Words = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
@@ -126,6 +127,35 @@ class NameWords(Strict):
     of: Some
     dilutions: Some
     remedies: Some
+
+
+class NamedProduct(Strict):
+    """What a product holds whose name alone says it, packed as in `terminology/rxnorm_products.csv`; "" where a longer
+    name is another product than the shorter one."""
+
+    names: Some
+    holds: Annotated[str, Field(pattern=rf"^({STRENGTH}(;{STRENGTH})*)?$")] = ""
+    reference: Name
+
+
+class InjectionWords(Strict):
+    """`tables/injections.yaml`: the words around the doses, times and rates of injections and infusions."""
+
+    title: Text
+    units: dict[Literal["g", "mg", "meq", "mmol", "mL", "L"], Some]
+    minutes: Some
+    hours: Some
+    per: Some
+    hourly: Some
+    over: Some
+    runs: Some
+    at: Some
+    into: Some
+    to: Some
+    numbers: dict[Decimal, Some]
+    then: Some
+    once: Some
+    kilogram: Some
 
 
 class TimingCodes(Strict):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
-from cds_service.content.concept import MAGNESIUM
+from cds_service.content.concept import BODY_WEIGHT, MAGNESIUM
 from cds_service.patient import (
     CONDITIONS,
     ENCOUNTER,
@@ -54,6 +54,12 @@ Count = Annotated[Name, Names("threshold", unit="1")]
 LabLimit = Annotated[Name, Names("threshold", unit=UNIT_OF_THE_LAB)]
 DailyAmount = Annotated[Name, Names("threshold", unit="mg/d", besides=(UPPER_LEVEL,))]
 
+Minutes = Annotated[Name, Names("threshold", unit="min")]
+Grams = Annotated[Name, Names("threshold", unit="g")]
+GramsAnHour = Annotated[Name, Names("threshold", unit="g/h")]
+GramsADay = Annotated[Name, Names("threshold", unit="g/d")]
+MilligramsAKilogram = Annotated[Name, Names("threshold", unit="mg/kg")]
+
 Comparison = Literal["below", "at_most", "above", "at_least"]
 
 
@@ -75,10 +81,10 @@ class LabTest(Part):
 
     With `laboratory_first` the reporting laboratory's own range, then its flag, decide; the rule's limit only where
     the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit. With
-    `persists` one result is not enough.
+    `persists` one result is not enough. With `where_measured` a lab that a complete search shows not to have been
+    measured so recently is not beyond its limit: the rule does not wait for it.
+    `persists` one result is not enough. `up_to`: one beyond the limit that is older than this is left to other rules.
     """
-
-    also_reads: ClassVar = frozenset({ENCOUNTER})
 
     lab: LabName
     below: LabLimit | None = None
@@ -87,7 +93,9 @@ class LabTest(Part):
     at_least: LabLimit | None = None
     laboratory_first: bool = False
     critical_flag: bool = False
+    where_measured: bool = False
     within: DaysBack
+    up_to: DaysBack | None = None
     persists: Persists | None = None
 
     @model_validator(mode="after")
@@ -110,7 +118,8 @@ class LabTest(Part):
     @property
     def offers(self) -> frozenset[str]:
         parts = ("value", "age", "date", "limit", *(("persists",) if self.persists else ()))
-        return frozenset(f"{self.lab}.{part}" for part in parts)
+        beside = {"matched"} if self.where_measured else set[str]()
+        return frozenset(f"{self.lab}.{part}" for part in parts) | beside
 
 
 class NoRecentLabTest(Part):
@@ -118,6 +127,25 @@ class NoRecentLabTest(Part):
 
     no_recent_lab: LabName
     within: DaysBack
+
+
+class OnFileTest(Part):
+    """Always true: the card shows the newest result of each lab of `on_file` within the threshold `within` (days), or
+    says that there is none, or why it is not known. A rule does not depend on it."""
+
+    fills: ClassVar = frozenset({"on_file"})
+
+    on_file: Annotated[list[LabName], Field(min_length=1)]
+    within: DaysBack
+
+
+class InHospitalTest(Part):
+    """The encounter that is going on is a hospital stay or an emergency (classes of `tables/thresholds.yaml`)."""
+
+    also_reads: ClassVar = frozenset({ENCOUNTER})
+    fills: ClassVar = frozenset({"matched"})
+
+    in_hospital: Literal[True]
 
 
 class ConditionTest(Part):
@@ -135,22 +163,34 @@ class ConditionTest(Part):
 class MedicationTest(Part):
     """A drug of any of these concepts, active or in the draft orders, by a route.
 
-    `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
+    `ended`: one that is over, but for no longer than the threshold `ended_within`, and not before the newest result of
+    the lab `after_result`. With `taken_for` a drug that is
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
+    With `at_least`: so many different ones of them.
+    `beside`: a product that holds one of these too; `form`: in one of these; `but`: none that belongs to these.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
     status: Literal["active", "draft", "any", "ended"] = "any"
     route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
     ended_within: Days | None = None
+    after_result: LabName | None = None
     taken_for: Days | None = None
+    at_least: Count | None = None
+    beside: list[DrugName] = []
+    form: list[FormName] = []
+    but: list[DrugName] = []
 
     @model_validator(mode="after")
     def _fitting_times(self) -> MedicationTest:
         if (self.status == "ended") != (self.ended_within is not None):
             raise ValueError("ended_within goes with status: ended, and that with it")
+        if self.after_result and self.status != "ended":
+            raise ValueError("after_result goes with status: ended")
         if self.taken_for and self.status != "active":
             raise ValueError("taken_for goes with status: active")
+        if self.at_least and (self.taken_for or self.ended_within):
+            raise ValueError("at_least goes without taken_for and ended_within")
         return self
 
     @property
@@ -165,7 +205,10 @@ class MedicationTest(Part):
             return frozenset({"matched", "ended"})
         named_magnesium = {name.startswith(MAGNESIUM) for name in self.medication}
         # Of magnesium beside other drugs either may be the one that is found.
-        return frozenset({"magnesium" if True in named_magnesium else "matched"} if len(named_magnesium) == 1 else ())
+        if len(named_magnesium) > 1:
+            return frozenset()
+        products = {"products"} if self.status == "active" else set()
+        return frozenset({"magnesium", *products} if True in named_magnesium else {"matched"})
 
     @property
     def asks_for(self) -> Asked:
@@ -253,11 +296,13 @@ class DailyMagnesiumTest(Part):
 
     `above` it; or `read_two_ways`: above it by one reading alone of a drafted order whose amount may be a salt's weight
     or magnesium itself, or whatever the sum where an order calls elemental what is the salt's weight in its product.
+    `repeated`: not where all that is ordered is a single dose.
     """
 
     also_names: ClassVar = ((DRUG, MAGNESIUM),)
 
     daily_magnesium: Annotated[dict[Literal["above", "read_two_ways"], DailyAmount], Field(min_length=1, max_length=1)]
+    repeated: bool = False
 
     @property
     def offers(self) -> frozenset[str]:
@@ -274,6 +319,56 @@ class MagnesiumProductsTest(Part):
     fills: ClassVar = frozenset({"products"})
 
     magnesium_products: Annotated[dict[Literal["at_least"], Count], Field(min_length=1)]
+
+
+class InjectedLimits(Strict):
+    """One limit of magnesium sulfate: of a dose (`dose`: also of one whose time is not said), by weight, each hour, in
+    a day, or in two days."""
+
+    dose: Grams | None = None
+    quick_dose: Grams | None = None
+    dose_by_weight: MilligramsAKilogram | None = None
+    rate: GramsAnHour | None = None
+    day: GramsADay | None = None
+    two_days: Grams | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> InjectedLimits:
+        if sum(name is not None for _, name in self) != 1:
+            raise ValueError("needs one limit")
+        return self
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """What is limited, and the threshold."""
+        return next((word, name) for word, name in self if name)
+
+
+class InjectedMagnesiumTest(Part):
+    """Magnesium drafted by injection, above a limit: a dose within `minutes`, a rate for longer. `obstetric` holds in a
+    pregnancy, or with a problem or reason of `obstetric_conditions`. A weight on the chart counts `weight_within`."""
+
+    also_reads: ClassVar = PREGNANCY_INPUTS
+    fills: ClassVar = frozenset({"injected", "injected.limit", "injected.same"})
+
+    injected_magnesium: InjectedLimits
+    minutes: Minutes | None = None
+    obstetric: InjectedLimits | None = None
+    obstetric_conditions: list[ConditionName] = []
+    weight_within: DaysBack | None = None
+
+    @property
+    def also_names(self) -> tuple[tuple[Names, str], ...]:  # type: ignore[override]
+        """A dose by weight needs the weight."""
+        return ((DRUG, MAGNESIUM), *(((LAB, BODY_WEIGHT),) if self.weight_within else ()))
+
+    @model_validator(mode="after")
+    def _fitting(self) -> InjectedMagnesiumTest:
+        if (self.injected_magnesium.dose_by_weight is None) != (self.weight_within is None):
+            raise ValueError("weight_within goes with dose_by_weight")
+        if (self.injected_magnesium.named[0] in ("day", "two_days")) == (self.minutes is not None):
+            raise ValueError("minutes goes with a dose or a rate")
+        return self
 
 
 class IntakeTest(Part):
@@ -301,6 +396,8 @@ class ReasonTest(Part):
 _Words = (
     Annotated[LabTest, Tag("LabTest")]
     | Annotated[NoRecentLabTest, Tag("NoRecentLabTest")]
+    | Annotated[OnFileTest, Tag("OnFileTest")]
+    | Annotated[InHospitalTest, Tag("InHospitalTest")]
     | Annotated[ConditionTest, Tag("ConditionTest")]
     | Annotated[MedicationTest, Tag("MedicationTest")]
     | Annotated[InfusionTest, Tag("InfusionTest")]
@@ -310,6 +407,7 @@ _Words = (
     | Annotated[KidneyTest, Tag("KidneyTest")]
     | Annotated[DailyMagnesiumTest, Tag("DailyMagnesiumTest")]
     | Annotated[MagnesiumProductsTest, Tag("MagnesiumProductsTest")]
+    | Annotated[InjectedMagnesiumTest, Tag("InjectedMagnesiumTest")]
     | Annotated[IntakeTest, Tag("IntakeTest")]
     | Annotated[ReasonTest, Tag("ReasonTest")]
 )

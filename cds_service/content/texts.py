@@ -83,6 +83,8 @@ class Wording(Strict):
     ages: dict[Literal["today", "days", "one_day"], Text]
     persists: dict[Literal["earlier", "despite"], Text]
     since: Text
+    states: dict[Literal["in_hospital"], Text]
+    injected: dict[Name, Text]
     topics: dict[Name, Text]
     parts: dict[Name, Text]
     option_prefix: str

@@ -193,6 +193,7 @@ def _from_text(base: Dosage, text: str, authored: date | None, vocabulary: Vocab
         if base.amount is not None:
             fields.pop("amount", None)
             fields.pop("amount_high", None)
+        fields["once"] = count == 1
         if lasts and authored:
             unit = vocabulary.units.units[lasts[1]]
             days = max(math.ceil(lasts[0] * unit.factor / 86400), 1)
@@ -234,6 +235,7 @@ def _bounds(repeat: Repeat, authored: date | None, units: UnitTable) -> _Bounds:
 def _counted(dosage: Dosage, repeat: Repeat, authored: date | None, units: UnitTable) -> Dosage:
     """A stated number of doses ends on the day of the last one."""
     count = whole(repeat.countMax) or whole(repeat.count)
+    dosage = replace(dosage, once=dosage.once or count == 1)
     start = dosage.start or authored
     if not count or count < 0 or dosage.end is not None or start is None:
         return dosage

@@ -108,6 +108,8 @@ class Repeat(Struct, gc=False):
     boundsPeriod: Period | None = None
     count: Raw = NOTHING
     countMax: Raw = NOTHING
+    duration: Raw = NOTHING
+    durationUnit: str | None = None
     frequency: Raw = NOTHING
     frequencyMax: Raw = NOTHING
     period: Raw = NOTHING
@@ -134,6 +136,7 @@ class DoseAndRate(Struct, gc=False):
     doseQuantity: QuantityView | None = None
     doseRange: RangeView | None = None
     rateQuantity: Raw = NOTHING
+    rateRange: Raw = NOTHING
     rateRatio: Raw = NOTHING
 
 
@@ -149,6 +152,7 @@ class DosageView(Struct, gc=False):
     asNeededFor: Raw = NOTHING
     route: Concept | None = None
     doseAndRate: list[DoseAndRate] | None = None
+    maxDosePerPeriod: Raw = NOTHING  # a Ratio in R4, a list of them in R5
     doseQuantity: None = None  # STU3
     doseRange: None = None  # STU3
 

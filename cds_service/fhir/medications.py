@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from cds_service.content.concept import INJECTED_SALT, MAGNESIUM
 from cds_service.fhir.building import Building, called, has_subject, name_of, target
 from cds_service.fhir.dates import has_ended, read_day, read_moment
 from cds_service.fhir.dosage import at_a_rate, read_dosages
@@ -27,9 +28,10 @@ from cds_service.fhir.elements import (
     SubstanceView,
 )
 from cds_service.fhir.identity import UNREADABLE, is_elsewhere, split_reference
+from cds_service.fhir.injections import read_injections
 from cds_service.fhir.inputs import Item
 from cds_service.fhir.routes import route_of
-from cds_service.patient import ENDED, Component, Dosage, Medication
+from cds_service.patient import ENDED, Component, Dosage, Injection, Medication
 from cds_service.terminology.drugs import DrugIdentity
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
@@ -39,6 +41,7 @@ _read_contained = Decoder(MedicationView | SubstanceView).decode
 _read_stated = Decoder(Stated).decode
 _read_adherence = Decoder(Adherence).decode
 _DEEPEST = 3
+ORAL = ("oral", "enteral")
 V = TypeVar("V")
 Drafted = MedicationRequest | MedicationStatement
 Listed = Drafted | MedicationAdministration
@@ -164,8 +167,21 @@ def medication_of(
         if not item.draft:
             return None
         building.repairs["medication_missing"] += 1
+    components = identity.components
+    if MAGNESIUM in identity.drugs and not any(part.strength for part in components):
+        components = building.vocabulary.product_called(name) or components
     source = item.source
     words = [name, *(dosage.text for dosage in dosages)]
+    route = route_of(instructions, identity.route, building.vocabulary)
+    injections: tuple[Injection, ...] = ()
+    if MAGNESIUM in identity.drugs and route not in ORAL:
+        authored = read_day(view.authoredOn) if isinstance(view, MedicationRequest) else None
+        injections = read_injections(instructions, name, authored, building.vocabulary)
+        timed = any(each.minutes or each.rate for injection in injections for each in injection.doses)
+        if route == "unknown":
+            # "4 g over 20 min" is no way to swallow it.
+            route = "intravenous" if timed and INJECTED_SALT in identity.drugs else route
+            injections = injections if route == "intravenous" else ()
     return Medication(
         source=source,
         status=status,
@@ -174,12 +190,13 @@ def medication_of(
         identified_by=identity.identified_by,
         conflict=identity.conflict,
         others=identity.others,
-        route=route_of(instructions, identity.route, building.vocabulary),
+        route=route,
         form=identity.form or (building.vocabulary.drug([], form).form if form else None),
-        components=identity.components,
+        components=components,
         product_coded=identity.product_coded,
         elemental=identity.elemental,
         dosages=dosages,
+        injections=injections,
         reasons=_reasons(building, view),
         reason_given=_reason_given(view),
         since=_since(view),

@@ -45,7 +45,8 @@ def catalogue_text(library: Library) -> str:
         parts.append(f"| {name} | {verdict} | {library.evidence.certainty[claim.certainty].label} | {answered} |")
     parts += ["", "## Terminology\n", "| concept | what it is | kind |", "|---|---|---|"]
     for name, entry in library.terminology.items():
-        parts.append(f"| [{name}](terminology/{name}.yaml) | {entry.title} | {entry.kind.replace('_', ' ')} |")
+        file = "drugs" if name in library.listed else name
+        parts.append(f"| [{name}](terminology/{file}.yaml) | {entry.title} | {entry.kind.replace('_', ' ')} |")
     languages = (f"[{name}](tables/directions/{name}.yaml)" for name in library.languages)
     parts += ["", f"Written directions are read in {', '.join(languages)}.", ""]
     parts.append(f"{len(library.rules)} rules, {len(library.terminology)} concepts, {len(library.references)} sources.")

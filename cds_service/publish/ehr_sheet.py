@@ -72,7 +72,7 @@ def sheet(client: Client, base: str, rulebook: Rulebook, settings: Settings | No
         Part("Prefetch", (PREFETCH[profile.prefetch], read), ("name", "query", "hooks"), queries),
         Part("Scopes of the access token", (), ("scope", "for"), tuple(_scopes(profile, every.values()))),
         Part("Claims of the token", (), ("claim", "value"), tuple(_claims(client, base))),
-        Part("Links that cards carry", *_links(profile, base, library)),
+        Part("Links that cards carry", *_links(profile, base, rulebook)),
         Part("Reasons to dismiss a card", *_reasons(profile, library)),
         Part("Topics", *_topics(profile, library)),
         Part("Orders that cards create", *_orders(client, library, site)),
@@ -116,18 +116,27 @@ def _claims(client: Client, base: str) -> Iterator[tuple[str, str]]:
 Told = tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]
 
 
-def _links(profile: Profile, base: str, library: Library) -> Told:
+def _links(profile: Profile, base: str, rulebook: Rulebook) -> Told:
+    library, document = rulebook.library, rulebook.site.document
+    own = [item.url for item in document.protocols.values()] if document else []
     if profile.links == "none":
         return ("Cards carry no links.",), (), ()
     pages = [f"{base}/evidence", *(f"{base}/evidence/{rule}" for rule in library.rules)]
     pages += [f"{base}/claims/{name}" for name, claim in library.claims.items() if claim.shown]
     if profile.links == "static":
-        return ("Each of these, to the letter. There are no others.",), ("address",), tuple((url,) for url in pages)
+        return (
+            ("Each of these, to the letter. There are no others.",),
+            ("address",),
+            tuple((url,) for url in [*pages, *own]),
+        )
     prefixes = {"evidence": "the evidence of a rule", "claims/": "what is claimed", "plan/": "the picture of a day"}
     return (
         ("All that begin so. Nobody needs to log in, and no address holds a patient's name or id.",),
         ("begins with", "opens"),
-        tuple((f"`{base}/{path}`", what) for path, what in prefixes.items()),
+        (
+            *((f"`{base}/{path}`", what) for path, what in prefixes.items()),
+            *((f"`{url}`", "a protocol") for url in own),
+        ),
     )
 
 

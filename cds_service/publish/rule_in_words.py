@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from cds_service.advice.in_words import number
+from cds_service.advice.needs import cases_of
 from cds_service.content import test_words
 from cds_service.content.library import Library, LoadedRule
-from cds_service.content.rule import AppliesTo, Rule
+from cds_service.content.rule import AppliesTo, Instead, Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.test_words import UPPER_LEVEL, Test, limits_of
 
+INJECTED = {
+    "dose": "in one dose", "quick_dose": "in one dose", "dose_by_weight": "for each kilogram in one dose",
+    "rate": "each hour", "day": "in 24 hours", "two_days": "in 48 hours",
+}  # fmt: skip
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
 
 
@@ -35,7 +40,8 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
     if rule.avoid:
         parts.append(("Fires when", [f"oral magnesium and oral {library.title(rule.avoid.drug)} are both ordered"]))
     if rule.when:
-        for head, tests in (("All of", rule.when.all), ("Any of", rule.when.any), ("None of", rule.when.none)):
+        either = f"At least {label[rule.when.at_least]} of" if rule.when.at_least else "Any of"
+        for head, tests in (("All of", rule.when.all), (either, rule.when.any), ("None of", rule.when.none)):
             if tests:
                 parts.append((head, [test_in_words(test, label, library) for test in tests]))
     return parts
@@ -56,6 +62,8 @@ def scopes_of(scope: AppliesTo, label: Mapping[str, str], library: Library) -> l
         scopes.append(("not in a recorded pregnancy", test_words.PregnancyTest(pregnant=True), False))
     drugs = [test_words.MedicationTest(medication=[name], route="any") for name in scope.unless_medication]
     scopes += [(f"not with {library.title(test.medication[0])}", test, False) for test in drugs]
+    problems = [test_words.ConditionTest(condition=[name]) for name in scope.unless_condition]
+    scopes += [(f"not with {library.title(test.condition[0])}", test, False) for test in problems]
     if test := scope.unless_infusion:
         scopes.append((f"not while {test_in_words(test, label, library)}", test, False))
     return scopes
@@ -72,8 +80,10 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test).items()]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
             first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
+            first += ", where it was measured" if test.where_measured else ""
             oldest = label[test.within]
             words = f"newest {library.title(test.lab)} {' and '.join(limits)}{first}, no older than {oldest}"
+            words += f"; one beyond it no older than {label[test.up_to]}" if test.up_to else ""
             if test.persists:
                 apart = label[test.persists.apart]
                 words += f", and an earlier one at least {apart} before it too, with all between"
@@ -82,15 +92,24 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             return words
         case test_words.NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
+        case test_words.OnFileTest():
+            return f"(shown, whatever it is) the newest {titles(test.on_file)} within {label[test.within]}"
+        case test_words.InHospitalTest():
+            return "a hospital stay or an emergency is going on"
         case test_words.ConditionTest():
             return f"an active condition: {titles(test.condition)}"
         case test_words.MedicationTest():
             if test.ended_within:
                 status = f"ended no more than {label[test.ended_within]} ago"
+                status += f", not before the newest {library.title(test.after_result)}" if test.after_result else ""
             else:
                 status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
             status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
-            return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
+            status += f", in one product with {titles(test.beside)}" if test.beside else ""
+            status += f", form: {' or '.join(test.form)}" if test.form else ""
+            status += f", but not {titles(test.but)}" if test.but else ""
+            many = f"at least {label[test.at_least]} different drugs" if test.at_least else "a drug"
+            return f"{many} ({status}, route: {test.route}): {titles(test.medication)}"
         case test_words.InfusionTest():
             words = "magnesium is being given by injection or infusion, or is on a continuous order"
             if test.infusion == "acting":
@@ -117,13 +136,23 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             limit = "the upper level for the age" if name == UPPER_LEVEL else label[name]
             day = f"elemental magnesium a day from all oral products above {limit}"
             if word == "above":
-                return day
+                return f"{day}, but for a single dose" if test.repeated else day
             return (
                 f"{day} by one reading alone of an order that may mean a salt's weight or magnesium itself, "
                 "or an order that calls elemental what is the salt's weight in its product"
             )
         case test_words.MagnesiumProductsTest():
             return f"different oral magnesium products, at least {label[test.magnesium_products['at_least']]}"
+        case test_words.InjectedMagnesiumTest():
+            kind, limit = test.injected_magnesium.named
+            text = f"magnesium sulfate that is being ordered by injection, {INJECTED[kind]} above {label[limit]}"
+            if test.minutes:
+                less = {"rate": "for longer than", "dose": "in a time that is not said, or within"}.get(kind, "within")
+                text += f", {less} {label[test.minutes]}"
+            if test.obstetric:
+                above = label[test.obstetric.named[1]]
+                text += f"; above {above} in a pregnancy or with {titles(test.obstetric_conditions)}"
+            return text
         case test_words.IntakeTest():
             return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
         case test_words.ReasonTest():
@@ -142,7 +171,7 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
          "threshold": written.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
          "reference": library.references[limit.reference]}
         for limit in (rule.limits.values() if rule else ())
-        if limit.name in written.thresholds or limit.name in used_shared(loaded)
+        if limit.name in written.thresholds or limit.name in used_shared(loaded, library)
     ]  # fmt: skip
     attributes = [
         (item, written.source_attributes.get(name, item.default))
@@ -155,24 +184,46 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "logic": in_words(written, library, in_force(loaded, rulebook)),
         "references": [library.references[name] for name in written.evidence.references],
         "attributes": attributes,
+        "treatment": library.treatment.get(written.card.problem),
+        "protocol": rulebook.site.protocol(written.card.problem),
         "claims": {name: library.claims[name] for name in written.claims},
     }
 
 
 def in_force(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, str]:
     """Thresholds of a rule with their units, as they hold today; a retired rule has its own values."""
-    words = rulebook.library.wording.units
-    thresholds = {**rulebook.library.shared_thresholds, **loaded.rule.thresholds}
-    rule = rulebook.rules.get(loaded.id)
-    return {
+    library = rulebook.library
+    words, rule = library.wording.units, rulebook.rules.get(loaded.id)
+    thresholds = {**library.shared_thresholds, **loaded.rule.thresholds}
+    plain = {
         name: f"{number(rule.limits[name].value if rule else item.at(rulebook.day))} {words.get(item.unit, item.unit)}"
         for name, item in thresholds.items()
     }
+    return {
+        name: "; ".join([plain[name], *(_case_in_words(case, plain, library) for case in thresholds[name].instead)])
+        for name in plain
+    }
 
 
-def used_shared(loaded: LoadedRule) -> set[str]:
-    """Names of the thresholds that the rule's trigger uses."""
-    return {item.name for item in loaded.rule.named() if item.mark.what == "threshold"}
+def _case_in_words(case: Instead, limits: Mapping[str, str], library: Library) -> str:
+    """'2 days in hospital'."""
+
+    def titles(names: list[str]) -> str:
+        return " or ".join(library.title(name) for name in names)
+
+    parts = ["in hospital"] if case.in_hospital else []
+    parts += [f"with {titles(case.condition)} on record"] if case.condition else []
+    parts += [f"with {titles(case.not_since)} on record and no later result"] if case.not_since else []
+    parts += [f"with injected {titles(case.injected)}"] if case.injected else []
+    parts += [f"with an eGFR below {limits[case.kidney_below]}"] if case.kidney_below else []
+    parts += [f"from {limits[case.age_at_least]}"] if case.age_at_least else []
+    return f"{limits[case.threshold]} {' '.join(parts)}"
+
+
+def used_shared(loaded: LoadedRule, library: Library) -> set[str]:
+    """Names of the thresholds that the rule's trigger uses, for this patient or that."""
+    names = {item.name for item in loaded.rule.named() if item.mark.what == "threshold"}
+    return names | {case.threshold for case in cases_of(loaded.rule, library)}
 
 
 def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
@@ -200,5 +251,7 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "sourceAttributes": [
             {"number": item.number, "name": item.name, "value": value} for item, value in view["attributes"]
         ],
+        "treatment": view["treatment"].model_dump(mode="json") if view["treatment"] else None,
+        "protocol": view["protocol"].model_dump(mode="json") if view["protocol"] else None,
         "claims": rule.claims,
     }  # fmt: skip

@@ -65,22 +65,22 @@ def why(
     context = advice.evaluation.context
     outcome = next(each for each in advice.evaluation.outcomes if each.rule_id == rule_id)
     written, labels = rule.loaded.rule, in_force(rule.loaded, rulebook)
-    told = _Telling(rule, advice.display)
+    told, limits = _Telling(rule, advice.display), context.limits(rule.limits)
     if written.when is None:
         block = written.separate or written.avoid
         assert block is not None
         words = "oral magnesium and the drug are both there, and their doses are not apart"
         parts: list[tuple[str, str, Part]] = [("trigger", words, block)]
-        verdicts = [_attempt(try_timing, written, context, rule.limits)]
+        verdicts = [_attempt(try_timing, written, context, limits)]
     else:
         when = written.when
         listed = [(part, test) for part in ("all", "any", "none") for test in getattr(when, part)]
         parts = [(part, test_in_words(test, labels, rulebook.library), test) for part, test in listed]
-        verdicts = [_attempt(try_test, test, context, rule.limits, rule_id) for _, test in listed]
+        verdicts = [_attempt(try_test, test, context, limits, rule_id) for _, test in listed]
     tests = [told.tried(*part, verdict) for part, verdict in zip(parts, verdicts, strict=True)]
     scopes: list[Tried] = []
     for words, test, wanted in scopes_of(written.applies_to, labels, rulebook.library):
-        verdict = _attempt(try_test, test, context, rule.limits, rule_id)
+        verdict = _attempt(try_test, test, context, limits, rule_id)
         held = verdict if wanted or verdict.truth is None else replace(verdict, truth=not verdict.truth)
         scopes.append(told.tried("written for", words, test, held))
     ready = next(each for each in prepared(rulebook, service) if each.rule is rule)
@@ -109,7 +109,8 @@ class _Telling:
         # The kinds of the resources read: their ids are the patient's.
         places = list(dict.fromkeys(str(source.type) for source in verdict.sources))
         names = dict.fromkeys(item.name for item in named(test) if item.mark.what == "threshold")
-        limits = [self._limit(self.rule.limits[name]) for name in names if name in self.rule.limits]
+        applied = self.display.context.limits(self.rule.limits)
+        limits = [self._limit(applied[name]) for name in names if name in applied]
         return Tried(part, words, TRUTHS[verdict.truth], reasons, found, places, limits)
 
     def _found(self, verdict: Verdict) -> dict[str, str]:

@@ -30,6 +30,8 @@ def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) 
     else:
         limit, used = limits[name].value, (limits[name],)
     total = context.daily_magnesium
+    if test.repeated and total.single:
+        return FALSE
     found = _above(total, limit, context) if word == "above" else _read_two_ways(total, limit, context)
     if found.truth is None:
         return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
 
-from cds_service.content.concept import MAGNESIUM
+from cds_service.content.concept import INJECTED_SALT, MAGNESIUM
 from cds_service.content.rulebook import Rulebook
 from cds_service.patient import Component, Dosage, Medication, Quantity
 
@@ -14,6 +14,8 @@ SERUM_MAGNESIUM = "serum_magnesium"
 DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
                "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip
 EVERY_MEAL = frozenset({"C", "AC", "PC"})  # how many meals there are, a frequency alone says
+DILUTE = "balanced_crystalloid"
+ORAL = ("oral", "enteral")
 HALVES = 2  # tablets are split in two
 
 
@@ -235,6 +237,30 @@ class _Order:
 def is_magnesium(drug: str, rulebook: Rulebook) -> bool:
     """Whether a drug concept is magnesium or one of its salts."""
     return drug == MAGNESIUM or MAGNESIUM in rulebook.library.broader.get(drug, ())
+
+
+def dilute(medication: Medication, limit: Decimal, rulebook: Rulebook) -> bool:
+    """Whether it is injected and holds no more magnesium than `limit`, in mmol/L: by its code, or by its kind."""
+    if MAGNESIUM not in medication.drugs or medication.route in ORAL:
+        return False
+    if DILUTE in medication.drugs:
+        return INJECTED_SALT not in medication.drugs  # "magnesium sulfate in Plasma-Lyte"
+    entry = rulebook.library.terminology[SERUM_MAGNESIUM]
+    found: list[Decimal] = []
+    for part in medication.components:
+        if not is_magnesium(part.drug, rulebook):
+            continue
+        if part.strength is None or part.per != "mL" or not entry.molar_mass or not entry.valence:
+            return False
+        mass, salt = milligrams(part.strength), rulebook.library.salts.get(part.drug)
+        moles = {"mmol": Decimal(1), "meq": Decimal(1) / entry.valence}.get(part.strength.unit)
+        if mass is not None and salt is not None:
+            found.append(mass * salt.elemental_fraction / entry.molar_mass / part.per_value)
+        elif moles is not None:
+            found.append(part.strength.value * moles / part.per_value)
+        else:
+            return False
+    return bool(found) and sum(found) * 1000 <= limit
 
 
 def milligrams(amount: Quantity | None) -> Decimal | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal, TypeVar
 
 from cds_service.content.concept import MAGNESIUM
-from cds_service.content.rulebook import Rulebook
+from cds_service.content.rule import Instead
+from cds_service.content.rulebook import Limit, Rulebook
 from cds_service.content.shared import Allowance, UpperLevel
 from cds_service.patient import (
     CONDITIONS,
@@ -22,8 +23,9 @@ from cds_service.patient import (
     Lab,
     Medication,
     PatientFacts,
+    Source,
 )
-from cds_service.rules.amounts import Reading, reading_a_day
+from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
 from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
@@ -46,6 +48,12 @@ class Context:
     drafts_expected: bool
     encounter_named: bool = False
 
+    @property
+    def may_be_pregnant(self) -> bool:
+        """Whether sex and age allow it."""
+        row = self.allowance
+        return self.facts.person.sex != "male" and (row is None or row.pregnancy is not None)
+
     @cached_property
     def drugs(self) -> frozenset[str]:
         """Every drug concept of any medication."""
@@ -60,6 +68,51 @@ class Context:
     def inpatient(self) -> bool:
         """Whether the encounter that is going on is a hospital stay or an emergency."""
         return self.facts.person.encounter_class in self.rulebook.library.inpatient_classes
+
+    def limits(self, rule: Mapping[str, Limit]) -> Mapping[str, Limit]:
+        """The limits of a rule as they hold for this patient: what tests apply and what texts print."""
+        return {**rule, **self._swapped} if self._swapped else rule
+
+    def limit(self, name: str) -> Limit:
+        """A shared limit as it holds for this patient."""
+        return self._swapped.get(name) or self.rulebook.shared[name]
+
+    @cached_property
+    def _swapped(self) -> dict[str, Limit]:
+        """The shared limits that another one stands in for."""
+        shared, found = self.rulebook.shared, {}
+        for name, threshold in self.rulebook.library.shared_thresholds.items():
+            case = next((case for case in threshold.instead if self._fits(case)), None)
+            if case:
+                found[name] = replace(shared[case.threshold], usual=shared[name].value)
+        return found
+
+    def _fits(self, case: Instead) -> bool:
+        """Whether everything that the case asks for is so. What is not known is not so."""
+        return not (
+            (case.in_hospital and not self.inpatient)
+            or (case.condition and self.concepts.isdisjoint(case.condition))
+            or (case.not_since and not self._no_result_since(frozenset(case.not_since)))
+            or (case.injected and not self.medications(frozenset(case.injected), "any", "intravenous"))
+            or (case.kidney_below and not self._kidney_below(self.rulebook.shared[case.kidney_below].value))
+            or (case.age_at_least and not self._as_old_as(self.rulebook.shared[case.age_at_least].value))
+        )
+
+    def _no_result_since(self, problems: frozenset[str]) -> bool:
+        """Whether one of these problems is on the list and the newest kidney result may be from before it."""
+        taken = self.kidney.lab.time if isinstance(self.kidney, Kidney) else None
+        return any(
+            taken is None or item.recorded is None or taken.date() < item.recorded
+            for item in self.facts.conditions
+            if item.concepts & problems
+        )
+
+    def _kidney_below(self, limit: Decimal) -> bool:
+        kidney = self.kidney
+        return isinstance(kidney, Kidney) and (kidney.value < limit or kidney.lab.comparator in ("<", "<="))
+
+    def _as_old_as(self, years: Decimal) -> bool:
+        return any(age >= years for age in self.facts.person.ages)
 
     def input_gap(self, key: str) -> Reason | None:
         """Why an input cannot prove that something is absent, or None where it can."""
@@ -144,10 +197,17 @@ class Context:
             medication
             for medication in self.facts.medications
             if medication.drugs & drugs
+            and not (medication.source in self._dilute and any(is_magnesium(drug, self.rulebook) for drug in drugs))
             and (status == "any" or medication.status == status)
             and (medication.status == "active" or self.drafts_expected)
             and _route_fits(medication, route)
         ]
+
+    @cached_property
+    def _dilute(self) -> frozenset[Source]:
+        """Solutions for injection that hold no more magnesium than blood does: no magnesium products."""
+        limit = self.rulebook.limit("dilute_magnesium")
+        return frozenset(item.source for item in self.facts.medications if dilute(item, limit, self.rulebook))
 
     def ended_medications(self, drugs: frozenset[str], route: str) -> list[Medication]:
         """Recognised medications of any of `drugs` that are over, by route."""

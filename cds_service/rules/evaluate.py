@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from cds_service.content.rule import Rule
-from cds_service.content.rulebook import ActiveRule, Rulebook
+from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
@@ -98,21 +98,26 @@ def _outcome(ready: Prepared, context: Context) -> Outcome:
 
 def _try(ready: Prepared, context: Context) -> Outcome:
     rule = ready.rule
-    guard = _guard(ready, context)
+    limits = context.limits(rule.limits)
+    guard = _guard(ready, context, limits)
     if guard is not None:
         return guard
     if ready.cannot_fire(context):
         return Outcome(rule, "quiet")
     written = rule.loaded.rule
+    parts: list[Verdict] = []
     if written.when is None:
-        verdict = try_timing(written, context, rule.limits)
+        verdict = try_timing(written, context, limits)
     else:
-        parts = [all_of(try_test(test, context, rule.limits, rule.id) for test in written.when.all)]
+        parts = [all_of(try_test(test, context, limits, rule.id) for test in written.when.all)]
         if parts[0].truth is not False:
             if written.when.any:
-                parts.append(any_of(try_test(test, context, rule.limits, rule.id) for test in written.when.any))
+                count = limits[written.when.at_least] if written.when.at_least else None
+                either = (try_test(test, context, limits, rule.id) for test in written.when.any)
+                parts.append(any_of(either, int(count.value) if count else 1))
+                parts.append(Verdict(True, limits=(count,) if count else ()))
             if written.when.none:
-                parts.append(none_of(try_test(test, context, rule.limits, rule.id) for test in written.when.none))
+                parts.append(none_of(try_test(test, context, limits, rule.id) for test in written.when.none))
         verdict = all_of(parts)
         if verdict.truth and context.drafts_expected and ready.about_the_order and not drafted(verdict):
             return Outcome(rule, "quiet")
@@ -124,7 +129,8 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         if codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
             informs = written.card.indicator == "info" and codes <= IN_CHART | NOTHING_RECENT
             # Of alternatives, one may hold although another has no result to speak of.
-            nothing = codes & NOTHING_RECENT and not (written.when and written.when.any)
+            needed = {reason.code for part in parts[:1] for reason in part.reasons}
+            nothing = (needed if written.when and written.when.any else codes) & NOTHING_RECENT
             if informs or nothing or ready.lacks_more(context):
                 return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
         return Outcome(rule, "not_evaluated", verdict.reasons)
@@ -137,8 +143,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
     """What a fired card says where pregnancy would have changed it, could be, and was not readable."""
-    person, row = context.facts.person, context.allowance
-    could_be = person.sex != "male" and person.pregnant is None and (row is None or row.pregnancy is not None)
+    could_be = context.facts.person.pregnant is None and context.may_be_pregnant
     gap = context.input_gap(PREGNANCY) if could_be and ready.pregnancy_matters else None
     return (gap,) if gap else ()
 
@@ -156,7 +161,7 @@ def drafted(verdict: Verdict) -> bool:
     return any(isinstance(item, Medication) and item.status == "draft" for item in found)
 
 
-def _guard(ready: Prepared, context: Context) -> Outcome | None:
+def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Outcome | None:
     """`applies_to`: outside it the rule is not applicable; where age is unknown it is not evaluated."""
     rule, person, scope = ready.rule, context.facts.person, ready.rule.loaded.rule.applies_to
     # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
@@ -170,7 +175,7 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
         if False in inside:
             return Outcome(rule, "not_applicable", (Reason("outside_age"),))
     if scope.recent_result:
-        found = usable(scope.recent_result.lab, context, rule.limits[scope.recent_result.within], rule.limits)
+        found = usable(scope.recent_result.lab, context, limits[scope.recent_result.within])
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
             return Outcome(rule, "not_applicable", (found,))
     if scope.not_pregnant and person.pregnant:
@@ -178,6 +183,8 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
     if not ready.unless_medication.isdisjoint(context.drugs):
         for item in context.medications(ready.unless_medication, "any", "any"):
             return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & ready.unless_medication)),))
+    if found_too := context.concepts.intersection(scope.unless_condition):
+        return Outcome(rule, "not_applicable", (Reason("other_condition", min(found_too)),))
     if _infusion(ready, context).truth:
         return Outcome(rule, "not_applicable", (Reason("infusion_runs"),))
     return None

@@ -14,6 +14,7 @@ from cds_service.rules.lab_tests import Limits
 from cds_service.rules.verdict import FALSE, Reason, Verdict, unknown
 
 INJECTED = frozenset({"intravenous", "injection"})
+NOT_KEPT = frozenset({"input_absent", "input_not_available"})
 
 
 def infusion(test: InfusionTest, context: Context, limits: Limits) -> Verdict:
@@ -107,9 +108,8 @@ def _gaps(context: Context, limits: Limits, acting: bool) -> tuple[Reason, ...]:
     gaps = [context.input_gap(MEDICATIONS)]
     for key in (GIVEN, ENDED) if acting else (GIVEN,):
         gap = context.input_gap(key)
-        gaps.append(gap if gap and gap.code != "input_absent" and not _seen_enough(key, context, limits) else None)
-    active = (item for item in context.facts.medications if item.status == "active" and item.route in INJECTED)
-    gaps += not_identified("active", [item.name for item in active if not item.identified])
+        gaps.append(gap if gap and gap.code not in NOT_KEPT and not _seen_enough(key, context, limits) else None)
+    gaps += not_identified("active", [item.name for item in context.unidentified("active") if item.route in INJECTED])
     return tuple(dict.fromkeys(gap for gap in gaps if gap))
 
 

@@ -7,24 +7,21 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+from cds_service.content.rule import HoldsFor
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import Comparison, LabTest, NoRecentLabTest, Persists, limits_of
+from cds_service.content.test_words import Comparison, LabTest, NoRecentLabTest, OnFileTest, Persists, limits_of
 from cds_service.patient import Lab, Medication
 from cds_service.rules.context import Context
-from cds_service.rules.verdict import FALSE, LabHit, Reason, Verdict, unknown
+from cds_service.rules.verdict import FALSE, LabHit, Match, OnFile, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
 CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"}
+NOT_MEASURED = ("no_result", "result_too_old")
 FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
 
 
-def usable(concept: str, context: Context, within: Limit, limits: Limits) -> Lab | Reason:
-    """The newest result of a lab if it can be used for a statement about now, else why not.
-
-    Results age faster in hospital: there the threshold `<within>_inpatient` holds, where there is one.
-    """
-    if context.inpatient:
-        within = limits.get(f"{within.name}_inpatient", within)
+def usable(concept: str, context: Context, within: Limit) -> Lab | Reason:
+    """The newest result of a lab if it can be used for a statement about now, else why not."""
     labs = context.labs_of(concept)
     gap = context.newest_gap(concept, labs)
     if gap:
@@ -46,13 +43,20 @@ def _key(concept: str, context: Context) -> str:
 
 def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
     """A result against a limit, the laboratory's own first where the rule says so."""
-    found = usable(test.lab, context, limits[test.within], limits)
+    found = usable(test.lab, context, limits[test.within])
     if isinstance(found, Reason):
-        return unknown(found)
+        return FALSE if test.where_measured and found.code in NOT_MEASURED else unknown(found)
     if found.value is None:
         return unknown(Reason("unusable_result", test.lab))
     verdicts = [_judged(test, comparison, found, context, limits) for comparison in limits_of(test)]
     verdict = context.doubted(next((v for v in verdicts if v.truth is not True), verdicts[0]), test.lab)
+    if verdict.truth and test.up_to:
+        if isinstance(usable(test.lab, context, limits[test.up_to]), Reason):
+            return FALSE
+        verdict = replace(verdict, limits=(*verdict.limits, limits[test.up_to]))
+    if verdict.truth and test.where_measured:
+        matched = (Match(found, frozenset({test.lab})),)
+        verdict = replace(verdict, bindings={**verdict.bindings, "matched": matched})
     if verdict.truth and test.persists:
         return _persisting(test, test.persists, verdict, context, limits)
     return verdict
@@ -110,14 +114,22 @@ def _made_for(limit: Limit, lab: str, context: Context, limits: Limits) -> tuple
     person, reason = context.facts.person, None
     chosen: Limit | None = limit
     while chosen and (holds := chosen.holds_for):
-        if person.age_years is None:
+        if holds.sex:
+            if person.sex == holds.sex:
+                break
+            reason = reason if person.sex else context.person_gap("sex_unknown")
+        elif person.age_years is None:
             reason = context.person_gap("age_unknown")
-        elif context.age < limits[holds.age_at_least].value or (holds.not_pregnant and person.pregnant):
+        elif _too_young(holds, context, limits) or (holds.not_pregnant and person.pregnant):
             reason = Reason("adult_limit_only", lab)
         else:
             break
         chosen = limits[holds.otherwise] if holds.otherwise else None
     return chosen, reason
+
+
+def _too_young(holds: HoldsFor, context: Context, limits: Limits) -> bool:
+    return holds.age_at_least is not None and context.age < limits[holds.age_at_least].value
 
 
 def _far_from(test: LabTest, comparison: Comparison, found: Lab, context: Context, limits: Limits) -> bool:
@@ -211,9 +223,16 @@ def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool 
     }[comparison]
 
 
+def on_file(test: OnFileTest, context: Context, limits: Limits) -> Verdict:
+    """Always true: what is on file of these labs."""
+    found = tuple(usable(name, context, limits[test.within]) for name in test.on_file)
+    sources = tuple(item.source for item in found if isinstance(item, Lab))
+    return Verdict(True, (), {"on_file": OnFile(found)}, sources)
+
+
 def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Verdict:
     """True only where the search was complete and shows nothing recent."""
-    found = usable(test.no_recent_lab, context, limits[test.within], limits)
+    found = usable(test.no_recent_lab, context, limits[test.within])
     if isinstance(found, Lab):
         return Verdict(False, bindings={test.no_recent_lab: found}, sources=(found.source,))
     if found.code == "no_result":

@@ -5,11 +5,13 @@ A rule that asks for a drug or condition which this patient has not got is quiet
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from cds_service.content.base import Asked, named
+from cds_service.content.base import Asked
+from cds_service.content.rule import Threshold
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
@@ -54,16 +56,17 @@ class Prepared:
 @lru_cache(maxsize=8)
 def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
     """The rules that a service tries, in the order of the rulebook."""
-    return tuple(_prepare(rule) for rule in rulebook.of_service(service))
+    shared = rulebook.library.shared_thresholds
+    return tuple(_prepare(rule, shared) for rule in rulebook.of_service(service))
 
 
-def _prepare(rule: ActiveRule) -> Prepared:
+def _prepare(rule: ActiveRule, shared: Mapping[str, Threshold]) -> Prepared:
     written, limits = rule.loaded.rule, rule.limits
     scope, when = written.applies_to, written.when
     asked = [one for part in written.needed if (one := part.asks_for)]
     either = [one for test in (when.any if when else ()) if (one := test.asks_for)]
     statuses = {one.status for one in (*asked, *either) if one.status}
-    back = (item.name for part in written.needed for item in named(part) if item.mark.looks_back)
+    back = (shared[item.name] for item in written.named() if item.mark.looks_back and item.name in shared)
     return Prepared(
         rule,
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
@@ -72,7 +75,7 @@ def _prepare(rule: ActiveRule) -> Prepared:
         # What is over is not among the drugs of the chart.
         tuple(one for one in asked if one.status != "ended"),
         statuses == {"any"},
-        any(f"{name}_inpatient" in limits for name in back),
+        any(case.in_hospital for threshold in back for case in threshold.instead),
         scope.not_pregnant or any(part.pregnancy_matters for part in written.needed),
     )
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Avoid, Rule, Separate
-from cds_service.content.rulebook import Limit
+from cds_service.content.rulebook import Limit, Rulebook
 from cds_service.patient import Medication
 from cds_service.rules.context import Context, medication_notes
 from cds_service.rules.verdict import FALSE, Pair, Verdict, unknown
@@ -18,8 +18,8 @@ MINUTES_A_DAY = 24 * 60
 def try_timing(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Verdict:
     """True where magnesium and the drug may meet: both active, or one of them being ordered beside the other.
 
-    Quiet where the orders already keep them apart: by fixed times that satisfy both intervals, or by our own
-    instruction in the order.
+    Quiet where the orders already keep them apart: by times, of the clock or in words, that satisfy both intervals, or
+    by our own instruction in the order.
     """
     block = rule.timing
     if block is None:
@@ -35,8 +35,9 @@ def try_timing(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Ver
         if MAGNESIUM not in drug.drugs and (pair := _pair(product, drug, context))
     ]
     if rule.separate:
+        book = context.rulebook
         before, after = limits[rule.separate.drug_then_magnesium], limits[rule.separate.magnesium_then_drug]
-        open_pairs = [pair for pair in pairs if not kept_apart(pair, block.drug, before.value, after.value)]
+        open_pairs = [pair for pair in pairs if not kept_apart(pair, block.drug, before.value, after.value, book)]
         used: tuple[Limit, ...] = (before, after)
     else:
         open_pairs, used = pairs, ()
@@ -91,25 +92,41 @@ def _pair(product: Medication, drug: Medication, context: Context) -> Pair | Non
     return Pair(product, drug, chosen)
 
 
-def kept_apart(pair: Pair, drug: str, before: Decimal, after: Decimal) -> bool:
+def kept_apart(pair: Pair, drug: str, before: Decimal, after: Decimal, rulebook: Rulebook) -> bool:
     """Whether the two orders already keep their distance. `before`: hours from drug to magnesium; `after`: back."""
     for order, other in ((pair.magnesium, drug), (pair.drug, MAGNESIUM)):
         if order.dosages and all(other in dosage.kept_apart_from for dosage in order.dosages):
             return True
-    magnesium_times, drug_times = _clock_times(pair.magnesium), _clock_times(pair.drug)
+    magnesium_times, drug_times = _times(pair.magnesium, rulebook), _times(pair.drug, rulebook)
     if magnesium_times is None or drug_times is None:
         return False
-    for taken in drug_times:
-        for dose in magnesium_times:
-            if (dose - taken) % MINUTES_A_DAY < before * 60 or (taken - dose) % MINUTES_A_DAY < after * 60:
+    for taken, drug_off in drug_times:
+        for dose, magnesium_off in magnesium_times:
+            off = drug_off + magnesium_off
+            after_drug, after_magnesium = (dose - taken) % MINUTES_A_DAY, (taken - dose) % MINUTES_A_DAY
+            if after_drug < before * 60 + off or after_magnesium < after * 60 + off:
                 return False
     return True
 
 
-def _clock_times(medication: Medication) -> list[int] | None:
-    """Minutes after midnight of every dose; None where one instruction gives no clock time or is as needed."""
-    if not medication.dosages or any(
-        dosage.problem or dosage.as_needed or not dosage.times for dosage in medication.dosages
-    ):
+def _times(medication: Medication, rulebook: Rulebook) -> list[tuple[int, int]] | None:
+    """Minutes after midnight of every dose, and by how many it may be off: a time in words ("on waking") stands where
+    the usual day has it. None where an instruction gives no time, is as needed, or names a meal."""
+    found: list[tuple[int, int]] = []
+    for dosage in medication.dosages:
+        said = [_moment(code, offset, rulebook) for code, offset in dosage.when]
+        if dosage.problem or dosage.as_needed or not (dosage.times or said) or None in said:
+            return None
+        found += [(moment.hour * 60 + moment.minute, 0) for moment in dosage.times]
+        found += [moment for moment in said if moment is not None]
+    return found or None
+
+
+def _moment(code: str, offset: int, rulebook: Rulebook) -> tuple[int, int] | None:
+    """Where a time in words stands in the usual day of this site, and by how much it may be off."""
+    table, own = rulebook.library.schedule, rulebook.site.schedule
+    moment = table.moments.get(code)
+    if moment is None or moment.at is None or moment.usual or offset:
         return None
-    return [moment.hour * 60 + moment.minute for dosage in medication.dosages for moment in dosage.times]
+    clock, off = (own.get(name, table.thresholds[name].at(rulebook.day)) for name in (moment.at, "words_off"))
+    return int(clock[:2]) * 60 + int(clock[3:]), int(off)

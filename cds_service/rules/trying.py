@@ -10,11 +10,12 @@ from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
 from cds_service.content.test_words import limits_of
-from cds_service.patient import CONDITIONS, Lab, Medication, Source
+from cds_service.patient import CONDITIONS, ENCOUNTER, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.infusions import infusion
-from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab
+from cds_service.rules.injected import injected_magnesium
+from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_file
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
@@ -25,6 +26,10 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
             return lab(test, context, limits)
         case words.NoRecentLabTest():
             return no_recent_lab(test, context, limits)
+        case words.OnFileTest():
+            return on_file(test, context, limits)
+        case words.InHospitalTest():
+            return in_hospital(context)
         case words.ConditionTest():
             return condition(test, context)
         case words.MedicationTest():
@@ -45,12 +50,22 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
             return daily_magnesium(test, context, limits)
         case words.MagnesiumProductsTest():
             return magnesium_products(test, context, limits)
+        case words.InjectedMagnesiumTest():
+            return injected_magnesium(test, context, limits)
         case words.IntakeTest():
             return intake(test, context, limits)
         case words.ReasonTest():
             return reason(test, context, rule)
         case _:
             assert_never(test)
+
+
+def in_hospital(context: Context) -> Verdict:
+    """Whether the encounter is a stay in hospital; unknown where one was named and could not be read."""
+    if context.inpatient:
+        return Verdict(True, bindings={"matched": (Match("in_hospital", frozenset()),)})
+    gap = context.input_gap(ENCOUNTER) if context.encounter_named else None
+    return unknown(gap) if gap else FALSE
 
 
 def condition(test: words.ConditionTest, context: Context) -> Verdict:
@@ -71,25 +86,38 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
         return ended_medication(test, context, limits[test.ended_within])
     wanted = frozenset(test.medication)
     found = context.medications(wanted, test.status, test.route)
+    found = [item for item in found if _is_meant(test, item)]
     if test.taken_for and found:
         return taken_for(test, found, context, limits[test.taken_for])
-    if found:
+    least = int(limits[test.at_least].value) if test.at_least else 1
+    different = {item.drugs for item in found} if test.at_least else found
+    if found and len(different) >= least:
         bindings: dict[str, Any] = {}
         if products := [item for item in found if MAGNESIUM in item.drugs]:
             # What is being ordered is named before what is taken already.
             bindings["magnesium"] = min(products, key=lambda item: item.status != "draft")
+            bindings |= {"products": tuple(products)} if test.status == "active" else {}
         if others := [item for item in found if MAGNESIUM not in item.drugs]:
             bindings["matched"] = tuple(Match(item, item.drugs & wanted) for item in others)
         sources = tuple(item.source for item in found)
-        return Verdict(True, (), bindings, sources, medication_notes(found))
+        used = (limits[test.at_least],) if test.at_least else ()
+        return Verdict(True, (), bindings, sources, medication_notes(found), used)
     gaps = context.medication_gaps(test.status)
     return unknown(*gaps) if gaps else FALSE
+
+
+def _is_meant(test: words.MedicationTest, item: Medication) -> bool:
+    """Whether a product that holds the drug is of the kind that a test means."""
+    fits = not test.beside or not item.drugs.isdisjoint(test.beside)
+    return fits and (not test.form or item.form in test.form) and item.drugs.isdisjoint(test.but)
 
 
 def ended_medication(test: words.MedicationTest, context: Context, within: Limit) -> Verdict:
     """A drug that is over, by the last day on which it is known to have been in force; no day is unknown."""
     wanted = frozenset(test.medication)
     first = context.facts.now.date() - timedelta(days=float(within.value))
+    result = next(iter(context.labs_of(test.after_result)), None) if test.after_result else None
+    first = max(first, result.time.date()) if result and result.time else first
     found = context.ended_medications(wanted, test.route)
     recent = [item for item in found if item.until is not None and item.until >= first]
     if recent:
@@ -164,24 +192,22 @@ def recorded(found: bool | None, source: Source | None, wanted: bool, context: C
 
 
 def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
-    """eGFR against thresholds, or whether there is none recent enough."""
-    found = context.kidney
-    within = limits[test.within]
-    too_old = (
-        isinstance(found, Kidney)
-        and found.lab.time is not None
-        and context.facts.now - found.lab.time > timedelta(days=float(within.value))
-    )
-    if test.kidney.unknown:
-        if isinstance(found, Reason):
-            return Verdict(True, bindings={"missing.egfr": found}, limits=(within,))
-        bindings: dict[str, Any] = {"kidney": found}
-        return Verdict(True, (), bindings, (found.lab.source,), limits=(within,)) if too_old else FALSE
+    """eGFR against thresholds, or whether there is none recent enough.
+
+    A good result holds as long as it does for this patient. A poor one holds as long as it does for anybody: kidneys
+    are not known to be better because nobody looked again.
+    """
+    found, within = context.kidney, limits[test.within]
     if isinstance(found, Reason):
-        return unknown(found)
-    if too_old:
-        days = (context.facts.now - found.lab.time).days if found.lab.time else None
-        return unknown(context.withheld("egfr") or Reason("result_too_old", "egfr", days=days, time=found.lab.time))
+        missing = Verdict(True, bindings={"missing.egfr": found}, limits=(within,))
+        return missing if test.kidney.unknown else unknown(found)
+    days = (context.facts.now - found.lab.time) / timedelta(days=1) if found.lab.time else 0
+    too_old = days > within.value
+    if test.kidney.unknown:
+        return Verdict(True, (), {"kidney": found}, (found.lab.source,), limits=(within,)) if too_old else FALSE
+    old = unknown(context.withheld("egfr") or Reason("result_too_old", "egfr", days=int(days), time=found.lab.time))
+    if days > max(within.value, within.usual or 0):
+        return old
     used = {word: limits[name] for word, name in limits_of(test.kidney).items()}
     outcomes = {word: _compared(found, word, limit.value) for word, limit in used.items()}
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
@@ -192,6 +218,9 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     notes: tuple[str, ...] = ("egfr_computed",) if found.computed else ()
     notes += ("egfr_open",) if found.highest is not None else ()
     truth = all(outcomes.values())
+    if too_old and not truth:
+        return old
+    notes += ("kidney_not_repeated",) if too_old else ()
     verdict = Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
     return context.doubted(verdict, "egfr")
 

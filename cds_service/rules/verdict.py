@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from cds_service.content.rulebook import Limit
 from cds_service.patient import Condition, Lab, Medication, Source
@@ -39,6 +39,13 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class OnFile:
+    """What is on file of some labs, for the card to show: the newest usable result of each, or why there is none."""
+
+    labs: tuple[Lab | Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LabHit:
     """A laboratory result and the limit that it was held against. `limit_from`: laboratory, flag, rule or site.
 
@@ -67,12 +74,16 @@ class Kidney:
     highest: Decimal | None = None
 
 
+State = Literal["in_hospital"]
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A condition or medication that a test named, and the concepts of the test that it belongs to. `since`: where the
-    test asks how long a drug has been taken, the day from which that is known."""
+    """What a test found of what it named, and the concepts of the test that it belongs to: a condition, a medication, a
+    result, or a state by its key of `wording.yaml`. `since`: where the test asks how long a drug has been taken, the
+    day from which that is known."""
 
-    fact: Condition | Medication
+    fact: Condition | Medication | Lab | State
     concepts: frozenset[str]
     since: date | None = None
 
@@ -111,12 +122,28 @@ class DailyMagnesium:
         return _whole(r.most if (m, r) in self.doubtful else r.possible for m, r in self.counted)
 
     @property
+    def single(self) -> bool:
+        """Whether all that is ordered is one dose each."""
+        drafts = [item for item in self.medications if item.status == "draft"]
+        return bool(drafts) and all(item.dosages and all(each.once for each in item.dosages) for item in drafts)
+
+    @property
     def medications(self) -> tuple[Medication, ...]:
         return (*(item for item, _ in self.counted), *self.unknown)
 
 
 def _whole(amounts: Iterable[Decimal]) -> Decimal:
     return sum(amounts, Decimal(0)).quantize(Decimal(1))
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedDose:
+    """What an order of injected magnesium gives: grams of magnesium sulfate, of a dose by weight milligrams for each
+    kilogram. `word` is that of its limit; `minutes` in which a dose goes in, None where that is not said."""
+
+    word: str
+    amount: Decimal
+    minutes: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +213,14 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
     return _merge(None, open_ones) if open_ones else _merge(True, known)
 
 
-def any_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Kleene's or: what is true is kept together; else one unknown decides."""
+def any_of(verdicts: Iterable[Verdict], at_least: int = 1) -> Verdict:
+    """Kleene's or, of at least so many: what is true is kept together; else the unknown ones decide if they could."""
     verdicts = list(verdicts)
     true_ones = [verdict for verdict in verdicts if verdict.truth is True]
-    if true_ones:
+    if len(true_ones) >= at_least:
         return _merge(True, true_ones)
     open_ones = [verdict for verdict in verdicts if verdict.truth is None]
-    return _merge(None, open_ones) if open_ones else FALSE
+    return _merge(None, open_ones) if open_ones and len(true_ones) + len(open_ones) >= at_least else FALSE
 
 
 def none_of(verdicts: Iterable[Verdict]) -> Verdict:

@@ -203,7 +203,7 @@ def build(folder: Path, root: Path) -> dict[str, str]:
     """File name -> text, from a source folder and a folder of content. Raises ContentError, FileNotFoundError."""
     source = read_source(folder)
     reader = Reader(root)
-    concepts = reader.folder("terminology", Concept)
+    concepts = {**reader.folder("terminology", Concept), **reader.drug_list()}
     forms = reader.read(f"terminology/{FORMS}", list[Form])
     joining = reader.read("tables/name_words.yaml", NameWords)
     if reader.faults:

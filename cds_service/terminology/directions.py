@@ -112,7 +112,8 @@ class _Language:
         self._halves = {words_of(word): Decimal("0.5") for word in own.and_a_half}
         self._and = {words_of(word): "and" for word in (*common.joins, *own.joins)}
         self._to = {words_of(word): "to" for word in (*common.ranges, *own.ranges)} | {("-",): "to"}
-        self._units = {words_of(text): Quantity(Decimal(5), "mL") for text in own.teaspoons}
+        spoons = ((5, own.teaspoons), (15, own.tablespoons))
+        self._units = {words_of(text): Quantity(Decimal(size), "mL") for size, texts in spoons for text in texts}
         self._times: dict[tuple[str, ...], str] = {}
         for table in (common, own):
             for unit, texts in table.units.items():

@@ -15,11 +15,15 @@ from cds_service.content.concept import Concept
 from cds_service.content.library import Library
 from cds_service.content.shared import scoring
 from cds_service.content.site import SiteValues
+from cds_service.patient import Component
 from cds_service.spelling import tokens
 from cds_service.terminology.directions import Sigs
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
+from cds_service.terminology.injections import InjectionReader
+from cds_service.terminology.names import unpack
 from cds_service.terminology.routes import route_table
 from cds_service.terminology.specimen_comments import SpecimenReader
+from cds_service.terminology.strengths import masses
 from cds_service.terminology.units import Unit, unit_table
 
 MAX_PHRASES = 20
@@ -51,6 +55,9 @@ class Vocabulary:
     def __init__(self, library: Library) -> None:
         self.units = unit_table(library.units, library.system_names.of)
         self.routes = route_table(library.routes)
+        named = ((name, row.holds) for row in library.named_products.values() for name in row.names)
+        self._named = {tokens(name): unpack(holds, "") for name, holds in named}
+        self.injections = InjectionReader(library.injections)
         self.sigs = Sigs(library.directions, library.languages, library.timing_codes.codes)
         self.specimens = SpecimenReader(library.specimen_comments)
         self.search_outcomes = library.search_outcomes
@@ -232,6 +239,15 @@ class Vocabulary:
     def drug(self, codings: Sequence[Coding], text: str | None) -> DrugIdentity:
         """Which drug it is. `codings`: (system URI, code, display); `text`: the EHR's own name for it, untrusted."""
         return self._drugs.identify([self._coding(*coding) for coding in codings], text)
+
+    def product_called(self, name: str) -> tuple[Component, ...]:
+        """What a product holds whose name alone says it; nothing where the text gives another amount."""
+        words = tokens(name)
+        places = ((words[i:j], j - i) for i in range(len(words)) for j in range(i + 1, min(i + 6, len(words)) + 1))
+        held = ((size, self._named[part]) for part, size in places if part in self._named)
+        _, found = max(held, key=lambda item: item[0], default=(0, ()))
+        said = masses(name)
+        return found if not said or any(part.strength in said for part in found) else ()
 
     def _coding(self, system: str | None, code: str | None, display: str | None) -> Coding:
         """With our short name of its system. A code of the site's own stands for the ingredient that it means."""

@@ -146,6 +146,12 @@ class Line(NamedTuple):
         return self.text[places[0][1] : places[1][0]]
 
 
+def masses(text: str) -> set[Quantity]:
+    """Every mass of a dose unit that a text gives."""
+    text = fold(text)
+    return Line(text, TOKEN.findall(text)).masses()
+
+
 def elemental_amount(text: str, sources: frozenset[str] = frozenset()) -> Quantity | None:
     """The strength that a text calls elemental ("400 mg elemental"), or that it gives as one of the salts whose last
     words are `sources` ("400 mg as oxide"); None where there is none, or more than one."""
