@@ -34,6 +34,11 @@ BANDS = (
     "magnesium_with_low_kidney_function",
     "magnesium_with_reduced_kidney_function",
     "magnesium_with_unknown_kidney_function",
+    "intravenous_magnesium_with_unknown_kidney_function",
+    "intravenous_magnesium_with_low_kidney_function",
+    "intravenous_replacement_with_low_kidney_function",
+    "magnesium_replaced_with_low_kidney_function",
+    "obstetric_magnesium_with_low_kidney_function",
 )
 # Pairs that no patient can have, with the reason.
 IMPOSSIBLE = {frozenset(pair): NO_SUCH_KIDNEY for pair in combinations(BANDS, 2)}
@@ -77,6 +82,7 @@ AGAINST_MAGNESIUM = {
     "high_magnesium_in_use": "the level is high already",
     "high_magnesium_with_old_infusion_order": "the level is high, and whether an infusion explains it is not known",
     "high_serum_magnesium": "the level is high already",
+    "intravenous_magnesium_with_kidney_failure": "without kidneys magnesium builds up, and nothing explains the order",
     "intravenous_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a myasthenic crisis",
     "low_magnesium_with_low_kidney_function": "the level is low, but kidneys that clear slowly make a dose too much",
     "low_magnesium_with_replacement_risk": "the level is low, but a problem on record makes replacing it risky",

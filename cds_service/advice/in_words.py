@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cds_service.content.concept import MAGNESIUM
 from cds_service.content.library import Library
 from cds_service.content.rule import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
@@ -201,6 +202,7 @@ class Display:
                     filled[name] = self.infusion(value)
                 case Medication():
                     filled[name] = lowered(self.medication(value))
+                    filled["replacing"] = self.replacing(value)
                 case date():
                     filled[name] = value.isoformat()
                 case Decimal():
@@ -209,9 +211,8 @@ class Display:
                     filled[name] = self.few([self.match(item) for item in value])
                 case _ if name == "products":
                     filled[name] = self.few([lowered(self.medication(item)) for item in value])
-                case _ if name in ("reason", "reason_assumed"):
-                    values = {"condition": joined(map(self.title, value))}
-                    filled["reason"] = fill(self.library.wording.order_reason[name], values)
+                case _ if name == "reason":
+                    filled[name] = joined(map(self.title, value))
                 case _ if name in ("drug", "salt"):
                     filled[name] = self.title(value)
         separate = rule.loaded.rule.separate
@@ -221,6 +222,15 @@ class Display:
             filled |= {"hours_before": self.limit(before), "hours_after": self.limit(after)}
             filled["hours_apart"] = self.limit(longer)
         return filled
+
+    def replacing(self, order: Medication) -> str:
+        """'replacing 0.55 mmol/L (1 d ago)' of an order of magnesium; empty where it replaces nothing that is known."""
+        low, words = self.context.low_level, self.library.wording.replacing
+        if order.status != "draft" or MAGNESIUM not in order.drugs:
+            return ""
+        if low and low.lab.time:
+            return fill(words["level"], {"value": self.lab_value(low.lab), "age": self.age(low.lab.time)})
+        return words["reason"] if self.context.purpose(order) == "replacement" else ""
 
     def _allowance_name(self) -> str:
         row = self.context.allowance

@@ -13,6 +13,7 @@ from cds_service.content.base import Name, Strict, Text
 
 MAGNESIUM = "magnesium"
 """The concept of all magnesium products."""
+SERUM_MAGNESIUM = "serum_magnesium"
 
 
 class Checked(Strict):

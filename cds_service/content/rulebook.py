@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from cds_service.content.base import named
 from cds_service.content.library import Library, LoadedRule
-from cds_service.content.rule import HoldsFor
+from cds_service.content.rule import HoldsFor, Threshold
 from cds_service.content.site import SiteValues
 
 Visibility = Literal["shown", "silent", "hidden"]
@@ -42,16 +41,16 @@ class ActiveRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rulebook:
-    """All active rules of all services; `site_digest` names the site values behind it ("" for none). Each is equal to
-    itself alone, so that what is worked out for it can be kept."""
+    """All active rules of all services; `shared` are the limits that every rule has, `site_digest` names the site
+    values behind it ("" for none). Each is equal to itself alone, so that what is worked out for it can be kept."""
 
     library: Library
     site: SiteValues
     day: date
     rules: Mapping[str, ActiveRule]
+    shared: Mapping[str, Limit]
     site_digest: str = ""
     not_available: frozenset[str] = frozenset()
-    reason_groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def of_service(self, service: str) -> Iterator[ActiveRule]:
         """The rules that the service tries, hidden ones left out."""
@@ -62,22 +61,23 @@ class Rulebook:
 
 def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
     """Resolve every threshold of every active rule for `day` under the site values (already validated)."""
-    rules: dict[str, ActiveRule] = {}
-    reason_groups: dict[str, frozenset[str]] = {}
-    for loaded in library.rules.values():
-        if loaded.rule.status != "active":
-            continue
-        limits: dict[str, Limit] = {}
-        for owner, thresholds in (("shared", library.shared_thresholds), (loaded.id, loaded.rule.thresholds)):
-            for name, threshold in thresholds.items():
-                default = threshold.at(day)
-                own = site.threshold(owner, name)
-                limits[name] = Limit(
-                    name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
-                    site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
-                )  # fmt: skip
-        rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
-        names = (item for part in loaded.rule.needed for item in named(part))
-        if reasons := frozenset(item.name for item in names if item.mark.what == "reason"):
-            reason_groups[loaded.id] = reasons
-    return Rulebook(library, site, day, rules, site.digest, frozenset(site.not_available), reason_groups)
+
+    def limits(owner: str, thresholds: Mapping[str, Threshold]) -> dict[str, Limit]:
+        found = {}
+        for name, threshold in thresholds.items():
+            default, own = threshold.at(day), site.threshold(owner, name)
+            found[name] = Limit(
+                name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
+                site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
+            )  # fmt: skip
+        return found
+
+    shared = limits("shared", library.shared_thresholds)
+    rules = {
+        loaded.id: ActiveRule(
+            loaded.id, loaded, shared | limits(loaded.id, loaded.rule.thresholds), site.visibility(loaded.id)
+        )
+        for loaded in library.rules.values()
+        if loaded.rule.status == "active"
+    }
+    return Rulebook(library, site, day, rules, shared, site.digest, frozenset(site.not_available))

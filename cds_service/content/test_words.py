@@ -6,12 +6,12 @@ are said (`publish/rule_in_words.py`). What a rule reads, needs and may say foll
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
-from cds_service.content.concept import MAGNESIUM
+from cds_service.content.concept import MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.patient import (
     CONDITIONS,
     ENCOUNTER,
@@ -52,6 +52,9 @@ Hours = Annotated[Name, Names("threshold", unit="h")]
 Years = Annotated[Name, Names("threshold", unit="a")]
 Count = Annotated[Name, Names("threshold", unit="1")]
 LabLimit = Annotated[Name, Names("threshold", unit=UNIT_OF_THE_LAB)]
+# What a drafted magnesium order is for: see `tables/purposes.yaml`; any other order is `other`.
+PurposeName = Literal["obstetric", "emergency", "replacement"]
+OTHER: Final = "other"
 DailyAmount = Annotated[Name, Names("threshold", unit="mg/d", besides=(UPPER_LEVEL,))]
 
 Comparison = Literal["below", "at_most", "above", "at_least"]
@@ -137,6 +140,7 @@ class MedicationTest(Part):
 
     `ended`: one that is over, but for no longer than the threshold `ended_within`. With `taken_for` a drug that is
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
+    With `ordered_for` a magnesium order counts only if it is for one of these purposes.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
@@ -144,6 +148,13 @@ class MedicationTest(Part):
     route: Literal["oral", "intravenous", "systemic", "any"] = "systemic"
     ended_within: Days | None = None
     taken_for: Days | None = None
+    ordered_for: list[PurposeName | Literal["other"]] = []
+
+    @model_validator(mode="after")
+    def _fitting_purpose(self) -> MedicationTest:
+        if self.ordered_for and (self.status, self.medication) != ("draft", [MAGNESIUM]):
+            raise ValueError("ordered_for goes with medication: [magnesium] and status: draft")
+        return self
 
     @model_validator(mode="after")
     def _fitting_times(self) -> MedicationTest:
@@ -157,7 +168,13 @@ class MedicationTest(Part):
     def reads(self) -> frozenset[str]:
         if self.status == "ended":
             return frozenset({ENDED})
-        return super().reads | ({ENDED} if self.taken_for else frozenset())
+        purpose = {CONDITIONS, ENCOUNTER} | PREGNANCY_INPUTS if self.ordered_for else frozenset()
+        return super().reads | ({ENDED} if self.taken_for else frozenset()) | purpose
+
+    @property
+    def also_names(self) -> tuple[tuple[Names, str], ...]:  # type: ignore[override]
+        """A low level on file makes an order a replacement."""
+        return ((LAB, SERUM_MAGNESIUM),) if self.ordered_for else ()
 
     @property
     def offers(self) -> frozenset[str]:
@@ -165,7 +182,8 @@ class MedicationTest(Part):
             return frozenset({"matched", "ended"})
         named_magnesium = {name.startswith(MAGNESIUM) for name in self.medication}
         # Of magnesium beside other drugs either may be the one that is found.
-        return frozenset({"magnesium" if True in named_magnesium else "matched"} if len(named_magnesium) == 1 else ())
+        found = {"magnesium" if True in named_magnesium else "matched"} if len(named_magnesium) == 1 else set()
+        return frozenset(found | ({"replacing"} if self.ordered_for == ["replacement"] else set()))
 
     @property
     def asks_for(self) -> Asked:
@@ -291,7 +309,7 @@ class IntakeTest(Part):
 
 
 class ReasonTest(Part):
-    """Magnesium is drafted for any of these conditions: its reasonCode, or the only one of `reason` on the list."""
+    """Oral magnesium is drafted for any of these conditions, as the order says itself, and replaces no low level."""
 
     fills: ClassVar = frozenset({"reason", "magnesium"})
 

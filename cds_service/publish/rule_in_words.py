@@ -90,7 +90,8 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             else:
                 status = {"any": "active or being ordered", "active": "active", "draft": "being ordered"}[test.status]
             status += f", not known to be taken for less than {label[test.taken_for]}" if test.taken_for else ""
-            return f"a drug ({status}, route: {test.route}): {titles(test.medication)}"
+            purpose = f", for: {', '.join(test.ordered_for)}" if test.ordered_for else ""
+            return f"a drug ({status}, route: {test.route}{purpose}): {titles(test.medication)}"
         case test_words.InfusionTest():
             words = "magnesium is being given by injection or infusion, or is on a continuous order"
             if test.infusion == "acting":
@@ -127,7 +128,7 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
         case test_words.IntakeTest():
             return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
         case test_words.ReasonTest():
-            return f"magnesium is being ordered for: {titles(test.reason)}"
+            return f"magnesium is being ordered for, as the order says: {titles(test.reason)}"
         case _:
             assert_never(test)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Allowance, UpperLevel
+from cds_service.content.test_words import OTHER
 from cds_service.patient import (
     CONDITIONS,
     ENDED,
@@ -22,9 +23,10 @@ from cds_service.patient import (
     Lab,
     Medication,
     PatientFacts,
+    Source,
 )
 from cds_service.rules.amounts import Reading, reading_a_day
-from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason, Verdict, unknown
+from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
 INTAKE_KEYS = (INTAKE, SCREENER)
@@ -39,12 +41,27 @@ R = TypeVar("R", Allowance, UpperLevel)
 
 @dataclass(frozen=True)
 class Context:
-    """One call: facts, rulebook, whether the service handles drafts, and whether the caller named an encounter."""
+    """One call: facts, rulebook, whether the service handles drafts, and whether the caller named an encounter.
+
+    `low_level`: what a magnesium order replaces; `purposes`: what each one is for, where that is known.
+    """
 
     facts: PatientFacts
     rulebook: Rulebook
     drafts_expected: bool
     encounter_named: bool = False
+    low_level: LabHit | None = None
+    purposes: Mapping[Source, str] = field(default_factory=dict)
+
+    def purpose(self, order: Medication) -> str:
+        """What a magnesium order is for."""
+        return self.purposes.get(order.source, OTHER)
+
+    @property
+    def may_be_pregnant(self) -> bool:
+        """Whether sex and age allow it."""
+        row = self.allowance
+        return self.facts.person.sex != "male" and (row is None or row.pregnancy is not None)
 
     @cached_property
     def drugs(self) -> frozenset[str]:
