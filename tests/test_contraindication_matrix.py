@@ -35,13 +35,19 @@ BANDS = (
     "magnesium_with_reduced_kidney_function",
     "magnesium_with_unknown_kidney_function",
     "intravenous_magnesium_with_unknown_kidney_function",
-    "intravenous_magnesium_with_low_kidney_function",
-    "intravenous_replacement_with_low_kidney_function",
-    "magnesium_replaced_with_low_kidney_function",
-    "obstetric_magnesium_with_low_kidney_function",
 )
 # Pairs that no patient can have, with the reason.
 IMPOSSIBLE = {frozenset(pair): NO_SUCH_KIDNEY for pair in combinations(BANDS, 2)}
+# Where severe kidney disease is on record, its own rules speak.
+ON_RECORD = (
+    "calcitriol_dialysis_avoid",
+    "intravenous_magnesium_with_kidney_failure",
+    "magnesium_with_dialysis",
+    "magnesium_with_stage_4_kidney_disease",
+)
+IMPOSSIBLE |= {
+    frozenset(pair): "severe kidney disease on record is no unknown" for pair in product(BANDS[3:], ON_RECORD)
+}
 # One newest level: recent or old, of everybody, of somebody on an infusion, or of a mother on one.
 OF_EVERYBODY = ("high_serum_magnesium", "severely_high_serum_magnesium")
 ON_AN_INFUSION = ("high_magnesium_during_infusion", "severely_high_magnesium_during_infusion")
@@ -72,6 +78,11 @@ IMPOSSIBLE |= {
 IMPOSSIBLE |= {
     frozenset(("laxative_dose_in_older_people", rule)): "no mother is that old" for rule in ORDERED_FOR_A_MOTHER
 }
+REPLACED = "magnesium_replaced_beside_digoxin_or_qt_drug"
+HIGH = (*ORDERED_BY_EVERYBODY, *ORDERED_FOR_A_MOTHER, "magnesium_ordered_after_high_magnesium")
+KIDNEYS = (*BANDS[:2], *ON_RECORD[1:])
+IMPOSSIBLE |= {frozenset((REPLACED, rule)): "one newest level" for rule in HIGH}
+IMPOSSIBLE |= {frozenset((REPLACED, rule)): "a low level is replaced, not argued against" for rule in KIDNEYS}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
