@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
 from cds_service.content.test_words import (
     PREGNANCY_INPUTS,
+    ConditionName,
     DaysBack,
     DrugName,
     FormName,
@@ -105,6 +106,7 @@ class AppliesTo(Part):
     not_pregnant: bool = False
     recent_result: RecentResult | None = None
     unless_medication: list[DrugName] = []
+    unless_condition: list[ConditionName] = []
     unless_infusion: InfusionTest | None = None
 
     @property

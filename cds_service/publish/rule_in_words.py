@@ -56,6 +56,8 @@ def scopes_of(scope: AppliesTo, label: Mapping[str, str], library: Library) -> l
         scopes.append(("not in a recorded pregnancy", test_words.PregnancyTest(pregnant=True), False))
     drugs = [test_words.MedicationTest(medication=[name], route="any") for name in scope.unless_medication]
     scopes += [(f"not with {library.title(test.medication[0])}", test, False) for test in drugs]
+    problems = [test_words.ConditionTest(condition=[name]) for name in scope.unless_condition]
+    scopes += [(f"not with {library.title(test.condition[0])}", test, False) for test in problems]
     if test := scope.unless_infusion:
         scopes.append((f"not while {test_in_words(test, label, library)}", test, False))
     return scopes

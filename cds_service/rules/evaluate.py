@@ -192,6 +192,8 @@ def _guard(ready: Prepared, context: Context) -> Outcome | None:
     if not ready.unless_medication.isdisjoint(context.drugs):
         for item in context.medications(ready.unless_medication, "any", "any"):
             return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & ready.unless_medication)),))
+    if barring := context.concepts.intersection(scope.unless_condition):
+        return Outcome(rule, "not_applicable", (Reason("other_condition", min(barring)),))
     if _infusion(ready, context).truth:
         return Outcome(rule, "not_applicable", (Reason("infusion_runs"),))
     return None
