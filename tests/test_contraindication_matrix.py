@@ -82,6 +82,10 @@ REPLACED = "magnesium_replaced_beside_digoxin_or_qt_drug"
 HIGH = (*ORDERED_BY_EVERYBODY, *ORDERED_FOR_A_MOTHER, "magnesium_ordered_after_high_magnesium")
 KIDNEYS = (*BANDS[:2], *ON_RECORD[1:])
 IMPOSSIBLE |= {frozenset((REPLACED, rule)): "one newest level" for rule in HIGH}
+IMPOSSIBLE |= {
+    frozenset((ON_RECORD[1], rule)): "an infusion for pre-eclampsia is not argued against for the kidneys"
+    for rule in (*ORDERED_FOR_A_MOTHER, "obstetric_infusion_with_high_creatinine")
+}
 IMPOSSIBLE |= {frozenset((REPLACED, rule)): "a low level is replaced, not argued against" for rule in KIDNEYS}
 
 
