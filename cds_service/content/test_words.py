@@ -6,12 +6,12 @@ are said (`publish/rule_in_words.py`). What a rule reads, needs and may say foll
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
-from cds_service.content.concept import BODY_WEIGHT, MAGNESIUM
+from cds_service.content.concept import BODY_WEIGHT, MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.patient import (
     CONDITIONS,
     ENCOUNTER,
@@ -52,6 +52,9 @@ Hours = Annotated[Name, Names("threshold", unit="h")]
 Years = Annotated[Name, Names("threshold", unit="a")]
 Count = Annotated[Name, Names("threshold", unit="1")]
 LabLimit = Annotated[Name, Names("threshold", unit=UNIT_OF_THE_LAB)]
+# What a drafted magnesium order is for: see `tables/purposes.yaml`; any other order is `other`.
+PurposeName = Literal["obstetric", "emergency", "replacement"]
+OTHER: Final = "other"
 DailyAmount = Annotated[Name, Names("threshold", unit="mg/d", besides=(UPPER_LEVEL,))]
 
 Minutes = Annotated[Name, Names("threshold", unit="min")]
@@ -168,6 +171,7 @@ class MedicationTest(Part):
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
     With `at_least`: so many different ones of them.
     `beside`: a product that holds one of these too; `form`: in one of these; `but`: none that belongs to these.
+    With `ordered_for` a magnesium order counts only if it is for one of these purposes.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
@@ -180,6 +184,13 @@ class MedicationTest(Part):
     beside: list[DrugName] = []
     form: list[FormName] = []
     but: list[DrugName] = []
+    ordered_for: list[PurposeName | Literal["other"]] = []
+
+    @model_validator(mode="after")
+    def _fitting_purpose(self) -> MedicationTest:
+        if self.ordered_for and (self.status, self.medication) != ("draft", [MAGNESIUM]):
+            raise ValueError("ordered_for goes with medication: [magnesium] and status: draft")
+        return self
 
     @model_validator(mode="after")
     def _fitting_times(self) -> MedicationTest:
@@ -197,7 +208,13 @@ class MedicationTest(Part):
     def reads(self) -> frozenset[str]:
         if self.status == "ended":
             return frozenset({ENDED})
-        return super().reads | ({ENDED} if self.taken_for else frozenset())
+        purpose = {CONDITIONS, ENCOUNTER} | PREGNANCY_INPUTS if self.ordered_for else frozenset()
+        return super().reads | ({ENDED} if self.taken_for else frozenset()) | purpose
+
+    @property
+    def also_names(self) -> tuple[tuple[Names, str], ...]:  # type: ignore[override]
+        """A low level on file makes an order a replacement."""
+        return ((LAB, SERUM_MAGNESIUM),) if self.ordered_for else ()
 
     @property
     def offers(self) -> frozenset[str]:
@@ -207,8 +224,9 @@ class MedicationTest(Part):
         # Of magnesium beside other drugs either may be the one that is found.
         if len(named_magnesium) > 1:
             return frozenset()
-        products = {"products"} if self.status == "active" else set()
-        return frozenset({"magnesium", *products} if True in named_magnesium else {"matched"})
+        found = {"magnesium" if True in named_magnesium else "matched"}
+        found |= {"products"} if True in named_magnesium and self.status == "active" else set()
+        return frozenset(found | ({"replacing"} if self.ordered_for == ["replacement"] else set()))
 
     @property
     def asks_for(self) -> Asked:
@@ -386,7 +404,7 @@ class IntakeTest(Part):
 
 
 class ReasonTest(Part):
-    """Magnesium is drafted for any of these conditions: its reasonCode, or the only one of `reason` on the list."""
+    """Oral magnesium is drafted for any of these conditions, as the order says itself, and replaces no low level."""
 
     fills: ClassVar = frozenset({"reason", "magnesium"})
 
