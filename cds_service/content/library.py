@@ -15,8 +15,8 @@ from cds_service.content.concept import Concept, broader
 from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
-from cds_service.content.test_words import PurposeName
 from cds_service.content.texts import Wording
+from cds_service.content.word_fields import PurposeName
 from cds_service.patient import Route
 
 RULE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")

@@ -14,7 +14,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
-from cds_service.content.test_words import (
+from cds_service.content.test_words import InfusionTest, Test
+from cds_service.content.word_fields import (
     PREGNANCY_INPUTS,
     ConditionName,
     Count,
@@ -22,9 +23,7 @@ from cds_service.content.test_words import (
     DrugName,
     FormName,
     Hours,
-    InfusionTest,
     LabName,
-    Test,
     Years,
 )
 from cds_service.content.yamlfile import KeyPath

@@ -11,7 +11,8 @@ from cds_service.content import test_words
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rule import AppliesTo, Instead, Rule
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.test_words import UPPER_LEVEL, Test, limits_of
+from cds_service.content.test_words import Test
+from cds_service.content.word_fields import UPPER_LEVEL, limits_of
 
 INJECTED = {
     "dose": "in one dose", "quick_dose": "in one dose", "dose_by_weight": "for each kilogram in one dose",

@@ -12,7 +12,7 @@ from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Instead
 from cds_service.content.rulebook import Limit, Rulebook
 from cds_service.content.shared import Allowance, UpperLevel
-from cds_service.content.test_words import OTHER
+from cds_service.content.word_fields import OTHER
 from cds_service.patient import (
     CONDITIONS,
     ENDED,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.tables import Purpose
-from cds_service.content.test_words import PurposeName
+from cds_service.content.word_fields import PurposeName
 from cds_service.patient import Medication
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt

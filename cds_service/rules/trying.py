@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import limits_of
+from cds_service.content.word_fields import limits_of
 from cds_service.patient import ENCOUNTER, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
