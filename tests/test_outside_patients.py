@@ -1,7 +1,7 @@
 """The patients of an outside review, as an EHR would send them, and what each answer must hold.
 
-The patients stand in `../shared/cases/clinical_review.yaml` and are not part of the project; what is asked of the answers
-stands in `tests/outside_patients.yaml`.
+The patients stand in `../shared/cases/clinical_review.yaml` and are not part of the project; what is asked of the
+answers stands in `tests/outside_patients.yaml`.
 """
 
 from __future__ import annotations

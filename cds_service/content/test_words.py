@@ -35,7 +35,7 @@ from cds_service.content.word_fields import (
     Years,
     limits_of,
 )
-from cds_service.patient import ENCOUNTER, ENDED, GIVEN, INTAKE, SCREENER
+from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, GIVEN, INTAKE, SCREENER
 
 
 class LabTest(Part):

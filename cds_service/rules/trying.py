@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
-from cds_service.content.word_fields import limits_of
+from cds_service.content.word_fields import OTHER, limits_of
 from cds_service.patient import ENCOUNTER, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
@@ -268,7 +268,7 @@ def reason(test: words.ReasonTest, context: Context) -> Verdict:
     drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")
     wanted = frozenset(test.reason)
     for draft in drafts:
-        if draft.reasons & wanted and context.purpose(draft) == words.OTHER:
+        if draft.reasons & wanted and context.purpose(draft) == OTHER:
             bindings = {"reason": tuple(sorted(draft.reasons & wanted)), "magnesium": draft}
             return Verdict(True, (), bindings, (draft.source,), medication_notes(drafts))
     gaps = () if drafts else context.medication_gaps("draft")
