@@ -70,7 +70,7 @@ class DrugLine(_Strict):
     sig: str | None = None
     status: str | None = None
     kind: Literal["order", "statement", "given"] = "order"
-    reason: str | None = None
+    reason: str | ConditionLine | None = None
     kept_apart: str | None = None
     ends: str | None = None
     since: str | None = None

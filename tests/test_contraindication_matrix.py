@@ -34,9 +34,20 @@ BANDS = (
     "magnesium_with_low_kidney_function",
     "magnesium_with_reduced_kidney_function",
     "magnesium_with_unknown_kidney_function",
+    "intravenous_magnesium_with_unknown_kidney_function",
 )
 # Pairs that no patient can have, with the reason.
 IMPOSSIBLE = {frozenset(pair): NO_SUCH_KIDNEY for pair in combinations(BANDS, 2)}
+# Where severe kidney disease is on record, its own rules speak.
+ON_RECORD = (
+    "calcitriol_dialysis_avoid",
+    "intravenous_magnesium_with_kidney_failure",
+    "magnesium_with_dialysis",
+    "magnesium_with_stage_4_kidney_disease",
+)
+IMPOSSIBLE |= {
+    frozenset(pair): "severe kidney disease on record is no unknown" for pair in product(BANDS[3:], ON_RECORD)
+}
 # One newest level: recent or old, of everybody, of somebody on an infusion, or of a mother on one.
 OF_EVERYBODY = ("high_serum_magnesium", "severely_high_serum_magnesium")
 ON_AN_INFUSION = ("high_magnesium_during_infusion", "severely_high_magnesium_during_infusion")
@@ -91,6 +102,15 @@ IMPOSSIBLE |= {
     frozenset(("obstetric_infusion_with_high_creatinine", rule)): "no creatinine is both of today and not known"
     for rule in ("magnesium_in_use_with_acute_kidney_injury", "magnesium_with_acute_kidney_injury")
 }
+BESIDE_DIGOXIN = "magnesium_replaced_beside_digoxin_or_qt_drug"
+HIGH = (*ORDERED_BY_EVERYBODY, *ORDERED_FOR_A_MOTHER, "magnesium_ordered_after_high_magnesium")
+KIDNEYS = (*BANDS[:2], *ON_RECORD[1:])
+IMPOSSIBLE |= {frozenset((BESIDE_DIGOXIN, rule)): "one newest level" for rule in HIGH}
+IMPOSSIBLE |= {
+    frozenset((ON_RECORD[1], rule)): "an infusion for pre-eclampsia is not argued against for the kidneys"
+    for rule in (*ORDERED_FOR_A_MOTHER, "obstetric_infusion_with_high_creatinine")
+}
+IMPOSSIBLE |= {frozenset((BESIDE_DIGOXIN, rule)): "a low level is replaced, not argued against" for rule in KIDNEYS}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
@@ -101,6 +121,7 @@ AGAINST_MAGNESIUM = {
     "high_magnesium_in_use": "the level is high already",
     "high_magnesium_with_old_infusion_order": "the level is high, and whether an infusion explains it is not known",
     "high_serum_magnesium": "the level is high already",
+    "intravenous_magnesium_with_kidney_failure": "without kidneys magnesium builds up, and nothing explains the order",
     "intravenous_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a myasthenic crisis",
     "low_magnesium_with_low_kidney_function": "the level is low, but kidneys that clear slowly make a dose too much",
     "low_magnesium_with_replacement_risk": "the level is low, but a problem on record makes replacing it risky",

@@ -143,3 +143,24 @@ def test_results_age_faster_in_hospital(
         assert "3 days old" in found["reason"]
         assert outcome_of("low_magnesium_not_repeated", answer)["outcome"] == "fired"
         assert "older than 2 days" in words(answer)
+
+
+@pytest.mark.parametrize(
+    ("days", "encounter", "expected"),
+    [(7, "IMP", "quiet"), (8, "IMP", "fired"), (8, "AMB", "quiet"), (90, None, "quiet"), (91, None, "fired")],
+)
+def test_an_order_replaces_a_low_level_of_a_week_in_hospital_and_of_three_months_outside(
+    client: FlaskClient, content: Content, days: int, encounter: str | None, expected: str
+) -> None:
+    case = Scenario.model_validate(
+        {
+            "name": "magnesium is ordered after a low level",
+            "kind": "stale",
+            "hook": "order-sign",
+            "expect": {"outcome": "fired"},
+            "encounter": encounter,
+            "drafts": [{"text": "Magnesium Oxide 400 MG Oral Tablet", "rxnorm": "198741", "times": 2}],
+            "labs": [LOW | {"taken": f"{days} days ago"}],
+        }
+    )
+    assert outcome_of("magnesium_above_upper_level", post(client, content, case))["outcome"] == expected

@@ -16,7 +16,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import ActiveRule
 from cds_service.hooks import services
 from cds_service.rules import evaluate as rules
-from cds_service.rules.verdict import Reason, unknown
+from cds_service.rules.verdict import Reason
 from tests.test_accepting import ask, order, timing
 from tests.trust.support import SERVICE, Json, body_for, states
 
@@ -46,14 +46,14 @@ def broken(monkeypatch: pytest.MonkeyPatch, told: CapturingLogger) -> Callable[.
     """Breaks the trying of these rules."""
 
     def make(*rule_ids: str) -> None:
-        before = rules.try_test
+        before = rules._try
 
-        def try_test(test: Any, context: Any, limits: Any, rule: str) -> Any:
-            if rule in rule_ids:
+        def try_rule(ready: Any, context: Any) -> Any:
+            if ready.rule.id in rule_ids:
                 raise ZeroDivisionError(f"{NAME} divided")
-            return before(test, context, limits, rule)
+            return before(ready, context)
 
-        monkeypatch.setattr(rules, "try_test", try_test)
+        monkeypatch.setattr(rules, "_try", try_rule)
 
     return make
 
@@ -108,7 +108,7 @@ def test_f42_a_rule_that_raises_is_not_evaluated_and_every_other_rule_answers(
     (line,) = told.calls
     assert line.kwargs["rules"] == [LOW]
     assert line.kwargs["kind"] == "ZeroDivisionError"
-    assert line.kwargs["places"][-1].endswith(" try_test")
+    assert line.kwargs["places"][-1].endswith(" try_rule")
     assert line.kwargs["ref"] in reason(after, LOW), "the card and the log name one fault"
     assert NAME not in str(told.calls)
 
@@ -165,12 +165,14 @@ def test_f42_a_reason_without_words_is_a_fault_of_its_rule_only(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, told: CapturingLogger
 ) -> None:
     before = view(client)
-    real = rules.try_test
+    real = rules._try
 
-    def try_test(test: Any, context: Any, limits: Any, rule: str) -> Any:
-        return unknown(Reason("unheard_of")) if rule == LOW else real(test, context, limits, rule)
+    def try_rule(ready: Any, context: Any) -> Any:
+        if ready.rule.id == LOW:
+            return rules.Outcome(ready.rule, "not_evaluated", (Reason("unheard_of"),))
+        return real(ready, context)
 
-    monkeypatch.setattr(rules, "try_test", try_test)
+    monkeypatch.setattr(rules, "_try", try_rule)
     after = view(client)
     assert changed(before, after) == {LOW: "not_evaluated"}
     assert WORDS in reason(after, LOW)

@@ -26,6 +26,7 @@ from cds_service.terminology.units import UnitTable
 log = logging.getLogger(__name__)
 MAX_REREADS = 8
 TIMING = "timing"
+INDICATORS = ("critical", "warning", "info")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -68,7 +69,17 @@ def problem_of(outcome: Outcome) -> str:
 def urgency(outcome: Outcome) -> tuple[int, int, str]:
     """Sort key: indicator, then the rule's priority, then its id."""
     card = outcome.written.card
-    return ("critical", "warning", "info").index(card.indicator), card.priority, outcome.rule_id
+    return INDICATORS.index(card.indicator), card.priority, outcome.rule_id
+
+
+def _never_cut(group: Group) -> bool:
+    return any(outcome.written.card.never_cut for outcome in group.outcomes)
+
+
+def _place(group: Group) -> tuple[int, int, str]:
+    """Sort key of cards. One that is never cut off stands among the warnings, whatever its own urgency."""
+    first, priority, rule = urgency(group.lead)
+    return (min(first, 1) if _never_cut(group) else first), priority, rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +177,26 @@ def _cards(writer: Writer, told: ToldBefore) -> list[Shown]:
         rulebook, secret = writer.display.rulebook, writer.style.plan_secret
         planned = attempt(plan_for, group.outcomes, writer.evaluation, rulebook, secret)
         group.planned = "fault" if isinstance(planned, Fault) else planned
-    candidates = [_told(_candidate, group, writer.chart) for group in groups.values()]
+    everything = sorted(groups.values(), key=_place)
+    candidates = [_told(_candidate, group, writer.chart) for group in everything]
+    seen = {id(group): candidate.seen for group, candidate in zip(everything, candidates, strict=True)}
     quiet = told(candidates)
-    kept = [(group, candidates[index].seen) for index, group in enumerate(groups.values()) if index not in quiet]
-    ordered = [group for group, _ in kept]
-    shown, rest = ordered[: writer.style.most], ordered[writer.style.most :]
+    shown, rest = _cut([group for index, group in enumerate(everything) if index not in quiet], writer.style.most)
     cards = [_told(writer.card, group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
-    cards = [replace(card, seen=seen) for card, (_, seen) in zip(cards, kept, strict=False)]
+    cards = [replace(card, seen=seen[id(group)]) for card, group in zip(cards, shown, strict=True)]
     if not cards and writer.open_reasons():
         cards.append(writer.not_evaluated_card())
     return cards
+
+
+def _cut(ordered: list[Group], most: int) -> tuple[list[Group], list[Group]]:
+    """The cards that are shown, and the rest, which is named in a line. One that is never cut off takes the last place
+    there, but not that of a critical one."""
+    late = next((group for group in ordered[most:] if _never_cut(group)), None)
+    if late is not None and ordered[most - 1].lead.written.card.indicator != INDICATORS[0]:
+        ordered = [group for group in ordered if group is not late]
+        ordered.insert(most - 1, late)
+    return ordered[:most], ordered[most:]
 
 
 def _grouped(evaluation: Evaluation) -> dict[str, Group]:

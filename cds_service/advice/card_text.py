@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -18,6 +19,7 @@ from cds_service.advice.suggestions import suggestions_for
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule
 from cds_service.fhir import Chart
+from cds_service.patient import Medication
 from cds_service.rules.evaluate import NOTHING_RECENT, Evaluation, Outcome
 from cds_service.rules.verdict import LabHit, Reason
 
@@ -70,6 +72,13 @@ class Group:
     @property
     def lead(self) -> Outcome:
         return self.outcomes[0]
+
+
+def _wait(outcome: Outcome) -> Decimal:
+    """The longer of the two waits of a timing rule, in hours."""
+    block, limits = outcome.written.separate, outcome.rule.limits
+    names = (block.drug_then_magnesium, block.magnesium_then_drug) if block else ()
+    return max((limits[name].value for name in names), default=Decimal(0))
 
 
 def against_magnesium(evaluation: Evaluation) -> list[Outcome]:
@@ -200,7 +209,16 @@ class Writer:
         if group.day is not None and len(group.outcomes) > 1 and not group.day.avoided:
             return plan_summary(group.day, self.display, room) + suffix
         text = self._texts(outcome)[0]
+        if outcome.written.separate and len(group.outcomes) > 1:
+            text = self._longest_wait(group)
         return (text if len(text) <= room else text[: room - 1].rstrip() + "…") + suffix
+
+    def _longest_wait(self, group: Group) -> str:
+        """The line of the drug that asks for the longest wait, and the other drugs."""
+        longest = max(group.outcomes, key=_wait)
+        drugs = [o.verdict.bindings["drug"] for o in group.outcomes if o.verdict and o is not longest]
+        values = {"line": self._texts(longest)[0], "drugs": self.display.few([self.display.title(d) for d in drugs])}
+        return fill(self.library.wording.plan.also, values)
 
     def _detail(self, group: Group, rest: Sequence[Group]) -> str:
         library = self.library
@@ -220,13 +238,21 @@ class Writer:
             blocks.append(f"*{library.wording.dev_notice}*")
         return "\n\n".join(blocks)
 
+    def _why(self, group: Group, text: str) -> str:
+        """The first block. It begins with what the magnesium order replaces, unless the summary does."""
+        found = [o.verdict.bindings.get("magnesium") for o in group.outcomes if o.verdict]
+        lines = [self.display.replacing(order) for order in found if isinstance(order, Medication)]
+        said = "{replacing}" in (group.lead.written.card.summary or "")
+        told = next((f"{sentence(line)}. " for line in lines if line and not said), "")
+        return f"**{self.library.wording.headings['why']}:** {told}{text.strip()}"
+
     def _blocks(self, group: Group) -> list[str]:
         """Why, what else was found, what to consider, evidence."""
         heads = self.library.wording.headings
         why = self._texts(group.lead)[1]
         planned = plan_options(group.day, self.display, "alone") if group.day is not None else []
         options = [*planned, *self._most_needed(group, MAX_OPTIONS - len(planned))]
-        blocks = [f"**{heads['why']}:** {why.strip()}"]
+        blocks = [self._why(group, why)]
         if lines := [f"- {line}" for outcome in group.outcomes[1:] if (line := self._short(outcome))]:
             blocks.append("\n".join(lines))
         return [*blocks, self._options(options), f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"]
@@ -274,7 +300,7 @@ class Writer:
             kept = more if group.day.avoided else list(dict.fromkeys(more))[:options]
             plan = plan_options(group.day, self.display, "table" if table else "picture")
             lines = plan_lines([(self._texts(o)[0], o.rule) for o in group.outcomes], self.display, short, group.day)
-            blocks = [f"**{heads['why']}:** {why}", lines, *days[:table], self._options([*plan, *kept]), evidence]
+            blocks = [self._why(group, why), lines, *days[:table], self._options([*plan, *kept]), evidence]
             if len(WORD.findall(" ".join(blocks))) <= MAX_WORDS:
                 break
         return blocks

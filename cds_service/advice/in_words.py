@@ -8,14 +8,13 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cds_service.content.concept import INJECTED_SALT
+from cds_service.content.concept import INJECTED_SALT, MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.content.library import Library
 from cds_service.content.rule import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner.model import hours
-from cds_service.rules.amounts import SERUM_MAGNESIUM
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, Match, OnFile, Reason, Verdict
 from cds_service.spelling import joined
@@ -218,6 +217,7 @@ class Display:
                     filled[name] = self.infusion(value)
                 case Medication():
                     filled[name] = lowered(self.medication(value))
+                    filled["replacing"] = self.replacing(value)
                 case date():
                     filled[name] = value.isoformat()
                 case Decimal():
@@ -226,9 +226,8 @@ class Display:
                     filled[name] = self.few([self.match(item) for item in value])
                 case _ if name == "products":
                     filled[name] = self.few([lowered(self.medication(item)) for item in value])
-                case _ if name in ("reason", "reason_assumed"):
-                    values = {"condition": joined(map(self.title, value))}
-                    filled["reason"] = fill(self.library.wording.order_reason[name], values)
+                case _ if name == "reason":
+                    filled[name] = joined(map(self.title, value))
                 case _ if name in ("drug", "salt"):
                     filled[name] = self.title(value)
         separate = rule.loaded.rule.separate
@@ -255,6 +254,15 @@ class Display:
                 "other": number(dose.amount * dose.amount / charge, 1),
             })  # fmt: skip
         return filled
+
+    def replacing(self, order: Medication) -> str:
+        """'replacing 0.55 mmol/L (1 d ago)' of an order of magnesium; empty where it replaces nothing that is known."""
+        low, words = self.context.low_level, self.library.wording.replacing
+        if order.status != "draft" or MAGNESIUM not in order.drugs:
+            return ""
+        if low and low.lab.time:
+            return fill(words["level"], {"value": self.lab_value(low.lab), "age": self.age(low.lab.time)})
+        return words["reason"] if self.context.purpose(order) == "replacement" else ""
 
     def _allowance_name(self) -> str:
         row = self.context.allowance

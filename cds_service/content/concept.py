@@ -16,6 +16,7 @@ MAGNESIUM = "magnesium"
 BODY_WEIGHT = "body_weight"
 INJECTED_SALT = "magnesium_sulfate"
 """The salt in whose grams injected magnesium is ordered, and counted here."""
+SERUM_MAGNESIUM = "serum_magnesium"
 
 
 class Checked(Strict):

@@ -16,6 +16,7 @@ from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.texts import Wording
+from cds_service.content.word_fields import PurposeName
 from cds_service.patient import Route
 
 RULE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
@@ -74,6 +75,7 @@ class Library:
     infusion_words: Annotated[tables.InfusionWords, "tables/infusion_words.yaml"]
     treatment: Annotated[dict[Name, shared.Treatment], "tables/treatment.yaml"]
     patient_states: Annotated[tables.PatientStates, "tables/patient_states.yaml"]
+    purposes: Annotated[dict[PurposeName, tables.Purpose], "tables/purposes.yaml"]
     search_outcomes: Annotated[tables.SearchOutcomes, "tables/search_outcomes.yaml"]
     dose_forms: Annotated[list[Form], "terminology/dose_forms.csv"]
     products: Annotated[list[Product], "terminology/rxnorm_products.csv"]

@@ -14,7 +14,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
-from cds_service.content.test_words import (
+from cds_service.content.test_words import InfusionTest, Test
+from cds_service.content.word_fields import (
     PREGNANCY_INPUTS,
     ConditionName,
     Count,
@@ -22,9 +23,7 @@ from cds_service.content.test_words import (
     DrugName,
     FormName,
     Hours,
-    InfusionTest,
     LabName,
-    Test,
     Years,
 )
 from cds_service.content.yamlfile import KeyPath
@@ -182,7 +181,8 @@ class Avoid(Timing):
 class CardText(Strict):
     """What the clinician reads. `problem` groups findings: one problem, one card; `short` is this finding's line there
     when another rule leads, "" where it would say again what every such rule says. `joins`: a problem on whose card,
-    where it is a warning or critical, this finding stands as a line, and not on a card of its own."""
+    where it is a warning or critical, this finding stands as a line, and not on a card of its own. `never_cut`: its
+    card stands among the warnings, whatever its own urgency, and is shown even where there are too many."""
 
     indicator: Indicator
     topic: Name
@@ -196,6 +196,7 @@ class CardText(Strict):
     suggest: list[Name] = []
     override_reasons: list[Name] = []
     contraindicates_magnesium: bool = False
+    never_cut: bool = False
 
 
 class RuleEvidence(Strict):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from cds_service.content.base import named
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rule import HoldsFor, Threshold
 from cds_service.content.site import SHARED, SiteValues
@@ -45,7 +44,7 @@ class ActiveRule:
 @dataclass(frozen=True, slots=True, eq=False)
 class Rulebook:
     """All active rules of all services; `site_digest` names the site values behind it ("" for none). `shared` are the
-    thresholds that several rules read. Each is equal to itself alone, so that what is worked out for it can be kept."""
+    thresholds that every rule has. Each is equal to itself alone, so that what is worked out for it can be kept."""
 
     library: Library
     site: SiteValues
@@ -54,7 +53,6 @@ class Rulebook:
     shared: Mapping[str, Limit]
     site_digest: str = ""
     not_available: frozenset[str] = frozenset()
-    reason_groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def limit(self, name: str) -> Decimal:
         """A shared threshold in force, for what is asked of every order and not of one rule."""
@@ -71,17 +69,12 @@ class Rulebook:
 def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
     """Resolve every threshold of every active rule for `day` under the site values (already validated)."""
     rules: dict[str, ActiveRule] = {}
-    reason_groups: dict[str, frozenset[str]] = {}
     shared = _limits(SHARED, library.shared_thresholds, site, day)
     for loaded in library.rules.values():
-        if loaded.rule.status != "active":
-            continue
-        limits = shared | _limits(loaded.id, loaded.rule.thresholds, site, day)
-        rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
-        names = (item for part in loaded.rule.needed for item in named(part))
-        if reasons := frozenset(item.name for item in names if item.mark.what == "reason"):
-            reason_groups[loaded.id] = reasons
-    return Rulebook(library, site, day, rules, shared, site.digest, frozenset(site.not_available), reason_groups)
+        if loaded.rule.status == "active":
+            limits = shared | _limits(loaded.id, loaded.rule.thresholds, site, day)
+            rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
+    return Rulebook(library, site, day, rules, shared, site.digest, frozenset(site.not_available))
 
 
 def _limits(owner: str, thresholds: Mapping[str, Threshold], site: SiteValues, day: date) -> dict[str, Limit]:

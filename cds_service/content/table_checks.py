@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
+from cds_service.content.base import named
 from cds_service.content.direction_words import PLACES, parts_of
 from cds_service.content.directions import NEEDED_PLACES, Spoken
 from cds_service.content.tables import DOSES_A_DAY, PeriodUnit
@@ -39,6 +40,7 @@ def table_faults(library: Library, documents: Mapping[str, Document]) -> Iterato
     yield from _directions(library, documents)
     yield from _schedule(library, documents["tables/schedule.yaml"])
     yield from _drugs(library, documents)
+    yield from _purposes(library, documents["tables/purposes.yaml"])
     for concept in READ_BY_NAME:
         if concept not in library.terminology:
             yield Fault(f"terminology/{concept}.yaml", 0, "", "is missing: it is read by its name")
@@ -105,6 +107,17 @@ def _specimens(library: Library, document: Document) -> Iterator[Fault]:
     yield from _systems(library, document, placed)
     for kind in table.codes.keys() - table.marks.keys():
         yield document.fault(("codes", kind), f"no kind {kind} in marks{nearest(kind, table.marks)}")
+
+
+def _purposes(library: Library, document: Document) -> Iterator[Fault]:
+    """What the purposes of an order name exists."""
+    for name, purpose in library.purposes.items():
+        for item in named(purpose, (name,)):
+            kinds = item.mark.kinds
+            known = {key for key, entry in library.terminology.items() if entry.kind in kinds}
+            known = known if kinds else {*library.shared_thresholds}
+            if item.name not in known:
+                yield document.fault(item.at, f"no {item.mark.what} {item.name}{nearest(item.name, known)}")
 
 
 def _directions(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

@@ -15,6 +15,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from cds_service.content.base import Name, Strict, Text, in_force
 from cds_service.content.products import STRENGTH
+from cds_service.content.test_words import LabTest
+from cds_service.content.word_fields import ConditionName
 from cds_service.patient import Route
 
 Words = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
@@ -248,6 +250,17 @@ class PatientStates(Strict):
     not_taken: list[NotTaken]
     pregnancy: AnswerHolds
     lactation: AnswerHolds
+
+
+class Purpose(Strict):
+    """A row of `tables/purposes.yaml`. `by_vein`: only injected orders have it, and those without such a reason where a
+    condition is on the problem list. `in_pregnancy`: only of women who may be pregnant. `low`: orders without another
+    purpose have it where this result is low."""
+
+    conditions: Annotated[list[ConditionName], Field(min_length=1)]
+    by_vein: bool = False
+    in_pregnancy: bool = False
+    low: LabTest | None = None
 
 
 class ScheduleThreshold(Strict):

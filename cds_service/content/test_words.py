@@ -10,70 +10,32 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from cds_service.content.base import UNIT_OF_THE_LAB, Asked, Name, Names, Part, Strict
-from cds_service.content.concept import BODY_WEIGHT, MAGNESIUM
-from cds_service.patient import (
-    CONDITIONS,
-    ENCOUNTER,
-    ENDED,
-    GIVEN,
-    INTAKE,
-    MEDICATIONS,
-    PREGNANCY,
-    SCREENER,
-    STATEMENTS,
+from cds_service.content.base import Asked, Names, Part
+from cds_service.content.concept import BODY_WEIGHT, MAGNESIUM, SERUM_MAGNESIUM
+from cds_service.content.word_fields import (
+    DRUG,
+    LAB,
+    OBSTETRIC,
+    PREGNANCY_INPUTS,
+    ConditionName,
+    Count,
+    DailyAmount,
+    Days,
+    DaysBack,
+    DrugName,
+    FormName,
+    InjectedLimits,
+    KidneyLimits,
+    LabLimit,
+    LabName,
+    Minutes,
+    Persists,
+    PurposeName,
+    ReasonName,
+    Years,
+    limits_of,
 )
-
-LAB = Names("lab", kinds=("lab",))
-DRUG = Names("drug", kinds=("drug", "drug_class"), reads=frozenset({MEDICATIONS, STATEMENTS}))
-_PROBLEM = Names("condition", kinds=("condition",), reads=frozenset({CONDITIONS}))
-# What tells that magnesium is given to a mother: problems, how long each holds, and ages.
-OBSTETRIC = [
-    (_PROBLEM, "pregnancy_problem"),
-    (_PROBLEM, "recent_birth"),
-    (Names("threshold", unit="d"), "pregnancy_problem_holds"),
-    (Names("threshold", unit="d"), "birth_holds"),
-    (Names("threshold", unit="a"), "obstetric_age_from"),
-    (Names("threshold", unit="a"), "obstetric_age_to"),
-]
-UPPER_LEVEL = "upper_level_for_age"
-# Pregnancy and lactation are read from observations and from the problem list.
-PREGNANCY_INPUTS = frozenset({CONDITIONS, PREGNANCY})
-
-LabName = Annotated[Name, LAB]
-DrugName = Annotated[Name, DRUG]
-ConditionName = Annotated[Name, Names("condition", kinds=("condition",), reads=frozenset({CONDITIONS}))]
-ReasonName = Annotated[Name, Names("reason", kinds=("condition",), reads=frozenset({CONDITIONS}))]
-FormName = Annotated[str, Names("form")]
-# Names of thresholds, by what they count.
-Days = Annotated[Name, Names("threshold", unit="d")]
-DaysBack = Annotated[Name, Names("threshold", unit="d", looks_back=True)]
-Hours = Annotated[Name, Names("threshold", unit="h")]
-Years = Annotated[Name, Names("threshold", unit="a")]
-Count = Annotated[Name, Names("threshold", unit="1")]
-LabLimit = Annotated[Name, Names("threshold", unit=UNIT_OF_THE_LAB)]
-DailyAmount = Annotated[Name, Names("threshold", unit="mg/d", besides=(UPPER_LEVEL,))]
-
-Minutes = Annotated[Name, Names("threshold", unit="min")]
-Grams = Annotated[Name, Names("threshold", unit="g")]
-GramsAnHour = Annotated[Name, Names("threshold", unit="g/h")]
-GramsADay = Annotated[Name, Names("threshold", unit="g/d")]
-MilligramsAKilogram = Annotated[Name, Names("threshold", unit="mg/kg")]
-
-Comparison = Literal["below", "at_most", "above", "at_least"]
-
-
-def limits_of(test: Strict) -> dict[Comparison, str]:
-    """The thresholds of a test by the comparison in which they stand, in the order of `Comparison`."""
-    return {word: name for word in get_args(Comparison) if (name := getattr(test, word, None))}
-
-
-class Persists(Strict):
-    """Beyond the limit at least the threshold `apart` before the newest result too, with no result within the limit in
-    between; or beyond it although one of the drugs of `despite` had then been on the list for that long."""
-
-    apart: Days
-    despite: list[DrugName] = []
+from cds_service.patient import CONDITIONS, ENCOUNTER, ENDED, GIVEN, INTAKE, SCREENER
 
 
 class LabTest(Part):
@@ -83,7 +45,7 @@ class LabTest(Part):
     the laboratory gives neither. With `critical_flag` the laboratory's own LL or HH decides before the limit. With
     `persists` one result is not enough. With `where_measured` a lab that a complete search shows not to have been
     measured so recently is not beyond its limit: the rule does not wait for it.
-    `persists` one result is not enough. `up_to`: one beyond the limit that is older than this is left to other rules.
+    `up_to`: one beyond the limit that is older than this is left to other rules.
     """
 
     lab: LabName
@@ -168,6 +130,7 @@ class MedicationTest(Part):
     known to have been taken for less than that threshold does not count; courses closer together than that are one.
     With `at_least`: so many different ones of them.
     `beside`: a product that holds one of these too; `form`: in one of these; `but`: none that belongs to these.
+    With `ordered_for` a magnesium order counts only if it is for one of these purposes.
     """
 
     medication: Annotated[list[DrugName], Field(min_length=1)]
@@ -180,6 +143,13 @@ class MedicationTest(Part):
     beside: list[DrugName] = []
     form: list[FormName] = []
     but: list[DrugName] = []
+    ordered_for: list[PurposeName | Literal["other"]] = []
+
+    @model_validator(mode="after")
+    def _fitting_purpose(self) -> MedicationTest:
+        if self.ordered_for and (self.status, self.medication) != ("draft", [MAGNESIUM]):
+            raise ValueError("ordered_for goes with medication: [magnesium] and status: draft")
+        return self
 
     @model_validator(mode="after")
     def _fitting_times(self) -> MedicationTest:
@@ -197,7 +167,13 @@ class MedicationTest(Part):
     def reads(self) -> frozenset[str]:
         if self.status == "ended":
             return frozenset({ENDED})
-        return super().reads | ({ENDED} if self.taken_for else frozenset())
+        purpose = {CONDITIONS, ENCOUNTER} | PREGNANCY_INPUTS if self.ordered_for else frozenset()
+        return super().reads | ({ENDED} if self.taken_for else frozenset()) | purpose
+
+    @property
+    def also_names(self) -> tuple[tuple[Names, str], ...]:  # type: ignore[override]
+        """A low level on file makes an order a replacement."""
+        return ((LAB, SERUM_MAGNESIUM),) if self.ordered_for else ()
 
     @property
     def offers(self) -> frozenset[str]:
@@ -207,8 +183,9 @@ class MedicationTest(Part):
         # Of magnesium beside other drugs either may be the one that is found.
         if len(named_magnesium) > 1:
             return frozenset()
-        products = {"products"} if self.status == "active" else set()
-        return frozenset({"magnesium", *products} if True in named_magnesium else {"matched"})
+        found = {"magnesium" if True in named_magnesium else "matched"}
+        found |= {"products"} if True in named_magnesium and self.status == "active" else set()
+        return frozenset(found | ({"replacing"} if self.ordered_for == ["replacement"] else set()))
 
     @property
     def asks_for(self) -> Asked:
@@ -263,20 +240,6 @@ class LactationTest(Part):
     lactating: bool
 
 
-class KidneyLimits(Strict):
-    """eGFR `below` or `at_least` a threshold, or both for a band; or `unknown`."""
-
-    below: LabLimit | None = None
-    at_least: LabLimit | None = None
-    unknown: Literal[True] | None = None
-
-    @model_validator(mode="after")
-    def _limits_or_unknown(self) -> KidneyLimits:
-        if bool(limits_of(self)) == bool(self.unknown):
-            raise ValueError("needs below or at_least, or unknown alone")
-        return self
-
-
 class KidneyTest(Part):
     """Kidney function (eGFR reported, or computed from creatinine) below or at least a threshold; `unknown: true` where
     no eGFR within `within` days is to be had. A bound ("<20") that is surely `below` meets both of a band."""
@@ -321,29 +284,6 @@ class MagnesiumProductsTest(Part):
     magnesium_products: Annotated[dict[Literal["at_least"], Count], Field(min_length=1)]
 
 
-class InjectedLimits(Strict):
-    """One limit of magnesium sulfate: of a dose (`dose`: also of one whose time is not said), by weight, each hour, in
-    a day, or in two days."""
-
-    dose: Grams | None = None
-    quick_dose: Grams | None = None
-    dose_by_weight: MilligramsAKilogram | None = None
-    rate: GramsAnHour | None = None
-    day: GramsADay | None = None
-    two_days: Grams | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> InjectedLimits:
-        if sum(name is not None for _, name in self) != 1:
-            raise ValueError("needs one limit")
-        return self
-
-    @property
-    def named(self) -> tuple[str, str]:
-        """What is limited, and the threshold."""
-        return next((word, name) for word, name in self if name)
-
-
 class InjectedMagnesiumTest(Part):
     """Magnesium drafted by injection, above a limit: a dose within `minutes`, a rate for longer. `obstetric` holds in a
     pregnancy, or with a problem or reason of `obstetric_conditions`. A weight on the chart counts `weight_within`."""
@@ -386,7 +326,7 @@ class IntakeTest(Part):
 
 
 class ReasonTest(Part):
-    """Magnesium is drafted for any of these conditions: its reasonCode, or the only one of `reason` on the list."""
+    """Oral magnesium is drafted for any of these conditions, as the order says itself, and replaces no low level."""
 
     fills: ClassVar = frozenset({"reason", "magnesium"})
 

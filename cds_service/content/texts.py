@@ -23,6 +23,7 @@ class PlanText(Strict):
     """Wording of a plan on a card; `alternatives` by the planner's kinds, in its order of preference."""
 
     why: Text
+    also: Text
     interval: Text
     interval_short: Text
     more_intervals: Text
@@ -73,8 +74,8 @@ class Wording(Strict):
     not_proposed: dict[Literal["finding", "hidden"], Text]
     not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]
     notes: dict[Name, Text]
-    order_reason: dict[Name, Text]
     infusion: dict[Name, Text]
+    replacing: dict[Literal["level", "reason"], Text]
     overflow: Text
     evidence_line: Text
     evidence_suffix: Text

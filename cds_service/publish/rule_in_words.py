@@ -11,7 +11,8 @@ from cds_service.content import test_words
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rule import AppliesTo, Instead, Rule
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.test_words import UPPER_LEVEL, Test, limits_of
+from cds_service.content.test_words import Test
+from cds_service.content.word_fields import UPPER_LEVEL, limits_of
 
 INJECTED = {
     "dose": "in one dose", "quick_dose": "in one dose", "dose_by_weight": "for each kilogram in one dose",
@@ -109,7 +110,8 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             status += f", form: {' or '.join(test.form)}" if test.form else ""
             status += f", but not {titles(test.but)}" if test.but else ""
             many = f"at least {label[test.at_least]} different drugs" if test.at_least else "a drug"
-            return f"{many} ({status}, route: {test.route}): {titles(test.medication)}"
+            purpose = f", for: {', '.join(test.ordered_for)}" if test.ordered_for else ""
+            return f"{many} ({status}, route: {test.route}{purpose}): {titles(test.medication)}"
         case test_words.InfusionTest():
             words = "magnesium is being given by injection or infusion, or is on a continuous order"
             if test.infusion == "acting":
@@ -156,7 +158,7 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
         case test_words.IntakeTest():
             return f"documented dietary magnesium below the site's allowance (US or EU), within {label[test.within]}"
         case test_words.ReasonTest():
-            return f"magnesium is being ordered for: {titles(test.reason)}"
+            return f"magnesium is being ordered for, as the order says: {titles(test.reason)}"
         case _:
             assert_never(test)
 

@@ -76,11 +76,11 @@ def why(
         when = written.when
         listed = [(part, test) for part in ("all", "any", "none") for test in getattr(when, part)]
         parts = [(part, test_in_words(test, labels, rulebook.library), test) for part, test in listed]
-        verdicts = [_attempt(try_test, test, context, limits, rule_id) for _, test in listed]
+        verdicts = [_attempt(try_test, test, context, limits) for _, test in listed]
     tests = [told.tried(*part, verdict) for part, verdict in zip(parts, verdicts, strict=True)]
     scopes: list[Tried] = []
     for words, test, wanted in scopes_of(written.applies_to, labels, rulebook.library):
-        verdict = _attempt(try_test, test, context, limits, rule_id)
+        verdict = _attempt(try_test, test, context, limits)
         held = verdict if wanted or verdict.truth is None else replace(verdict, truth=not verdict.truth)
         scopes.append(told.tried("written for", words, test, held))
     ready = next(each for each in prepared(rulebook, service) if each.rule is rule)

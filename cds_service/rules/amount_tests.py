@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import UPPER_LEVEL, DailyMagnesiumTest, MagnesiumProductsTest
+from cds_service.content.test_words import DailyMagnesiumTest, MagnesiumProductsTest
+from cds_service.content.word_fields import UPPER_LEVEL
 from cds_service.patient import Medication
 from cds_service.rules.context import DRAFT_ORDERS, Context, medication_notes
 from cds_service.rules.verdict import FALSE, DailyMagnesium, Reason, Verdict, unknown

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
 
-from cds_service.content.concept import INJECTED_SALT, MAGNESIUM
+from cds_service.content.concept import INJECTED_SALT, MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.content.rulebook import Rulebook
 from cds_service.patient import Component, Dosage, Medication, Quantity
 
-SERUM_MAGNESIUM = "serum_magnesium"
 DOSES_A_DAY = {"s": Decimal(86400), "min": Decimal(1440), "h": Decimal(24), "d": Decimal(1), "wk": Decimal(1) / 7,
                "mo": Decimal(12) / 365, "a": Decimal(1) / 365}  # fmt: skip
 EVERY_MEAL = frozenset({"C", "AC", "PC"})  # how many meals there are, a frequency alone says

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -12,6 +12,7 @@ from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Instead
 from cds_service.content.rulebook import Limit, Rulebook
 from cds_service.content.shared import Allowance, UpperLevel
+from cds_service.content.word_fields import OTHER
 from cds_service.patient import (
     CONDITIONS,
     ENDED,
@@ -26,7 +27,7 @@ from cds_service.patient import (
     Source,
 )
 from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
-from cds_service.rules.verdict import DailyMagnesium, Kidney, Reason, Verdict, unknown
+from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
 INTAKE_KEYS = (INTAKE, SCREENER)
@@ -41,12 +42,21 @@ R = TypeVar("R", Allowance, UpperLevel)
 
 @dataclass(frozen=True)
 class Context:
-    """One call: facts, rulebook, whether the service handles drafts, and whether the caller named an encounter."""
+    """One call: facts, rulebook, whether the service handles drafts, and whether the caller named an encounter.
+
+    `low_level`: what a magnesium order replaces; `purposes`: what each one is for, where that is known.
+    """
 
     facts: PatientFacts
     rulebook: Rulebook
     drafts_expected: bool
     encounter_named: bool = False
+    low_level: LabHit | None = None
+    purposes: Mapping[Source, str] = field(default_factory=dict)
+
+    def purpose(self, order: Medication) -> str:
+        """What a magnesium order is for."""
+        return self.purposes.get(order.source, OTHER)
 
     @property
     def may_be_pregnant(self) -> bool:

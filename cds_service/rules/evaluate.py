@@ -14,12 +14,14 @@ from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, prepared
+from cds_service.rules.purposes import with_purposes
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
 from cds_service.rules.verdict import FALSE, IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
+EGFR = "egfr"
 NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance", "input_not_available"})
 # What is not known blocks a rule only where its worst reading could make a card now: not where the result that the rule
 # is about is not there, nor where it would take more unknowns than there are. What is in the chart blocks no
@@ -83,8 +85,10 @@ def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str, encounter_na
     """Try every rule of `service`. Pure: same facts and rulebook, same outcomes. A rule that meets a fault of ours is
     not evaluated."""
     hook = rulebook.library.services[service].hook
-    context = Context(
-        facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=encounter_named
+    context = with_purposes(
+        Context(
+            facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=encounter_named
+        )
     )
     return Evaluation(tuple(_outcome(ready, context) for ready in prepared(rulebook, service)), context)
 
@@ -109,15 +113,17 @@ def _try(ready: Prepared, context: Context) -> Outcome:
     if written.when is None:
         verdict = try_timing(written, context, limits)
     else:
-        parts = [all_of(try_test(test, context, limits, rule.id) for test in written.when.all)]
+        parts = [all_of(try_test(test, context, limits) for test in written.when.all)]
         if parts[0].truth is not False:
             if written.when.any:
                 count = limits[written.when.at_least] if written.when.at_least else None
-                either = (try_test(test, context, limits, rule.id) for test in written.when.any)
+                either = [try_test(test, context, limits) for test in written.when.any]
+                # A result that is not there is no reason for a card.
+                either = [one for one in either if not _no_kidney(one, context)]
                 parts.append(any_of(either, int(count.value) if count else 1))
                 parts.append(Verdict(True, limits=(count,) if count else ()))
             if written.when.none:
-                parts.append(none_of(try_test(test, context, limits, rule.id) for test in written.when.none))
+                parts.append(none_of(try_test(test, context, limits) for test in written.when.none))
         verdict = all_of(parts)
         if verdict.truth and context.drafts_expected and ready.about_the_order and not drafted(verdict):
             return Outcome(rule, "quiet")
@@ -125,6 +131,8 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         # The search was complete and nothing of the kind is documented, or the EHR has no such data: it has no subject.
         codes = {reason.code for reason in verdict.reasons}
         if codes and codes <= (NO_SUBJECT | NOTHING_RECENT if "input_not_available" in codes else NO_SUBJECT):
+            return Outcome(rule, "not_applicable", verdict.reasons)
+        if _no_kidney(verdict, context):
             return Outcome(rule, "not_applicable", verdict.reasons)
         if codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
             informs = written.card.indicator == "info" and codes <= IN_CHART | NOTHING_RECENT
@@ -139,6 +147,13 @@ def _try(ready: Prepared, context: Context) -> Outcome:
     found = (*verdict.reasons, *_infusion(ready, context).reasons)
     gaps = (*found, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
     return Outcome(rule, "fired", gaps, verdict)
+
+
+def _no_kidney(verdict: Verdict, context: Context) -> bool:
+    """Whether an order is tried against a kidney result that is not there. Where it calls for one, a rule of its own
+    says so."""
+    absent = any(reason.what == EGFR and reason.code in NOTHING_RECENT for reason in verdict.reasons)
+    return context.drafts_expected and absent
 
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:

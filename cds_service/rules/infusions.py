@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from cds_service.content.concept import MAGNESIUM
+from cds_service.content.concept import MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.content.test_words import InfusionTest
 from cds_service.patient import CONDITIONS, ENDED, GIVEN, MEDICATIONS, PREGNANCY, Medication
-from cds_service.rules.amounts import SERUM_MAGNESIUM
 from cds_service.rules.context import Context, medication_notes, not_identified
 from cds_service.rules.lab_tests import Limits
 from cds_service.rules.verdict import FALSE, Reason, Verdict, unknown

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from cds_service.content.concept import BODY_WEIGHT, INJECTED_SALT, MAGNESIUM
+from cds_service.content.concept import BODY_WEIGHT, INJECTED_SALT, MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.content.rulebook import Limit, Rulebook
 from cds_service.content.test_words import InjectedMagnesiumTest
 from cds_service.patient import Injected, Injection, Medication, Quantity
-from cds_service.rules.amounts import SERUM_MAGNESIUM, is_magnesium, milligrams, most_doses_a_day
+from cds_service.rules.amounts import is_magnesium, milligrams, most_doses_a_day
 from cds_service.rules.context import Context, medication_notes
 from cds_service.rules.verdict import FALSE, InjectedDose, Reason, Verdict, unknown
 

@@ -9,7 +9,8 @@ from decimal import Decimal
 
 from cds_service.content.rule import HoldsFor
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import Comparison, LabTest, NoRecentLabTest, OnFileTest, Persists, limits_of
+from cds_service.content.test_words import LabTest, NoRecentLabTest, OnFileTest
+from cds_service.content.word_fields import Comparison, Persists, limits_of
 from cds_service.patient import Lab, Medication
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import FALSE, LabHit, Match, OnFile, Reason, Verdict, unknown

@@ -9,8 +9,8 @@ from typing import Any, assert_never
 from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import limits_of
-from cds_service.patient import CONDITIONS, ENCOUNTER, Lab, Medication, Source
+from cds_service.content.word_fields import OTHER, limits_of
+from cds_service.patient import ENCOUNTER, Lab, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.infusions import infusion
@@ -19,7 +19,7 @@ from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
-def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> Verdict:
+def try_test(test: words.Test, context: Context, limits: Limits) -> Verdict:
     """One test of one rule for one patient."""
     match test:
         case words.LabTest():
@@ -55,7 +55,7 @@ def try_test(test: words.Test, context: Context, limits: Limits, rule: str) -> V
         case words.IntakeTest():
             return intake(test, context, limits)
         case words.ReasonTest():
-            return reason(test, context, rule)
+            return reason(test, context)
         case _:
             assert_never(test)
 
@@ -87,6 +87,8 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
     wanted = frozenset(test.medication)
     found = context.medications(wanted, test.status, test.route)
     found = [item for item in found if _is_meant(test, item)]
+    if test.ordered_for:
+        found = [item for item in found if context.purpose(item) in test.ordered_for]
     if test.taken_for and found:
         return taken_for(test, found, context, limits[test.taken_for])
     least = int(limits[test.at_least].value) if test.at_least else 1
@@ -261,47 +263,13 @@ def intake(test: words.IntakeTest, context: Context, limits: Limits) -> Verdict:
     return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
 
 
-def reason(test: words.ReasonTest, context: Context, rule: str) -> Verdict:
-    """Magnesium is drafted for one of the conditions: a reason of its own, or the only rule whose condition is there.
-
-    An order with any other reason is for none of them. One condition of several rules counts for the narrowest of them,
-    which lists the fewest codes.
-    """
-    wanted = frozenset(test.reason)
+def reason(test: words.ReasonTest, context: Context) -> Verdict:
+    """Magnesium is drafted for one of the conditions, as the order says itself. A reason is never guessed."""
     drafts = context.medications(frozenset({MAGNESIUM}), "draft", "oral")
-    if not drafts:
-        gaps = context.medication_gaps("draft")
-        return unknown(*gaps) if gaps else FALSE
-    notes = medication_notes(drafts)
+    wanted = frozenset(test.reason)
     for draft in drafts:
-        if draft.reasons & wanted:
-            matched = tuple(sorted(draft.reasons & wanted))
-            return Verdict(True, (), {"reason": matched, "magnesium": draft}, (draft.source,), notes)
-    unexplained = [draft for draft in drafts if not draft.reason_given]
-    if not unexplained:
-        return FALSE
-    gap = context.input_gap(CONDITIONS)
-    if gap:
-        return unknown(gap)
-    groups = context.rulebook.reason_groups
-    fitting: set[str] = set()
-    for item in context.facts.conditions:
-        touched = {other for other, concepts in groups.items() if item.concepts & concepts}
-        if len(touched) > 1:  # diabetic polyneuropathy is for the rule of neuropathy, the narrower one
-            breadths = {other: _codes_listed(groups[other], context) for other in touched}
-            touched = {other for other in touched if breadths[other] == min(breadths.values())}
-        fitting |= touched
-    if fitting != {rule}:
-        return FALSE
-    found = [item for item in context.facts.conditions if item.concepts & wanted]
-    sources = (unexplained[0].source, *(item.source for item in found))
-    matched = tuple(sorted(found[0].concepts & wanted))
-    bindings = {"reason_assumed": matched, "magnesium": unexplained[0]}
-    return Verdict(True, (), bindings, sources, (*notes, "reason_assumed"))
-
-
-def _codes_listed(concepts: frozenset[str], context: Context) -> int:
-    """How many codes the concepts and all below them list."""
-    library = context.rulebook.library
-    below = [e for name, e in library.terminology.items() if name in concepts or concepts & library.broader[name]]
-    return sum(len(entry.snomed) + len(entry.icd10cm) + len(entry.icd10cm_prefixes) for entry in below)
+        if draft.reasons & wanted and context.purpose(draft) == OTHER:
+            bindings = {"reason": tuple(sorted(draft.reasons & wanted)), "magnesium": draft}
+            return Verdict(True, (), bindings, (draft.source,), medication_notes(drafts))
+    gaps = () if drafts else context.medication_gaps("draft")
+    return unknown(*gaps) if gaps else FALSE

@@ -5,7 +5,7 @@
     typical   106 (1 + 25 + 30 + 50)
     large    1751 (1 + 100 + 150 + 1500)
 
-The first entries of each list are what the cards cite, about twelve resources; the others are what a chart also holds.
+The first entries of each list are what the cards cite, about thirteen resources; the others are what a chart holds too.
 Results of tests that no rule reads are sent under `serum_magnesium`, as an EHR does that ignores the code filter.
 Every id, reference and `lastUpdated` holds MARK. `fresh` puts a number there, so that no resource has the bytes of one
 that was sent before.
@@ -161,10 +161,11 @@ def resources(size: str, now: datetime) -> dict[str, list[dict[str, Any]]]:
         "glycaemia",
         "bone",
         "ecg",
-        "ended_medications",
         "pregnancy",
         "intake",
         "screener",
+        "medication_administrations",
+        "weight",
     ):
         found[key] = []
     every = (*RESULTS, *islice(cycle((*OTHER_RESULTS, *RESULTS[3:])), results))
