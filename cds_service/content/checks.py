@@ -107,7 +107,7 @@ class _RuleCheck:
         yield from self.document.unknown(item.at, item.name, known, "threshold named")
         unit = item.mark.unit
         if unit == UNIT_OF_THE_LAB:
-            unit = self.library.unit(lab) if lab in self.library.terminology else ""
+            unit = self.library.unit(lab)
         if unit and item.name in known and known[item.name].unit != unit:
             message = f"the unit of {item.name} is {known[item.name].unit}; it has to be {unit} here"
             yield self.document.fault(item.at, message)
@@ -161,7 +161,7 @@ def _instead(document: Document, path: KeyPath, threshold: Threshold, library: L
         units = {"threshold": threshold.unit, "kidney_below": library.unit("egfr"), "age_at_least": "a"}
         for key, unit in units.items():
             name = getattr(case, key)
-            if name and (name not in known or known[name].unit != unit):
+            if name and (name not in known or (unit and known[name].unit != unit)):
                 yield document.fault((*at, key), f"no shared threshold in {unit} named {name}{nearest(name, known)}")
         for item in named(case, at):
             fitting = [name for name, entry in library.terminology.items() if entry.kind in item.mark.kinds]

@@ -128,8 +128,8 @@ class Library:
         return self.terminology[concept].title
 
     def unit(self, concept: str) -> str:
-        """The canonical UCUM unit of a lab."""
-        return self.terminology[concept].unit or ""
+        """The canonical UCUM unit of a lab; empty where the lab is missing, which a check of its own says."""
+        return (concept in self.terminology and self.terminology[concept].unit) or ""
 
 
 def default_root() -> Path:
