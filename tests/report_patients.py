@@ -41,7 +41,8 @@ HOOKS = ("patient-view", "order-select")
 EXTENSION = "org.magnesium-cds"
 CLINIC_DAY = 25  # patients seen in a full day
 INDICATORS = ("critical", "warning", "info")
-MEASURED = (("2601-3", "mmol/L", 0.85), ("98979-8", "mL/min/{1.73_m2}", 95))
+# Code, unit, value, and the laboratory's own range.
+MEASURED = (("2601-3", "mmol/L", 0.85, 0.7, 1.0), ("98979-8", "mL/min/{1.73_m2}", 95, 60, 130))
 Bundle = dict[str, Any]
 
 
@@ -93,18 +94,21 @@ def measured(bundle: Bundle) -> Bundle:
         return bundle
     patient = next(resource["id"] for resource in resources if resource["resourceType"] == "Patient")
     taken = (day_after(bundle) - timedelta(days=30)).isoformat()
-    results = [
-        {
+    results = []
+    for code, unit, *numbers in MEASURED:
+        value, low, high = (
+            {"value": number, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit} for number in numbers
+        )
+        results.append({
             "resourceType": "Observation",
             "id": f"measured-{code}",
             "status": "final",
             "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
             "subject": {"reference": f"Patient/{patient}"},
             "effectiveDateTime": taken,
-            "valueQuantity": {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit},
-        }
-        for code, unit, value in MEASURED
-    ]
+            "valueQuantity": value,
+            "referenceRange": [{"low": low, "high": high}],
+        })  # fmt: skip
     return bundle | {"entry": [*bundle["entry"], *({"resource": result} for result in results)]}
 
 
