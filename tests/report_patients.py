@@ -1,9 +1,11 @@
 """Every patient file through the service over HTTP: what was said, and what the data lacked.
 
-`python tests/report_patients.py [FOLDER]` writes the tables to stdout. FOLDER holds FHIR Bundles of one patient each
-(.json or .json.gz, at any depth); without it, and without the folder `shared/patients` beside the project, the bundled
-sample patients are used. Run on patient-view, and on order-select with a draft of magnesium oxide 400 mg, each patient
-on the day after the newest entry of the file: results are then as old as they were in the clinic.
+`python tests/report_patients.py [--measured] [FOLDER]` writes the tables to stdout. FOLDER holds FHIR Bundles of one
+patient each (.json or .json.gz, at any depth); without it, and without the folder `shared/patients` beside the project,
+the bundled sample patients are used. With `--measured` every second patient who has no magnesium result is given a
+normal magnesium and eGFR of a month ago: synthetic patients have few results, hospital patients have them. Run on
+patient-view, and on order-select with a draft of magnesium oxide 400 mg, each patient on the day after the newest entry
+of the file: results are then as old as they were in the clinic.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ PATIENTS = ROOT.parent / "shared" / "patients"
 HOOKS = ("patient-view", "order-select")
 EXTENSION = "org.magnesium-cds"
 CLINIC_DAY = 25  # patients seen in a full day
+INDICATORS = ("critical", "warning", "info")
+# Code, unit, value, and the laboratory's own range.
+MEASURED = (("2601-3", "mmol/L", 0.85, 0.7, 1.0), ("98979-8", "mL/min/{1.73_m2}", 95, 60, 130))
 Bundle = dict[str, Any]
 
 
@@ -79,6 +84,32 @@ def with_draft(bundle: Bundle) -> Bundle:
     resources = [entry["resource"] for entry in bundle["entry"]]
     patient = next(resource["id"] for resource in resources if resource["resourceType"] == "Patient")
     return bundle | {"entry": [*bundle["entry"], {"resource": magnesium_oxide(patient)}]}
+
+
+def measured(bundle: Bundle) -> Bundle:
+    """The Bundle with a normal magnesium and eGFR of a month ago, unless it holds a magnesium result."""
+    resources = [entry["resource"] for entry in bundle["entry"]]
+    codes = {coding.get("code") for resource in resources for coding in resource.get("code", {}).get("coding", [])}
+    if MEASURED[0][0] in codes:
+        return bundle
+    patient = next(resource["id"] for resource in resources if resource["resourceType"] == "Patient")
+    taken = (day_after(bundle) - timedelta(days=30)).isoformat()
+    results = []
+    for code, unit, *numbers in MEASURED:
+        value, low, high = (
+            {"value": number, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit} for number in numbers
+        )
+        results.append({
+            "resourceType": "Observation",
+            "id": f"measured-{code}",
+            "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+            "subject": {"reference": f"Patient/{patient}"},
+            "effectiveDateTime": taken,
+            "valueQuantity": value,
+            "referenceRange": [{"low": low, "high": high}],
+        })  # fmt: skip
+    return bundle | {"entry": [*bundle["entry"], *({"resource": result} for result in results)]}
 
 
 def living(bundle: Bundle) -> bool:
@@ -167,6 +198,10 @@ class Report:
                 f"Recorded as living: {len(living)}, with a card {sum(map(bool, living))}. "
                 f"Cards in a day of {CLINIC_DAY} such patients: {CLINIC_DAY * sum(living) / max(1, len(living)):.1f}.\n"
             )
+            alive = [result for result in mine if result.living]
+            loud = Counter(card["indicator"] for result in alive for card in result.answer.get("cards", []))
+            per_100 = ", ".join(f"{level} {100 * loud[level] / max(1, len(alive)):.1f}" for level in INDICATORS)
+            yield f"Cards per 100 of them: {per_100}.\n"
             yield from _table("rule on a card", Counter(rule for r in mine for rule in r.rules), "patients")
             outcomes = Counter(item["outcome"] for r in mine for item in r.own.get("outcomes", []))
             yield from _table("outcome", outcomes, "rules x patients")
@@ -206,11 +241,13 @@ def _table(head: str, counted: Counter[str], what: str) -> Iterator[str]:
     yield ""
 
 
-def run(client: FlaskClient, folder: Path = PATIENTS, clock: Clock | None = None) -> Report:
-    """Every patient on every hook; with the service's `clock`, each on their own day."""
+def run(client: FlaskClient, folder: Path = PATIENTS, clock: Clock | None = None, mixture: bool = False) -> Report:
+    """Every patient on every hook; with the service's `clock`, each on their own day. `mixture`: see `--measured`."""
     report = Report()
     asked = {hook: needs(client, hook) for hook in HOOKS}
-    for name, bundle in bundles(folder):
+    for index, (name, bundle) in enumerate(bundles(folder)):
+        if mixture and index % 2:
+            bundle = measured(bundle)
         if clock is not None:
             clock.at = day_after(bundle)
         for hook in HOOKS:
@@ -227,11 +264,12 @@ def main() -> None:
     """Tables to stdout."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     logging.disable(logging.WARNING)
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS
+    given = [argument for argument in sys.argv[1:] if argument != "--measured"]
+    folder = Path(given[0]) if given else PATIENTS
     with tempfile.TemporaryDirectory() as data:
         clock = Clock()
         app = create_app(Settings(data_dir=Path(data)), now=clock)
-        report = run(app.test_client(), folder, clock)
+        report = run(app.test_client(), folder, clock, "--measured" in sys.argv)
         app.extensions["advisor"].store.close()
     print("\n".join(report.lines()))
 

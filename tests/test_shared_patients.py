@@ -62,6 +62,13 @@ def test_no_input_is_lost_on_the_way(report: Report) -> None:
         assert states <= {"given", "empty"}, (result.patient, result.own["inputs"])
 
 
+def test_in_the_mixture_every_second_patient_has_results(app: Flask, tmp_path: Path) -> None:
+    made = report_patients.run(app.test_client(), tmp_path, mixture=True)
+    with_magnesium = [result.own["inputs"]["serum_magnesium"] == "given" for result in made.of("patient-view")]
+    assert with_magnesium[1::2] == [True] * (len(with_magnesium) // 2)
+    assert any("Cards per 100 of them: critical " in line for line in made.lines())
+
+
 def test_an_entry_that_cannot_be_read_is_given_as_a_reason(app: Flask) -> None:
     client = app.test_client()
     bundle = patients.load()["levothyroxine"].bundle(report_patients.NOW)
