@@ -44,7 +44,7 @@ VARIANTS = [
 ]
 # FHIR's words for ours, and ours in the card's line of evidence.
 STRENGTH_CODES = {"strong": "strong", "conditional": "weak"}
-DIRECTION_WORDS = {"for": "for these options", "against": "against magnesium here"}
+DIRECTION_WORDS = {"for": "for these options", "against": "against giving magnesium"}
 
 
 def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str, Any]:

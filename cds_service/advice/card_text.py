@@ -204,7 +204,9 @@ class Writer:
     def _summary(self, group: Group) -> str:
         library, outcome = self.library, group.lead
         certainty = library.evidence.certainty[outcome.written.evidence.certainty].label
-        suffix = fill(library.wording.evidence_suffix, {"certainty": certainty})
+        # Behind a measured value a low grade of the advice would read as doubt about the result.
+        measured = outcome.written.tells_a_result
+        suffix = "" if measured else fill(library.wording.evidence_suffix, {"certainty": certainty})
         room = MAX_SUMMARY - len(suffix)
         if group.day is not None and len(group.outcomes) > 1 and not group.day.avoided:
             return plan_summary(group.day, self.display, room) + suffix

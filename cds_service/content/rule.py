@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
-from cds_service.content.test_words import InfusionTest, Test
+from cds_service.content.test_words import InfusionTest, LabTest, Test
 from cds_service.content.word_fields import (
     PREGNANCY_INPUTS,
     ConditionName,
@@ -254,6 +254,12 @@ class Rule(Strict):
         """The placeholders that are always filled when the rule fires, besides those of its thresholds."""
         trigger = self.timing or self.when
         return trigger.offers if trigger else frozenset()
+
+    @property
+    def tells_a_result(self) -> bool:
+        """Whether the first line of the card tells a laboratory value."""
+        tests = self.when.all if self.when else []
+        return any(isinstance(test, LabTest) and f"{{{test.lab}.value}}" in (self.card.summary or "") for test in tests)
 
     @property
     def needed(self) -> Sequence[Part]:
