@@ -190,7 +190,7 @@ def test_empty_and_null_are_known_to_hold_nothing(reading: FlaskClient, ehr: Ehr
     assert ehr.asked == []
     assert own(answer)["inputs"]["serum_magnesium"] == "empty"
     assert "no serum magnesium result on record" in outcome(answer, "low_serum_magnesium")["reason"]
-    assert outcome(answer, "no_recent_magnesium_at_risk")["outcome"] == "fired"
+    assert outcome(answer, "no_recent_magnesium_with_two_risks")["outcome"] == "fired"
 
 
 def test_absent_is_not_taken_for_empty(client: FlaskClient) -> None:
@@ -198,7 +198,7 @@ def test_absent_is_not_taken_for_empty(client: FlaskClient) -> None:
     del body["prefetch"]["serum_magnesium"]
     answer = answered(client, body)
     assert own(answer)["inputs"]["serum_magnesium"] == "absent"
-    for rule in ("low_serum_magnesium", "no_recent_magnesium_at_risk"):
+    for rule in ("low_serum_magnesium", "no_recent_magnesium_with_two_risks"):
         assert outcome(answer, rule)["outcome"] == "not_evaluated"
         assert "not sent and not readable" in outcome(answer, rule)["reason"]
 

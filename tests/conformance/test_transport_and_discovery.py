@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 
 from cds_service.sandbox import patients
 from tests.conformance.calls import (
+    Body,
     answered,
     every_sample_call,
     inpatient_call,
@@ -220,10 +222,23 @@ def said(answer: dict[str, Any]) -> list[Any]:
     return [*cards, *own(answer)["outcomes"]]
 
 
+def with_other_drafts(body: Body) -> Iterator[Body]:
+    """The same call with a drug that prolongs QT for the first draft, and with magnesium by vein for a child."""
+    for name, born in (("haloperidol", None), ("magnesium sulfate", "2021-01-01")):
+        changed = copy.deepcopy(body)
+        order = changed["context"]["draftOrders"]["entry"][0]["resource"]
+        order["medicationCodeableConcept"] = {"text": name}
+        order["dosageInstruction"] = [{"text": "2 g IV over 20 minutes"}]
+        if born:
+            changed["prefetch"]["patient"]["birthDate"] = born
+        yield changed
+
+
 @pytest.mark.parametrize("hook", sorted(PUBLISHED))
 def test_c17_a_key_that_was_asked_for_and_not_sent_is_missed_somewhere(hook: str, client: FlaskClient) -> None:
     for key in some(services(client)[hook]["prefetch"]):
         calls = [body for _, body in every_sample_call(client) if body["hook"] == hook]
+        calls += [other for body in calls if "draftOrders" in body["context"] for other in with_other_drafts(body)]
         before = [said(answered(client, body)) for body in calls]
         for body in calls:
             body["prefetch"].pop(key, None)

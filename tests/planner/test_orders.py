@@ -18,10 +18,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.advice.needs import all_needs
+from cds_service.content.current import CurrentRulebook
 from cds_service.patient import Dosage, Medication, Source
 from cds_service.rules.timing import kept_apart
 from cds_service.rules.verdict import Pair
-from tests.conftest import NOW
+from tests.conftest import NOW, shipped
 from tests.scenario import Builder, Scenario
 
 CHARTS = 320
@@ -87,7 +89,8 @@ def check(resource: dict[str, Any], taken: dict[str, list[tuple[int, str]]], hou
                 medication(drug, sorted({clock for _, clock in doses})),
                 None,
             )
-            assert kept_apart(pair, drug, after, before), (drug, magnesium, doses)
+            book = CurrentRulebook(shipped().library, None, frozenset(all_needs(shipped().library))).on(NOW.date())
+            assert kept_apart(pair, drug, after, before, book), (drug, magnesium, doses)
         for moment in (minutes(*dose) for dose in magnesium):
             for dose in (minutes(*dose) for dose in doses):
                 assert (moment - dose) % WEEK >= after * 60 and (dose - moment) % WEEK >= before * 60, (drug, resource)
