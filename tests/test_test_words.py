@@ -32,17 +32,17 @@ def rule(test: str) -> Rule:
     [
         (
             "{lab: potassium, below: lower, within: oldest}",
-            {"electrolytes", "encounter"},
+            {"electrolytes"},
             {"potassium.value", "potassium.age", "potassium.date", "potassium.limit"},
         ),
         (
             "{lab: potassium, below: lower, within: oldest, persists: {apart: days, despite: [potassium_chloride]}}",
-            {"electrolytes", "encounter"} | DRUGS,
+            {"electrolytes"} | DRUGS,
             {"potassium.value", "potassium.age", "potassium.date", "potassium.limit", "potassium.persists"},
         ),
         (
             "{lab: potassium, below: lower, where_measured: true, within: oldest}",
-            {"electrolytes", "encounter"},
+            {"electrolytes"},
             {"potassium.value", "potassium.age", "potassium.date", "potassium.limit", "matched"},
         ),
         ("{no_recent_lab: qtc, within: oldest}", {"ecg"}, set()),

@@ -65,7 +65,7 @@ def dose(value: float, **unit: str) -> list[dict[str, Any]]:
     ],
 )
 def test_what_is_ordered_in_words_is_counted(client: FlaskClient, text: str, mg_a_day: int) -> None:
-    assert f"Supplemental magnesium {mg_a_day} mg a day" in told(client, {"text": text})
+    assert f"agnesium {mg_a_day} mg a day" in told(client, {"text": text})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_ordered_in_words_is_counted(client: FlaskClient, text: str, mg_
 )
 def test_a_tablet_is_counted_under_the_code_or_word_of_any_country(client: FlaskClient, unit: dict[str, str]) -> None:
     dosage = {"timing": TWICE, "doseAndRate": dose(1, **unit)}
-    assert "Supplemental magnesium 603 mg a day" in told(client, dosage)
+    assert "agnesium 603 mg a day" in told(client, dosage)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_ten_tablets_once_a_week_at_bedtime_are_not_ten_a_day(client: FlaskClien
 
 def test_twice_a_day_with_meals_is_two_doses(client: FlaskClient) -> None:
     meals = {"repeat": DAILY | {"frequency": 2, "when": ["C"]}}
-    assert "magnesium 603 mg a day" in told(client, {"timing": meals, "doseAndRate": dose(1, unit="tablet")})
+    assert "agnesium 603 mg a day" in told(client, {"timing": meals, "doseAndRate": dose(1, unit="tablet")})
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ def test_what_is_not_understood_whole_or_contradicts_itself_is_said_not_to_be_kn
     client: FlaskClient, dosage: dict[str, Any]
 ) -> None:
     answer = told(client, dosage)
-    assert UNKNOWN in answer and "Supplemental magnesium" not in answer
+    assert UNKNOWN in answer and "mg a day" not in answer

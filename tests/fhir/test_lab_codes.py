@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cds_service.fhir import Need
@@ -198,6 +198,7 @@ def test_milligrams_in_a_litre_are_a_tenth_of_those_in_a_decilitre() -> None:
     assert newest(result("19123-9", LOINC, 18, unit="mg/L")).value == newest(magnesium(1.8)).value
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["mmol/L", "mg/dL", "meq/L"]).flatmap(
         lambda unit: st.tuples(
