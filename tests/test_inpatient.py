@@ -31,7 +31,9 @@ WARD_ONLY = {name for cases in VARYING.values() for name in cases if "inpatient"
 def own_numbers() -> dict[str, int]:
     """A number for each of these thresholds, different from all others and within what a site may set."""
     taken: dict[str, int] = {}
-    for name in sorted({*VARYING, *(item for cases in VARYING.values() for item in cases)}, key=_room):
+    for name in sorted(
+        {*VARYING, *(item for cases in VARYING.values() for item in cases)}, key=lambda name: (_room(name), name)
+    ):
         low, high = SHARED[name].site_may_set or (0, 0)
         usual = int(SHARED[name].at(NOW.date()))
         near = sorted(range(max(int(low), 2), int(high) + 1), key=lambda number: abs(number - usual))
