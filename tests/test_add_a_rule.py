@@ -80,7 +80,7 @@ scenarios:
     expect:
       outcome: fired
       indicator: info
-      summary: [1.04 mmol/L, "evidence: very low"]
+      summary: [1.04 mmol/L]
       detail: Serum magnesium was
       evidence: {certainty: very_low, strength: conditional, direction: for}
       options: [Asking about antacids.]
@@ -139,7 +139,7 @@ def test_a_rule_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, ser
     assert kinds == [case.expect.outcome for case in scenarios] == ["fired", "quiet"]
     card = next(card for card in fires["cards"] if own(card)["rule"] == STEM)
     check(STEM, scenarios[0], fires)
-    assert card["summary"] == "Magnesium 1.04 mmol/L (2 d ago), above 1.00 mmol/L (evidence: very low)"
+    assert card["summary"] == "Magnesium 1.04 mmol/L (2 d ago), above 1.00 mmol/L"
     assert card["links"][0]["url"].endswith(f"/evidence/{STEM}")
     page = app.test_client().get(f"/evidence/{STEM}")
     assert page.status_code == 200

@@ -73,7 +73,8 @@ def test_a_brand_names_the_drug_of_its_concept_whatever_stands_behind_it(vocabul
             for text in (brand, brand.upper(), f"{brand} tablets"):
                 found = vocabulary.drug([], text)
                 assert name in found.drugs and found.identified_by == "name", f"{text} is no {name}"
-            assert all(part.strength is None for part in vocabulary.drug([], f"{brand} 250 mg").components), brand
+            if entry.kind == "drug":  # what a class holds is not one substance
+                assert all(part.strength is None for part in vocabulary.drug([], f"{brand} 250 mg").components), brand
             checked += 1
     assert checked > 650
 

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -14,7 +13,7 @@ from uuid import uuid4
 from cds_service.advice.card_extension import EXTENSION, basis, finding_text
 from cds_service.advice.in_words import Display, fill, sentence
 from cds_service.advice.plan_in_words import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
-from cds_service.advice.plan_of_findings import DayPlan, NoPlan
+from cds_service.advice.plan_of_findings import DayPlan, NoPlan, wait_of
 from cds_service.advice.suggestions import suggestions_for
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule
@@ -74,18 +73,11 @@ class Group:
         return self.outcomes[0]
 
 
-def _wait(outcome: Outcome) -> Decimal:
-    """The longer of the two waits of a timing rule, in hours."""
-    block, limits = outcome.written.separate, outcome.rule.limits
-    names = (block.drug_then_magnesium, block.magnesium_then_drug) if block else ()
-    return max((limits[name].value for name in names), default=Decimal(0))
-
-
 def against_magnesium(evaluation: Evaluation) -> list[Outcome]:
     """What speaks against giving magnesium at all: findings, be they untold, and rules that could not be tried although
     there is something to try them on. Beside any of them nothing is proposed that presumes giving magnesium."""
-    rules = (o for o in evaluation.outcomes if o.written.card.contraindicates_magnesium)
-    return [outcome for outcome in rules if outcome.verdict is not None or outcome.hidden]
+    may_be = (o for o in evaluation.outcomes if o.verdict is not None or o.hidden)
+    return [outcome for outcome in may_be if outcome.written.card.contraindicates_magnesium]
 
 
 def not_proposed(evaluation: Evaluation, display: Display) -> str:
@@ -194,19 +186,20 @@ class Writer:
 
     def _short(self, outcome: Outcome) -> str:
         """One line for a finding that another one leads; "" where the rule adds nothing to any that may lead it."""
-        rule = outcome.written
+        rule, short = outcome.written, outcome.written.card.short
         assert outcome.verdict is not None
-        if rule.when is None or (rule.card.joins and rule.card.short is None):
+        if rule.when is None or (rule.card.joins and short is None):
             return self._texts(outcome)[0]
-        short = rule.title if rule.card.short is None else rule.card.short
-        return sentence(fill(short, self.display.placeholders(outcome.rule, outcome.verdict)))
+        return sentence(
+            fill(rule.title if short is None else short, self.display.placeholders(outcome.rule, outcome.verdict))
+        )
 
     def _summary(self, group: Group) -> str:
         library, outcome = self.library, group.lead
         certainty = library.evidence.certainty[outcome.written.evidence.certainty].label
         # Behind a measured value a low grade of the advice would read as doubt about the result.
-        measured = outcome.written.tells_a_result
-        suffix = "" if measured else fill(library.wording.evidence_suffix, {"certainty": certainty})
+        grade = fill(library.wording.evidence_suffix, {"certainty": certainty})
+        suffix = "" if outcome.written.tells_a_result else grade
         room = MAX_SUMMARY - len(suffix)
         if group.day is not None and len(group.outcomes) > 1 and not group.day.avoided:
             return plan_summary(group.day, self.display, room) + suffix
@@ -217,7 +210,7 @@ class Writer:
 
     def _longest_wait(self, group: Group) -> str:
         """The line of the drug that asks for the longest wait, and the other drugs."""
-        longest = max(group.outcomes, key=_wait)
+        longest = max(group.outcomes, key=wait_of)
         drugs = [o.verdict.bindings["drug"] for o in group.outcomes if o.verdict and o is not longest]
         values = {"line": self._texts(longest)[0], "drugs": self.display.few([self.display.title(d) for d in drugs])}
         return fill(self.library.wording.plan.also, values)

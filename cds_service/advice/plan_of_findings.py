@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -175,3 +176,10 @@ def _times(
         if times is not None:
             found.append(times)
     return found
+
+
+def wait_of(outcome: Outcome) -> Decimal:
+    """The longer of the two waits of a timing rule, in hours."""
+    block, limits = outcome.written.separate, outcome.rule.limits
+    names = (block.drug_then_magnesium, block.magnesium_then_drug) if block else ()
+    return max((limits[name].value for name in names), default=Decimal(0))

@@ -156,8 +156,9 @@ def crowded(client: FlaskClient) -> Body:
     """A patient with kidney disease whose drafted magnesium meets more than three problems."""
     body = sample_call(client, "kidney", "order-select")
     entries = body["prefetch"]["medications"]["entry"]
-    more = copy.deepcopy(entries[0]["resource"]) | {"id": "more", "medicationCodeableConcept": {"text": "amiloride"}}
-    entries.append({"resource": more})
+    for name in ("amiloride", "levothyroxine", "digoxin"):
+        more = copy.deepcopy(entries[0]["resource"]) | {"id": name, "medicationCodeableConcept": {"text": name}}
+        entries.append({"resource": more})
     body["prefetch"]["medications"].pop("total", None)
     concept = {"coding": [{"system": "http://snomed.info/sct", "code": "64859006"}], "text": "Osteoporosis"}
     condition = {"resourceType": "Condition", "id": "more", "subject": more["subject"], "code": concept}

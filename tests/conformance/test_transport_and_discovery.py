@@ -29,6 +29,7 @@ from tests.conformance.calls import (
     walk,
     young_woman_call,
 )
+from tests.conftest import NOW
 from tests.support.some import some
 
 # The hook pages of the specification's library: hookVersion, and the context fields with "Prefetch Token: Yes".
@@ -222,6 +223,20 @@ def said(answer: dict[str, Any]) -> list[Any]:
     return [*cards, *own(answer)["outcomes"]]
 
 
+def weighing(kilograms: int, patient: str) -> Body:
+    """A search that found one body weight, of the day of the tests."""
+    weight = {
+        "resourceType": "Observation",
+        "id": "weight",
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": NOW.isoformat(),
+        "valueQuantity": {"value": kilograms, "unit": "kg", "system": "http://unitsofmeasure.org", "code": "kg"},
+    }
+    return {"resourceType": "Bundle", "type": "searchset", "total": 1, "entry": [{"resource": weight}]}
+
+
 def with_other_drafts(body: Body) -> Iterator[Body]:
     """The same call with a drug that prolongs QT for the first draft, and with magnesium by vein for a child."""
     for name, born in (("haloperidol", None), ("magnesium sulfate", "2021-01-01")):
@@ -231,6 +246,7 @@ def with_other_drafts(body: Body) -> Iterator[Body]:
         order["dosageInstruction"] = [{"text": "2 g IV over 20 minutes"}]
         if born:
             changed["prefetch"]["patient"]["birthDate"] = born
+            changed["prefetch"]["weight"] = weighing(18, body["context"]["patientId"])
         yield changed
 
 
