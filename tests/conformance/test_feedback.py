@@ -160,7 +160,7 @@ def crowded(client: FlaskClient) -> Body:
         more = copy.deepcopy(entries[0]["resource"]) | {"id": name, "medicationCodeableConcept": {"text": name}}
         entries.append({"resource": more})
     body["prefetch"]["medications"].pop("total", None)
-    concept = {"coding": [{"system": "http://snomed.info/sct", "code": "64859006"}], "text": "Osteoporosis"}
+    concept = {"coding": [{"system": "http://snomed.info/sct", "code": "27885002"}], "text": "Complete heart block"}
     condition = {"resourceType": "Condition", "id": "more", "subject": more["subject"], "code": concept}
     body["prefetch"]["conditions"].setdefault("entry", []).append({"resource": condition})
     body["prefetch"]["conditions"].pop("total", None)
