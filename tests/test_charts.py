@@ -141,7 +141,7 @@ def test_an_order_for_something_else_is_not_said_to_be_for_diabetes(client: Flas
     answered = answer(client, "order-sign", bundle(oxide(**given)), conditions=diabetes)
     assert outcome(answered, "magnesium_for_diabetes") == "quiet"
     unsaid = answer(client, "order-sign", bundle(oxide(reasonCode=[{}])), conditions=diabetes)
-    assert outcome(unsaid, "magnesium_for_diabetes") == "fired"
+    assert outcome(unsaid, "magnesium_for_diabetes") == "quiet"
     assert "drafted for diabetes" not in str(unsaid["cards"])
 
 
@@ -205,11 +205,11 @@ MODIFIER = {"modifierExtension": [{"url": "https://ehr.example/negated", "valueB
 @pytest.mark.parametrize(
     ("sent", "key", "rule"),
     [
-        ({"conditions": bundle(condition("44054006", **MODIFIER))}, "problem list", "magnesium_for_diabetes"),
+        ({"conditions": bundle(condition("44054006", **MODIFIER))}, "problem list", "magnesium_with_dialysis"),
         (
             {"conditions": bundle(condition("44054006", implicitRules="urn:x"))},
             "problem list",
-            "magnesium_for_diabetes",
+            "magnesium_with_dialysis",
         ),
         ({"medications": bundle(order(**MODIFIER))}, "medication", "levothyroxine_timing"),
         ({"medications": bundle(order(implicitRules="urn:x"))}, "medication", "levothyroxine_timing"),

@@ -112,6 +112,13 @@ IMPOSSIBLE |= {
 }
 IMPOSSIBLE |= {frozenset((BESIDE_DIGOXIN, rule)): "a low level is replaced, not argued against" for rule in KIDNEYS}
 
+UNKNOWN_KIDNEYS = ("magnesium_with_unknown_kidney_function", "intravenous_magnesium_with_unknown_kidney_function")
+ACUTE_INJURY = ("magnesium_with_acute_kidney_injury", "intravenous_magnesium_with_acute_kidney_injury")
+IMPOSSIBLE |= {
+    frozenset(pair): "in acute kidney injury another rule asks for creatinine"
+    for pair in product(UNKNOWN_KIDNEYS, ACUTE_INJURY)
+}
+
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
 AGAINST_MAGNESIUM = {
