@@ -212,8 +212,8 @@ def _grouped(evaluation: Evaluation) -> dict[str, Group]:
 
 def _candidate(group: Group, chart: Chart) -> Candidate:
     card, finding = group.lead.written.card, finding_text(group.outcomes)
-    cited = [chart.resource(source) for source in sorted(sources_cited(group.outcomes), key=str)]
-    drafts = orjson.dumps([item for item in cited if item.get("status") == "draft"], option=orjson.OPT_SORT_KEYS)
+    cited = sorted(chart.drafts_among(sources_cited(group.outcomes)), key=str)
+    drafts = orjson.dumps([chart.resource(source) for source in cited], option=orjson.OPT_SORT_KEYS)
     return Candidate(group.lead.rule_id, finding, card.indicator, card.topic, f"{finding} {drafts.decode()}")
 
 

@@ -353,9 +353,8 @@ class Writer:
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
         told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
-        return [text for text in dict.fromkeys([*own, *self.open_reasons()]) if text not in told and text not in said][
-            :3
-        ]
+        found = dict.fromkeys([*own, *self.open_reasons()])
+        return [text for text in found if text not in told and text not in said][:3]
 
     def open_reasons(self) -> list[str]:
         """What is ordered and not known, then why shown rules were not evaluated, most frequent first."""

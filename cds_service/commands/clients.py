@@ -174,7 +174,7 @@ def _orders_in_words(known: tuple[Client, ...], settings: Settings) -> list[str]
         if site.orderable(name, client.name) is None
     ]
     names = {client.name for client in known}
-    listed = site.document.orderables if site.document else {}
+    listed = site.document.orderables
     return found + [
         f"orderables.{name}: there is no client {client}{nearest(client, names)}"
         for name, clients in listed.items()

@@ -184,12 +184,11 @@ class SiteValues:
 
     def orderable(self, suggestion: str, client: str) -> SiteOrderable | None:
         """What a suggestion orders at this client, in its own words; None where nobody said."""
-        known = self.document.orderables.get(suggestion, {}) if self.document else {}
-        return known.get(client)
+        return self.document.orderables.get(suggestion, {}).get(client)
 
     def protocol(self, problem: str) -> SiteProtocol | None:
         """This hospital's own protocol for the problem of a card, if it names one."""
-        return self.document.protocols.get(problem) if self.document else None
+        return self.document.protocols.get(problem)
 
     @property
     def not_available(self) -> frozenset[str]:

@@ -115,6 +115,11 @@ class Chart:
                 found[source] = verdict
         return found
 
+    def drafts_among(self, sources: Iterable[Source]) -> list[Source]:
+        """Those of `sources` that stand among the draft orders."""
+        found = ((source, self._gathered.items.get((source.type, source.id))) for source in sources)
+        return [source for source, item in found if item is not None and item.draft]
+
     def resource(self, source: Source) -> dict[str, Any]:
         """The whole resource, mended; every number is the text that was sent, for `orjson.dumps` to write as it stands:
         0.10 is no 0.1 in FHIR. Raises KeyError if there is none."""

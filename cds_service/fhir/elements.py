@@ -232,7 +232,7 @@ class Condition(Resource, tag="Condition"):
 
 
 class Medicine(Resource):
-    """What an order and a statement share."""
+    """What an order, a statement and an administration share."""
 
     status: str | None = None
     medicationCodeableConcept: Concept | None = None
@@ -274,18 +274,11 @@ class GivenDosage(Struct, gc=False):
     rateRatio: Raw = NOTHING
 
 
-class MedicationAdministration(Resource, tag="MedicationAdministration"):
-    status: str | None = None
-    medicationCodeableConcept: Concept | None = None
-    medicationReference: Reference | None = None
-    medication: ConceptOrReference | None = None  # R5
+class MedicationAdministration(Medicine, tag="MedicationAdministration"):
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
     occurenceDateTime: str | None = None  # R5 spells it so
     occurencePeriod: Period | None = None
-    reasonCode: list[Concept] | None = None
-    reasonReference: list[Reference] | None = None
-    reason: list[ConceptOrReference] | None = None  # R5
     dosage: GivenDosage | None = None
     notGiven: None = None  # STU3
     wasNotGiven: None = None  # DSTU2

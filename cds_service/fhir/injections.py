@@ -27,7 +27,7 @@ _read_range = Decoder(RangeView).decode
 _read_ratio = Decoder(RatioView).decode
 _read_ratios = Decoder(RatioView | list[RatioView]).decode
 V = TypeVar("V")
-SECONDS = 60  # a minute
+_A_MINUTE = 60  # seconds
 DAY = 24 * HOUR
 
 
@@ -74,7 +74,7 @@ def _alone(said: Sequence[Injected]) -> tuple[Injected, ...]:
 def _completed(given: Injected, said: Sequence[Injected], named: Sequence[Injected]) -> Injected:
     """A dose with the time, the rate and the strength that words beside it give: its own text first."""
     for words in (said, named):
-        same = [each for each in words if each.amount is None or _equal(each.amount, given.amount) or len(words) == 1]
+        same = [each for each in words if each.amount is None or each.amount == given.amount or len(words) == 1]
         for each in same:
             if given.amount and given.minutes is None and given.rate is None:
                 given = replace(given, minutes=each.minutes, rate=each.rate)
@@ -85,15 +85,11 @@ def _completed(given: Injected, said: Sequence[Injected], named: Sequence[Inject
     return given
 
 
-def _equal(one: Quantity, other: Quantity | None) -> bool:
-    return other is not None and one == other
-
-
 def _alternatives(given: Injected, words: Sequence[Injected]) -> Iterator[Injected]:
     """What the words say differently: another amount in a unit of weight, another rate."""
     for each in words:
-        other = each.amount is not None and given.amount is not None and each.amount.unit not in ("mL", "L")
-        other = other and not _equal(each.amount, given.amount) if each.amount else False
+        amount = each.amount if given.amount else None
+        other = amount is not None and amount != given.amount and amount.unit not in ("mL", "L")
         faster = each.rate is not None and given.rate is not None and each.rate != given.rate
         if other or faster:
             yield replace(each, alternative=True)
@@ -154,7 +150,7 @@ def _parts(quantity: QuantityView | None, units: UnitTable) -> tuple[Quantity | 
     for part in others:
         each = units.find(part.strip())
         if each is not None and each.kind == "time":
-            minutes = each.factor / SECONDS
+            minutes = each.factor / _A_MINUTE
         elif part.strip() == "kg":
             kg = True
         else:
@@ -168,7 +164,7 @@ def _minutes(value: Decimal | None, unit: str | None, units: UnitTable) -> Decim
     found = units.find(unit)
     if value is None or value <= 0 or found is None or found.kind != "time":
         return None
-    return value * found.factor / SECONDS
+    return value * found.factor / _A_MINUTE
 
 
 def _most_a_day(raw: Raw, units: UnitTable) -> Quantity | None:

@@ -32,6 +32,7 @@ from cds_service.fhir.injections import read_injections
 from cds_service.fhir.inputs import Item
 from cds_service.fhir.routes import route_of
 from cds_service.patient import ENDED, Component, Dosage, Injection, Medication
+from cds_service.rules.amounts import ORAL
 from cds_service.terminology.drugs import DrugIdentity
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
@@ -41,7 +42,6 @@ _read_contained = Decoder(MedicationView | SubstanceView).decode
 _read_stated = Decoder(Stated).decode
 _read_adherence = Decoder(Adherence).decode
 _DEEPEST = 3
-ORAL = ("oral", "enteral")
 V = TypeVar("V")
 Drafted = MedicationRequest | MedicationStatement
 Listed = Drafted | MedicationAdministration

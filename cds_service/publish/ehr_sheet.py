@@ -118,7 +118,7 @@ Told = tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]
 
 def _links(profile: Profile, base: str, rulebook: Rulebook) -> Told:
     library, document = rulebook.library, rulebook.site.document
-    own = [item.url for item in document.protocols.values()] if document else []
+    own = [item.url for item in document.protocols.values()]
     if profile.links == "none":
         return ("Cards carry no links.",), (), ()
     pages = [f"{base}/evidence", *(f"{base}/evidence/{rule}" for rule in library.rules)]

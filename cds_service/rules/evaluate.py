@@ -144,7 +144,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         return Outcome(rule, "not_evaluated", verdict.reasons)
     if not verdict.truth:
         return Outcome(rule, "quiet")
-    found = (*verdict.reasons, *_infusion(ready, context).reasons)
+    found = (*verdict.reasons, *_infusion(ready, context, limits).reasons)
     gaps = (*found, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
     return Outcome(rule, "fired", gaps, verdict)
 
@@ -200,12 +200,12 @@ def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Ou
             return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & ready.unless_medication)),))
     if found_too := context.concepts.intersection(scope.unless_condition):
         return Outcome(rule, "not_applicable", (Reason("other_condition", min(found_too)),))
-    if _infusion(ready, context).truth:
+    if _infusion(ready, context, limits).truth:
         return Outcome(rule, "not_applicable", (Reason("infusion_runs"),))
     return None
 
 
-def _infusion(ready: Prepared, context: Context) -> Verdict:
+def _infusion(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Verdict:
     """Whether magnesium is being given in the way that the rule is not written for."""
     test = ready.rule.loaded.rule.applies_to.unless_infusion
-    return infusion(test, context, ready.rule.limits) if test else FALSE
+    return infusion(test, context, limits) if test else FALSE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from cds_service.content.test_words import InjectedMagnesiumTest
 from cds_service.patient import Injected, Injection, Medication, Quantity
 from cds_service.rules.amounts import is_magnesium, milligrams, most_doses_a_day
 from cds_service.rules.context import Context, medication_notes
+from cds_service.rules.lab_tests import Limits
 from cds_service.rules.verdict import FALSE, InjectedDose, Reason, Verdict, unknown
 
 HOUR, DAY = Decimal(60), Decimal(24)  # minutes, hours
@@ -20,7 +21,6 @@ ADULT = "adult_age"
 PERCENT = Decimal(10)  # milligrams in a millilitre
 VOLUMES = {"mL": Decimal(1), "L": Decimal(1000)}
 NOT_SAID = "no timing given"
-Limits = Mapping[str, Limit]
 
 
 @dataclass(frozen=True, slots=True)
