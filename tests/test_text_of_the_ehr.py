@@ -118,7 +118,7 @@ def inert(html: str, content: Content) -> bool:
 
     A renderer may take the name of one of our own sources for an address ("Drugs.com"); nothing else becomes a link.
     """
-    sources = " ".join(f"{item.publisher} {item.title}" for item in content.library.references.values())
+    sources = " ".join(f"{item.issuer} {item.title}" for item in content.library.references.values())
     link = re.compile(r'<a href="[^"<>]*">([^<>]*)</a>')
     html = link.sub(lambda found: found[1] if found[1] in sources else found[0], html)
     tags = set(re.findall(r"<\s*/?\s*([a-zA-Z0-9]+)", html))

@@ -29,7 +29,7 @@ def basis(outcomes: Sequence[Outcome], library: Library) -> dict[str, Any]:
             "strength": {"system": scale.strength_system, "code": strength.code, "display": strength.display},
             "direction": evidence.direction,
             "references": [
-                {"key": key, "title": library.references[key].title, "status": library.references[key].status}
+                {"key": key, "title": library.references[key].title, "kind": library.references[key].kind}
                 for key in evidence.references
             ],
         },

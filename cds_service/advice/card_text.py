@@ -147,7 +147,7 @@ class Writer:
     def _named(self, rule: ActiveRule) -> str:
         """Who stands behind a rule's first reference."""
         reference = self.library.references[rule.loaded.rule.evidence.references[0]]
-        return reference.publisher or reference.title
+        return reference.name
 
     def _topic(self, topic: str) -> dict[str, str]:
         return {"system": TOPIC_SYSTEM, "code": topic, "display": self.library.wording.topics[topic]}

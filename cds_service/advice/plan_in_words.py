@@ -102,7 +102,7 @@ def plan_lines(findings: Sequence[tuple[str, ActiveRule]], display: Display, sho
         evidence = rule.loaded.rule.evidence
         source = library.references[evidence.references[0]]
         certainty = library.evidence.certainty[evidence.certainty].label
-        values = {"line": line, "certainty": certainty, "source": source.publisher or source.title}
+        values = {"line": line, "certainty": certainty, "source": source.name}
         lines.append(fill(words.interval_short if short else words.interval, values))
     if len(shown) < len(findings):
         lines.append(fill(words.more_intervals, {"count": str(len(findings) - len(shown))}))

@@ -100,7 +100,7 @@ def _interval(rule: ActiveRule, block: Separate | Avoid, rulebook: Rulebook) -> 
         verified=written.separate is None or written.separate.interval == "drug_specific",
         certainty=library.evidence.certainty[written.evidence.certainty].label,
         reason=SENTENCE.split(" ".join(written.why.split()))[0].rstrip("."),
-        reference=", ".join(filter(None, [source.publisher or source.title, str(source.year or "")])),
+        reference=", ".join(filter(None, [source.name, str(source.year or "")])),
         url=f"/evidence/{rule.id}",
     )
 

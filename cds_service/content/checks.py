@@ -134,7 +134,7 @@ def _cited(library: Library, document: Document, path: KeyPath, name: str) -> It
     yield from document.unknown(path, name, library.references, "reference")
     reference = library.references.get(name)
     if reference and not reference.citable:
-        yield document.fault(path, f"{name} has status {reference.status} and cannot be shown as a source")
+        yield document.fault(path, f"{name} was not read and cannot be shown as a source")
 
 
 def _holds_for(

@@ -16,26 +16,51 @@ from cds_service.content.rule import Certainty, Threshold
 Region = Literal["us", "eu"]
 """Whose dietary reference values: the United States', or those of the European Union's authority."""
 
-Status = Literal["verified", "background", "not_found", "policy", "arithmetic"]
+SourceKind = Literal[
+    "us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort",
+    "regulator", "laboratory", "standard", "review",
+    "compendium", "web", "textbook",
+    "policy", "arithmetic",
+]  # fmt: skip
+Read = Literal["whole", "section", "passage", "excerpt", "abstract", "none", "not_found"]
 
 
 class Reference(Strict):
-    """A source, once. `status`: verified (an excerpt was read), background (known, not read), not_found (looked for and
-    not found: never shown), policy (this product's own choice), arithmetic (computed). `checked` says how and when."""
+    """A source, once. `kind`: what it is; policy is this product's own choice, arithmetic is computed.
 
+    `read`: how much of it was read (`none`: known, not read; `not_found`: looked for in vain); `checked` says how and
+    where, on `checked_on`. `short` is its name on a card, `version` the edition or date of the text, `section` where in
+    the text the passage stands.
+    """
+
+    kind: SourceKind
     title: Text
-    publisher: Text | None = None
+    short: Text | None = None
+    issuer: Text | None = None
     year: int | None = None
+    version: Text | None = None
+    section: Text | None = None
     identifier: str | None = None
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    status: Status
+    read: Read | None = None
     checked: Text
     checked_on: date
 
+    @model_validator(mode="after")
+    def _says_what_was_read(self) -> Reference:
+        if (self.read is None) != (self.kind in ("policy", "arithmetic")):
+            raise ValueError("needs read, unless it is policy or arithmetic, which nobody reads")
+        return self
+
     @property
     def citable(self) -> bool:
-        """Whether it may be shown as a source on a card."""
-        return self.status in ("verified", "policy", "arithmetic")
+        """Whether somebody read it, or nobody need: it may be shown as a source."""
+        return self.read not in ("none", "not_found")
+
+    @property
+    def name(self) -> str:
+        """What a card calls it."""
+        return self.short or self.issuer or self.title
 
 
 class Coded(Strict):

@@ -32,7 +32,7 @@ def catalogue_text(library: Library) -> str:
             state = "" if rule.status == "active" else f" ({rule.status})"
             parts.append(
                 f"| [{loaded.id}]({loaded.file}){state} | {rule.title} | {hooks} | {rule.card.indicator} | "
-                f"{certainty}; {strength} {direction} | {source.publisher or source.title}{year} | {rule.reviewed.by} |"
+                f"{certainty}; {strength} {direction} | {source.name}{year} | {rule.reviewed.by} |"
             )
         parts.append("")
     parts += ["## Coverage of known interactions\n", "| interaction | rules, or why there is none |", "|---|---|"]

@@ -91,7 +91,7 @@ def _coded(system: str, code: str, display: str) -> dict[str, Any]:
 def _citation(reference: Reference) -> dict[str, Any]:
     parts = [
         reference.title,
-        reference.publisher,
+        reference.issuer,
         str(reference.year) if reference.year else None,
         reference.identifier,
     ]
