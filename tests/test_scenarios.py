@@ -40,7 +40,7 @@ CASES = [pytest.param(rule, case, id=f"{rule}: {case.name}") for rule, file in F
 VARIANTS = [
     pytest.param(rule, case, id=f"{rule}: {case.name}")
     for rule, file in FILES.items()
-    for case in variants(file, shipped().library)
+    for case in variants(rule, file, shipped().library)
 ]
 # FHIR's words for ours, and ours in the card's line of evidence.
 STRENGTH_CODES = {"strong": "strong", "conditional": "weak"}

@@ -10,9 +10,11 @@ from tests.scenario import DrugLine, Expect, Scenario, ScenarioFile
 MANY = 150  # fewer than a request may draft at once
 
 
-def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
-    """What the file says without writing it out: its first scenario in pregnancy; each scenario that has `fires_for`,
-    once for each concept there, and once with all others of the kind, which are quiet.
+def variants(rule: str, file: ScenarioFile, library: Library) -> list[Scenario]:
+    """What the rule's file says without writing it out.
+
+    Its first scenario in pregnancy; each scenario that has `fires_for`, once for each concept there, and once with all
+    others of the kind, which are quiet.
 
     Others of a list without magnesium salts leave magnesium out.
     """
@@ -20,8 +22,8 @@ def variants(file: ScenarioFile, library: Library) -> list[Scenario]:
     expect = Expect(outcome=file.in_pregnancy)
     change = {"name": "the first one in pregnancy", "sex": "female", "pregnant": True, "expect": expect}
     made = [first.model_copy(update=change)]
-    # These end some rules, so they stand among no others.
-    never = {"pregnancy"}.union(*(loaded.rule.applies_to.unless_condition for loaded in library.rules.values()))
+    # These end the rule, so they stand among no others.
+    never = {"pregnancy", *library.rules[rule].rule.applies_to.unless_condition}
     for case, place, named in ((one, *item) for one in file.scenarios for item in one.fires_for.items()):
         kind = "condition" if place in ("conditions", "reason") else "drug"
         known = {name for name, concept in library.terminology.items() if concept.kind == kind} - never
