@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -33,6 +34,7 @@ from cds_service.spelling import inert
 INTAKE_KEYS = (INTAKE, SCREENER)
 MEDICATION_KEYS = (MEDICATIONS, STATEMENTS)
 DRAFT_ORDERS = "draft_orders"
+PREGNANCY_PROBLEM_HOLDS = "pregnancy_problem_holds"
 
 # Routes by which a product does not reach the gut or the blood in amounts that a rule is about.
 LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
@@ -73,6 +75,13 @@ class Context:
     def concepts(self) -> frozenset[str]:
         """Every condition concept on the list."""
         return frozenset[str]().union(*(condition.concepts for condition in self.facts.conditions))
+
+    @cached_property
+    def of_pregnancy(self) -> frozenset[str]:
+        """Condition concepts on the list that were not recorded longer ago than a pregnancy may last."""
+        first = self.facts.now.date() - timedelta(days=float(self.limit(PREGNANCY_PROBLEM_HOLDS).value))
+        fresh = (item for item in self.facts.conditions if item.recorded is None or item.recorded >= first)
+        return frozenset[str]().union(*(item.concepts for item in fresh))
 
     @property
     def inpatient(self) -> bool:
