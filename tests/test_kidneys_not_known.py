@@ -53,7 +53,9 @@ def fired(answer: dict[str, Any]) -> set[str]:
 
 
 def with_kidneys(case: Scenario, *labs: LabLine) -> Scenario:
-    return case.model_copy(update={"labs": [*(line for line in case.labs if line.lab and line.lab not in KIDNEY), *labs]})
+    return case.model_copy(
+        update={"labs": [*(line for line in case.labs if line.lab and line.lab not in KIDNEY), *labs]}
+    )
 
 
 def ruled_quiet(case: Scenario, answer: dict[str, Any]) -> bool:
