@@ -128,6 +128,17 @@ ONE_PURPOSE = [
 ]
 IMPOSSIBLE |= {frozenset(pair): "one order is either for an emergency or not" for pair in ONE_PURPOSE}
 
+REPLACED_UNKNOWN = "magnesium_replaced_with_unknown_kidney_function"
+IMPOSSIBLE |= {frozenset((REPLACED_UNKNOWN, rule)): "one newest level" for rule in HIGH}
+IMPOSSIBLE |= {frozenset((REPLACED_UNKNOWN, rule)): NO_SUCH_KIDNEY for rule in (*KIDNEYS, "magnesium_with_dialysis")}
+IMPOSSIBLE |= {
+    frozenset((REPLACED_UNKNOWN, "calcitriol_dialysis_avoid")): "severe kidney disease on record is no unknown",
+    frozenset((REPLACED_UNKNOWN, "magnesium_with_acute_kidney_injury")): "another rule asks in acute kidney injury",
+    frozenset(
+        ("emergency_magnesium_with_myasthenia_gravis", "intravenous_magnesium_with_kidney_failure")
+    ): "one order is either for an emergency or not",
+}
+
 UNKNOWN_KIDNEYS = ("magnesium_with_unknown_kidney_function", "intravenous_magnesium_with_unknown_kidney_function")
 ACUTE_INJURY = ("magnesium_with_acute_kidney_injury", "intravenous_magnesium_with_acute_kidney_injury")
 IMPOSSIBLE |= {

@@ -18,7 +18,7 @@ HL7 = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
 
 
 def row(code: str | None, system: str | None) -> dict[str, Any]:
-    return dict.fromkeys(EXPORTED) | {"reason_code": code, "reason_system": system}
+    return dict.fromkeys(map(str, EXPORTED)) | {"reason_code": code, "reason_system": system}
 
 
 def test_no_two_reasons_share_a_code_or_their_words() -> None:
