@@ -63,8 +63,8 @@ def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
 
 @lru_cache(maxsize=8)
 def tells_that_none_is_there(rulebook: Rulebook, service: str) -> frozenset[str]:
-    """Labs of which rules of this service say that there is no result (`unknown: true`), by mouth and by vein: where it is
-    missing, the other rules need not say it again. None where a site hides one of these rules.
+    """Labs of which rules of this service say that there is no result (`unknown: true`), by mouth and by vein: where
+    it is missing, the other rules need not say it again. None where a site hides one of these rules.
 
     A rule that waits for a problem on the list besides speaks of those with that problem alone, and does not count.
     """
