@@ -57,7 +57,12 @@ OF_A_MOTHER = (
     "high_magnesium_with_old_infusion_order",
 )
 LOW = ("low_magnesium_with_low_kidney_function", "low_magnesium_with_replacement_risk")
-ORDERED_BY_EVERYBODY = ("magnesium_ordered_with_high_magnesium", "magnesium_ordered_with_severely_high_magnesium")
+ORDERED_BY_EVERYBODY = (
+    "magnesium_ordered_with_high_magnesium",
+    "magnesium_ordered_with_severely_high_magnesium",
+    "emergency_magnesium_with_high_magnesium",
+    "emergency_magnesium_with_severely_high_magnesium",
+)
 ORDERED_FOR_A_MOTHER = ("magnesium_ordered_above_infusion_range", "magnesium_ordered_far_above_infusion_range")
 LEVELS = (
     (LOW, (*OF_EVERYBODY, *ON_AN_INFUSION, *OF_A_MOTHER, "high_magnesium_in_use")),
@@ -112,6 +117,28 @@ IMPOSSIBLE |= {
 }
 IMPOSSIBLE |= {frozenset((BESIDE_DIGOXIN, rule)): "a low level is replaced, not argued against" for rule in KIDNEYS}
 
+# What an order is for decides which of two rules speaks.
+MYASTHENIA_BY_VEIN = "intravenous_magnesium_with_myasthenia_gravis"
+ONE_PURPOSE = [
+    *product(
+        [MYASTHENIA_BY_VEIN], ("emergency_magnesium_with_myasthenia_gravis", "obstetric_infusion_with_high_creatinine")
+    ),
+    *product([MYASTHENIA_BY_VEIN], ORDERED_FOR_A_MOTHER),
+    *product([MYASTHENIA_BY_VEIN], ("emergency_magnesium_with_heart_block", *ORDERED_BY_EVERYBODY[2:])),
+]
+IMPOSSIBLE |= {frozenset(pair): "one order is either for an emergency or not" for pair in ONE_PURPOSE}
+
+REPLACED_UNKNOWN = "magnesium_replaced_with_unknown_kidney_function"
+IMPOSSIBLE |= {frozenset((REPLACED_UNKNOWN, rule)): "one newest level" for rule in HIGH}
+IMPOSSIBLE |= {frozenset((REPLACED_UNKNOWN, rule)): NO_SUCH_KIDNEY for rule in (*KIDNEYS, "magnesium_with_dialysis")}
+IMPOSSIBLE |= {
+    frozenset((REPLACED_UNKNOWN, "calcitriol_dialysis_avoid")): "severe kidney disease on record is no unknown",
+    frozenset((REPLACED_UNKNOWN, "magnesium_with_acute_kidney_injury")): "another rule asks in acute kidney injury",
+    frozenset(
+        ("emergency_magnesium_with_myasthenia_gravis", "intravenous_magnesium_with_kidney_failure")
+    ): "one order is either for an emergency or not",
+}
+
 UNKNOWN_KIDNEYS = ("magnesium_with_unknown_kidney_function", "intravenous_magnesium_with_unknown_kidney_function")
 ACUTE_INJURY = ("magnesium_with_acute_kidney_injury", "intravenous_magnesium_with_acute_kidney_injury")
 IMPOSSIBLE |= {
@@ -123,6 +150,8 @@ IMPOSSIBLE |= {
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
 AGAINST_MAGNESIUM = {
     "calcitriol_dialysis_avoid": "on dialysis magnesium cannot leave, and texts of calcitriol warn of it",
+    "emergency_magnesium_with_high_magnesium": "the level is high already, though the order treats an emergency",
+    "emergency_magnesium_with_severely_high_magnesium": "the level is severely high already",
     "high_magnesium_not_repeated": "the last level was high and nobody has looked since",
     "high_magnesium_during_infusion": "the level is high already, though an infusion explains it",
     "high_magnesium_in_use": "the level is high already",

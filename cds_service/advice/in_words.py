@@ -140,6 +140,10 @@ class Display:
         entry = self.library.terminology[concept]
         return entry.title if entry.proper_name else lowered(entry.title)
 
+    def spoken(self, concept: str) -> str:
+        """What people call it, within a sentence."""
+        return self.library.terminology[concept].short or self.title(concept)
+
     def infusion(self, item: Medication) -> str:
         """'magnesium sulfate is being given', or when it was ordered or given last."""
         day = item.at.date() if item.status in ("given", "ended") and item.at else item.since
@@ -155,7 +159,7 @@ class Display:
         if isinstance(match.fact, Lab):
             return self.lab(match.fact)
         if isinstance(match.fact, Condition):
-            return joined(map(self.title, self._narrowest(match.concepts)))
+            return joined(map(self.spoken, self._narrowest(match.concepts)))
         above, titles = self.library.broader, self.library.drug_titles
         meant = [drug for drug in match.fact.drugs & titles.keys() if match.concepts & {drug, *above[drug]}]
         name = joined(map(self.title, sorted(meant))) or lowered(joined(self.medication_names(match.fact)))

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from cds_service.commands.common import UNAVAILABLE, USAGE, settings_of, stop
-from cds_service.publish.feedback_export import crd_metrics, exported, moment
+from cds_service.content.loading import load_library
+from cds_service.publish.feedback_export import Format, crd_metrics, exported, moment
 from cds_service.store import Store, StoreUnavailable
 
 
@@ -38,6 +39,6 @@ def feedback(form: str, since: str | None, until: str | None, client: str | None
             rows = store.export(*bounds, client, form == "crd")
         except StoreUnavailable as error:
             stop(UNAVAILABLE, str(error))
-        click.echo(
-            crd_metrics(rows) if form == "crd" else exported(rows, "csv" if form == "csv" else "jsonl"), nl=False
-        )
+        reasons = load_library().override_reasons.values()
+        lines: Format = "csv" if form == "csv" else "jsonl"
+        click.echo(crd_metrics(rows) if form == "crd" else exported(rows, lines, reasons), nl=False)

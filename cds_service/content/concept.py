@@ -64,6 +64,7 @@ class Concept(Strict):
     drug, `beside_a_salt` the words for that metal, of which the short ones mean it before a salt only.
     Conditions: `icd10` (of the WHO) and `icd9cm` are read as prefixes; `names` are whole texts that mean it where
     no code of a known system says what does.
+    `short`: what people say, for the first line of a card; else the title.
     `proper_name`: the title begins with a name and keeps its capital within a sentence.
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `sent_in` what else laboratories
     report it in, `decimals` the precision of comparison and display in `unit`; `stated_unit_wins`: a unit that
@@ -73,6 +74,7 @@ class Concept(Strict):
     """
 
     title: Text
+    short: Text | None = None
     proper_name: bool = False
     kind: Literal["drug", "drug_class", "condition", "lab", "observation"]
     names: list[str] = []

@@ -108,8 +108,16 @@ class Service(Strict):
     usage_requirements: Text
 
 
+class Hl7Reason(Strict):
+    """A code of HL7's reasons for not following advice."""
+
+    system: str
+    code: str
+    display: Text
+
+
 class OverrideReason(Strict):
-    """A reason to override a card: HL7's own code, or one of ours with our system.
+    """A reason to override a card, under a code of ours that no other has; `hl7` is the nearest of HL7's.
 
     `snoozes`: it says that somebody takes care of the finding, so that a site may have it silenced for a while.
     """
@@ -117,6 +125,7 @@ class OverrideReason(Strict):
     system: str
     code: str
     display: Text
+    hl7: Hl7Reason
     snoozes: bool = False
 
 

@@ -254,8 +254,9 @@ class PatientStates(Strict):
 
 class Purpose(Strict):
     """A row of `tables/purposes.yaml`. `by_vein`: only injected orders have it, and those without such a reason where a
-    condition is on the problem list. `in_pregnancy`: only of women who may be pregnant. `low`: orders without another
-    purpose have it where this result is low."""
+    condition is on the problem list. `in_pregnancy`: only of women who may be pregnant, by a problem that is not older
+    than a pregnancy, or by the words of the order. `low`: orders without another purpose have it where this result is
+    low."""
 
     conditions: Annotated[list[ConditionName], Field(min_length=1)]
     by_vein: bool = False

@@ -244,7 +244,8 @@ class KidneyTest(Part):
     """Kidney function (eGFR reported, or computed from creatinine) below or at least a threshold; `unknown: true` where
     no eGFR within `within` days is to be had. A bound ("<20") that is surely `below` meets both of a band."""
 
-    also_names: ClassVar = ((LAB, "egfr"), (LAB, "creatinine"))
+    measures: ClassVar[str] = "egfr"
+    also_names: ClassVar = ((LAB, measures), (LAB, "creatinine"))
 
     kidney: KidneyLimits
     within: DaysBack

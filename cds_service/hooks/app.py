@@ -75,7 +75,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     app.register_blueprint(
         feedback_blueprint(store, served, library.override_reasons, client=lambda: _caller(keeper), now=now)
     )
-    app.register_blueprint(export_blueprint(store, client=lambda: _caller(keeper).id))
+    app.register_blueprint(export_blueprint(store, library.override_reasons, client=lambda: _caller(keeper).id))
     app.register_blueprint(
         plan_blueprint(
             lambda day: plan_content(current.on(day), content.vocabulary),

@@ -20,7 +20,7 @@ from cds_service.content.shared import OverrideReason as Offered
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import our_reason
-from cds_service.publish.feedback_export import TYPES, crd_metrics, exported, moment
+from cds_service.publish.feedback_export import TYPES, Format, crd_metrics, exported, moment
 from cds_service.store import FeedbackItem, Store, StoreUnavailable
 from cds_service.trust.gatekeeper import Caller
 
@@ -159,7 +159,7 @@ def feedback_blueprint(
     return blueprint
 
 
-def export_blueprint(store: Store, *, client: Callable[[], str]) -> Blueprint:
+def export_blueprint(store: Store, reasons: Mapping[str, Offered], *, client: Callable[[], str]) -> Blueprint:
     """GET /feedback: what came back from the calling client, as JSON Lines, CSV or CRD metric data."""
     blueprint = Blueprint("feedback_export", __name__)
 
@@ -180,7 +180,8 @@ def export_blueprint(store: Store, *, client: Callable[[], str]) -> Blueprint:
         except StoreUnavailable as error:
             text = "The feedback could not be read now. Try again later."
             raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
-        body = crd_metrics(rows) if form == "crd" else exported(rows, "csv" if form == "csv" else "jsonl")
+        lines: Format = "csv" if form == "csv" else "jsonl"
+        body = crd_metrics(rows) if form == "crd" else exported(rows, lines, reasons.values())
         response = Response(body, content_type=TYPES.get(form, TYPES["jsonl"]))
         response.headers["Cache-Control"] = "no-store"
         return response

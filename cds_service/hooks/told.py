@@ -55,6 +55,9 @@ class Told:
             seen = self.store.seen(screens, self.now - SITTING)
         reasons = self.rulebook.library.override_reasons.values()
         snoozing = {(item.system, item.code) for item in reasons if item.snoozes}
+        # A client may send HL7's code: it silences where all of ours that it stands for do.
+        meant = [((item.hl7.system, item.hl7.code), item.snoozes) for item in reasons]
+        snoozing |= {code for code, _ in meant if all(snoozes for other, snoozes in meant if other == code)}
         found = set()
         for index, (item, key) in enumerate(zip(candidates, wanted, strict=True)):
             critical = item.indicator == "critical"

@@ -146,11 +146,18 @@ def _reasons(profile: Profile, library: Library) -> Told:
     rows = []
     for name, reason in library.override_reasons.items():
         own = profile.override_codes.get(name)
-        rows.append((f"`{own.code if own else reason.code}`", own.system if own else reason.system, reason.display))
+        rows.append(
+            (
+                f"`{own.code if own else reason.code}`",
+                own.system if own else reason.system,
+                reason.display,
+                f"`{reason.hl7.code}`",
+            )
+        )
     says = "Each code is mapped to a reason of the EHR's own."
     return (
         (says, "`override_codes` in the profile puts the EHR's code on the card instead."),
-        ("code", "system", "shown as"),
+        ("code", "system", "shown as", "nearest of HL7's"),
         tuple(rows),
     )
 

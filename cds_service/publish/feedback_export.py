@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import orjson
 
+from cds_service.content.shared import OverrideReason
 from cds_service.store.statements import EXPORTED
 
 Format = Literal["jsonl", "csv"]
+HL7_REASON: Final = "reason_hl7_code"
 TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 # What a spreadsheet would take for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -27,16 +29,19 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def exported(rows: Iterable[Mapping[str, Any]], form: Format) -> str:
-    """The rows, times in UTC, one line each. In CSV a text that a spreadsheet would compute has an apostrophe before
-    it, and the suggestions taken stand in one cell."""
+def exported(rows: Iterable[Mapping[str, Any]], form: Format, reasons: Collection[OverrideReason]) -> str:
+    """The rows, times in UTC, one line each, with HL7's code for the reason. In CSV a text that a spreadsheet would
+    compute has an apostrophe before it, and the suggestions taken stand in one cell."""
+    told = {(reason.system, reason.code): reason.hl7.code for reason in reasons}
+    told |= {(reason.hl7.system, reason.hl7.code): reason.hl7.code for reason in reasons}
+    every = [{**row, HL7_REASON: told.get((row["reason_system"], row["reason_code"]))} for row in rows]
     if form == "jsonl":
-        return "".join(orjson.dumps(dict(row)).decode() + "\n" for row in rows)
+        return "".join(orjson.dumps(row).decode() + "\n" for row in every)
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(EXPORTED)
-    for row in rows:
-        writer.writerow([_cell(row[name]) for name in EXPORTED])
+    writer.writerow((*EXPORTED, HL7_REASON))
+    for row in every:
+        writer.writerow([_cell(row[name]) for name in (*EXPORTED, HL7_REASON)])
     return file.getvalue()
 
 

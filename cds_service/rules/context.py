@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -33,6 +34,7 @@ from cds_service.spelling import inert
 INTAKE_KEYS = (INTAKE, SCREENER)
 MEDICATION_KEYS = (MEDICATIONS, STATEMENTS)
 DRAFT_ORDERS = "draft_orders"
+PREGNANCY_PROBLEM_HOLDS = "pregnancy_problem_holds"
 
 # Routes by which a product does not reach the gut or the blood in amounts that a rule is about.
 LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
@@ -74,6 +76,13 @@ class Context:
         """Every condition concept on the list."""
         return frozenset[str]().union(*(condition.concepts for condition in self.facts.conditions))
 
+    @cached_property
+    def of_pregnancy(self) -> frozenset[str]:
+        """Condition concepts on the list that were not recorded longer ago than a pregnancy may last."""
+        first = self.facts.now.date() - timedelta(days=float(self.limit(PREGNANCY_PROBLEM_HOLDS).value))
+        fresh = (item for item in self.facts.conditions if item.recorded is None or item.recorded >= first)
+        return frozenset[str]().union(*(item.concepts for item in fresh))
+
     @property
     def inpatient(self) -> bool:
         """Whether the encounter that is going on is a hospital stay or an emergency."""
@@ -97,12 +106,22 @@ class Context:
                 found[name] = replace(shared[case.threshold], usual=shared[name].value)
         return found
 
-    def _fits(self, case: Instead) -> bool:
-        """Whether everything that the case asks for is so. What is not known is not so."""
+    def stricter(self, name: str) -> tuple[Limit, Reason] | None:
+        """The lower limit that would hold in place of a shared one, if the problems that it asks for were on the list,
+        and why that is not known. None where the list was read, or it would be no lower."""
+        gap, threshold = self.input_gap(CONDITIONS), self.rulebook.library.shared_thresholds.get(name)
+        cases = threshold.instead if gap and threshold else []
+        case = next((case for case in cases if self._fits(case, any_problem=True)), None)
+        limit = self.rulebook.shared[case.threshold] if case else None
+        return (limit, gap) if limit and gap and limit.value < self.limit(name).value else None
+
+    def _fits(self, case: Instead, any_problem: bool = False) -> bool:
+        """Whether everything that the case asks for is so. What is not known is not so, but for problems with
+        `any_problem`."""
         return not (
             (case.in_hospital and not self.inpatient)
-            or (case.condition and self.concepts.isdisjoint(case.condition))
-            or (case.not_since and not self._no_result_since(frozenset(case.not_since)))
+            or (case.condition and not any_problem and self.concepts.isdisjoint(case.condition))
+            or (case.not_since and not any_problem and not self._no_result_since(frozenset(case.not_since)))
             or (case.injected and not self.medications(frozenset(case.injected), "any", "intravenous"))
             or (case.kidney_below and not self._kidney_below(self.rulebook.shared[case.kidney_below].value))
             or (case.age_at_least and not self._as_old_as(self.rulebook.shared[case.age_at_least].value))

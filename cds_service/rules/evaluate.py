@@ -13,7 +13,7 @@ from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import usable
-from cds_service.rules.prepared import Prepared, prepared
+from cds_service.rules.prepared import Prepared, prepared, tells_that_none_is_there
 from cds_service.rules.purposes import with_purposes
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
@@ -21,7 +21,6 @@ from cds_service.rules.verdict import FALSE, IN_CHART, UNIDENTIFIED, Reason, Ver
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
 
-EGFR = "egfr"
 NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance", "input_not_available"})
 # What is not known blocks a rule only where its worst reading could make a card now: not where the result that the rule
 # is about is not there, nor where it would take more unknowns than there are. What is in the chart blocks no
@@ -90,17 +89,18 @@ def evaluate(facts: PatientFacts, rulebook: Rulebook, service: str, encounter_na
             facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=encounter_named
         )
     )
-    return Evaluation(tuple(_outcome(ready, context) for ready in prepared(rulebook, service)), context)
+    told = tells_that_none_is_there(rulebook, service)
+    return Evaluation(tuple(_outcome(ready, context, told) for ready in prepared(rulebook, service)), context)
 
 
-def _outcome(ready: Prepared, context: Context) -> Outcome:
-    found = attempt(_try, ready, context)
+def _outcome(ready: Prepared, context: Context, told: frozenset[str]) -> Outcome:
+    found = attempt(_try, ready, context, told)
     if isinstance(found, Fault):
         return Outcome(ready.rule, "not_evaluated", (found.reason,), fault=found)
     return found
 
 
-def _try(ready: Prepared, context: Context) -> Outcome:
+def _try(ready: Prepared, context: Context, told: frozenset[str]) -> Outcome:
     rule = ready.rule
     limits = context.limits(rule.limits)
     guard = _guard(ready, context, limits)
@@ -119,7 +119,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
                 count = limits[written.when.at_least] if written.when.at_least else None
                 either = [try_test(test, context, limits) for test in written.when.any]
                 # A result that is not there is no reason for a card.
-                either = [one for one in either if not _no_kidney(one, context)]
+                either = [one for one in either if not _told_elsewhere(one, told)]
                 parts.append(any_of(either, int(count.value) if count else 1))
                 parts.append(Verdict(True, limits=(count,) if count else ()))
             if written.when.none:
@@ -132,7 +132,7 @@ def _try(ready: Prepared, context: Context) -> Outcome:
         codes = {reason.code for reason in verdict.reasons}
         if codes and codes <= (NO_SUBJECT | NOTHING_RECENT if "input_not_available" in codes else NO_SUBJECT):
             return Outcome(rule, "not_applicable", verdict.reasons)
-        if _no_kidney(verdict, context):
+        if _told_elsewhere(verdict, told):
             return Outcome(rule, "not_applicable", verdict.reasons)
         if codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
             informs = written.card.indicator == "info" and codes <= IN_CHART | NOTHING_RECENT
@@ -149,11 +149,9 @@ def _try(ready: Prepared, context: Context) -> Outcome:
     return Outcome(rule, "fired", gaps, verdict)
 
 
-def _no_kidney(verdict: Verdict, context: Context) -> bool:
-    """Whether an order is tried against a kidney result that is not there. Where it calls for one, a rule of its own
-    says so."""
-    absent = any(reason.what == EGFR and reason.code in NOTHING_RECENT for reason in verdict.reasons)
-    return context.drafts_expected and absent
+def _told_elsewhere(verdict: Verdict, told: frozenset[str]) -> bool:
+    """Whether it was tried against a result that is not there, of a lab of which other rules tell just that."""
+    return any(reason.what in told and reason.code in NOTHING_RECENT for reason in verdict.reasons)
 
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:

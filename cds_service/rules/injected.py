@@ -63,11 +63,11 @@ def injected_magnesium(test: InjectedMagnesiumTest, context: Context, limits: Li
 
 
 def _obstetric(test: InjectedMagnesiumTest, context: Context, drafts: Sequence[Medication]) -> bool:
-    """For a pregnancy: recorded, the reason of the order, or a problem of somebody who may be pregnant."""
+    """For a pregnancy: recorded, the reason of the order, or its words or a problem of somebody who may be pregnant."""
     wanted = frozenset(test.obstetric_conditions)
     reasons = frozenset[str]().union(*(item.reasons for item in drafts))
-    on_list = context.may_be_pregnant and wanted & context.concepts
-    return bool(context.facts.person.pregnant or wanted & reasons or on_list)
+    said = wanted & context.of_pregnancy or any(item.obstetric for item in drafts)
+    return bool(context.facts.person.pregnant or wanted & reasons or (context.may_be_pregnant and said))
 
 
 def _surely_below(age: Limit, context: Context) -> bool:

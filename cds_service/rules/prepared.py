@@ -11,8 +11,9 @@ from decimal import Decimal
 from functools import lru_cache
 
 from cds_service.content.base import Asked
-from cds_service.content.rule import Threshold
+from cds_service.content.rule import Rule, Threshold
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
+from cds_service.content.test_words import KidneyTest
 from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
 
@@ -58,6 +59,28 @@ def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
     """The rules that a service tries, in the order of the rulebook."""
     shared = rulebook.library.shared_thresholds
     return tuple(_prepare(rule, shared) for rule in rulebook.of_service(service))
+
+
+@lru_cache(maxsize=8)
+def tells_that_none_is_there(rulebook: Rulebook, service: str) -> frozenset[str]:
+    """Labs of which rules of this service say that there is no result (`unknown: true`), by mouth and by vein: where
+    it is missing, the other rules need not say it again. None where a site hides one of these rules.
+
+    A rule that waits for a problem on the list besides speaks of those with that problem alone, and does not count.
+    """
+    every = (loaded.rule for loaded in rulebook.library.rules.values() if loaded.rule.status == "active")
+    telling = [rule for rule in every if service in rule.services and _missing(rule)]
+    shown = [rule.loaded.rule for rule in rulebook.of_service(service)]
+    hidden = any(rule not in shown for rule in telling)
+    return frozenset() if hidden else frozenset(lab for rule in telling for lab in _missing(rule))
+
+
+def _missing(rule: Rule) -> frozenset[str]:
+    """The labs whose absence this rule tells."""
+    tests = rule.when.all if rule.when else []
+    if any(one.status is None for test in tests if (one := test.asks_for)):
+        return frozenset()
+    return frozenset(KidneyTest.measures for test in tests if isinstance(test, KidneyTest) and test.kidney.unknown)
 
 
 def _prepare(rule: ActiveRule, shared: Mapping[str, Threshold]) -> Prepared:

@@ -45,9 +45,10 @@ def _purpose(
     injected = draft in context.medications(draft.drugs, "draft", "intravenous")
     possible = {name: purpose for name, purpose in table.items() if injected or not purpose.by_vein}
     for name, purpose in possible.items():
-        if not draft.reasons.isdisjoint(purpose.conditions):
+        if not draft.reasons.isdisjoint(purpose.conditions) or (purpose.in_pregnancy and draft.obstetric):
             return name
     for name, purpose in possible.items():
-        if purpose.by_vein and not context.concepts.isdisjoint(purpose.conditions):
+        on_list = context.of_pregnancy if purpose.in_pregnancy else context.concepts
+        if purpose.by_vein and not on_list.isdisjoint(purpose.conditions):
             return name
     return next((name for name, purpose in possible.items() if purpose.low and low), None)

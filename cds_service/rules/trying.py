@@ -197,7 +197,8 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     """eGFR against thresholds, or whether there is none recent enough.
 
     A good result holds as long as it does for this patient. A poor one holds as long as it does for anybody: kidneys
-    are not known to be better because nobody looked again.
+    are not known to be better because nobody looked again. Where the problem list was not read, a good result that an
+    acute injury would make worthless is not known to hold.
     """
     found, within = context.kidney, limits[test.within]
     if isinstance(found, Reason):
@@ -205,8 +206,11 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
         return missing if test.kidney.unknown else unknown(found)
     days = (context.facts.now - found.lab.time) / timedelta(days=1) if found.lab.time else 0
     too_old = days > within.value
+    stricter = context.stricter(test.within)
+    doubt = (stricter[1],) if stricter and not too_old and days > stricter[0].value else ()
     if test.kidney.unknown:
-        return Verdict(True, (), {"kidney": found}, (found.lab.source,), limits=(within,)) if too_old else FALSE
+        missing = Verdict(True, (), {"kidney": found}, (found.lab.source,), limits=(within,))
+        return missing if too_old else unknown(*doubt) if doubt else FALSE
     old = unknown(context.withheld("egfr") or Reason("result_too_old", "egfr", days=int(days), time=found.lab.time))
     if days > max(within.value, within.usual or 0):
         return old
@@ -223,7 +227,9 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     if too_old and not truth:
         return old
     notes += ("kidney_not_repeated",) if too_old else ()
-    verdict = Verdict(truth, (), {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
+    if doubt and not truth:
+        return unknown(*doubt)
+    verdict = Verdict(truth, doubt, {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
     return context.doubted(verdict, "egfr")
 
 

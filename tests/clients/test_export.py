@@ -60,7 +60,7 @@ def test_what_came_in_comes_out_whole(service: FlaskClient) -> None:
     rows = lines(service.get("/feedback").text)
     assert [row["card"] for row in rows] == [card["uuid"] for card in shown]
     assert [row["reason_code"] for row in rows] == ["already-addressed", "45", None, None]
-    assert [row["reason_display"] for row in rows] == ["Already addressed", "Does not meet criteria", None, None]
+    assert [row["reason_display"] for row in rows] == ["Already taken care of", "Does not meet criteria", None, None]
     assert [row["comment"] for row in rows] == ["=1+1, äh", None, None, None]
     assert [row["outcome"] for row in rows] == ["overridden"] * 3 + ["accepted"]
     assert rows[3]["suggestions"] == [shown[3]["suggestions"][0]["uuid"]]

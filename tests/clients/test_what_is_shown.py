@@ -282,7 +282,7 @@ def test_a_reason_in_the_ehrs_own_code_comes_back_as_ours(
     assert client.post(path, json={"feedback": [item]}).status_code == 200
     query = f"SELECT reason_code, reason_display FROM feedback WHERE card = '{card['uuid']}'"
     (row,) = rows(service.extensions["advisor"].settings.data_dir, query)
-    assert row == {"reason_code": "already-addressed", "reason_display": "Already addressed"}
+    assert row == {"reason_code": "already-addressed", "reason_display": "Already taken care of"}
 
 
 def test_crd_declares_its_version_and_what_may_be_configured(
