@@ -19,7 +19,7 @@ from cds_service.fhir.building import Building
 from cds_service.fhir.bundles import Reader
 from cds_service.fhir.conditions import read_conditions
 from cds_service.fhir.elements import Condition as ConditionView
-from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
+from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all, with_medications
 from cds_service.fhir.fetching import read_medications as fetch_medications
 from cds_service.fhir.given import read_given
 from cds_service.fhir.identity import UnreadableInput, is_id
@@ -28,7 +28,7 @@ from cds_service.fhir.intakes import read_intakes
 from cds_service.fhir.labs import read_labs
 from cds_service.fhir.medications import medication_references, read_ended, read_medications
 from cds_service.fhir.person import read_person
-from cds_service.fhir.repairs import check_announced, is_r5, mend
+from cds_service.fhir.repairs import check_announced, is_r5, mend, spare_doses
 from cds_service.fhir.server import FetchFailed, FhirServer
 from cds_service.fhir.validation import FAULT_ELSEWHERE, digest_of, known_verdict, validate
 from cds_service.patient import KeyState, PatientFacts, Source
@@ -93,6 +93,11 @@ class Chart:
         return self._gathered.reader.drafted_codes
 
     @property
+    def not_read(self) -> dict[str, str]:
+        """Where in the request entries could not be read, and what was expected there."""
+        return self._gathered.reader.not_read
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """Every resource read, whether or not it became a fact."""
         every = (item.source for item in self._gathered.items.values())
@@ -113,6 +118,7 @@ class Chart:
                 self._repairs["fault_in_an_element_not_used"] = len(self._faulty)
             elif verdict and verdict != FAULT_ELSEWHERE:
                 found[source] = verdict
+                self._gathered.reader.remark(str(source), f"not valid FHIR at {verdict}")
         return found
 
     def drafts_among(self, sources: Iterable[Source]) -> list[Source]:
@@ -141,6 +147,7 @@ class Chart:
             verdict = validate(resource, digest, is_r5(resource, announced))
             if verdict:
                 resource, _ = mend(resource)
+                resource = spare_doses(resource, shown=False) or resource
                 verdict = validate(resource, digest, is_r5(resource, announced))
         return verdict
 
@@ -208,6 +215,7 @@ def _drafts(reader: Reader, raw: bytes) -> Input:
     result = reader.read(DRAFTS, "", raw, "context.draftOrders", draft=True)
     if result.state == "failed" or raw.strip() in (b"null", b""):
         raise UnreadableInput("context.draftOrders", "not a Bundle")
+    result.unreadable += len(reader.grouped - {f"{item.kind}/{item.id}" for item in result.items})
     return result
 
 
@@ -227,7 +235,7 @@ def _fetch(
             urls.append(each.next_url)
     for need in absent:
         try:
-            urls.append(fill(need.template, ids, gathered.now))
+            urls.append(with_medications(fill(need.template, ids, gathered.now), need.resource_type))
         except ValueError:
             gathered.inputs.append(Input(need.key, "absent"))
             continue
@@ -333,6 +341,8 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFac
         repairs=repairs,
     )
     repairs.update(reader.repairs + building.repairs)
+    for source in building.not_used:
+        reader.remark(str(source), "its status, subject, code or a modifier leaves open what it says")
     return facts, repairs
 
 

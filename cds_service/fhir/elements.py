@@ -155,6 +155,7 @@ class DosageView(Struct, gc=False):
     maxDosePerPeriod: Raw = NOTHING  # a Ratio in R4, a list of them in R5
     doseQuantity: None = None  # STU3
     doseRange: None = None  # STU3
+    unread: bool = field(default=False, name="$unread")  # ours, of no FHIR: see `repairs.spare_doses`
 
 
 class DispenseRequest(Struct, gc=False):

@@ -48,6 +48,8 @@ _READ = {
 # What a card may show but no finding rests on is judged with the elements that are not read; so are extensions, of
 # which one is read, and only where it is whole.
 _USED = (_READ | {"resourceType"}) - {"recordedDate", "onsetDateTime", "extension"}
+# Where one of them stands, `issued` is not used.
+_TAKEN = ("effectiveDateTime", "effectivePeriod", "effectiveInstant")
 # Read element by element where they are asked for.
 _KEPT_WHOLE = frozenset({"item", "class", "adherence"})
 
@@ -117,7 +119,8 @@ def validate(resource: dict[str, Any], digest: bytes, r5: bool) -> str:
 def used_part(resource: dict[str, Any]) -> dict[str, Any]:
     """The same resource with those elements only that become facts, at every depth."""
     narrative = "text" if isinstance(resource.get("text"), dict) else ""
-    return {key: _used(key, value) for key, value in resource.items() if key in _USED and key != narrative}
+    left_out = {narrative} | ({"issued"} if any(resource.get(name) for name in _TAKEN) else set())
+    return {key: _used(key, value) for key, value in resource.items() if key in _USED and key not in left_out}
 
 
 def _used(key: str, value: Any) -> Any:
