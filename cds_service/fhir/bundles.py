@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any, get_args
 
 import orjson
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.json import Decoder
 
 from cds_service.content.tables import SearchOutcomes
@@ -71,16 +71,6 @@ _MEDICINE = re.compile(rb'"(?:medication(?:CodeableConcept|Reference)?|supplemen
 _GROUPS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan"})
 _GROUPED = re.compile(rb'"reference"\s*:\s*"(?:[^"]*/)?(Medication(?:Request|Statement)/[A-Za-z0-9.-]+)"')
 _MOST_PLACES = 20
-
-
-class Unseen(Struct, gc=False):
-    """A resource of a type that makes no facts; only its patient matters."""
-
-    resourceType: str | None = None
-    id: str | None = None
-    subject: elements.Reference | None = None
-    patient: elements.Reference | None = None
-    contained: list[Raw] | None = None
 
 
 class Reader:
@@ -222,7 +212,7 @@ class Reader:
         elif wanted and not (entry.search is not None and entry.search.mode == "include"):
             result.others += 1
 
-    def _may_hold(self, view: Unseen, raw: Raw, draft: bool) -> bool:
+    def _may_hold(self, view: elements.Unseen, raw: Raw, draft: bool) -> bool:
         """Whether what is asked for may be in a resource that makes no facts: a medicine, among the orders."""
         kind = view.resourceType or ""
         return kind in _HOLDERS or not kind[:1].isupper() or (draft and _MEDICINE.search(raw) is not None)
@@ -266,7 +256,7 @@ class Reader:
         codings = [(c.system, c.code) for c in issue.details.coding or ()] if issue.details else []
         return self.outcomes.meaning(issue.severity, issue.code, codings)
 
-    def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | Unseen | None:
+    def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | elements.Unseen | None:
         try:
             view: elements.Resource = read_resource(raw)
         except UNREADABLE:
@@ -276,7 +266,7 @@ class Reader:
         self._subject(view.subject, view.contained, where)
         return view
 
-    def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | Unseen | None:
+    def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | elements.Unseen | None:
         resource = _as_dict(raw)
         if resource is None:
             self.remark(where, "a resource is expected")
@@ -294,7 +284,7 @@ class Reader:
             self.remark(where, "a dosage is not of the types that FHIR gives it: no dose was read")
             again = orjson.dumps(spared)
         try:
-            view: elements.Resource | Unseen = read_resource(again)
+            view: elements.Resource | elements.Unseen = read_resource(again)
         except UNREADABLE as fault:
             if mended.get("resourceType") in _TYPES.values():
                 self.remark(where, str(fault))
@@ -375,7 +365,7 @@ class Reader:
                     self.drafted_codes.add((coding.system, coding.code))
 
 
-_read_unseen = Decoder(Unseen).decode
+_read_unseen = Decoder(elements.Unseen).decode
 
 
 def _as_bundle(raw: bytes | Raw) -> elements.Bundle | None:

@@ -30,7 +30,7 @@ from cds_service.fhir.medications import medication_references, read_ended, read
 from cds_service.fhir.person import read_person
 from cds_service.fhir.repairs import check_announced, is_r5, mend, spare_doses
 from cds_service.fhir.server import FetchFailed, FhirServer
-from cds_service.fhir.validation import FAULT_ELSEWHERE, digest_of, known_verdict, validate
+from cds_service.fhir.validation import FAULT_ELSEWHERE, FAULT_IN_DOSES, digest_of, known_verdict, validate
 from cds_service.patient import KeyState, PatientFacts, Source
 from cds_service.terminology.index import Vocabulary
 
@@ -71,11 +71,17 @@ class _Gathered:
 class Chart:
     """The facts of one patient in one call, with the resources that they came from."""
 
-    def __init__(self, gathered: _Gathered, left_out: frozenset[Source] = frozenset()) -> None:
+    def __init__(
+        self,
+        gathered: _Gathered,
+        left_out: frozenset[Source] = frozenset(),
+        doseless: frozenset[Source] = frozenset(),
+    ) -> None:
         self._gathered = gathered
         self._left_out = left_out
+        self._doseless = doseless
         self._faulty: set[Source] = set()
-        self.facts, self._repairs = _build(gathered, left_out)
+        self.facts, self._repairs = _build(gathered, left_out, doseless)
 
     @property
     def patient_id(self) -> str:
@@ -116,9 +122,9 @@ class Chart:
             if verdict == FAULT_ELSEWHERE and source not in self._faulty:
                 self._faulty.add(source)
                 self._repairs["fault_in_an_element_not_used"] = len(self._faulty)
-            elif verdict and verdict != FAULT_ELSEWHERE:
+            elif verdict and verdict != FAULT_ELSEWHERE and source not in self._doseless:
                 found[source] = verdict
-                self._gathered.reader.remark(str(source), f"not valid FHIR at {verdict}")
+                self._gathered.reader.remark(str(source), f"not valid FHIR at {verdict.removeprefix(FAULT_IN_DOSES)}")
         return found
 
     def drafts_among(self, sources: Iterable[Source]) -> list[Source]:
@@ -133,8 +139,13 @@ class Chart:
         return mend(json.loads(raw, parse_float=Fragment, parse_int=Fragment))[0]
 
     def without(self, sources: Iterable[Source]) -> Chart:
-        """The same chart with these resources counted as unreadable in their inputs."""
-        return Chart(self._gathered, self._left_out | frozenset(sources))
+        """The same chart with these resources counted as unreadable in their inputs; of an order whose faults are all
+        in its instructions, its doses alone are not read."""
+        verdicts = ((source, self._gathered.items.get((source.type, source.id))) for source in sources)
+        judged = {source: self._verdict(item) if item else "" for source, item in verdicts}
+        doseless = {source for source, verdict in judged.items() if verdict.startswith(FAULT_IN_DOSES)}
+        left_out = frozenset(judged) - doseless
+        return Chart(self._gathered, self._left_out | left_out, self._doseless | doseless)
 
     def _verdict(self, item: Item) -> str:
         view = memoryview(item.raw)
@@ -308,11 +319,17 @@ def _collect(gathered: _Gathered, server: FhirServer | None) -> None:
             reader.medications.update(fetch_medications(server, unknown))
 
 
-def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFacts, dict[str, int]]:
+def _build(
+    gathered: _Gathered, left_out: frozenset[Source], doseless: frozenset[Source]
+) -> tuple[PatientFacts, dict[str, int]]:
     """The facts, and their count of repairs, to which what is found later is added."""
     names, reader = {(source.type, source.id) for source in left_out} & gathered.items.keys(), gathered.reader
     building = Building(
-        items=[item for name, item in gathered.items.items() if name not in names],
+        items=[
+            item.without_doses() if doseless and item.source in doseless else item
+            for name, item in gathered.items.items()
+            if name not in names
+        ],
         vocabulary=gathered.vocabulary,
         now=gathered.now,
         medications=reader.medications,

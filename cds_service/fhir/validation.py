@@ -30,6 +30,9 @@ _MOST_PLACES = 5
 VALID = ""
 FAULT_ELSEWHERE = "fault elsewhere"
 """What is said of bytes whose elements that become facts are valid, where others are not."""
+FAULT_IN_DOSES = "fault in the doses"
+"""How the verdict begins on an order of which all but its instructions is valid."""
+_INSTRUCTIONS = frozenset({"dosageInstruction", "dosage"})
 # What fhir.resources raises, besides its own error, on a shape that it did not expect (a contained resource without a
 # known type, for one).
 _NOT_SAID = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
@@ -108,10 +111,15 @@ def known_verdict(digest: bytes) -> str | None:
 
 
 def validate(resource: dict[str, Any], digest: bytes, r5: bool) -> str:
-    """VALID (an empty string), FAULT_ELSEWHERE, or the places of the faults: element names only, never a value."""
+    """VALID (an empty string), FAULT_ELSEWHERE, or the places of the faults, after FAULT_IN_DOSES where all are there:
+    element names only, never a value."""
     verdict = _check(resource, r5)
     if verdict and _check(used_part(resource), r5) == VALID:
         verdict = FAULT_ELSEWHERE
+    elif verdict and isinstance(resource.get("dosageInstruction") or resource.get("dosage"), list):
+        rest = {key: value for key, value in resource.items() if key not in _INSTRUCTIONS}
+        if _check(used_part(rest), r5) == VALID:
+            verdict = f"{FAULT_IN_DOSES}: {verdict}"
     _verdicts.put(digest, verdict)
     return verdict
 
