@@ -67,13 +67,20 @@ class RouteRows(Strict):
 
 class CodeSystem(Strict):
     """The addresses of a code system, the one that we write first. `who`: read as ICD-10 of the WHO by categories of
-    three and four characters; those of `but` by three alone. `form`: of its codes."""
+    three and four characters; those of `but` by three alone. `form`: of its codes. `before`: what
+    stands before each."""
 
     uris: Some
     who: bool = False
     but: list[Words] = []
     form: re.Pattern[str] = re.compile("")
     check_digit: bool = False
+    before: str = ""
+
+    def bare(self, code: str) -> str:
+        """A code without what stands before each code of the system; nothing where that is not there."""
+        code = code.strip()
+        return code[len(self.before) :] if code.upper().startswith(self.before) else ""
 
     def holds(self, code: str) -> bool:
         """Whether a code has its form."""

@@ -15,7 +15,7 @@ from msgspec.json import Encoder
 
 from cds_service.fhir.elements import Concept, MedicationView, Observation, Reference, Resource, Specimen
 from cds_service.fhir.inputs import Item
-from cds_service.patient import Unread
+from cds_service.patient import Source, Unread
 from cds_service.terminology.drugs import DrugIdentity
 from cds_service.terminology.index import LabConcept, Vocabulary
 
@@ -54,6 +54,7 @@ class Building:
     specimens: Mapping[str, Specimen] = field(default_factory=dict)
     selections: frozenset[str] = frozenset()
     unreadable: Counter[str] = field(default_factory=Counter)
+    not_used: list[Source] = field(default_factory=list)
     repairs: Counter[str] = field(default_factory=Counter)
     by_type: dict[type, list[Item]] = field(default_factory=dict)
     observed: dict[str, list[tuple[Item, LabConcept]]] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class Building:
     def lost(self, item: Item) -> None:
         """This resource could not be used; its input is no longer complete."""
         self.unreadable[item.key] += 1
+        self.not_used.append(item.source)
 
     def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
         """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any, get_args
 
 import orjson
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.json import Decoder
 
 from cds_service.content.tables import SearchOutcomes
@@ -25,7 +25,7 @@ from cds_service.fhir.identity import (
 )
 from cds_service.fhir.inputs import MODIFIERS, Input, Item, failed
 from cds_service.fhir.numbers import whole
-from cds_service.fhir.repairs import mend, old_version
+from cds_service.fhir.repairs import mend, old_version, spare_doses
 from cds_service.patient import KeyState
 
 MAX_ENTRIES = 5000
@@ -67,14 +67,10 @@ _SUBSETTED = b'"SUBSETTED"'
 _MEDICINE = re.compile(rb'"(?:medication(?:CodeableConcept|Reference)?|supplement)"\s*:')
 
 
-class Unseen(Struct, gc=False):
-    """A resource of a type that makes no facts; only its patient matters."""
-
-    resourceType: str | None = None
-    id: str | None = None
-    subject: elements.Reference | None = None
-    patient: elements.Reference | None = None
-    contained: list[Raw] | None = None
+# What may group orders that stand elsewhere, and how it names them.
+_GROUPS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan"})
+_GROUPED = re.compile(rb'"reference"\s*:\s*"(?:[^"]*/)?(Medication(?:Request|Statement)/[A-Za-z0-9.-]+)"')
+_MOST_PLACES = 20
 
 
 class Reader:
@@ -93,6 +89,8 @@ class Reader:
         self.conditions: dict[str, elements.Concept | None] = {}
         self.specimens: dict[str, elements.Specimen] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
+        self.grouped: set[str] = set()  # orders that a draft refers to as its own
+        self.not_read: dict[str, str] = {}  # where an entry could not be read -> what was expected there, no value
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
@@ -207,11 +205,14 @@ class Reader:
                 wanted = _TYPES[type(view)]
             self._add(result, view, entry.resource, entry.fullUrl, where, draft, wanted)
         elif self._may_hold(view, entry.resource, draft):
+            self.remark(where, f"{view.resourceType} is not read here, and may hold what is asked for")
             result.unreadable += 1
+        elif draft and view.resourceType in _GROUPS:
+            self.grouped.update(name.decode() for name in _GROUPED.findall(entry.resource))
         elif wanted and not (entry.search is not None and entry.search.mode == "include"):
             result.others += 1
 
-    def _may_hold(self, view: Unseen, raw: Raw, draft: bool) -> bool:
+    def _may_hold(self, view: elements.Unseen, raw: Raw, draft: bool) -> bool:
         """Whether what is asked for may be in a resource that makes no facts: a medicine, among the orders."""
         kind = view.resourceType or ""
         return kind in _HOLDERS or not kind[:1].isupper() or (draft and _MEDICINE.search(raw) is not None)
@@ -255,7 +256,7 @@ class Reader:
         codings = [(c.system, c.code) for c in issue.details.coding or ()] if issue.details else []
         return self.outcomes.meaning(issue.severity, issue.code, codings)
 
-    def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | Unseen | None:
+    def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | elements.Unseen | None:
         try:
             view: elements.Resource = read_resource(raw)
         except UNREADABLE:
@@ -265,21 +266,28 @@ class Reader:
         self._subject(view.subject, view.contained, where)
         return view
 
-    def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | Unseen | None:
+    def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | elements.Unseen | None:
         resource = _as_dict(raw)
         if resource is None:
+            self.remark(where, "a resource is expected")
             return None
         for name in ("subject", "patient"):
             self._loose_subject(resource.get(name), where)
         mended, names = mend(resource)
         if old := old_version(mended):
             self.repairs[f"not_read_as_{old}"] += 1
+            self.remark(where, f"this has the shape of {old}")
             return None
         again = orjson.dumps(mended)
+        if (spared := spare_doses(mended)) is not None:
+            names.append("dose_not_read")
+            self.remark(where, "a dosage is not of the types that FHIR gives it: no dose was read")
+            again = orjson.dumps(spared)
         try:
-            view: elements.Resource | Unseen = read_resource(again)
-        except UNREADABLE:
+            view: elements.Resource | elements.Unseen = read_resource(again)
+        except UNREADABLE as fault:
             if mended.get("resourceType") in _TYPES.values():
+                self.remark(where, str(fault))
                 return None
             try:
                 view = _read_unseen(again)
@@ -294,6 +302,11 @@ class Reader:
         for reference in (view.subject, view.patient):
             self._subject(reference, view.contained, where)
         return view
+
+    def remark(self, where: str, fault: str) -> None:
+        """Keeps where something could not be read, and what was expected: names of types and elements, no value."""
+        if len(self.not_read) < _MOST_PLACES:
+            self.not_read.setdefault(where, fault)
 
     def _elsewhere(self, reference: elements.Reference | None) -> bool:
         """Whether it is about somebody on another server, of whom nothing is known."""
@@ -352,7 +365,7 @@ class Reader:
                     self.drafted_codes.add((coding.system, coding.code))
 
 
-_read_unseen = Decoder(Unseen).decode
+_read_unseen = Decoder(elements.Unseen).decode
 
 
 def _as_bundle(raw: bytes | Raw) -> elements.Bundle | None:

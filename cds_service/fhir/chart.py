@@ -19,7 +19,7 @@ from cds_service.fhir.building import Building
 from cds_service.fhir.bundles import Reader
 from cds_service.fhir.conditions import read_conditions
 from cds_service.fhir.elements import Condition as ConditionView
-from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all
+from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all, with_medications
 from cds_service.fhir.fetching import read_medications as fetch_medications
 from cds_service.fhir.given import read_given
 from cds_service.fhir.identity import UnreadableInput, is_id
@@ -28,9 +28,9 @@ from cds_service.fhir.intakes import read_intakes
 from cds_service.fhir.labs import read_labs
 from cds_service.fhir.medications import medication_references, read_ended, read_medications
 from cds_service.fhir.person import read_person
-from cds_service.fhir.repairs import check_announced, is_r5, mend
+from cds_service.fhir.repairs import check_announced, is_r5, mend, spare_doses
 from cds_service.fhir.server import FetchFailed, FhirServer
-from cds_service.fhir.validation import FAULT_ELSEWHERE, digest_of, known_verdict, validate
+from cds_service.fhir.validation import FAULT_ELSEWHERE, FAULT_IN_DOSES, digest_of, known_verdict, validate
 from cds_service.patient import KeyState, PatientFacts, Source
 from cds_service.terminology.index import Vocabulary
 
@@ -71,11 +71,17 @@ class _Gathered:
 class Chart:
     """The facts of one patient in one call, with the resources that they came from."""
 
-    def __init__(self, gathered: _Gathered, left_out: frozenset[Source] = frozenset()) -> None:
+    def __init__(
+        self,
+        gathered: _Gathered,
+        left_out: frozenset[Source] = frozenset(),
+        doseless: frozenset[Source] = frozenset(),
+    ) -> None:
         self._gathered = gathered
         self._left_out = left_out
+        self._doseless = doseless
         self._faulty: set[Source] = set()
-        self.facts, self._repairs = _build(gathered, left_out)
+        self.facts, self._repairs = _build(gathered, left_out, doseless)
 
     @property
     def patient_id(self) -> str:
@@ -91,6 +97,11 @@ class Chart:
     def drafted_codes(self) -> set[tuple[str, str]]:
         """(system, code) of the tests and services among the drafts."""
         return self._gathered.reader.drafted_codes
+
+    @property
+    def not_read(self) -> dict[str, str]:
+        """Where in the request entries could not be read, and what was expected there."""
+        return self._gathered.reader.not_read
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -111,8 +122,9 @@ class Chart:
             if verdict == FAULT_ELSEWHERE and source not in self._faulty:
                 self._faulty.add(source)
                 self._repairs["fault_in_an_element_not_used"] = len(self._faulty)
-            elif verdict and verdict != FAULT_ELSEWHERE:
+            elif verdict and verdict != FAULT_ELSEWHERE and source not in self._doseless:
                 found[source] = verdict
+                self._gathered.reader.remark(str(source), f"not valid FHIR at {verdict.removeprefix(FAULT_IN_DOSES)}")
         return found
 
     def drafts_among(self, sources: Iterable[Source]) -> list[Source]:
@@ -127,8 +139,13 @@ class Chart:
         return mend(json.loads(raw, parse_float=Fragment, parse_int=Fragment))[0]
 
     def without(self, sources: Iterable[Source]) -> Chart:
-        """The same chart with these resources counted as unreadable in their inputs."""
-        return Chart(self._gathered, self._left_out | frozenset(sources))
+        """The same chart with these resources counted as unreadable in their inputs; of an order whose faults are all
+        in its instructions, its doses alone are not read."""
+        verdicts = ((source, self._gathered.items.get((source.type, source.id))) for source in sources)
+        judged = {source: self._verdict(item) if item else "" for source, item in verdicts}
+        doseless = {source for source, verdict in judged.items() if verdict.startswith(FAULT_IN_DOSES)}
+        left_out = frozenset(judged) - doseless
+        return Chart(self._gathered, self._left_out | left_out, self._doseless | doseless)
 
     def _verdict(self, item: Item) -> str:
         view = memoryview(item.raw)
@@ -141,6 +158,7 @@ class Chart:
             verdict = validate(resource, digest, is_r5(resource, announced))
             if verdict:
                 resource, _ = mend(resource)
+                resource = spare_doses(resource, shown=False) or resource
                 verdict = validate(resource, digest, is_r5(resource, announced))
         return verdict
 
@@ -208,6 +226,7 @@ def _drafts(reader: Reader, raw: bytes) -> Input:
     result = reader.read(DRAFTS, "", raw, "context.draftOrders", draft=True)
     if result.state == "failed" or raw.strip() in (b"null", b""):
         raise UnreadableInput("context.draftOrders", "not a Bundle")
+    result.unreadable += len(reader.grouped - {f"{item.kind}/{item.id}" for item in result.items})
     return result
 
 
@@ -227,7 +246,7 @@ def _fetch(
             urls.append(each.next_url)
     for need in absent:
         try:
-            urls.append(fill(need.template, ids, gathered.now))
+            urls.append(with_medications(fill(need.template, ids, gathered.now), need.resource_type))
         except ValueError:
             gathered.inputs.append(Input(need.key, "absent"))
             continue
@@ -300,11 +319,17 @@ def _collect(gathered: _Gathered, server: FhirServer | None) -> None:
             reader.medications.update(fetch_medications(server, unknown))
 
 
-def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFacts, dict[str, int]]:
+def _build(
+    gathered: _Gathered, left_out: frozenset[Source], doseless: frozenset[Source]
+) -> tuple[PatientFacts, dict[str, int]]:
     """The facts, and their count of repairs, to which what is found later is added."""
     names, reader = {(source.type, source.id) for source in left_out} & gathered.items.keys(), gathered.reader
     building = Building(
-        items=[item for name, item in gathered.items.items() if name not in names],
+        items=[
+            item.without_doses() if doseless and item.source in doseless else item
+            for name, item in gathered.items.items()
+            if name not in names
+        ],
         vocabulary=gathered.vocabulary,
         now=gathered.now,
         medications=reader.medications,
@@ -333,6 +358,8 @@ def _build(gathered: _Gathered, left_out: frozenset[Source]) -> tuple[PatientFac
         repairs=repairs,
     )
     repairs.update(reader.repairs + building.repairs)
+    for source in building.not_used:
+        reader.remark(str(source), "its status, subject, code or a modifier leaves open what it says")
     return facts, repairs
 
 

@@ -70,6 +70,8 @@ def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> li
         text=text,
         kept_apart_from=_kept_apart(view),
     )
+    if view.unread:
+        return [replace(base, problem="not readable")]
     timing = view.timing
     if timing is None or not (timing.repeat or timing.code or timing.event):
         return _from_text(base, base.text, authored, vocabulary)

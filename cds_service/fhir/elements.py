@@ -155,6 +155,7 @@ class DosageView(Struct, gc=False):
     maxDosePerPeriod: Raw = NOTHING  # a Ratio in R4, a list of them in R5
     doseQuantity: None = None  # STU3
     doseRange: None = None  # STU3
+    unread: bool = field(default=False, name="$unread")  # ours, of no FHIR: see `repairs.spare_doses`
 
 
 class DispenseRequest(Struct, gc=False):
@@ -378,3 +379,13 @@ class Bundle(Resource, tag="Bundle"):
     total: Raw = NOTHING
     link: list[Link] | None = None
     entry: list[Entry] | UnsetType = UNSET  # `null` is no list without entries: FHIR has no such value
+
+
+class Unseen(Struct, gc=False):
+    """A resource of a type that makes no facts; only its patient matters."""
+
+    resourceType: str | None = None
+    id: str | None = None
+    subject: Reference | None = None
+    patient: Reference | None = None
+    contained: list[Raw] | None = None

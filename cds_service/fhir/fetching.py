@@ -17,7 +17,12 @@ from cds_service.fhir.bundles import MAX_ENTRIES
 from cds_service.fhir.identity import UNREADABLE, as_path, is_id, split_reference
 from cds_service.fhir.server import MAX_PAGES, FetchFailed, FhirServer
 
-_MOST_MEDICATIONS = 100  # the time for all reads ends them sooner
+_MOST_MEDICATIONS = 500  # the time for all reads mostly ends them sooner
+_NAMES_A_MEDICATION = frozenset({"MedicationRequest", "MedicationStatement", "MedicationAdministration"})
+_INCLUDED = re.compile(r"[?&]_include=[A-Za-z]+:medication$")
+_MOST_SERVERS = 1024
+# Searches, by server and type, whose `_include` was refused: they are not asked for it again.
+_does_not_include: set[str] = set()
 _TODAY = re.compile(r"today\(\)(?: ([+-]) ([0-9]{1,4}) days?)?", re.ASCII)
 _COUNT = re.compile(r"[?&]_count=([0-9]{1,4})(?:&|$)", re.ASCII)
 _SORT = re.compile(r"(?<=[?&])_sort=[^&]*&?")
@@ -67,6 +72,13 @@ def fill(template: str, ids: Mapping[str, str], now: datetime) -> str:
     return path + mark + quote(query, safe="=&,:/-._~%$")
 
 
+def with_medications(search: str, resource_type: str) -> str:
+    """The same search, asking for the Medications that its orders refer to as well (FHIR R4, search.html#include)."""
+    if resource_type not in _NAMES_A_MEDICATION:
+        return search
+    return f"{search}{'&' if '?' in search else '?'}_include={resource_type}:medication"
+
+
 def entries_asked(template: str) -> int | None:
     """The `_count` of a search."""
     found = _COUNT.search(template)
@@ -100,6 +112,27 @@ def read_pages(server: FhirServer, first: str) -> Pages:
 
 
 def _first_page(server: FhirServer, first: str) -> Pages:
+    """A server that will not include is asked once more without; so is one that says anything of the search."""
+    plain = _INCLUDED.sub("", first)
+    if plain == first:
+        return _sorted_page(server, first)
+    search = f"{server.base_url}/{plain.partition('?')[0]}"
+    if search not in _does_not_include and server.may_include_medications():
+        try:
+            body = server.get(first)
+        except FetchFailed as failure:
+            if not (failure.not_understood or failure.reason == "not permitted"):
+                raise
+        else:
+            if b'"OperationOutcome"' not in body:
+                return Pages([body])
+        if len(_does_not_include) >= _MOST_SERVERS:
+            _does_not_include.clear()
+        _does_not_include.add(search)
+    return _sorted_page(server, plain)
+
+
+def _sorted_page(server: FhirServer, first: str) -> Pages:
     try:
         return Pages([server.get(first)])
     except FetchFailed as failure:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from cds_service.fhir import elements
 from cds_service.fhir.dates import read_moment
@@ -33,11 +33,26 @@ class Item:
         """What facts made of it name as their source."""
         return Source(self.kind, self.id)
 
+    def without_doses(self) -> Item:
+        """The same order, of whose instructions the words and the route stay and no dose is read."""
+        view = self.view
+        if isinstance(view, elements.MedicationRequest):
+            return replace(self, view=structs.replace(view, dosageInstruction=_unread(view.dosageInstruction)))
+        if isinstance(view, elements.MedicationStatement):
+            return replace(self, view=structs.replace(view, dosage=_unread(view.dosage)))
+        return self
+
     @property
     def modified(self) -> bool:
         """Whether an element anywhere in it may change what it means."""
         sent = bytes(self.raw)
         return any(mark in sent for mark in MODIFIERS)
+
+
+def _unread(instructions: list[elements.DosageView] | None) -> list[elements.DosageView] | None:
+    return instructions and [
+        elements.DosageView(text=each.text, route=each.route, unread=True) for each in instructions
+    ]
 
 
 @dataclass(slots=True)

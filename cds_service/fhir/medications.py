@@ -169,7 +169,7 @@ def medication_of(
         building.repairs["medication_missing"] += 1
     components = identity.components
     if MAGNESIUM in identity.drugs and not any(part.strength for part in components):
-        components = building.vocabulary.product_called(name) or components
+        components = building.vocabulary.product_called(name, identity.drugs) or components
     source = item.source
     words = [name, *(dosage.text for dosage in dosages)]
     route = route_of(instructions, identity.route, building.vocabulary)

@@ -7,9 +7,14 @@ under its name.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from cds_service.fhir.identity import UnsupportedFhirVersion
+import orjson
+from msgspec.json import Decoder
+
+from cds_service.fhir.elements import Concept, DosageView
+from cds_service.fhir.identity import UNREADABLE, UnsupportedFhirVersion
 
 # Element names that are lists wherever they occur in the resources that we read.
 _LISTS = frozenset(
@@ -27,7 +32,12 @@ _SINGLE = frozenset(
         "timing", "validityPeriod", "valueQuantity", "verificationStatus",
     }
 )  # fmt: skip
+# Elements that name something; words in their place are its text.
+_NAMED = frozenset({"medicationCodeableConcept", "route", "category", "note", "reasonCode"})
 _ORDER = "MedicationRequest"
+_DOSES = {_ORDER: "dosageInstruction", "MedicationStatement": "dosage"}
+_read_dosage = Decoder(DosageView).decode
+_read_concept = Decoder(Concept).decode
 _SPELT = {
     name.lower(): name
     for name in (
@@ -52,11 +62,52 @@ def mend(resource: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if mended.get("resourceType") == "MedicationStatement" and isinstance(mended.get("dosage"), dict):
         mended["dosage"] = [mended["dosage"]]
         names.append("dosage_as_object")
-    for element in ("dosageInstruction", "dosage"):
+    for element in _DOSES.values():
+        if isinstance(mended.get(element), list) and any(isinstance(each, str) for each in mended[element]):
+            mended[element] = [{"text": each} if isinstance(each, str) else each for each in mended[element]]
+            names.append("dosage_as_text")
         for dosage in mended[element] if isinstance(mended.get(element), list) else ():
             if isinstance(dosage, dict) and _move_dose(dosage):
                 names.append("dose_in_old_place")
     return mended, names
+
+
+def spare_doses(resource: dict[str, Any], shown: bool = True) -> dict[str, Any] | None:
+    """The same order, in which instructions whose elements have other JSON types than FHIR gives them are marked as not
+    read, or left out where they are not to be `shown`; None where there are none.
+
+    Of such an instruction its words and its route stay, for whoever looks at what the order says; no dose is read.
+    """
+    element = _DOSES.get(str(resource.get("resourceType")), "")
+    given = resource.get(element)
+    if given is None:
+        return None
+    listed = given if isinstance(given, list) else [given]
+    kept = [each for each in listed if _is_read(_read_dosage, each)]
+    if isinstance(given, list) and len(kept) == len(listed):
+        return None
+    if not shown:
+        rest = {key: value for key, value in resource.items() if key != element}
+        return rest | ({element: kept} if kept else {})
+    return resource | {element: [each if _is_read(_read_dosage, each) else _words_of(each) for each in listed]}
+
+
+def _words_of(dosage: Any) -> dict[str, Any]:
+    said = dosage if isinstance(dosage, Mapping) else {}
+    found: dict[str, Any] = {"$unread": True}
+    if isinstance(said.get("text"), str):
+        found["text"] = said["text"]
+    if _is_read(_read_concept, said.get("route")):
+        found["route"] = said["route"]
+    return found
+
+
+def _is_read(decode: Any, value: Any) -> bool:
+    try:
+        decode(orjson.dumps(value))
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _move_dose(dosage: dict[str, Any]) -> bool:
@@ -81,9 +132,14 @@ def _mend(key: str, item: Any, names: list[str], depth: int) -> Any:
     elif key in _SINGLE and isinstance(item, list) and len(item) == 1:
         names.append(f"{_snake(key)}_as_list")
         item = item[0]
+    elif isinstance(item, str) and (key in _NAMED or key == "timing"):
+        names.append(f"{_snake(key)}_as_text")
+        item = {"text": item} if key in _NAMED else {"code": {"text": item}}
     if isinstance(item, dict):
         return _walk(item, names, depth + 1)
     if isinstance(item, list):
+        if key in _NAMED:
+            item = [{"text": each} if isinstance(each, str) else each for each in item]
         return [_walk(each, names, depth + 1) if isinstance(each, dict) else each for each in item]
     return item
 

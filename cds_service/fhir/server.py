@@ -92,6 +92,10 @@ class FhirServer:
     def __repr__(self) -> str:
         return f"FhirServer({self.base_url!r})"
 
+    def may_include_medications(self) -> bool:
+        """Whether a search for orders may ask for the Medications that they refer to."""
+        return True
+
     def get(self, query: str) -> bytes:
         """The body of `base/query` (or of a URL below the base). Raises FetchFailed."""
         url = self.below_base(query)

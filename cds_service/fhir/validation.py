@@ -30,6 +30,9 @@ _MOST_PLACES = 5
 VALID = ""
 FAULT_ELSEWHERE = "fault elsewhere"
 """What is said of bytes whose elements that become facts are valid, where others are not."""
+FAULT_IN_DOSES = "fault in the doses"
+"""How the verdict begins on an order of which all but its instructions is valid."""
+_INSTRUCTIONS = frozenset({"dosageInstruction", "dosage"})
 # What fhir.resources raises, besides its own error, on a shape that it did not expect (a contained resource without a
 # known type, for one).
 _NOT_SAID = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
@@ -48,6 +51,8 @@ _READ = {
 # What a card may show but no finding rests on is judged with the elements that are not read; so are extensions, of
 # which one is read, and only where it is whole.
 _USED = (_READ | {"resourceType"}) - {"recordedDate", "onsetDateTime", "extension"}
+# Where one of them stands, `issued` is not used.
+_TAKEN = ("effectiveDateTime", "effectivePeriod", "effectiveInstant")
 # Read element by element where they are asked for.
 _KEPT_WHOLE = frozenset({"item", "class", "adherence"})
 
@@ -106,10 +111,15 @@ def known_verdict(digest: bytes) -> str | None:
 
 
 def validate(resource: dict[str, Any], digest: bytes, r5: bool) -> str:
-    """VALID (an empty string), FAULT_ELSEWHERE, or the places of the faults: element names only, never a value."""
+    """VALID (an empty string), FAULT_ELSEWHERE, or the places of the faults, after FAULT_IN_DOSES where all are there:
+    element names only, never a value."""
     verdict = _check(resource, r5)
     if verdict and _check(used_part(resource), r5) == VALID:
         verdict = FAULT_ELSEWHERE
+    elif verdict and isinstance(resource.get("dosageInstruction") or resource.get("dosage"), list):
+        rest = {key: value for key, value in resource.items() if key not in _INSTRUCTIONS}
+        if _check(used_part(rest), r5) == VALID:
+            verdict = f"{FAULT_IN_DOSES}: {verdict}"
     _verdicts.put(digest, verdict)
     return verdict
 
@@ -117,7 +127,8 @@ def validate(resource: dict[str, Any], digest: bytes, r5: bool) -> str:
 def used_part(resource: dict[str, Any]) -> dict[str, Any]:
     """The same resource with those elements only that become facts, at every depth."""
     narrative = "text" if isinstance(resource.get("text"), dict) else ""
-    return {key: _used(key, value) for key, value in resource.items() if key in _USED and key != narrative}
+    left_out = {narrative} | ({"issued"} if any(resource.get(name) for name in _TAKEN) else set())
+    return {key: _used(key, value) for key, value in resource.items() if key in _USED and key not in left_out}
 
 
 def _used(key: str, value: Any) -> Any:

@@ -147,6 +147,10 @@ class _CallersServer(FhirServer):
                 raise FetchFailed("not permitted")
         return super().get(query)
 
+    def may_include_medications(self) -> bool:
+        """As FhirServer; what the scope does not allow is not asked for."""
+        return self._scope is None or may_read(self._scope, "Medication", "search")
+
     def at_once(self, work: Sequence[Callable[[], T]]) -> list[T | FetchFailed]:
         """As FhirServer; where too many calls wait for this server already, nothing is read."""
         if not work:

@@ -43,4 +43,6 @@ def diagnosed(prefetch: Mapping[str, bytes], asked: Collection[str], chart: Char
     unreadable = {key: each.unreadable for key, each in sorted(chart.facts.inputs.items()) if each.unreadable}
     if unreadable:
         found["unreadable"] = unreadable
+    if dev and chart.not_read:
+        found["notRead"] = [{"at": at, "fault": inert(fault, 160)} for at, fault in chart.not_read.items()]
     return {"diagnostics": found} if found else {}

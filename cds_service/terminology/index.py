@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
-from cds_service.content.concept import Concept
+from cds_service.content.concept import MAGNESIUM, Concept
 from cds_service.content.library import Library
 from cds_service.content.shared import scoring
 from cds_service.content.site import SiteValues
-from cds_service.patient import Component
+from cds_service.patient import Component, Quantity
 from cds_service.spelling import tokens
 from cds_service.terminology.directions import Sigs
 from cds_service.terminology.drugs import Coding, DrugIdentity, DrugIndex
@@ -28,6 +29,7 @@ from cds_service.terminology.units import Unit, unit_table
 
 MAX_PHRASES = 20
 _DOUBT = re.compile(r"^\W|[?;:+=~!*]|(?<!\w)[-\u2013\u2212](?!\w)")
+_PAIR = re.compile(r"(?<![\d.,/])(\d{1,4}(?:\.\d)?) ?/ ?(\d{1,4}(?:\.\d)?)(?![\d.,/])", re.ASCII)
 _CLOCKS = r"\d\d:\d\d(?:(?:, | and )\d\d:\d\d){0,5}\Z"
 
 
@@ -56,6 +58,7 @@ class Vocabulary:
         self.units = unit_table(library.units, library.system_names.of)
         self.routes = route_table(library.routes)
         named = ((name, row.holds) for row in library.named_products.values() for name in row.names)
+        self._salts = library.salts
         self._named = {tokens(name): unpack(holds, "") for name, holds in named}
         self.injections = InjectionReader(library.injections)
         self.sigs = Sigs(library.directions, library.languages, library.timing_codes.codes)
@@ -161,7 +164,8 @@ class Vocabulary:
             return self.broader[own] | {own}
         name = self._has_form(system, code)
         row = self._systems[name] if name else None
-        key = code.strip().upper() if name == "snomed" else _plain(code.strip())[:8]
+        bare = row.bare(code) if row else code.strip()
+        key = bare.upper() if name == "snomed" else _plain(bare)[:8]
         if row is not None and row.who:
             name, key = "icd10", key[:3] if key[:4] in map(_plain, row.but) else key
         found = self._exact.get(name or "", {}).get(key, frozenset())
@@ -185,8 +189,9 @@ class Vocabulary:
         name = self.system_name(system)
         if name is None or not code:
             return None
-        row = self._systems["icd10" if self._systems[name].who else name]
-        return name if row.holds(code.strip()) else None
+        row = self._systems[name]
+        form = self._systems["icd10"] if row.who else row
+        return name if form.holds(row.bare(code)) else None
 
     def condition_called(self, text: str) -> frozenset[str]:
         """The same of a problem in words, by a short list of whole texts. A text in doubt is none of them."""
@@ -240,8 +245,14 @@ class Vocabulary:
         """Which drug it is. `codings`: (system URI, code, display); `text`: the EHR's own name for it, untrusted."""
         return self._drugs.identify([self._coding(*coding) for coding in codings], text)
 
-    def product_called(self, name: str) -> tuple[Component, ...]:
-        """What a product holds whose name alone says it; nothing where the text gives another amount."""
+    def product_called(self, name: str, drugs: frozenset[str]) -> tuple[Component, ...]:
+        """What a product of magnesium holds whose name alone says it: "535/64", the weight of a salt and of its
+        magnesium, before what our table knows of the name; nothing where the text gives another amount."""
+        if pair := _PAIR.search(name):
+            weight, element = map(Decimal, pair.groups())
+            exact = (weight * row.elemental_fraction for salt, row in self._salts.items() if salt in drugs)
+            fits = any(abs(each - element) < 1 for each in exact)  # labels round to whole milligrams
+            return (Component(MAGNESIUM, Quantity(element, "mg"), salt_weight=Quantity(weight, "mg")),) if fits else ()
         words = tokens(name)
         places = ((words[i:j], j - i) for i in range(len(words)) for j in range(i + 1, min(i + 6, len(words)) + 1))
         held = ((size, self._named[part]) for part, size in places if part in self._named)

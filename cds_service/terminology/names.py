@@ -18,7 +18,7 @@ from cds_service.content.tables import NameWords
 from cds_service.patient import Component, Quantity, Route
 from cds_service.spelling import TOKEN, fold, sound, tokens
 from cds_service.terminology.sounds import Sounds
-from cds_service.terminology.strengths import ELEMENT, Line
+from cds_service.terminology.strengths import ELEMENT, Line, line_of
 
 OTHER = ""
 """Stands in a phrase table for an ingredient that no concept describes."""
@@ -304,7 +304,7 @@ class NameReader:
         )
 
     def _components(self, text: str, words: list[str], hits: Sequence[_Hit]) -> tuple[Component, ...]:
-        line = Line(text, words)
+        line = line_of(text, words)
         if len(hits) == 1 and len(hits[0].drugs) == 1:
             return (self._only(line, hits[0]),)
         amounts: dict[str, list[Component]] = {}

@@ -13,6 +13,11 @@ from cds_service.patient import Quantity
 from cds_service.spelling import TOKEN, fold
 
 ELEMENT = "elemental"
+# The same word in the languages of charts, folded.
+_ELEMENTS = frozenset({
+    "elemental", "elementaire", "elementair", "elementaires", "elementares", "elementar", "elementare", "elementarny",
+    "elementarnego", "elementart", "element", "elemento", "elementos",
+})  # fmt: skip
 _STRENGTH = {
     "mg": "mg", "mgs": "mg", "milligram": "mg", "milligrams": "mg",
     "mcg": "ug", "mcgs": "ug", "ug": "ug", "\u03bcg": "ug", "microgram": "ug", "micrograms": "ug",
@@ -24,6 +29,7 @@ _PER = {
     "mg": "mg", "g": "g", "gm": "g",
 }  # fmt: skip
 _PER_WORDS = frozenset({"per", "in"})
+_OF = frozenset({"of", "de", "d", "di", "do", "van"})
 
 
 class Amount(NamedTuple):
@@ -96,11 +102,11 @@ class Line(NamedTuple):
         i = start - 1
         if i >= 1 and self.words[i] == ELEMENT:
             i -= 1
-        if i >= 1 and self.words[i] == "of":
+        if i >= 1 and self.words[i] in _OF:
             i -= 1
         if i < 1 or self.words[i] not in _STRENGTH or not self.words[i - 1][0].isdigit():
             return None
-        if i >= 2 and self.words[i - 2][0].isdigit():
+        if i >= 2 and self.words[i - 2][0].isdigit() and "(" not in self._between(i - 2):
             return None
         return self._amount(i - 1, i)
 
@@ -146,6 +152,11 @@ class Line(NamedTuple):
         return self.text[places[0][1] : places[1][0]]
 
 
+def line_of(text: str, words: list[str]) -> Line:
+    """A folded text whose words for "elemental" are all that one."""
+    return Line(text, [ELEMENT if word in _ELEMENTS else word for word in words] if "element" in text else words)
+
+
 def masses(text: str) -> set[Quantity]:
     """Every mass of a dose unit that a text gives."""
     text = fold(text)
@@ -156,9 +167,9 @@ def elemental_amount(text: str, sources: frozenset[str] = frozenset()) -> Quanti
     """The strength that a text calls elemental ("400 mg elemental"), or that it gives as one of the salts whose last
     words are `sources` ("400 mg as oxide"); None where there is none, or more than one."""
     text = fold(text)
-    if ELEMENT not in text and not sources:
+    if "element" not in text and not sources:
         return None
-    found = Line(text, TOKEN.findall(text)).elemental(sources)
+    found = line_of(text, TOKEN.findall(text)).elemental(sources)
     return found.pop() if len(found) == 1 else None
 
 

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import responses
+from responses import matchers
 
-from cds_service.fhir import FhirServer, IdentityMismatch, Need
+from cds_service.fhir import FhirServer, IdentityMismatch, Need, fetching
 from cds_service.fhir.fetching import fill
 from cds_service.fhir.server import FetchFailed
 from cds_service.trust.outbound import Server, guarded_session
@@ -446,3 +447,66 @@ def test_the_time_is_shared_by_all_reads() -> None:
     time.sleep(0.02)
     with pytest.raises(FetchFailed, match="timed out"):
         ours.get("Condition")
+
+
+MEDICATION = {"resourceType": "Medication", "id": "m1", "code": {"coding": [LEVOTHYROXINE]}}
+REFERRING = order(medicationCodeableConcept=None, medicationReference={"reference": "Medication/m1"})
+INCLUDING = "MedicationRequest?patient=mona&_include=MedicationRequest:medication"
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_does_not_include", set())
+
+
+def asked(ehr: responses.RequestsMock) -> list[str]:
+    return [str(call.request.url).removeprefix(f"{BASE}/").replace("%3A", ":") for call in ehr.calls]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_medications_come_with_their_orders_and_are_no_orders(ehr: responses.RequestsMock) -> None:
+    found = bundle(REFERRING, total=1)
+    found["entry"].append({"resource": MEDICATION, "search": {"mode": "include"}})
+    answer(ehr, "MedicationRequest", found)
+    chart = read(needs=(ORDERS,), server=server())
+    assert asked(ehr) == [INCLUDING]
+    assert [sorted(m.drugs)[0] for m in chart.facts.medications] == ["levothyroxine"]
+    assert state(chart, "medications") == ("fetched", "")
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("status", [400, 401, 403, 422, 501])
+def test_a_server_that_refuses_to_include_is_asked_once_without_and_never_again(
+    ehr: responses.RequestsMock, status: int
+) -> None:
+    for _ in range(2):
+        answer(ehr, "MedicationRequest", {}, status, match=[matchers.query_string_matcher(INCLUDING.partition("?")[2])])
+        answer(ehr, "MedicationRequest", bundle(REFERRING), match=[matchers.query_string_matcher("patient=mona")])
+        answer(ehr, "Medication/m1", MEDICATION)
+        chart = read(needs=(ORDERS,), server=server())
+        assert state(chart, "medications") == ("fetched", "")
+        assert "levothyroxine" in chart.facts.medications[0].drugs
+    plain = ["MedicationRequest?patient=mona", "Medication/m1"]
+    assert asked(ehr) == [INCLUDING, *plain, *plain]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_server_that_remarks_on_including_is_asked_without(ehr: responses.RequestsMock) -> None:
+    remark = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-supported"}]}
+    refused = matchers.query_string_matcher(INCLUDING.partition("?")[2])
+    answer(ehr, "MedicationRequest", bundle(REFERRING, remark), match=[refused])
+    answer(ehr, "MedicationRequest", bundle(REFERRING), match=[matchers.query_string_matcher("patient=mona")])
+    answer(ehr, "Medication/m1", MEDICATION)
+    chart = read(needs=(ORDERS,), server=server())
+    assert state(chart, "medications") == ("fetched", "")
+    assert "levothyroxine" in chart.facts.medications[0].drugs
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("status", [404, 429, 500])
+def test_a_server_that_fails_in_another_way_is_not_asked_again_without_including(
+    ehr: responses.RequestsMock, status: int
+) -> None:
+    answer(ehr, "MedicationRequest", {}, status)
+    assert state(read(needs=(ORDERS,), server=server()), "medications")[0] == "failed"
+    assert asked(ehr) == [INCLUDING]

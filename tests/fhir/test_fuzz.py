@@ -129,7 +129,8 @@ def use(request: dict[str, Any], **more: Any) -> Chart | None:
         assert chart.resource(source)["resourceType"] == source.type
     bad = chart.invalid(chart.sources)
     left = chart.without(bad)
-    assert not {m.source for m in left.facts.medications} & bad.keys()
+    kept = [m for m in left.facts.medications if m.source in bad]  # of these, no dose is read
+    assert all(dosage.problem and not dosage.frequency for m in kept for dosage in m.dosages)
     assert not {lab.source for labs in left.facts.labs.values() for lab in labs} & bad.keys()
     for labs in chart.facts.labs.values():
         assert all((lab.value is None) == bool(lab.problem) for lab in labs)
