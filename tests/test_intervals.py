@@ -98,3 +98,11 @@ def test_limits_say_that_an_unnamed_salt_counts_where_the_rule_holds_for_some_sa
     for name, rule, separate in some(timing_rules(content)):
         said = "whose salt is not named" in " ".join(rule.known_limits.split())
         assert said == bool(separate.magnesium), name
+
+
+def test_a_rule_whose_primary_text_nobody_read_is_information_of_low_certainty(content: Content) -> None:
+    rules = [loaded.rule for loaded in content.library.rules.values()]
+    unread = [rule for rule in rules if "Primary text not read." in " ".join(rule.known_limits.split())]
+    for rule in some(unread):
+        assert rule.card.indicator == "info", rule.title
+        assert rule.evidence.certainty in ("low", "very_low"), rule.title
