@@ -19,6 +19,7 @@ NOT_ITS_OWN = ("general rule", "rule of its class", "by analogy", "a patient lea
 # Hours that stand in no cited source of the row are not taken over; each with the reason.
 OTHER_HOURS = {
     "ferrous_sulfate_timing": "two hours stand in no source of the row; the cited product text has three to four",
+    "ibandronic_acid_timing": "an EU leaflet, read after the dossier, asks for six hours after magnesium",
 }
 
 
