@@ -20,6 +20,7 @@ NOT_ITS_OWN = ("general rule", "rule of its class", "by analogy", "a patient lea
 OTHER_HOURS = {
     "digoxin_timing": "labels give no hours; a regulator's list asks for more than two, a compendium for one",
     "ferrous_sulfate_timing": "two hours stand in no source of the row; the cited product text has three to four",
+    "ibandronic_acid_timing": "an EU leaflet, read after the dossier, asks for six hours after magnesium",
 }
 
 

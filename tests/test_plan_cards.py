@@ -176,7 +176,7 @@ def test_several_drugs_are_one_card_with_the_evidence_of_each_interval(call) -> 
         "Magnesium at 12:30 fits: 5 h 30 min after levothyroxine and 7 h 30 min before ciprofloxacin (evidence: high)"
     )
     assert "give magnesium 2 h after or 6 h before (evidence: high; US label of ciprofloxacin)" in card["detail"]
-    assert "keep the doses 4 h apart (evidence: low; Drugs.com)" in card["detail"]
+    assert "keep the doses 4 h apart (evidence: low; US label of Synthroid)" in card["detail"]
     assert card["suggestions"][0]["label"] == "Magnesium at 12:30"
 
 
