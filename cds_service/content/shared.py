@@ -10,11 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.base import Name, Strict, Text
+from cds_service.content.base import Name, Region, Strict, Text
 from cds_service.content.rule import Certainty, Threshold
-
-Region = Literal["us", "eu"]
-"""Whose dietary reference values: the United States', or those of the European Union's authority."""
 
 SourceKind = Literal[
     "us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort",
@@ -22,6 +19,9 @@ SourceKind = Literal[
     "compendium", "web", "textbook",
     "policy", "arithmetic",
 ]  # fmt: skip
+PRIMARY = ("us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort")
+WEAK = ("compendium", "web", "textbook")
+"""Kinds that a card does not show as a source, and that no threshold rests on."""
 Read = Literal["whole", "section", "passage", "excerpt", "abstract", "none", "not_found"]
 
 
@@ -61,6 +61,32 @@ class Reference(Strict):
     def name(self) -> str:
         """What a card calls it."""
         return self.short or self.issuer or self.title
+
+    @property
+    def weak(self) -> bool:
+        return self.kind in WEAK
+
+    @property
+    def dated(self) -> str:
+        """Its name and its year."""
+        year = str(self.year or "")
+        return self.name if year in self.name else f"{self.name}, {year}"
+
+
+class Change(Strict):
+    """What changed in a rule, in words."""
+
+    date: date
+    what: Text
+
+
+class History(Strict):
+    """Of `changes.yaml`: what changed in one rule, the oldest first. `version` is the rule's own, as it stood when the
+    last change was written down; `retired` says why there is no such rule any more."""
+
+    version: str
+    retired: Text | None = None
+    changes: Annotated[list[Change], Field(min_length=1)]
 
 
 class Coded(Strict):

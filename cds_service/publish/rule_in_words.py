@@ -170,6 +170,7 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
     limits = [
         {"limit": limit, "value": f"{number(limit.value)} {library.wording.units.get(limit.unit, limit.unit)}",
          "default": number(limit.default) if limit.default is not None else "",
+         "regions": {library.wording.regions[region]: number(value) for region, value in limit.regions.items()},
          "threshold": written.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
          "reference": library.references[limit.reference]}
         for limit in (rule.limits.values() if rule else ())
@@ -247,7 +248,10 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "logic": [{"part": head, "lines": lines} for head, lines in view["logic"]],
         "thresholds": [
             {"name": row["limit"].name, "label": row["limit"].label, "value": str(row["limit"].value),
-             "unit": row["limit"].unit, "site": row["limit"].site, "reference": row["limit"].reference}
+             "unit": row["limit"].unit, "site": row["limit"].site, "reference": row["limit"].reference,
+             **({"region": row["limit"].region,
+                 "regions": {region: str(value) for region, value in row["limit"].regions.items()}}
+                if row["limit"].regions else {})}
             for row in view["limits"]
         ],
         "sourceAttributes": [
