@@ -134,6 +134,7 @@ def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
     """Every threshold that a site may set, with its default and the value in force."""
     today = datetime.now(UTC).date()
     rows: list[dict[str, object]] = []
+    names = library.wording.regions
     owners = [("shared", library.shared_thresholds, frozenset[str]())]
     owners += [(name, item.rule.thresholds, item.rule.waits) for name, item in sorted(library.rules.items())]
     for owner, thresholds, waits in owners:
@@ -144,7 +145,8 @@ def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
                 "default": str(limit.default), "value": str(limit.value),
                 "site": values.threshold(owner, name) is not None,
                 "allowed": [str(number) for number in allowed] if allowed else None,
-                **({"regions": {each: str(value) for each, value in limit.regions.items()}} if limit.regions else {}),
+                **({"regions": {names[each]: str(value) for each, value in limit.regions.items()}}
+                   if limit.regions else {}),
             })  # fmt: skip
     return rows
 
