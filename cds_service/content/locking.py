@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 
 from cds_service.content.library import Library
@@ -38,26 +37,3 @@ def with_change(library: Library, name: str, day: date, what: str, retired: bool
 def history_text(changes: Mapping[str, History]) -> str:
     """The whole file, rules by their names."""
     return HEAD + long_form({name: changes[name].model_dump(exclude_none=True) for name in sorted(changes)})
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedRules:
-    """One change, and the rules that it was written down of."""
-
-    date: date
-    what: str
-    rules: tuple[str, ...]
-
-
-def feed(library: Library) -> list[ChangedRules]:
-    """Every change, the newest first; rules of which the same was written on the same day stand together."""
-    found: dict[tuple[date, str], list[str]] = {}
-    for name, change in _all(library):
-        found.setdefault((change.date, change.what), []).append(name)
-    newest = sorted(found, key=lambda key: key[0], reverse=True)
-    return [ChangedRules(day, what, tuple(sorted(found[day, what]))) for day, what in newest]
-
-
-def _all(library: Library) -> Iterator[tuple[str, Change]]:
-    for name, history in library.changes.items():
-        yield from ((name, change) for change in history.changes)

@@ -19,8 +19,8 @@ SourceKind = Literal[
     "compendium", "web", "textbook",
     "policy", "arithmetic",
 ]  # fmt: skip
-PRIMARY = ("us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort")
-WEAK = ("compendium", "web", "textbook")
+PRIMARY: tuple[SourceKind, ...] = ("us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort")
+WEAK: tuple[SourceKind, ...] = ("compendium", "web", "textbook")
 """Kinds that a card does not show as a source, and that no threshold rests on."""
 Read = Literal["whole", "section", "passage", "excerpt", "abstract", "none", "not_found"]
 

@@ -95,5 +95,6 @@ class Wording(Strict):
     option_prefix: str
     keep_apart_phrase: Text
     link_label: Text
+    changed_value: Text
     claim_link_label: Text
     dev_notice: Text

@@ -13,6 +13,7 @@ from cds_service.content.rule import AppliesTo, Instead, Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.test_words import Test
 from cds_service.content.word_fields import UPPER_LEVEL, limits_of
+from cds_service.publish.changes import changes_of
 
 INJECTED = {
     "dose": "in one dose", "quick_dose": "in one dose", "dose_by_weight": "for each kilogram in one dose",
@@ -190,6 +191,7 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "treatment": library.treatment.get(written.card.problem),
         "protocol": rulebook.site.protocol(written.card.problem),
         "claims": {name: library.claims[name] for name in written.claims},
+        "changes": changes_of(library, loaded.id),
     }
 
 
@@ -260,4 +262,5 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "treatment": view["treatment"].model_dump(mode="json") if view["treatment"] else None,
         "protocol": view["protocol"].model_dump(mode="json") if view["protocol"] else None,
         "claims": rule.claims,
+        "changes": [{"date": entry.day.isoformat(), "what": entry.what} for entry in view["changes"]],
     }  # fmt: skip
