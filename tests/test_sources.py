@@ -17,8 +17,7 @@ from cds_service.content.loading import read_content
 from cds_service.content.shared import PRIMARY, WEAK, Reference
 from cds_service.content.sources import EXCEPTIONS, NOT_READ, SOURCES, source_faults, thresholds_of, without_primary
 from cds_service.content.yamlfile import Document, Fault
-from tests.conformance.calls import Body, invoke, own
-from tests.test_cards import answers, cards  # noqa: F401  (fixtures)
+from tests.conformance.calls import invoke
 
 GOOD = {"kind": "us_label", "title": "A label", "read": "section", "checked": "Read.", "checked_on": "2026-11-28"}
 A_SET = "set id 1e11ad30-1041-4520-10b0-8f9d30d30fcc"
@@ -199,32 +198,6 @@ def test_nineteen_of_twenty_rules_are_led_by_a_primary_source(held: Held) -> Non
 def test_every_threshold_rests_on_a_primary_source_or_is_a_named_exception(held: Held) -> None:
     assert len(list(thresholds_of(held[0]))) > 200
     assert sorted(set(without_primary(held[0])) - set(held[0].other_sources)) == []
-
-
-def test_no_card_shows_a_source_of_a_weak_kind(
-    cards: list[tuple[str, Body]],  # noqa: F811
-    held: Held,
-) -> None:
-    weak = {item.name for item in held[0].references.values() if item.weak} | {
-        item.title for item in held[0].references.values() if item.weak
-    }
-    weak -= {item.name for item in held[0].references.values() if not item.weak}
-    assert len(cards) > 1000 and len(weak) > 50
-    for name, card in cards:
-        text = json.dumps({key: value for key, value in card.items() if key != "extension"}, ensure_ascii=False)
-        assert not [each for each in weak if each in text], name
-
-
-def test_a_card_names_the_first_source_of_its_rule_or_says_that_the_primary_text_was_not_read(
-    held: Held,
-    cards: list[tuple[str, Body]],  # noqa: F811
-) -> None:
-    library, words = held[0], held[0].wording
-    for name, card in cards:
-        rule = library.rules[own(card)["rule"]].rule
-        first = library.references[rule.evidence.references[0]]
-        assert (words.primary_not_read if first.weak else first.dated) in card["detail"], name
-        assert card["source"]["label"] == (words.source_label if first.weak else first.name)
 
 
 def test_the_name_of_a_weak_source_never_stands_behind_a_card(held: Held) -> None:

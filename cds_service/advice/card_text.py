@@ -308,7 +308,7 @@ class Writer:
             "certainty": certainty[0].upper() + certainty[1:],
             "strength": evidence.strength,
             "direction": library.evidence.direction[evidence.direction],
-            "source": library.source(evidence.references[0]),
+            "source": sentence(library.source(evidence.references[0])),
         })  # fmt: skip
 
     def _notes(self, group: Group) -> list[str]:
