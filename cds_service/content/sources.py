@@ -100,7 +100,8 @@ def _exceptions(library: Library, documents: Mapping[str, Document]) -> Iterator
 
 def _led(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     """The source that a card shows: the first of its rule. No text of a card names one of a weak kind."""
-    names = {item.name for item in library.references.values() if item.weak}
+    sources = library.references.values()
+    names = {item.name for item in sources if item.weak} - {item.name for item in sources if not item.weak}
     weak = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names, key=len, reverse=True)))
     for loaded in library.rules.values():
         first, document = loaded.rule.evidence.references[0], documents[loaded.file]
