@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from flask.testing import FlaskClient
 
 from cds_service.content.library import Library
 from cds_service.content.loading import load_library
-from cds_service.content.shared import Change, History
+from cds_service.content.shared import Change
 from cds_service.content.sources import CHANGES, source_faults
 from cds_service.publish.changes import feed
 from tests.conformance.calls import invoke
@@ -33,15 +34,15 @@ def told(folder: Path) -> list[str]:
     return [fault["message"] for fault in json.loads(done.stdout)["faults"] if fault["file"] == CHANGES]
 
 
-def history(folder: Path, rule: str) -> dict[str, object]:
-    found: dict[str, object] = yaml.safe_load((folder / CHANGES).read_text("utf-8"))[rule]
+def history(folder: Path, rule: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = yaml.safe_load((folder / CHANGES).read_text("utf-8"))[rule]
     return found
 
 
 def test_every_shipped_rule_is_locked_as_it_stands(held: Held) -> None:
     library = held[0]
     assert [str(fault) for fault in source_faults(*held) if fault.file == CHANGES] == []
-    assert all(library.changes[name].version == loaded.version for name, loaded in library.rules.items())
+    assert all(library.changes[name][-1].version == loaded.version for name, loaded in library.rules.items())
 
 
 def test_a_changed_rule_is_a_fault_until_its_change_is_written_down(cards: Path) -> None:
@@ -54,10 +55,14 @@ def test_a_changed_rule_is_a_fault_until_its_change_is_written_down(cards: Path)
     done = invoke("lock", RULE_ID, "A limit was added: one more", "--content", cards)
     assert (done.returncode, done.stdout) == (0, f"{RULE_ID}\n")
     assert told(cards) == []
-    changes = history(cards, RULE_ID)["changes"]
-    assert isinstance(changes, list) and len(changes) == 2
-    assert changes[-1] == {"date": datetime.now(UTC).date(), "what": "A limit was added: one more"}
-    assert load_library(cards).changes[RULE_ID].version == load_library(cards).rules[RULE_ID].version
+    first, newest = history(cards, RULE_ID)
+    library = load_library(cards)
+    assert first["version"] == load_library().rules[RULE_ID].version
+    assert newest == {
+        "date": datetime.now(UTC).date(),
+        "version": library.rules[RULE_ID].version,
+        "what": "A limit was added: one more",
+    }
 
 
 def test_all_changed_rules_are_written_down_at_once_and_no_other(cards: Path, held: Held) -> None:
@@ -72,7 +77,7 @@ def test_all_changed_rules_are_written_down_at_once_and_no_other(cards: Path, he
     done = invoke("lock", "--all", "Another label", "--content", cards)
     assert set(done.stdout.split()) == family and len(family) > 50
     after = load_library(cards).changes
-    assert {name for name, item in after.items() if item.changes[-1].what == "Another label"} == family
+    assert {name for name, item in after.items() if item[-1].what == "Another label"} == family
     assert told(cards) == []
     again = invoke("lock", "--all", "Nothing", "--content", cards)
     assert (again.returncode, again.stdout) == (0, "nothing to write down\n")
@@ -89,9 +94,10 @@ def test_a_new_rule_is_written_down_and_a_rule_that_is_gone_says_why(cards: Path
     (cards / "safety" / f"{STEM}.yaml").unlink()
     assert told(cards) == [f"there is no such rule: `magnesium-cds lock {STEM} --retired 'why'` writes it down"]
     assert invoke("lock", STEM, "--retired", "It was an example", "--content", cards).returncode == 0
-    assert told(cards) == [] and history(cards, STEM)["retired"] == "It was an example"
+    assert told(cards) == [] and history(cards, STEM)[-1]["retired"] == "It was an example"
     (cards / "safety" / f"{STEM}.yaml").write_text(RULE, "utf-8")
-    assert told(cards) == [f"safety/{STEM}.yaml is there"]
+    (message,) = told(cards)
+    assert message.startswith(f"safety/{STEM}.yaml changed")
 
 
 @pytest.mark.parametrize("words", [(), (RULE_ID,), ("low_serum_magnesia", "words"), ("--retired", "why")])
@@ -105,12 +111,12 @@ def test_lock_that_does_not_say_which_rule_and_what_writes_nothing(cards: Path, 
 def of_days(library: Library) -> Library:
     """Two rules with the same change of one day, and one that is gone."""
 
-    def more(name: str, what: str, day: date) -> History:
+    def more(name: str) -> list[Change]:
         before = library.changes[name]
-        return before.model_copy(update={"changes": [*before.changes, Change(date=day, what=what)]})
+        return [*before, before[-1].model_copy(update={"date": date(2027, 1, 5), "what": "Primary <texts> read"})]
 
-    two = {name: more(name, "Primary <texts> read", date(2027, 1, 5)) for name in (RULE_ID, "high_serum_magnesium")}
-    gone = History(version="1", retired="Never used", changes=[Change(date=date(2027, 2, 1), what="Never used")])
+    two = {name: more(name) for name in (RULE_ID, "high_serum_magnesium")}
+    gone = [Change(date=date(2027, 2, 1), retired="Never used")]
     return replace(library, changes={**library.changes, **two, "old_rule": gone})
 
 
@@ -162,7 +168,7 @@ def test_the_feed_is_a_page_atom_and_json(client: FlaskClient, held: Held) -> No
 
 
 def test_an_evidence_page_lists_the_changes_of_its_rule(client: FlaskClient, held: Held) -> None:
-    first = held[0].changes[RULE_ID].changes[0]
+    first = held[0].changes[RULE_ID][0]
     assert f"<li>{first.date}: {first.what}</li>" in client.get(f"/evidence/{RULE_ID}").text
     assert client.get(f"/evidence/{RULE_ID}.json").json["changes"][-1] == {
         "date": first.date.isoformat(),
@@ -172,6 +178,32 @@ def test_an_evidence_page_lists_the_changes_of_its_rule(client: FlaskClient, hel
 
 
 def test_a_version_that_was_mended_by_hand_is_a_fault_with_its_line(held: Held) -> None:
-    wrong = held[0].changes[RULE_ID].model_copy(update={"version": "2026-01-01.00000000"})
+    *earlier, newest = held[0].changes[RULE_ID]
+    wrong = [*earlier, newest.model_copy(update={"version": "2026-01-01.00000000"})]
     (fault,) = of(held, replace(held[0], changes={**held[0].changes, RULE_ID: wrong}))
-    assert (fault.file, fault.key) == (CHANGES, f"{RULE_ID}.version") and fault.line
+    assert (fault.file, fault.key) == (CHANGES, f"{RULE_ID}.{len(earlier)}") and fault.line
+
+
+def test_a_merge_keeps_the_words_of_both_sides_and_lock_writes_down_the_rest(cards: Path) -> None:
+    """What git does to a file that it merges by union: of a rule that both sides changed, both lines stay."""
+    path, rule = cards / CHANGES, cards / FILE
+    text = rule.read_text("utf-8")
+    base = path.read_text("utf-8")
+    sides = []
+    for side in ("ours", "theirs"):
+        path.write_text(base, "utf-8")
+        rule.write_text(text.replace("known_limits: >\n", f"known_limits: >\n  A limit of {side}.\n"), "utf-8")
+        assert invoke("lock", "--all", f'A limit of {side}: "it\'s one"', "--content", cards).returncode == 0
+        sides.append(cards.parent / side)
+        sides[-1].write_text(path.read_text("utf-8"), "utf-8")
+    (cards.parent / "base").write_text(base, "utf-8")
+    words = ["git", "merge-file", "--union", "--stdout", str(sides[0]), str(cards.parent / "base"), str(sides[1])]
+    merged = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    path.write_text(merged, "utf-8")
+    both = text.replace("known_limits: >\n", "known_limits: >\n  A limit of ours.\n  A limit of theirs.\n")
+    rule.write_text(both, "utf-8")
+    assert len(told(cards)) == 1
+    assert invoke("lock", "--all", "Both limits", "--content", cards).returncode == 0
+    assert told(cards) == []
+    written = [item["what"] for item in history(cards, RULE_ID)][1:]
+    assert written == ['A limit of ours: "it\'s one"', 'A limit of theirs: "it\'s one"', "Both limits"]

@@ -10,8 +10,8 @@ import click
 from cds_service.commands.common import CANNOT_CREATE, USAGE, stop
 from cds_service.content.library import default_root
 from cds_service.content.loading import load_library
-from cds_service.content.locking import changed, history_text, with_change
-from cds_service.content.shared import History
+from cds_service.content.locking import changed, changes_text
+from cds_service.content.shared import Change
 from cds_service.content.sources import CHANGES
 from cds_service.spelling import nearest
 
@@ -36,7 +36,7 @@ def lock(
     """Write WHAT changed in RULE into cards/changes.yaml, with the date and the version of the rule."""
     root = content or default_root()
     library = load_library(root)
-    changes: dict[str, History] = dict(library.changes)
+    changes = {name: list(known) for name, known in library.changes.items()}
     today = datetime.now(UTC).date()
     wanted: dict[str, str] = {}
     if of_all:
@@ -53,9 +53,11 @@ def lock(
     elif rule or retired or not (of_all or of_new):
         stop(USAGE, "say which rule and what changed: lock RULE 'what changed', --all, --new, or RULE --retired 'why'")
     for name, told in wanted.items():
-        changes[name] = with_change(library, name, today, told, retired=name == rule and bool(retired))
+        gone = name not in library.rules
+        change = {"retired": told} if gone else {"version": library.rules[name].version, "what": told}
+        changes.setdefault(name, []).append(Change.model_validate({"date": today, **change}))
     try:
-        (root / CHANGES).write_text(history_text(changes), encoding="utf-8")
+        (root / CHANGES).write_text(changes_text(changes), encoding="utf-8")
     except OSError as error:
         stop(CANNOT_CREATE, f"{root / CHANGES}: {error.strerror}")
     click.echo("\n".join(sorted(wanted)) or "nothing to write down")

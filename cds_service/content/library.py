@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import Field
+
 from cds_service.content import shared, tables
 from cds_service.content.base import Name, Text
 from cds_service.content.concept import Concept, broader
@@ -20,6 +22,7 @@ from cds_service.content.word_fields import PurposeName
 from cds_service.patient import Route
 
 RULE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
+Changes = Annotated[list[shared.Change], Field(min_length=1)]
 NOT_CONTENT = frozenset({"README.md", "__init__.py"})
 
 
@@ -59,7 +62,7 @@ class Library:
     wording: Annotated[Wording, "wording.yaml"]
     claims: Annotated[dict[str, shared.Claim], "claims.yaml"]
     coverage: Annotated[dict[Name, shared.Coverage], "coverage.yaml"]
-    changes: Annotated[dict[Name, shared.History], "changes.yaml"]
+    changes: Annotated[dict[Name, Changes], "changes.yaml"]
     other_sources: Annotated[dict[str, Text], "tables/thresholds_without_primary_source.yaml"]
     intakes: Annotated[shared.DietaryReference, "tables/dietary_reference_intakes.yaml"]
     foods: Annotated[dict[Name, shared.Food], "tables/foods.yaml"]

@@ -1,17 +1,18 @@
-"""`changes.yaml`: what changed in every rule, with the version at which it was written down."""
+"""`changes.yaml`: what changed in every rule, with the version that the rule has since."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
+
+import yaml
 
 from cds_service.content.library import Library
-from cds_service.content.long_form import long_form
-from cds_service.content.shared import Change, History
+from cds_service.content.shared import Change
 
 HEAD = """\
-# What changed in the evidence, rule by rule; shown at /evidence/changes. `magnesium-cds lock RULE 'what changed'`
-# writes it, with the date and the version of the rule. Words may be mended by hand, versions may not.
+# What changed in the evidence, rule by rule, the newest last; shown at /evidence/changes.
+# `magnesium-cds lock RULE 'what changed'` writes a line, with the date and the version of the rule since; words may be
+# mended by hand. A merge keeps the lines of both sides; `magnesium-cds lock --all 'what changed'` writes down the rest.
 """
 
 
@@ -20,20 +21,19 @@ def changed(library: Library) -> list[str]:
     return [
         name
         for name, loaded in library.rules.items()
-        if name in library.changes and library.changes[name].version != loaded.version
+        if name in library.changes and library.changes[name][-1].version != loaded.version
     ]
 
 
-def with_change(library: Library, name: str, day: date, what: str, retired: bool = False) -> History:
-    """The history of a rule with one change more; `retired`: that it is gone, and `what` says why."""
-    before, loaded = library.changes.get(name), library.rules.get(name)
-    change = Change(date=day, what=what)
-    version = loaded.version if loaded else before.version if before else ""
-    return History(
-        version=version, retired=what if retired else None, changes=[*(before.changes if before else ()), change]
-    )
-
-
-def history_text(changes: Mapping[str, History]) -> str:
-    """The whole file, rules by their names."""
-    return HEAD + long_form({name: changes[name].model_dump(exclude_none=True) for name in sorted(changes)})
+def changes_text(changes: Mapping[str, Sequence[Change]]) -> str:
+    """The whole file: rules by their names, each change on a line of its own."""
+    parts = [HEAD]
+    for name in sorted(changes):
+        parts.append(f"{name}:\n")
+        for change in changes[name]:
+            data = change.model_dump(exclude_none=True)
+            line = yaml.safe_dump(
+                data, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+            )
+            parts.append(f"- {line}")
+    return "".join(parts)

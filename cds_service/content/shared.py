@@ -74,19 +74,22 @@ class Reference(Strict):
 
 
 class Change(Strict):
-    """What changed in a rule, in words."""
+    """Of `changes.yaml`: what changed in a rule, in words, and the version of the rule since; or why it is gone."""
 
     date: date
-    what: Text
-
-
-class History(Strict):
-    """Of `changes.yaml`: what changed in one rule, the oldest first. `version` is the rule's own, as it stood when the
-    last change was written down; `retired` says why there is no such rule any more."""
-
-    version: str
+    version: str | None = None
+    what: Text | None = None
     retired: Text | None = None
-    changes: Annotated[list[Change], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Change:
+        if (self.version is None or self.what is None) == (self.retired is None):
+            raise ValueError("needs either version and what, or retired")
+        return self
+
+    @property
+    def words(self) -> str:
+        return self.what or self.retired or ""
 
 
 class Coded(Strict):

@@ -163,16 +163,13 @@ def _named_in(data: Any, source: bool = False) -> Iterator[str]:
 def _changes(library: Library, document: Document) -> Iterator[Fault]:
     """What changed in every rule is written down, and of every rule that is gone, why."""
     for name, loaded in library.rules.items():
-        history = library.changes.get(name)
-        if history is None:
-            message = f"is new: `magnesium-cds lock {name} 'first version'` writes it down"
-            yield Fault(CHANGES, 0, name, message)
-        elif history.version != loaded.version:
+        newest = library.changes[name][-1] if name in library.changes else None
+        if newest is None:
+            yield Fault(CHANGES, 0, name, f"is new: `magnesium-cds lock {name} 'first version'` writes it down")
+        elif newest.version != loaded.version:
             message = f"{loaded.file} changed: `magnesium-cds lock {name} 'what changed'` writes it down, with the date"
-            yield document.fault((name, "version"), message)
-        elif history.retired:
-            yield document.fault((name, "retired"), f"{loaded.file} is there")
-    for name, history in library.changes.items():
-        if name not in library.rules and not history.retired:
+            yield document.fault((name, len(library.changes[name]) - 1), message)
+    for name, changes in library.changes.items():
+        if name not in library.rules and not changes[-1].retired:
             message = f"there is no such rule: `magnesium-cds lock {name} --retired 'why'` writes it down"
             yield document.fault((name,), message)

@@ -37,8 +37,8 @@ def feed(library: Library) -> list[Entry]:
 
 
 def _written(library: Library) -> Iterator[tuple[str, date, str]]:
-    for name, history in library.changes.items():
-        yield from ((name, change.date, change.what) for change in history.changes)
+    for name, changes in library.changes.items():
+        yield from ((name, change.date, change.words) for change in changes)
 
 
 def _numbers(library: Library) -> Iterator[tuple[str, date, str]]:
@@ -70,7 +70,7 @@ def feed_json(library: Library, base: str) -> dict[str, Any]:
              "rules": [
                  {"id": rule, "title": title_of(library, rule),
                   **({"url": f"{base}/evidence/{rule}", "version": library.rules[rule].version}
-                     if rule in library.rules else {"retired": library.changes[rule].retired})}
+                     if rule in library.rules else {"retired": library.changes[rule][-1].retired})}
                  for rule in entry.rules
              ]}
             for entry in feed(library)
