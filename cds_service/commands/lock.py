@@ -33,7 +33,7 @@ def lock(
     retired: str | None,
     content: Path | None,
 ) -> None:
-    """Write WHAT changed in RULE into cards/changes.yaml, with the date and the version of the rule."""
+    """Write WHAT changed in RULE into cards/changes.yaml, with the date and the version."""
     root = content or default_root()
     library = load_library(root)
     changes = {name: list(known) for name, known in library.changes.items()}
