@@ -169,7 +169,7 @@ def test_an_assumed_time_is_marked_on_the_card(call) -> None:
     assert "| 20:00 | ciprofloxacin (assumed) |" in card["detail"]
 
 
-def test_several_drugs_are_one_card_with_the_evidence_of_each_interval(call) -> None:
+def test_several_drugs_are_one_card_with_the_evidence_of_each_interval(call, content: Content) -> None:
     _, card = call(LEVOTHYROXINE, CIPROFLOXACIN)
     # The tightest side of each: 07:00 + 5 h 30 min (4 needed), and 7 h 30 min before 20:00 (6 needed).
     assert card["summary"] == (
