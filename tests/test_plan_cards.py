@@ -175,7 +175,8 @@ def test_several_drugs_are_one_card_with_the_evidence_of_each_interval(call) -> 
     assert card["summary"] == (
         "Magnesium at 12:30 fits: 5 h 30 min after levothyroxine and 7 h 30 min before ciprofloxacin (evidence: high)"
     )
-    assert "give magnesium 2 h after or 6 h before (evidence: high; Clin Pharmacol Ther)" in card["detail"]
+    source = "Trial of ciprofloxacin with antacids"
+    assert f"give magnesium 2 h after or 6 h before (evidence: high; {source})" in card["detail"]
     assert "keep the doses 4 h apart (evidence: low; Drugs.com)" in card["detail"]
     assert card["suggestions"][0]["label"] == "Magnesium at 12:30"
 
