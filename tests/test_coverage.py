@@ -65,12 +65,17 @@ def test_no_interval_is_shown_as_drug_specific_that_was_not_read_for_the_drug(co
     assert checked > 20
 
 
+# Texts that the dossier had not read say otherwise: a trial in neuropathy, and two meta-analyses of blood magnesium.
+JUDGED_SINCE = {"SC-018": "partly_supported", "SC-069": "contradicted"}
+
+
 def test_every_claim_of_the_dossier_is_answered(content: Content) -> None:
     claims = yaml.load(dossier("evidence.yaml").read_text("utf-8"), yaml.CSafeLoader)["seed_claims"]
     assert {item["id"] for item in claims} == set(content.library.claims)
     assert len(claims) == 128
     for item in claims:
-        assert content.library.claims[item["id"]].verdict == item["verdict"].replace(" ", "_"), item["id"]
+        verdict = JUDGED_SINCE.get(item["id"], item["verdict"].replace(" ", "_"))
+        assert content.library.claims[item["id"]].verdict == verdict, item["id"]
 
 
 def test_every_number_has_a_reference_that_may_be_shown(content: Content) -> None:
