@@ -23,7 +23,7 @@ OTHER_HOURS = {
     "ibandronic_acid_timing": "an EU leaflet, read after the dossier, asks for six hours after magnesium",
     "ofloxacin_timing": "a Spanish magnesium text and a trial, read after the dossier, give two hours on both sides",
     "phenytoin_timing": "its label asks for another time of day, so the upper end of the general rule is used",
-    "risedronic_acid_timing": "its labels ask for another time of day for magnesium, and a magnesium text for three to four",
+    "risedronic_acid_timing": "its labels ask for another time of day, a magnesium text for three to four hours",
 }
 
 
