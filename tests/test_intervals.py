@@ -21,6 +21,9 @@ OTHER_HOURS = {
     "digoxin_timing": "labels give no hours; a regulator's list asks for more than two, a compendium for one",
     "ferrous_sulfate_timing": "two hours stand in no source of the row; the cited product text has three to four",
     "ibandronic_acid_timing": "an EU leaflet, read after the dossier, asks for six hours after magnesium",
+    "ofloxacin_timing": "a Spanish magnesium text and a trial, read after the dossier, give two hours on both sides",
+    "phenytoin_timing": "its label asks for another time of day, so the upper end of the general rule is used",
+    "risedronic_acid_timing": "its labels ask for another time of day, a magnesium text for three to four hours",
 }
 
 
