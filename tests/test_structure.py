@@ -45,7 +45,7 @@ TOP_LEVEL = {
     "docs",
     "tests",
 }
-DOTFILES = {".ci", ".github", ".gitignore", ".dockerignore", ".pre-commit-config.yaml", ".git"}
+DOTFILES = {".ci", ".github", ".gitattributes", ".gitignore", ".dockerignore", ".pre-commit-config.yaml", ".git"}
 # Left behind by tools, never committed (.gitignore).
 LEFT_BEHIND = {
     "*.egg-info",

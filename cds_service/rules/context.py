@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Instead
 from cds_service.content.rulebook import Limit, Rulebook
-from cds_service.content.shared import Allowance, UpperLevel
+from cds_service.content.shared import Allowance
 from cds_service.content.word_fields import OTHER
 from cds_service.patient import (
     CONDITIONS,
@@ -28,6 +28,7 @@ from cds_service.patient import (
     Source,
 )
 from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
+from cds_service.rules.dietary import allowance_of, row_for
 from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
@@ -39,7 +40,6 @@ PREGNANCY_PROBLEM_HOLDS = "pregnancy_problem_holds"
 # Routes by which a product does not reach the gut or the blood in amounts that a rule is about.
 LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
 ORAL_ROUTES = frozenset({"oral", "enteral", "unknown"})
-R = TypeVar("R", Allowance, UpperLevel)
 
 
 @dataclass(frozen=True)
@@ -348,27 +348,18 @@ class Context:
     def allowance(self) -> Allowance | None:
         """The row of the site's table for this age; None where age is unknown or no value is set."""
         rows = self.rulebook.library.intakes.allowance[self.rulebook.site.dietary_region]
-        return _row_for(self.age, rows) if self.facts.person.age_years is not None else None
+        return row_for(self.age, rows) if self.facts.person.age_years is not None else None
 
     @cached_property
     def allowance_value(self) -> Decimal | None:
         """mg/d for age, sex, pregnancy and lactation; None where one of them is needed and unknown."""
-        row, person = self.allowance, self.facts.person
-        if row is None:
-            return None
-        if person.pregnant and row.pregnancy is not None:
-            return row.pregnancy
-        if person.lactating and row.lactation is not None:
-            return row.lactation
-        if person.sex is None:
-            return row.male if row.male == row.female else None
-        return row.female if person.sex == "female" else row.male
+        return allowance_of(self.facts.person, self.allowance)
 
     @cached_property
     def upper_level(self) -> Decimal | None:
         """Upper level for supplemental magnesium at this age; None where age is unknown or none is set."""
         age, rows = self.facts.person.age_years, self.rulebook.library.intakes.upper_level
-        row = _row_for(age, rows[self.rulebook.site.dietary_region]) if age is not None else None
+        row = row_for(age, rows[self.rulebook.site.dietary_region]) if age is not None else None
         return row.value if row else None
 
 
@@ -400,16 +391,8 @@ def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _row_for(age: Decimal | int, rows: list[R]) -> R | None:
-    """The row for an age in years; infants' rows are bounded in parts of a year."""
-    return next((row for row in rows if row.age_from <= age and (row.age_to is None or age < row.age_to)), None)
-
-
 def _route_fits(medication: Medication, route: str) -> bool:
-    if route == "oral":
-        return medication.route in ORAL_ROUTES
-    if route == "intravenous":
-        return medication.route in ("intravenous", "injection")
     if route == "systemic":
         return medication.route not in LOCAL_ROUTES
-    return True
+    fitting = {"oral": ORAL_ROUTES, "intravenous": ("intravenous", "injection")}.get(route)
+    return fitting is None or medication.route in fitting
