@@ -230,14 +230,12 @@ class Medication:
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
     `injections`: of magnesium that is not taken by mouth, how it is given.
-    `selected` says that context.selections points at it. `reasons`: of magnesium, the condition
-    concepts that it is for.
+    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons.
     `since`: the day on which it was ordered, or from which it is taken; `until`: of an ended one, the last day on
     which it is known to have been in force. `at`: the moment of its order, of one that is over the last known one in
     force, of one that was given that of its last dose. `runs`: it is being given, and
-    `at` is None. `continuous`: it goes on at a rate.
-    `obstetric`: its words name such a use; both of magnesium alone. Of what is known to be no drug of ours, only that
-    is kept.
+    `at` is None. `continuous`: it goes on at a rate. `obstetric`: its words name such a use. Both are read of magnesium
+    alone; of what is known to be no drug of ours, nothing is but its name.
     """
 
     source: Source

@@ -70,7 +70,7 @@ def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> li
         "as_needed": _as_needed(view),
         "amount": amount,
         "amount_high": amount_high,
-        "elemental": elemental_amount(text),
+        "elemental": elemental_amount(text) if text else None,
         "text": text,
         "kept_apart_from": _kept_apart(view) if view.additionalInstruction else frozenset(),
     }

@@ -78,6 +78,8 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
         wanted = _concept(building, view.code, item) if view.component or _may_be(ours, view.code) else None
         if wanted is None:
             _keep_unread(building, item, view)
+            if not view.component:
+                continue
         for result in _results(building, item, view, wanted):
             by_concept.setdefault(result.lab.concept, []).append(result)
     return {concept: _ordered(results) for concept, results in by_concept.items()}
@@ -85,10 +87,9 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
 
 def _keep_unread(building: Building, item: Item, view: Observation) -> None:
     """What a result measures under no code of ours: its own code, or those of its components."""
-    moment = read_moment(when_taken(view), building.now.tzinfo)
     parts = [part.code for part in view.component or () if _concept(building, part.code) is None]
     for code in parts if view.component else [view.code]:
-        building.not_identified(item, code, moment.at if moment else None)
+        building.not_identified(item, code, when_taken(view))
 
 
 def _may_be(ours: frozenset[str], code: Concept) -> bool:

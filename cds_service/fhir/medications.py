@@ -236,7 +236,7 @@ def medication_of(
         elemental=identity.elemental,
         dosages=dosages,
         injections=injections,
-        reasons=_reasons(building, view) if ours else frozenset(),
+        reasons=_reasons(building, view),
         since=_since(view),
         until=until,
         at=at,
