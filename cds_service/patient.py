@@ -230,13 +230,12 @@ class Medication:
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
     `injections`: of magnesium that is not taken by mouth, how it is given.
-    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons,
-    `reason_given` says that it names any reason, one of ours or not.
+    `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons.
     `since`: the day on which it was ordered, or from which it is taken; `until`: of an ended one, the last day on
     which it is known to have been in force. `at`: the moment of its order, of one that is over the last known one in
     force, of one that was given that of its last dose. `runs`: it is being given, and
-    `at` is None. `continuous`: it goes on at a rate.
-    `obstetric`: its words name such a use.
+    `at` is None. `continuous`: it goes on at a rate. `obstetric`: its words name such a use. Both are read of magnesium
+    alone; of what is known to be no drug of ours, nothing is but its name.
     """
 
     source: Source
@@ -254,7 +253,6 @@ class Medication:
     dosages: tuple[Dosage, ...] = ()
     injections: tuple[Injection, ...] = ()
     reasons: frozenset[str] = frozenset()
-    reason_given: bool = False
     since: date | None = None
     until: date | None = None
     at: datetime | None = None

@@ -1,13 +1,28 @@
 """What real charts hold, sent to the service over HTTP: each patient is one example of a kind."""
 
+import json
+import re
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.card_extension import EXTENSION
+from cds_service.fhir.medications import Named
 from tests.conftest import NOW
-from tests.fhir.charts import RXNORM, SNOMED, Json, about, bundle, coded, condition, magnesium, order, quantity
+from tests.fhir.charts import (
+    RXNORM,
+    SNOMED,
+    Json,
+    about,
+    bundle,
+    coded,
+    condition,
+    magnesium,
+    order,
+    quantity,
+    statement,
+)
 
 HOOKS = {"order-sign": "magnesium-order-sign", "patient-view": "magnesium-patient-view"}
 DAY = f"{NOW:%Y-%m}-01T08:00:00Z"
@@ -224,3 +239,44 @@ def test_what_may_mean_something_else_is_not_used_and_that_is_said(
     answered = answer(client, "order-sign", **sent)
     assert outcome(answered, rule) == "not_evaluated"
     assert "could not be read" in str(answered["cards"]) or "not known" in summaries(answered)
+
+
+def simvastatin(**more: Any) -> Json:
+    return order(medicationCodeableConcept={"text": "Simvastatin 20 mg tablet"}) | more
+
+
+PAST = {"boundsPeriod": {"start": "2020-01-01", "end": "2020-01-08"}}
+NOT_TAKEN = {"url": ADHERENCE, "extension": [{"url": "x", "valueCodeableConcept": coded("not-taking", ADHERENCE_R5)}]}
+OTHERS = [
+    simvastatin(id="plain"),
+    simvastatin(id="oral", dosageInstruction=[{"text": "1 tablet daily", "route": {"text": "oral"}}]),
+    simvastatin(id="unclear", dosageInstruction=[{"text": "as told", "timing": {"repeat": {"frequency": -1}}}]),
+    simvastatin(id="over", dosageInstruction=[{"timing": {"repeat": PAST}}]),
+    simvastatin(id="dispensed", dispenseRequest={"validityPeriod": {"end": "2020-01-08"}}),
+    simvastatin(id="both", dispenseRequest={"validityPeriod": {"end": "2020-01-08"}},
+                dosageInstruction=[{"timing": {"repeat": PAST}}]),
+    simvastatin(id="not-taken", extension=[NOT_TAKEN]),
+    simvastatin(id="for", reasonCode=[condition()["code"]]),
+    simvastatin(id="ended", status="completed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", ["patient-view", "order-sign"])
+@pytest.mark.parametrize("drafts", [[oxide()], [oxide(), simvastatin(id="ordered", status="draft")]])
+def test_how_a_medicine_that_is_none_of_ours_is_taken_changes_no_answer(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, hook: str, drafts: list[Json]
+) -> None:
+    taken = simvastatin(resourceType="MedicationStatement", id="said")
+    sent = {"medications": bundle(*OTHERS, order()), "ended_medications": bundle(OTHERS[-1])}
+    sent |= {"medication_statements": bundle(taken, statement()), "serum_magnesium": bundle(low())}
+    answers = []
+    for others in (Named.of_others, False):  # False: everything is read whole
+        monkeypatch.setattr(Named, "of_others", others)
+        answered = answer(client, hook, bundle(*drafts, type="collection"), **sent)
+        assert {"active_order_ended": 1, "recorded_as_not_taken": 1}.items() <= repairs(answered).items()
+        answers.append(re.sub(r"\w{8}(-\w{4}){3}-\w{12}", "", json.dumps(answered)))
+    assert answers[0] == answers[1]
+
+
+def repairs(answered: Json) -> Json:
+    return dict(answered["extension"][EXTENSION]["repairs"])

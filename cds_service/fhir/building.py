@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec.json import Encoder
 
+from cds_service.fhir.dates import read_moment
 from cds_service.fhir.elements import Concept, MedicationView, Observation, Reference, Resource, Specimen
 from cds_service.fhir.inputs import Item
 from cds_service.patient import Source, Unread
@@ -88,7 +89,7 @@ class Building:
         self.unreadable[item.key] += 1
         self.not_used.append(item.source)
 
-    def not_identified(self, item: Item, code: Concept | None, time: datetime | None = None) -> None:
+    def not_identified(self, item: Item, code: Concept | None, time: str | None = None) -> None:
         """Keeps what no code system of ours names. A code of a system that we read is something else for certain."""
         codings = (code.coding if code else None) or ()
         tells = self.vocabulary.tells_problem if item.kind == "Condition" else self.vocabulary.tells_test
@@ -98,7 +99,8 @@ class Building:
             self.lost(item)
             return
         met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
-        self.unread.setdefault(item.key, []).append(Unread(item.source, name, time, met))
+        moment = read_moment(time, self.now.tzinfo)
+        self.unread.setdefault(item.key, []).append(Unread(item.source, name, moment.at if moment else None, met))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""

@@ -148,7 +148,7 @@ class Chart:
         return Chart(self._gathered, self._left_out | left_out, self._doseless | doseless)
 
     def _verdict(self, item: Item) -> str:
-        view = memoryview(item.raw)
+        view = bytes(item.raw)
         announced = self._gathered.fhir_version
         digest = digest_of(view, bool(announced and announced.startswith("5")))
         verdict = known_verdict(digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -40,6 +40,10 @@ _read_quantity = Decoder(QuantityView).decode
 _read_ratio = Decoder(RatioView).decode
 
 
+Fields = dict[str, Any]
+"""Fields of a Dosage that is made once all of them are known."""
+
+
 class _Unreadable(Exception):
     """Why a timing cannot be read."""
 
@@ -61,25 +65,26 @@ def read_dosages(
 def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
     amount, amount_high = _amounts(view, vocabulary.units)
     text = view.text or view.patientInstruction or ""
-    base = Dosage(
-        sequence=whole(view.sequence),
-        as_needed=_as_needed(view),
-        amount=amount,
-        amount_high=amount_high,
-        elemental=elemental_amount(text),
-        text=text,
-        kept_apart_from=_kept_apart(view),
-    )
+    base: Fields = {
+        "sequence": whole(view.sequence),
+        "as_needed": _as_needed(view),
+        "amount": amount,
+        "amount_high": amount_high,
+        "elemental": elemental_amount(text) if text else None,
+        "text": text,
+        "kept_apart_from": _kept_apart(view) if view.additionalInstruction else frozenset(),
+    }
     if view.unread:
-        return [replace(base, problem="not readable")]
+        return [Dosage(**base, problem="not readable")]
     timing = view.timing
     if timing is None or not (timing.repeat or timing.code or timing.event):
-        return _from_text(base, base.text, authored, vocabulary)
+        return [Dosage(**fields) for fields in _from_text(base, text, authored, vocabulary)]
     try:
-        dosages = _from_timing(base, timing, authored, vocabulary)
-        _check(dosages, vocabulary.sigs.read_all(text), vocabulary.units)
+        dosages = [Dosage(**fields) for fields in _from_timing(base, timing, authored, vocabulary)]
+        if text:
+            _check(dosages, vocabulary.sigs.read_all(text), vocabulary.units)
     except _Unreadable as problem:
-        return [replace(base, problem=str(problem))]
+        return [Dosage(**base, problem=str(problem))]
     return dosages
 
 
@@ -89,8 +94,10 @@ def _check(dosages: Sequence[Dosage], written: Sequence[Mapping[str, Any]], unit
     mine = _doses_a_day(dosages)
     if written and said is not None and mine is not None and round(said, 3) != round(mine, 3):
         raise _Unreadable("the timing and the text disagree")
-    if len(written) == len(dosages) == 1 and _is_another(dosages[0], written[0], units):
-        raise _Unreadable("the amount and the text disagree")
+    if len(written) == len(dosages) == 1:
+        one = {"amount": dosages[0].amount, "amount_high": dosages[0].amount_high}
+        if _is_another(one, written[0], units):
+            raise _Unreadable("the amount and the text disagree")
 
 
 def _doses_a_day(dosages: Sequence[Dosage]) -> Decimal | None:
@@ -99,59 +106,62 @@ def _doses_a_day(dosages: Sequence[Dosage]) -> Decimal | None:
     return sum(known, Decimal(0)) if len(known) == len(rates) else None
 
 
-def _is_another(dosage: Dosage, written: Mapping[str, Any], units: UnitTable) -> bool:
+def _is_another(dosage: Mapping[str, Any], written: Mapping[str, Any], units: UnitTable) -> bool:
     """Whether a text gives another amount than the structured dose, where the two can be compared."""
-    mine, other = dosage.amount, written.get("amount")
+    mine, other = dosage["amount"], written.get("amount")
     if mine is None or other is None or mine.unit not in units.units or other.unit not in units.units:
         return False
     kinds = [units.units[amount.unit].kind for amount in (mine, other)]
-    high, other_high = dosage.amount_high or mine, written.get("amount_high") or other
+    high, other_high = dosage["amount_high"] or mine, written.get("amount_high") or other
     comparable = mine.unit == other.unit or kinds == ["count", "count"]
     return comparable and (mine.value, high.value) != (other.value, other_high.value)
 
 
-def _from_timing(base: Dosage, timing: TimingView, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
+def _from_timing(base: Fields, timing: TimingView, authored: date | None, vocabulary: Vocabulary) -> list[Fields]:
     repeat = timing.repeat or Repeat()
-    dosage = _at_events(base, timing.event) if timing.event else base
-    dosage = _repeated(dosage, repeat)
+    dosage = base | _at_events(timing.event) if timing.event else base
+    dosage = dosage | _repeated(dosage.get("times", ()), repeat)
     code = next((c for c in _codes(timing) if vocabulary.sigs.coded(c)), None)
     if code is not None:
-        dosage = replace(dosage, code=code)
+        dosage["code"] = code
         if not _says_when(dosage):
             # A code is a complete statement of the timing, bounds apart (FHIR R4, Timing.code).
-            dosage = replace(dosage, **vocabulary.sigs.coded(code))
+            dosage |= vocabulary.sigs.coded(code)
     found = [dosage] if _says_when(dosage) else _written(dosage, timing, repeat, authored, vocabulary)
     bounds = _bounds(repeat, authored, vocabulary.units)
-    bounded = [replace(each, start=bounds.start or each.start, end=bounds.end or each.end) for each in found]
-    return [_counted(each, repeat, authored, vocabulary.units) for each in bounded]
+    for each in found:
+        each.update((name, day) for name, day in (("start", bounds.start), ("end", bounds.end)) if day)
+        _count(each, repeat, authored, vocabulary.units)
+    return found
 
 
 def _written(
-    dosage: Dosage, timing: TimingView, repeat: Repeat, authored: date | None, vocabulary: Vocabulary
-) -> list[Dosage]:
+    dosage: Fields, timing: TimingView, repeat: Repeat, authored: date | None, vocabulary: Vocabulary
+) -> list[Fields]:
     """The times in the words of the timing, else in those of the whole instruction."""
     said = timing.code.text if timing.code else None
     found = _from_text(dosage, said, authored, vocabulary) if said else []
-    if found and not found[0].problem:
+    if found and "problem" not in found[0]:
         return found
-    if dosage.text and not dosage.as_needed and not bytes(repeat.count):
-        found = _from_text(dosage, dosage.text, authored, vocabulary)
+    text = dosage["text"]
+    if text and not dosage["as_needed"] and not bytes(repeat.count):
+        found = _from_text(dosage, text, authored, vocabulary)
         # Words that nobody can read beside words that can: only a text that repeats them is believed.
-        if not found[0].problem and (not said or said.casefold() in dosage.text.casefold()):
-            return [replace(each, start=dosage.start or each.start, end=dosage.end or each.end) for each in found]
+        if "problem" not in found[0] and (not said or said.casefold() in text.casefold()):
+            return [each | {name: dosage[name] for name in ("start", "end") if dosage.get(name)} for each in found]
     if timing.code is not None:
         raise _Unreadable("timing code not known")
-    return (
-        [dosage] if dosage.as_needed or bytes(repeat.count) else found or [replace(dosage, problem="no timing given")]
-    )
+    if dosage["as_needed"] or bytes(repeat.count):
+        return [dosage]
+    return found or [dosage | {"problem": "no timing given"}]
 
 
-def _repeated(base: Dosage, repeat: Repeat) -> Dosage:
+def _repeated(times: Sequence[time], repeat: Repeat) -> Fields:
     unit = repeat.periodUnit
     frequency, frequency_max = _positive(repeat.frequency), _positive(repeat.frequencyMax)
     period, period_max = number(repeat.period), number(repeat.periodMax)
-    given = [repeat.period, repeat.periodMax]
-    if any(bytes(raw) and number(raw) is None for raw in given) or (period is not None and period <= 0):
+    given = ((repeat.period, period), (repeat.periodMax, period_max))
+    if any(value is None and bytes(raw) for raw, value in given) or (period is not None and period <= 0):
         raise _Unreadable("period not readable")
     if unit is not None and unit not in _PERIODS:
         raise _Unreadable("period unit not known")
@@ -162,37 +172,36 @@ def _repeated(base: Dosage, repeat: Repeat) -> Dosage:
     offset = whole(repeat.offset)
     if bytes(repeat.offset) and (offset is None or offset < 0):
         raise _Unreadable("offset not readable")
-    times = (*base.times, *(_time(t) for t in repeat.timeOfDay or () if t is not None))
-    return replace(
-        base,
-        times=tuple(sorted(set(times))),
-        when=tuple((code, offset or 0) for code in when),
-        frequency=frequency if frequency is not None or period is None or times or when else 1,
-        frequency_max=frequency_max,
-        period=period,
-        period_max=period_max,
-        period_unit=unit,
-        days=days,
-    )
+    times = (*times, *(_time(t) for t in repeat.timeOfDay or () if t is not None))
+    return {
+        "times": tuple(sorted(set(times))),
+        "when": tuple((code, offset or 0) for code in when),
+        "frequency": frequency if frequency is not None or period is None or times or when else 1,
+        "frequency_max": frequency_max,
+        "period": period,
+        "period_max": period_max,
+        "period_unit": unit,
+        "days": days,
+    }
 
 
-def _says_when(dosage: Dosage) -> bool:
-    return bool(dosage.times or dosage.when or dosage.frequency or dosage.period or dosage.days)
+def _says_when(dosage: Fields) -> bool:
+    return any(dosage.get(name) for name in ("frequency", "period", "times", "when", "days"))
 
 
-def _from_text(base: Dosage, text: str, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
+def _from_text(base: Fields, text: str, authored: date | None, vocabulary: Vocabulary) -> list[Fields]:
     """The doses of a written direction. An amount that is given beside it stands, and has to be the written one."""
     if not text:
-        return [base if base.as_needed else replace(base, problem="no timing given")]
+        return [base if base["as_needed"] else base | {"problem": "no timing given"}]
     written = vocabulary.sigs.read_all(text)
-    if not written or (base.amount is not None and len(written) > 1):
-        return [replace(base, problem="not readable")]
+    if not written or (base["amount"] is not None and len(written) > 1):
+        return [base | {"problem": "not readable"}]
     if _is_another(base, written[0], vocabulary.units):
-        return [replace(base, problem="the amount and the text disagree")]
+        return [base | {"problem": "the amount and the text disagree"}]
     found = []
     for fields in written:
         lasts, count = fields.pop("lasts", None), fields.pop("count", None)
-        if base.amount is not None:
+        if base["amount"] is not None:
             fields.pop("amount", None)
             fields.pop("amount_high", None)
         fields["once"] = count == 1
@@ -206,18 +215,18 @@ def _from_text(base: Dosage, text: str, authored: date | None, vocabulary: Vocab
                 "start": authored,
                 "end": plus(authored, timedelta(days=math.ceil(count * per / fields["frequency"]) - 1)),
             }
-        found.append(replace(base, **(fields | {"as_needed": base.as_needed or fields.get("as_needed", False)})))
+        found.append(base | fields | {"as_needed": base["as_needed"] or fields.get("as_needed", False)})
     return found
 
 
-def _at_events(base: Dosage, events: Sequence[str | None]) -> Dosage:
+def _at_events(events: Sequence[str | None]) -> Fields:
     """Doses at stated dates: their times of day, within the days from the first to the last."""
     days = [read_day(event) for event in events if event is not None]
     if None in days or not days:
         raise _Unreadable("date of a dose not readable")
     times = [_time(event[11:19]) for event in events if event is not None and len(event) > 10]
     known = [day for day in days if day is not None]
-    return replace(base, times=tuple(times), start=min(known), end=max(known))
+    return {"times": tuple(times), "start": min(known), "end": max(known)}
 
 
 def _bounds(repeat: Repeat, authored: date | None, units: UnitTable) -> _Bounds:
@@ -234,24 +243,23 @@ def _bounds(repeat: Repeat, authored: date | None, units: UnitTable) -> _Bounds:
     return _Bounds(authored, end)
 
 
-def _counted(dosage: Dosage, repeat: Repeat, authored: date | None, units: UnitTable) -> Dosage:
+def _count(dosage: Fields, repeat: Repeat, authored: date | None, units: UnitTable) -> None:
     """A stated number of doses ends on the day of the last one."""
     count = whole(repeat.countMax) or whole(repeat.count)
-    dosage = replace(dosage, once=dosage.once or count == 1)
-    start = dosage.start or authored
-    if not count or count < 0 or dosage.end is not None or start is None:
-        return dosage
-    a_day = len(dosage.times) or len(dosage.when)
+    dosage["once"] = dosage.get("once", False) or count == 1
+    start = dosage.get("start") or authored
+    if not count or count < 0 or dosage.get("end") is not None or start is None:
+        return
+    a_day = len(dosage["times"]) or len(dosage["when"])
     if a_day:
         days = Decimal(count) / a_day
-    elif dosage.frequency and dosage.period and dosage.period_unit:
-        unit = units.units[dosage.period_unit]
-        days = Decimal(count) / dosage.frequency * dosage.period * unit.factor / 86400
+    elif dosage["frequency"] and dosage["period"] and dosage["period_unit"]:
+        unit = units.units[dosage["period_unit"]]
+        days = Decimal(count) / dosage["frequency"] * dosage["period"] * unit.factor / 86400
     else:
         days = Decimal(1) if count == 1 else Decimal(0)
-    if not 0 < days < 10**6:
-        return dosage
-    return replace(dosage, start=start, end=plus(start, timedelta(days=math.ceil(days) - 1)))
+    if 0 < days < 10**6:
+        dosage |= {"start": start, "end": plus(start, timedelta(days=math.ceil(days) - 1))}
 
 
 def at_a_rate(view: DosageView, units: UnitTable) -> bool:

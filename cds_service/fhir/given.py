@@ -9,7 +9,7 @@ from cds_service.fhir.dates import has_ended, read_day, read_moment
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import DosageView, DoseAndRate, GivenDosage, MedicationAdministration
 from cds_service.fhir.inputs import given_from_to
-from cds_service.fhir.medications import medication_of
+from cds_service.fhir.medications import medication_of, named_in
 from cds_service.patient import GIVEN, Medication
 
 _WAS_GIVEN = frozenset({"in-progress", "completed", "stopped", "on-hold"})
@@ -26,18 +26,19 @@ def read_given(building: Building) -> tuple[Medication, ...]:
             building.lost(item)  # what is given is no order
             continue
         start, end = given_from_to(view)
-        began, medication = read_moment(start, building.now.tzinfo), None
+        began, named = read_moment(start, building.now.tzinfo), None
         if began is not None and view.status in _WAS_GIVEN and has_subject(view):
-            given = [_as_ordered(view.dosage or GivenDosage())]
-            dosages = read_dosages(given, None, building.vocabulary)
-            medication = medication_of(building, item, view, given, dosages, "given")
-        if medication is None or began is None:
+            named = named_in(building, item, view)
+        if named is None or began is None:
             building.unreadable[GIVEN] += 1  # whichever input it came in: the others are about orders
         elif began.at <= building.now:
             goes_on = view.status == "in-progress" and not has_ended(end, building.now)
             last = (read_moment(end, building.now.tzinfo) or began).at
             at = None if goes_on else min(last, building.now)
-            found.append(replace(medication, since=read_day(start), at=at, runs=goes_on))
+            given = [_as_ordered(view.dosage or GivenDosage())]
+            dosages = read_dosages(given, None, building.vocabulary)
+            medication = medication_of(building, item, view, named, given, dosages, "given", at)
+            found.append(replace(medication, since=read_day(start), runs=goes_on))
     return tuple(found)
 
 

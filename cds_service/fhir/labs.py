@@ -39,8 +39,7 @@ _EARLIEST_ZONE = timedelta(hours=14)
 
 @dataclass(slots=True)
 class ReadValue:
-    """What one quantity says. `value` is in the concept's unit and None where there is a `problem`; `rounding` is half
-    of its last reported digit."""
+    """What one quantity says. `value` is in the concept's unit and None where there is a `problem`."""
 
     moment: Moment | None
     problem: str = ""
@@ -49,7 +48,6 @@ class ReadValue:
     reported: Quantity | None = None
     low: Decimal | None = None
     high: Decimal | None = None
-    rounding: Decimal = Decimal(0)
 
 
 @dataclass(slots=True)
@@ -57,9 +55,17 @@ class _Result:
     """A result with what decides which one is the latest."""
 
     lab: Lab
+    concept: LabConcept
     issued: datetime | None
     rank: int
-    rounding: Decimal = Decimal(0)
+
+    def rounding(self, units: UnitTable) -> Decimal:
+        """Half of the last reported digit of a usable value, in the unit of the concept."""
+        reported = self.lab.reported
+        if reported is None:
+            return Decimal(0)
+        half = Decimal((0, (5,), int(reported.value.as_tuple().exponent) - 1))
+        return abs(_canonical(half, units.units[reported.unit], self.concept, units))
 
 
 def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
@@ -78,17 +84,19 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
         wanted = _concept(building, view.code, item) if view.component or _may_be(ours, view.code) else None
         if wanted is None:
             _keep_unread(building, item, view)
+            if not view.component:
+                continue
         for result in _results(building, item, view, wanted):
             by_concept.setdefault(result.lab.concept, []).append(result)
-    return {concept: _ordered(results) for concept, results in by_concept.items()}
+    units = building.vocabulary.units
+    return {concept: _ordered(results, units) for concept, results in by_concept.items()}
 
 
 def _keep_unread(building: Building, item: Item, view: Observation) -> None:
     """What a result measures under no code of ours: its own code, or those of its components."""
-    moment = read_moment(when_taken(view), building.now.tzinfo)
-    parts = [part.code for part in view.component or () if _concept(building, part.code) is None]
-    for code in parts if view.component else [view.code]:
-        building.not_identified(item, code, moment.at if moment else None)
+    parts = [part.code for part in view.component if _concept(building, part.code) is None] if view.component else None
+    for code in [view.code] if parts is None else parts:
+        building.not_identified(item, code, when_taken(view))
 
 
 def _may_be(ours: frozenset[str], code: Concept) -> bool:
@@ -144,8 +152,6 @@ def read_value(
         unit, amount = _amount(concept, part, units)
         read.reported = Quantity(amount, unit.code)
         value = _canonical(amount, unit, concept, units)
-        half = Decimal((0, (5,), int(amount.as_tuple().exponent) - 1))
-        read.rounding = abs(_canonical(half, unit, concept, units))
         _check_plausible(value, concept, part)
         read.low, read.high = _own_range(part.referenceRange or (), unit, concept, units)
     except UnitProblem as error:
@@ -183,9 +189,9 @@ def _result(
             code=concept.code,
             problem=problem,
         ),
+        concept,
         issued.at if issued else None,
         USED.get(view.status or "", 1),
-        read.rounding,
     )
 
 
@@ -293,7 +299,7 @@ def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None
     return found.pop() if len(found) == 1 else None
 
 
-def _ordered(results: list[_Result]) -> tuple[Lab, ...]:
+def _ordered(results: list[_Result], units: UnitTable) -> tuple[Lab, ...]:
     """Newest first: by time, then by when it was issued, then final before preliminary."""
     results.sort(key=_rank, reverse=True)
     # A result without a usable time may be the latest of all: it goes first, so that it is seen.
@@ -301,7 +307,7 @@ def _ordered(results: list[_Result]) -> tuple[Lab, ...]:
     # One that is about somebody else hides none of the patient's own.
     results.sort(key=lambda r: r.lab.problem == ABOUT_OTHER)
     newest = results[0]
-    if any(_rivals(newest, other) for other in results[1:]):
+    if any(_rivals(newest, other, units) for other in results[1:]):
         lab = replace(newest.lab, value=None, comparator=None, problem="two different results at the same time")
         return (lab, *(r.lab for r in results[1:]))
     return tuple(r.lab for r in results)
@@ -312,7 +318,7 @@ def _rank(result: _Result) -> tuple[float, float, int]:
     return time.timestamp() if time else 0.0, issued.timestamp() if issued else 0.0, -result.rank
 
 
-def _rivals(newest: _Result, other: _Result) -> bool:
+def _rivals(newest: _Result, other: _Result, units: UnitTable) -> bool:
     """Another result that may be the latest just as well, and says something else."""
     a, b = newest.lab, other.lab
     if a.time is None or b.time is None or a.problem or b.problem:
@@ -324,14 +330,14 @@ def _rivals(newest: _Result, other: _Result) -> bool:
         return False
     if newest.rank < other.rank:
         return False
-    return a.comparator != b.comparator or _differ(newest, other)
+    return a.comparator != b.comparator or _differ(newest, other, units)
 
 
-def _differ(a: _Result, b: _Result) -> bool:
+def _differ(a: _Result, b: _Result, units: UnitTable) -> bool:
     if a.lab.value is None or b.lab.value is None:
         return a.lab.value is not b.lab.value
     try:
         # One specimen reported in two units differs by rounding alone.
-        return abs(EXACT.subtract(a.lab.value, b.lab.value)) > a.rounding + b.rounding
-    except DecimalException:
+        return abs(EXACT.subtract(a.lab.value, b.lab.value)) > a.rounding(units) + b.rounding(units)
+    except (DecimalException, UnitProblem):
         return True

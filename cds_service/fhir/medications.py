@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from msgspec import Raw
 from msgspec.json import Decoder
@@ -45,6 +45,21 @@ _DEEPEST = 3
 V = TypeVar("V")
 Drafted = MedicationRequest | MedicationStatement
 Listed = Drafted | MedicationAdministration
+Status = Literal["active", "draft", "ended", "given"]
+
+
+class Named(NamedTuple):
+    """What a medicine is called and what it is, the drugs that it is kept apart from, and its dose form in words."""
+
+    name: str
+    identity: DrugIdentity
+    kept_apart: frozenset[str]
+    form: str | None
+
+    @property
+    def of_others(self) -> bool:
+        """Whether it is known, and no drug of ours is in it."""
+        return self.identity.others and not self.identity.drugs and not self.identity.conflict
 
 
 def read_medications(building: Building) -> tuple[Medication, ...]:
@@ -64,13 +79,16 @@ def read_ended(building: Building) -> tuple[Medication, ...]:
     for item, view in building.of(MedicationRequest):
         if item.draft or view.status not in _ORDER_ENDED or not has_subject(view) or _not_to_be_done(view):
             continue
-        instructions = view.dosageInstruction or ()
-        dosages = read_dosages(instructions, read_day(view.authoredOn), building.vocabulary)
-        medication = medication_of(building, item, view, instructions, dosages, "ended")
-        if medication is None:
+        named = named_in(building, item, view)
+        if named is None:
             building.unreadable[ENDED] += 1  # whichever input it came in: the others are about what is in force
+        elif named.of_others:
+            found.append(_of_others(item, named, "ended"))
         else:
-            found.append(replace(medication, until=_until(building, view, dosages), at=_last_moment(building, view)))
+            instructions = view.dosageInstruction or ()
+            dosages = read_dosages(instructions, read_day(view.authoredOn), building.vocabulary)
+            until, at = _until(building, view, dosages), _last_moment(building, view)
+            found.append(medication_of(building, item, view, named, instructions, dosages, "ended", at, until))
     return tuple(found)
 
 
@@ -117,92 +135,114 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
         if _not_to_be_done(view):
             return None
         instructions, authored = view.dosageInstruction, view.authoredOn
-        over = _REQUEST_OVER
+        not_in_force = _REQUEST_OVER
     else:
         instructions, authored = view.dosage, view.effectiveDateTime or view.dateAsserted
-        over = _STATEMENT_OVER
+        not_in_force = _STATEMENT_OVER
     if not item.draft:
-        if view.status in over:
+        if view.status in not_in_force:
             return None
         if view.status not in ("active", "recorded") or (
             view.status == "recorded" and not isinstance(view, MedicationStatement)
         ):
             building.lost(item)
             return None
-    day, moment = read_day(authored), read_moment(authored, building.now.tzinfo)
-    dosages = read_dosages(instructions, day, building.vocabulary) if instructions else ()
-    if not item.draft and _ended(building, view, dosages):
+    named, over = named_in(building, item, view), None if item.draft else _over(building, view)
+    if named is not None and named.of_others and over is None and str(item.source) not in building.selections:
+        return _of_others(item, named, "draft" if item.draft else "active")
+    dosages = read_dosages(instructions, read_day(authored), building.vocabulary) if instructions else ()
+    if not item.draft and dosages and all(d.end is not None and d.end < building.now.date() for d in dosages):
         return None
-    medication = medication_of(building, item, view, instructions or (), dosages, "draft" if item.draft else "active")
-    if medication is None:
+    if over is not None:
+        building.repairs.update(over)
+        return None
+    if named is None:
         building.lost(item)
         return None
-    return replace(medication, at=moment.at if moment else None)
+    moment = read_moment(authored, building.now.tzinfo)
+    status: Status = "draft" if item.draft else "active"
+    at = moment.at if moment else None
+    return medication_of(building, item, view, named, instructions or (), dosages, status, at)
+
+
+def named_in(building: Building, item: Item, view: Listed) -> Named | None:
+    """What an order, a statement or an administration calls its medicine; None where it names none."""
+    concept, form, ingredients = _concept(building, view)
+    if concept is None:
+        reference = _reference(view)
+        name, _ = building.vocabulary.kept_apart((reference.display if reference else None) or "")
+        if not name:
+            if not item.draft:
+                return None
+            building.repairs["medication_missing"] += 1
+        return Named(name, building.vocabulary.drug([], name or None), frozenset(), form)
+    identity, kept_apart = building.drug(concept)
+    name = name_of(concept)
+    if ingredients and not (identity.drugs or identity.others or identity.conflict):
+        identity = _by_ingredients([building.drug(each).drug for each in ingredients], identity)
+        name = name or name_of(ingredients[0])
+    if kept_apart:
+        name = building.vocabulary.kept_apart(name)[0]
+    return Named(name or ("" if identity.drugs or identity.others else called(concept)), identity, kept_apart, form)
+
+
+def _of_others(item: Item, named: Named, status: Status) -> Medication:
+    """A medicine known to be none of ours. How it is taken is nothing to any rule, and is not read."""
+    by = named.identity.identified_by
+    return Medication(source=item.source, status=status, name=named.name, identified_by=by, others=True)
 
 
 def medication_of(
     building: Building,
     item: Item,
     view: Listed,
-    instructions: list[DosageView] | tuple[()],
+    named: Named,
+    instructions: Sequence[DosageView],
     dosages: tuple[Dosage, ...],
-    status: Literal["active", "draft", "ended", "given"],
-) -> Medication | None:
-    """The medicine that an order, a statement or an administration names; None where it names none."""
-    concept, form, ingredients = _concept(building, view)
-    if concept is not None:
-        identity, kept_apart = building.drug(concept)
-        name = name_of(concept)
-        if ingredients and not (identity.drugs or identity.others or identity.conflict):
-            identity = _by_ingredients([building.drug(item).drug for item in ingredients], identity)
-            name = name or name_of(ingredients[0])
-        if kept_apart:
-            name = building.vocabulary.kept_apart(name)[0]
-            dosages = tuple(replace(d, kept_apart_from=d.kept_apart_from | kept_apart) for d in dosages)
-    else:
-        reference = _reference(view)
-        name, kept_apart = building.vocabulary.kept_apart((reference.display if reference else None) or "")
-        identity = building.vocabulary.drug([], name or None)
-    if concept is None and not name:
-        if not item.draft:
-            return None
-        building.repairs["medication_missing"] += 1
-    components = identity.components
-    if MAGNESIUM in identity.drugs and not any(part.strength for part in components):
-        components = building.vocabulary.product_called(name, identity.drugs) or components
-    source = item.source
-    words = [name, *(dosage.text for dosage in dosages)]
-    route = route_of(instructions, identity.route, building.vocabulary)
+    status: Status,
+    at: datetime | None,
+    until: date | None = None,
+) -> Medication:
+    """The medicine that an order, a statement or an administration names."""
+    vocabulary, identity, name, source = building.vocabulary, named.identity, named.name, item.source
+    if named.kept_apart:
+        dosages = tuple(replace(d, kept_apart_from=d.kept_apart_from | named.kept_apart) for d in dosages)
+    components, route = identity.components, route_of(instructions, identity.route, vocabulary)
     injections: tuple[Injection, ...] = ()
-    if MAGNESIUM in identity.drugs and route not in ORAL:
+    ours = MAGNESIUM in identity.drugs
+    if ours and not any(part.strength for part in components):
+        components = vocabulary.product_called(name, identity.drugs) or components
+    if ours and route not in ORAL:
         authored = read_day(view.authoredOn) if isinstance(view, MedicationRequest) else None
-        injections = read_injections(instructions, name, authored, building.vocabulary)
+        injections = read_injections(instructions, name, authored, vocabulary)
         timed = any(each.minutes or each.rate for injection in injections for each in injection.doses)
         if route == "unknown":
             # "4 g over 20 min" is no way to swallow it.
             route = "intravenous" if timed and INJECTED_SALT in identity.drugs else route
             injections = injections if route == "intravenous" else ()
+    words = [name, *(dosage.text for dosage in dosages)] if ours else []
     return Medication(
         source=source,
         status=status,
-        name=name or ("" if identity.drugs or identity.others else called(concept)),
+        name=name,
         drugs=identity.drugs,
         identified_by=identity.identified_by,
         conflict=identity.conflict,
         others=identity.others,
         route=route,
-        form=identity.form or (building.vocabulary.drug([], form).form if form else None),
+        form=identity.form or (vocabulary.drug([], named.form).form if named.form else None),
         components=components,
         product_coded=identity.product_coded,
         elemental=identity.elemental,
         dosages=dosages,
         injections=injections,
         reasons=_reasons(building, view),
-        reason_given=_reason_given(view),
         since=_since(view),
-        continuous=any(at_a_rate(each, building.vocabulary.units) for each in instructions)
-        or building.vocabulary.says_continuous(words),
-        obstetric=building.vocabulary.says_obstetric(words),
+        until=until,
+        at=at,
+        continuous=ours
+        and (any(at_a_rate(each, vocabulary.units) for each in instructions) or vocabulary.says_continuous(words)),
+        obstetric=ours and vocabulary.says_obstetric(words),
         selected=bool(building.selections) and str(source) in building.selections,
     )
 
@@ -299,14 +339,6 @@ def _contained(name: str, contained: list[Raw] | None) -> MedicationView | Subst
     return None
 
 
-def _reason_given(view: Listed) -> bool:
-    concepts = [*(view.reasonCode or ()), *(each.concept for each in view.reason or () if each.concept)]
-    references = [*(view.reasonReference or ()), *(each.reference for each in view.reason or () if each.reference)]
-    return any(concept.coding or concept.text for concept in concepts) or any(
-        each.reference or each.display for each in references
-    )
-
-
 def _reasons(building: Building, view: Listed) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     if not (view.reasonCode or view.reasonReference or view.reason):
@@ -324,23 +356,15 @@ def _reasons(building: Building, view: Listed) -> frozenset[str]:
     return found
 
 
-def _ended(building: Building, view: Drafted, dosages: tuple[Dosage, ...]) -> bool:
-    """Whether what was ordered is over although the order still says `active`."""
-    now = building.now
-    if dosages and dosages[0].end is not None and all(d.end is not None and d.end < now.date() for d in dosages):
-        return True
+def _over(building: Building, view: Drafted) -> tuple[str, ...] | None:
+    """Whether what was ordered is over although the order still says `active`: the repairs that this is; else None."""
     if _not_taken(building, view):
-        building.repairs["recorded_as_not_taken"] += 1
-        return True
+        return ("recorded_as_not_taken",)
     if isinstance(view, MedicationStatement):
-        return view.effectivePeriod is not None and has_ended(view.effectivePeriod.end, now)
-    dispense = view.dispenseRequest
-    if dispense is None:
-        return False
-    if dispense.validityPeriod is not None and has_ended(dispense.validityPeriod.end, now):
-        building.repairs["active_order_ended"] += 1
-        return True
-    return False
+        period = view.effectivePeriod
+        return () if period is not None and has_ended(period.end, building.now) else None
+    period = view.dispenseRequest.validityPeriod if view.dispenseRequest else None
+    return ("active_order_ended",) if period is not None and has_ended(period.end, building.now) else None
 
 
 def _not_taken(building: Building, view: Drafted) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal, DecimalException
+from functools import lru_cache
 
 from msgspec import Raw
 
 from cds_service.fhir.elements import NOTHING
+
+_SHORT = 8
 
 
 def number(raw: Raw) -> Decimal | None:
@@ -14,6 +17,18 @@ def number(raw: Raw) -> Decimal | None:
     if raw is NOTHING:
         return None
     text = bytes(raw)
+    return _short(text) if len(text) <= _SHORT else _decimal(text)
+
+
+def whole(raw: Raw) -> int | None:
+    """A JSON number that is a whole number of at most nine digits, or None."""
+    value = number(raw)
+    if value is None or value != value.to_integral_value() or abs(value) >= 10**9:
+        return None
+    return int(value)
+
+
+def _decimal(text: bytes) -> Decimal | None:
     if not text or len(text) > 40 or text[0] not in b"-0123456789":
         return None
     try:
@@ -23,9 +38,4 @@ def number(raw: Raw) -> Decimal | None:
     return value if value.is_finite() and abs(value.adjusted()) <= 20 else None
 
 
-def whole(raw: Raw) -> int | None:
-    """A JSON number that is a whole number of at most nine digits, or None."""
-    value = number(raw)
-    if value is None or value != value.to_integral_value() or abs(value) >= 10**9:
-        return None
-    return int(value)
+_short = lru_cache(maxsize=4096)(_decimal)  # a few hundred of them are nearly all that charts hold

@@ -59,6 +59,8 @@ def refused(
         said = extension.valueCoding
         if extension.url not in reader.modifiers or said is None or not reader.trouble_of(name(said.system), said.code):
             return "it carries a modifier that is not understood"
+    if view.bodySite is None and view.specimen is None:
+        return ""
     where = [each for each in (view.bodySite, specimen.type if specimen else None) if each]
     texts, codes = _said_by(where, building)
     named = [view.specimen.display] if view.specimen and view.specimen.display else []

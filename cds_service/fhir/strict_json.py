@@ -67,7 +67,8 @@ def check(body: bytes) -> None:
     try:
         if _has_odd_name(plain):
             small = b"".join(_with_plain_names(small))
-        kept = _kept(small) if small.count(b",") * _SPARSE < len(small) else _kept_of_piece(small)
+        whole = len(small) <= _PIECE or small.count(b",") * _SPARSE >= len(small)
+        kept = _kept_of_piece(small) if whole else _kept(small)
     except (ValueError, DecodeError):  # msgspec's and orjson's own, and those of Unicode
         raise NotStrict(_where_it_ends(body), "structure") from None
     if kept != quotes:

@@ -1,9 +1,10 @@
 """Full FHIR validation with fhir.resources, of just those resources that a rule uses.
 
 The caches remember only that the bytes with this digest are valid, or where they are not. No patient data is kept.
-Charts are new, but what they are made of is not: the same codes, statuses and instructions come again and again. So
-elements that were valid once are remembered too, and an empty one of the same type stands for them in the model. An
-element is valid or not by itself, whatever stands beside it; only whether it is there matters outside.
+Charts are new, but what they are made of is not: the same codes, statuses and instructions come again and again. So a
+resource has the verdict of one that differs from it in plain ids, dates, amounts and words alone. Elements that were
+valid once are remembered too, and an empty one of the same type stands for them in the model. An element is valid or
+not by itself, whatever stands beside it; only whether it is there matters outside.
 """
 
 from __future__ import annotations
@@ -57,6 +58,26 @@ _TAKEN = ("effectiveDateTime", "effectivePeriod", "effectiveInstant")
 _KEPT_WHOLE = frozenset({"item", "class", "adherence"})
 
 
+_DAY = (
+    rb"[12]\d{3}-"
+    rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+)
+# Parts of a resource in whose place any other one of the same form is just as valid, wherever it stands. What is kept
+# of them is their form.
+_PLAIN = re.compile(
+    rb""""(?:
+      (id"\s*:\s*"|reference"\s*:\s*"[A-Z][A-Za-z]{2,40}/)[A-Za-z0-9][A-Za-z0-9.-]{0,63}(?=")
+    | (urn:uuid:)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?=")
+    | (display"\s*:\s*"|text"\s*:\s*")[A-Za-z][ -!\#-\[\]-~]*(?=")
+    | """
+    + _DAY
+    + rb"""(?:(T)(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d))?(?=")
+    | (value"\s*:\s*)\d{1,7}(?:(\.)\d{1,6})?(?=\s*[,}])
+    )""",
+    re.VERBOSE,
+)
+
+
 class _Verdicts:
     """A bounded LRU of digest -> verdict."""
 
@@ -100,9 +121,10 @@ _verdicts = _Verdicts()
 _elements = _Elements()
 
 
-def digest_of(raw: bytes | memoryview, r5: bool) -> bytes:
-    """Names these bytes, read as this version."""
-    return blake2b(raw, digest_size=16, person=b"R5" if r5 else b"R4B").digest()
+def digest_of(raw: bytes, r5: bool) -> bytes:
+    """Names these bytes, and all that are valid where they are, read as this version."""
+    forms = b"\x00".join([part or b"" for part in _PLAIN.split(raw)])  # no JSON holds a NUL
+    return blake2b(forms, digest_size=16, person=b"R5" if r5 else b"R4B").digest()
 
 
 def known_verdict(digest: bytes) -> str | None:

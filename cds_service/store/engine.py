@@ -105,7 +105,7 @@ def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -
         max_overflow=0,
         pool_timeout=wait,
     )
-    starts = ["BEGIN"]
+    starts: list[str] = []  # whoever reads asks one question at a time
     if write:
         short, usual = (f"PRAGMA busy_timeout={round(seconds * 1000)}" for seconds in (_BEGIN_WAIT, wait))
         starts = [short, "BEGIN IMMEDIATE", usual]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from cds_service.content.concept import MAGNESIUM, Concept
 from cds_service.content.library import Library
@@ -28,6 +28,9 @@ from cds_service.terminology.strengths import masses
 from cds_service.terminology.units import Unit, unit_table
 
 MAX_PHRASES = 20
+_MOST_CODES = 8192
+_LONGEST_CODE = 100  # characters, with its system: what is longer is a text, of which nothing is kept
+V = TypeVar("V")
 _DOUBT = re.compile(r"^\W|[?;:+=~!*]|(?<!\w)[-\u2013\u2212](?!\w)")
 _PAIR = re.compile(r"(?<![\d.,/])(\d{1,4}(?:\.\d)?) ?/ ?(\d{1,4}(?:\.\d)?)(?![\d.,/])", re.ASCII)
 _CLOCKS = r"\d\d:\d\d(?:(?:, | and )\d\d:\d\d){0,5}\Z"
@@ -87,6 +90,9 @@ class Vocabulary:
         self._said: dict[tuple[str, ...], frozenset[str]] = {}
         self._tests: dict[tuple[str, str], LabConcept] = {}
         self._own: dict[tuple[str, str], str] = {}
+        # What charts name again and again: codes of the form of their system, and the problems that they mean.
+        self._formed: dict[tuple[str, str], str] = {}
+        self._problems: dict[tuple[str, str], frozenset[str]] = {}
         self._of_site: tuple[str, Vocabulary] = "", self
         self._answers: dict[tuple[str, str, str], str] = {}
         for name, entry in self.concepts.items():
@@ -160,9 +166,17 @@ class Vocabulary:
         without their dot."""
         if not code:
             return frozenset()
-        if (own := self._own.get((self.system_name(system) or system or "", code.strip()))) is not None:
+        if self._own and (own := self._own.get((self.system_name(system) or system or "", code.strip()))) is not None:
             return self.broader[own] | {own}
         name = self._has_form(system, code)
+        found = self._problems.get((name or "", code))
+        if found is None:
+            found = self._problems_of(name, code)
+            if name is not None:
+                _keep(self._problems, (name, code), found)
+        return found
+
+    def _problems_of(self, name: str | None, code: str) -> frozenset[str]:
         row = self._systems[name] if name else None
         bare = row.bare(code) if row else code.strip()
         key = bare.upper() if name == "snomed" else _plain(bare)[:8]
@@ -186,12 +200,16 @@ class Vocabulary:
     def _has_form(self, system: str | None, code: str | None) -> str | None:
         """Our short name of a code's system; None where the code has not the form of its codes: it is the site's own,
         sent under that system."""
-        name = self.system_name(system)
-        if name is None or not code:
+        if not code:
             return None
-        row = self._systems[name]
-        form = self._systems["icd10"] if row.who else row
-        return name if form.holds(row.bare(code)) else None
+        name = self._formed.get((system or "", code))
+        if name is None and (name := self.system_name(system)) is not None:
+            row = self._systems[name]
+            form = self._systems["icd10"] if row.who else row
+            if not form.holds(row.bare(code)):
+                return None
+            _keep(self._formed, (system or "", code), name)
+        return name
 
     def condition_called(self, text: str) -> frozenset[str]:
         """The same of a problem in words, by a short list of whole texts. A text in doubt is none of them."""
@@ -267,6 +285,13 @@ class Vocabulary:
         if own is not None and (codes := self.concepts[own].rxnorm_ingredients):
             return "rxnorm", codes[0], display
         return self._has_form(system, code), code, display
+
+
+def _keep(known: dict[tuple[str, str], V], code: tuple[str, str], meaning: V) -> None:
+    if len(known) >= _MOST_CODES:
+        known.clear()
+    if len(code[0]) + len(code[1]) <= _LONGEST_CODE:
+        known[code] = meaning
 
 
 def _words(text: str) -> str:

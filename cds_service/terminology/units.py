@@ -36,9 +36,9 @@ class UnitProblem(Exception):
     """Why a unit cannot be used, in our own words."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """One UCUM code. `factor` times a number in it gives the base unit of its `kind`, `per` that."""
+    """One UCUM code of a table. `factor` times a number in it gives the base unit of its `kind`, `per` that."""
 
     code: str
     kind: str

@@ -93,6 +93,27 @@ def test_the_second_look_at_the_same_bytes_says_the_same() -> None:
     assert places(magnesium(valueInteger=SECRET)) == places(magnesium(valueInteger=SECRET)) == "valueInteger"
 
 
+@pytest.mark.parametrize(
+    ("sound", "faulty", "place"),
+    [
+        ({"issued": "2026-02-03T08:00:00Z"}, {"issued": "2026-02-30T08:00:00Z"}, "issued"),
+        ({"issued": "2026-04-30T08:00:00Z"}, {"issued": "2026-04-31T08:00:00Z"}, "issued"),
+        ({"issued": "2026-11-03T08:00:00Z"}, {"issued": "2026-11-03T24:00:00Z"}, "issued"),
+        ({"issued": "2026-11-03T08:00:00Z"}, {"issued": "2026-11-03T08:00:00+19:00"}, "issued"),
+        ({"issued": "2026-11-03T08:00:00Z"}, {"issued": "2026-11-03"}, "issued"),
+        ({"valueQuantity": {"value": 0.6}}, {"valueQuantity": {"value": "x"}}, "valueQuantity.value"),
+        ({"specimen": {"reference": "Specimen/a"}}, {"specimen": {"reference": "Patient/a b"}}, ""),
+        ({"specimen": {"display": "blood"}}, {"specimen": {"display": ""}}, "specimen.display"),
+    ],
+)
+def test_what_looks_like_a_valid_result_is_judged_by_itself(
+    sound: dict[str, Any], faulty: dict[str, Any], place: str
+) -> None:
+    timeless = without(magnesium(), "effectiveDateTime")
+    assert places(timeless | sound) == ""
+    assert places(timeless | faulty) == place
+
+
 def test_an_unknown_source_is_passed_over() -> None:
     assert read().invalid([Source("Observation", "nobody")]) == {}
 
