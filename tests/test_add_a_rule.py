@@ -1,4 +1,4 @@
-"""Adding a rule is one YAML file, one scenario file and `magnesium-cds catalogue`; every fault of it is named.
+"""Adding a rule is one YAML file, one scenario file, `magnesium-cds catalogue` and `lock`; every fault of it is named.
 
 A timing rule is written in the short form of its family, and a drug that is new brings its concept and its line in the
 coverage table.
@@ -149,6 +149,8 @@ def test_a_rule_is_one_file_one_scenario_file_and_the_catalogue(cards: Path, ser
     assert invoke("catalogue", "--content", cards).returncode == 0
     assert invoke("catalogue", "--check", "--content", cards).returncode == 0
     assert f"[{STEM}](safety/{STEM}.yaml)" in (cards / "README.md").read_text("utf-8")
+    assert invoke("lock", STEM, "first version", "--content", cards).returncode == 0
+    assert f"\n{STEM}:\n" in (cards / "changes.yaml").read_text("utf-8")
     assert {path for path in cards.rglob("*") if path.is_file()} - before == {cards / "safety" / f"{STEM}.yaml"}
 
 
@@ -300,6 +302,7 @@ def test_a_new_timing_drug_is_its_rule_its_concept_and_a_line_of_coverage(
     cards: Path, serve: Callable[[Path], Flask]
 ) -> None:
     new_timing_drug(cards)
+    assert invoke("lock", "--new", "first version", "--content", cards).returncode == 0
     assert invoke("check", "--content", cards).returncode == 0
     app = serve(cards)
     for case in read_file(yaml.safe_load(TIMING_SCENARIOS)).scenarios:
@@ -345,6 +348,7 @@ def test_the_short_rule_of_the_readme_can_be_loaded(cards: Path) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     shown = dedent("  family: separate\n" + readme.split("  family: separate\n")[1].split("  ```")[0])
     (cards / "timing" / "chloroquine_timing.yaml").write_text(shown, "utf-8")
+    assert invoke("lock", "chloroquine_timing", "As in the README", "--content", cards).returncode == 0
     assert invoke("check", "--content", cards).returncode == 0
 
 

@@ -7,7 +7,7 @@ service lacked and grow with it, while the limit of 120 is for what a clinician 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
@@ -275,3 +275,32 @@ def test_summaries_and_labels_are_plain_text_of_printable_characters(answers: li
     for name, card in some((name, card) for name, answer in answers for card in answer["cards"]):
         for text in [card["summary"], *(s["label"] for s in card.get("suggestions", []))]:
             assert text.isprintable() and not re.search(r"<(?! \d)|>(?! \d)|[`|\\\[\]]|\*\*", text), (name, text)
+
+
+def test_no_card_shows_a_source_of_a_weak_kind(cards: list[tuple[str, Body]], content: Content) -> None:
+    """A compendium, a web page or a textbook: by its name or its title, in any text of the card."""
+    sources = content.library.references.values()
+    weak = {name for item in sources if item.weak for name in (item.name, item.title)}
+    weak -= {name for item in sources if not item.weak for name in (item.name, item.title)}
+    assert weak
+    hold(cards, lambda card: any(name in text for text in shown(card) for name in weak))
+
+
+def test_a_card_names_the_first_source_of_its_rule_or_says_that_the_primary_text_was_not_read(
+    cards: list[tuple[str, Body]], content: Content
+) -> None:
+    library, words = content.library, content.library.wording
+
+    def wrong(card: Body) -> bool:
+        first = library.references[library.rules[own(card)["rule"]].rule.evidence.references[0]]
+        named = words.primary_not_read if first.weak else first.dated
+        label = words.source_label if first.weak else first.name
+        return named.lower() not in card["detail"].lower() or card["source"]["label"] != label
+
+    hold(cards, wrong)
+
+
+def shown(card: Body) -> Iterator[str]:
+    """Every text of a card that somebody reads."""
+    parts = {key: value for key, value in card.items() if key != "extension"}
+    yield from (value for _, value in walk(parts) if isinstance(value, str))

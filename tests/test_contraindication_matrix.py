@@ -45,8 +45,10 @@ ON_RECORD = (
     "magnesium_with_dialysis",
     "magnesium_with_stage_4_kidney_disease",
 )
+DOXERCALCIFEROL = "doxercalciferol_with_magnesium_on_dialysis"
 IMPOSSIBLE |= {
-    frozenset(pair): "severe kidney disease on record is no unknown" for pair in product(BANDS[3:], ON_RECORD)
+    frozenset(pair): "severe kidney disease on record is no unknown"
+    for pair in product(BANDS[3:], (*ON_RECORD, DOXERCALCIFEROL))
 }
 # One newest level: recent or old, of everybody, of somebody on an infusion, or of a mother on one.
 OF_EVERYBODY = ("high_serum_magnesium", "severely_high_serum_magnesium")
@@ -83,7 +85,7 @@ IMPOSSIBLE |= {
 IMPOSSIBLE |= {
     frozenset(("laxative_dose_in_older_people", rule)): "no mother is that old" for rule in ORDERED_FOR_A_MOTHER
 }
-for _dialysis in ("magnesium_with_dialysis", "calcitriol_dialysis_avoid"):
+for _dialysis in ("magnesium_with_dialysis", "calcitriol_dialysis_avoid", DOXERCALCIFEROL):
     _pair = frozenset(("magnesium_with_unknown_kidney_function", _dialysis))
     IMPOSSIBLE[_pair] = "on dialysis nobody asks for creatinine"
 # One newest level: recent or old, and with pre-eclampsia held against a limit of its own.
@@ -152,6 +154,7 @@ AGAINST_MAGNESIUM = {
     "calcitriol_dialysis_avoid": "on dialysis magnesium cannot leave, and texts of calcitriol warn of it",
     "emergency_magnesium_with_high_magnesium": "the level is high already, though the order treats an emergency",
     "emergency_magnesium_with_severely_high_magnesium": "the level is severely high already",
+    "doxercalciferol_with_magnesium_on_dialysis": "on dialysis magnesium cannot leave, and the label warns of it",
     "high_magnesium_not_repeated": "the last level was high and nobody has looked since",
     "high_magnesium_during_infusion": "the level is high already, though an infusion explains it",
     "high_magnesium_in_use": "the level is high already",

@@ -169,14 +169,14 @@ def test_an_assumed_time_is_marked_on_the_card(call) -> None:
     assert "| 20:00 | ciprofloxacin (assumed) |" in card["detail"]
 
 
-def test_several_drugs_are_one_card_with_the_evidence_of_each_interval(call) -> None:
+def test_several_drugs_are_one_card_with_the_evidence_of_each_interval(call, content: Content) -> None:
     _, card = call(LEVOTHYROXINE, CIPROFLOXACIN)
     # The tightest side of each: 07:00 + 5 h 30 min (4 needed), and 7 h 30 min before 20:00 (6 needed).
     assert card["summary"] == (
         "Magnesium at 12:30 fits: 5 h 30 min after levothyroxine and 7 h 30 min before ciprofloxacin (evidence: high)"
     )
-    assert "give magnesium 2 h after or 6 h before (evidence: high; Clin Pharmacol Ther)" in card["detail"]
-    assert "keep the doses 4 h apart (evidence: low; Drugs.com)" in card["detail"]
+    assert "give magnesium 2 h after or 6 h before (evidence: high; US label of ciprofloxacin)" in card["detail"]
+    assert "keep the doses 4 h apart (evidence: low; US label of Synthroid)" in card["detail"]
     assert card["suggestions"][0]["label"] == "Magnesium at 12:30"
 
 

@@ -36,8 +36,9 @@ def address(client: FlaskClient, content: Content) -> Callable[..., str]:
 def test_the_link_opens_the_day_with_the_drugs_the_reasons_and_the_sources(client, address) -> None:
     path = address(LEVOTHYROXINE, CIPROFLOXACIN)
     html = client.get(path).text
-    for text in ("12:30", "levothyroxine", "ciprofloxacin", "time assumed: twice a day", "Clin Pharmacol Ther, 1989",
-                 "Magnesium binds ciprofloxacin in the gut", "/evidence/ciprofloxacin_timing"):  # fmt: skip
+    for text in ("12:30", "levothyroxine", "ciprofloxacin", "time assumed: twice a day",
+                 "US label of ciprofloxacin, 2025", "Magnesium binds ciprofloxacin in the gut",
+                 "/evidence/ciprofloxacin_timing"):  # fmt: skip
         assert text in html
     assert "scenario-patient" not in html
 

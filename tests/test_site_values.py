@@ -383,13 +383,13 @@ def test_diff_says_what_changes_with_exit_1_and_nothing_with_exit_0(tmp_path: Pa
 def test_show_and_diff_name_every_choice_that_is_not_a_threshold(tmp_path: Path) -> None:
     old = write(tmp_path / "old.yaml", site_of())
     new = write(tmp_path / "new.yaml", site_of(
-        allowance={"region": "eu", "reason": "Our dietitians use the European values"},
+        region="eu",
         schedule={"breakfast": {"value": "07:30", "reason": "Ward times"}},
         repetition={"after_override_days": 14, "reason": "Fewer repeats"},
     ))  # fmt: skip
-    assert "allowance.region = eu" in invoke("site", "show", new).stdout
+    assert "region = eu" in invoke("site", "show", new).stdout
     changes = {item["key"]: item["new"] for item in json.loads(invoke("site", "diff", old, new, "--json").stdout)}
-    assert changes["allowance.region"] == "eu" and "upper_level.region" not in changes
+    assert changes["region"] == "eu"
     assert changes["schedule.breakfast"] == "07:30" and changes["repetition.after_override_days"] == "14"
 
 

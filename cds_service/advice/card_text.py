@@ -112,7 +112,7 @@ class Writer:
             "indicator": lead.written.card.indicator,
             "detail": self._detail(group, rest),
             "source": {
-                "label": self._named(lead.rule),
+                "label": self._source_label(lead.rule),
                 "url": self._evidence(lead),
                 "topic": self._topic(lead.written.card.topic),
             },
@@ -144,10 +144,10 @@ class Writer:
     def _evidence(self, outcome: Outcome) -> str:
         return f"{self.style.base_url}/evidence/{quote(outcome.rule_id)}"
 
-    def _named(self, rule: ActiveRule) -> str:
-        """Who stands behind a rule's first reference."""
+    def _source_label(self, rule: ActiveRule) -> str:
+        """Who stands behind a rule's first reference; where that is a weak source, this product."""
         reference = self.library.references[rule.loaded.rule.evidence.references[0]]
-        return reference.name
+        return self.library.wording.source_label if reference.weak else reference.name
 
     def _topic(self, topic: str) -> dict[str, str]:
         return {"system": TOPIC_SYSTEM, "code": topic, "display": self.library.wording.topics[topic]}
@@ -303,13 +303,12 @@ class Writer:
     def evidence_line(self, rule: ActiveRule) -> str:
         """Certainty, strength, direction, source and year."""
         library, evidence = self.library, rule.loaded.rule.evidence
-        year = library.references[evidence.references[0]].year
         certainty = library.evidence.certainty[evidence.certainty].label
         return fill(library.wording.evidence_line, {
             "certainty": certainty[0].upper() + certainty[1:],
             "strength": evidence.strength,
             "direction": library.evidence.direction[evidence.direction],
-            "source": self._named(rule) + (f", {year}" if year else ""),
+            "source": sentence(library.source(evidence.references[0])),
         })  # fmt: skip
 
     def _notes(self, group: Group) -> list[str]:
@@ -326,6 +325,8 @@ class Writer:
                         "value": self.display.limit(limit),
                         "default": self.display.quantity(limit.default, limit.unit),
                     }))  # fmt: skip
+                elif told := self.display.regions(limit):
+                    points.append(told)
             points += [wording.notes[note] for note in verdict.notes]
             hits = [value for value in verdict.bindings.values() if isinstance(value, LabHit)]
             points += [

@@ -259,6 +259,20 @@ class Display:
             })  # fmt: skip
         return filled
 
+    def regions(self, limit: Limit) -> str:
+        """Whose text a limit is of and what the other region's says; empty where both say the same."""
+        others = [each for each, value in limit.regions.items() if value != limit.value]
+        if limit.region is None or not others:
+            return ""
+        words = self.library.wording
+        return fill(words.notes["region_of_site" if self.rulebook.site.region else "region"], {
+            "label": lowered(limit.label),
+            "value": self.limit(limit),
+            "region": words.regions[limit.region],
+            "other_region": words.regions[others[0]],
+            "other": self.quantity(limit.regions[others[0]], limit.unit),
+        })  # fmt: skip
+
     def replacing(self, order: Medication) -> str:
         """'replacing 0.55 mmol/L (1 d ago)' of an order of magnesium; empty where it replaces nothing that is known."""
         low, words = self.context.low_level, self.library.wording.replacing
@@ -270,7 +284,7 @@ class Display:
 
     def _allowance_name(self) -> str:
         row = self.context.allowance
-        names = self.library.wording.allowances[self.rulebook.site.allowance]
+        names = self.library.wording.allowances[self.rulebook.site.dietary_region]
         return names[row.kind] if row and row.kind != "EAR" else ""
 
     def _intake(self, intake: Intake) -> str:

@@ -82,7 +82,10 @@ def days_read(library: Library) -> dict[str, int]:
         thresholds = {**library.shared_thresholds, **loaded.rule.thresholds}
         back = {item.name for item in loaded.rule.named() if item.mark.looks_back}
         back |= {case.threshold for name in back for case in thresholds[name].instead}
-        days = [int(max((*thresholds[name].values.values(), *(thresholds[name].site_may_set or ())))) for name in back]
+        days = [
+            int(max((*(value for _, value in thresholds[name].dated), *(thresholds[name].site_may_set or ()))))
+            for name in back
+        ]
         for key in inputs_read(loaded.rule, library) if days else ():
             longest[key] = max(longest.get(key, 0), *days)
     return longest

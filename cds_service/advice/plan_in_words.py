@@ -100,9 +100,8 @@ def plan_lines(findings: Sequence[tuple[str, ActiveRule]], display: Display, sho
     shown = findings if len(findings) <= MAX_LINES or not day.token else findings[: MAX_LINES - 1]
     for line, rule in shown:
         evidence = rule.loaded.rule.evidence
-        source = library.references[evidence.references[0]]
         certainty = library.evidence.certainty[evidence.certainty].label
-        values = {"line": line, "certainty": certainty, "source": source.name}
+        values = {"line": line, "certainty": certainty, "source": library.source(evidence.references[0], year=False)}
         lines.append(fill(words.interval_short if short else words.interval, values))
     if len(shown) < len(findings):
         lines.append(fill(words.more_intervals, {"count": str(len(findings) - len(shown))}))

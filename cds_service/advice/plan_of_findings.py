@@ -85,7 +85,6 @@ def _intervals(rulebook: Rulebook) -> dict[str, list[tuple[Interval, Separate | 
 def _interval(rule: ActiveRule, block: Separate | Avoid, rulebook: Rulebook) -> Interval:
     """The interval of a timing rule, in minutes."""
     written, library = rule.loaded.rule, rulebook.library
-    source = library.references[written.evidence.references[0]]
     after = before = 0
     if written.separate:
         after = int(rule.limits[written.separate.drug_then_magnesium].value * 60)
@@ -100,7 +99,7 @@ def _interval(rule: ActiveRule, block: Separate | Avoid, rulebook: Rulebook) -> 
         verified=written.separate is None or written.separate.interval == "drug_specific",
         certainty=library.evidence.certainty[written.evidence.certainty].label,
         reason=SENTENCE.split(" ".join(written.why.split()))[0].rstrip("."),
-        reference=", ".join(filter(None, [source.name, str(source.year or "")])),
+        reference=library.source(written.evidence.references[0]),
         url=f"/evidence/{rule.id}",
     )
 

@@ -14,9 +14,11 @@ import orjson
 
 from cds_service.commands.common import CANNOT_CREATE, CONFIGURATION, FAILED, FILE, USAGE, stop
 from cds_service.content.library import Library, default_root
-from cds_service.content.loading import gone_files, load_library
+from cds_service.content.loading import gone_files, load_library, read_content
 from cds_service.content.long_form import long_form
+from cds_service.content.rulebook import limits_of
 from cds_service.content.site import SiteValues, read_site, site_schema
+from cds_service.content.sources import source_faults
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.spelling import nearest
 from cds_service.terminology.index import Vocabulary
@@ -43,10 +45,10 @@ def _faults_as_json(wanted: bool) -> Iterator[None]:
 def check(content: Path | None, as_json: bool) -> None:
     """Load all content and report every fault at once. Exit 78 on faults."""
     with _faults_as_json(as_json):
-        library = load_library(content)
+        library, documents = read_content(content)
         Vocabulary(library)
-        if gone := gone_files(content or default_root()):
-            raise ContentError(gone)
+        if faults := [*gone_files(content or default_root()), *source_faults(library, documents)]:
+            raise ContentError(faults)
     counts = {
         "rules": len(library.rules),
         "terminology": len(library.terminology),
@@ -132,16 +134,19 @@ def _rows(library: Library, values: SiteValues) -> list[dict[str, object]]:
     """Every threshold that a site may set, with its default and the value in force."""
     today = datetime.now(UTC).date()
     rows: list[dict[str, object]] = []
-    owners = [("shared", library.shared_thresholds)]
-    owners += [(name, loaded.rule.thresholds) for name, loaded in sorted(library.rules.items())]
-    for owner, thresholds in owners:
-        for name, threshold in thresholds.items():
-            own = values.threshold(owner, name)
-            allowed = threshold.site_may_set
+    names = library.wording.regions
+    owners = [("shared", library.shared_thresholds, frozenset[str]())]
+    owners += [(name, item.rule.thresholds, item.rule.waits) for name, item in sorted(library.rules.items())]
+    for owner, thresholds, waits in owners:
+        for name, limit in limits_of(owner, thresholds, values, today, waits).items():
+            allowed = thresholds[name].site_may_set
             rows.append({
-                "rule": owner, "threshold": name, "label": threshold.label, "unit": threshold.unit,
-                "default": str(threshold.at(today)), "value": str(threshold.at(today) if own is None else own),
-                "site": own is not None, "allowed": [str(limit) for limit in allowed] if allowed else None,
+                "rule": owner, "threshold": name, "label": limit.label, "unit": limit.unit,
+                "default": str(limit.default), "value": str(limit.value),
+                "site": values.threshold(owner, name) is not None,
+                "allowed": [str(number) for number in allowed] if allowed else None,
+                **({"regions": {names[each]: str(value) for each, value in limit.regions.items()}}
+                   if limit.regions else {}),
             })  # fmt: skip
     return rows
 
@@ -161,9 +166,11 @@ def show_site(file: Path | None, as_json: bool) -> None:
         allowed = row["allowed"]
         span = f"may be {allowed[0]} to {allowed[1]}" if isinstance(allowed, list) else "fixed"
         mark = f" (site; default {row['default']})" if row["site"] else ""
-        click.echo(f"{row['rule']}.{row['threshold']} = {row['value']} {row['unit']}{mark}; {span}. {row['label']}")
-    click.echo(f"allowance.region = {values.allowance}; may be us or eu")
-    click.echo(f"upper_level.region = {values.upper_level}; may be us or eu")
+        texts = row.get("regions", {})
+        told = "".join(f"; {each} text {value}" for each, value in texts.items()) if isinstance(texts, dict) else ""
+        line = f"{row['rule']}.{row['threshold']} = {row['value']} {row['unit']}{mark}{told}; {span}. {row['label']}"
+        click.echo(line)
+    click.echo(f"region = {values.region or 'not chosen'}; may be us or eu")
     for key, codes in _codes(values).items():
         click.echo(f"{key} = {codes}")
     for rule, mine in sorted(values.document.rules.items()):
@@ -200,7 +207,7 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
 def _flat(library: Library, values: SiteValues) -> dict[str, str]:
     flat = {f"{row['rule']}.{row['threshold']}": f"{row['value']} {row['unit']}" for row in _rows(library, values)}
     flat |= {f"{rule}.show": values.visibility(rule) for rule in library.rules}
-    flat |= {"allowance.region": values.allowance, "upper_level.region": values.upper_level}
+    flat |= {"region": values.region} if values.region else {}
     flat |= {f"schedule.{key}": str(value) for key, value in values.schedule.items()}
     if values.repetition:
         flat |= {f"repetition.{key}": str(value) for key, value in values.repetition.model_dump().items()}

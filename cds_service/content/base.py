@@ -16,6 +16,9 @@ from cds_service.content.yamlfile import KeyPath
 Text = Annotated[str, Field(min_length=3)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
+Region = Literal["us", "eu"]
+"""Whose product texts and dietary reference values: the United States', or those of the European Union."""
+
 # The unit of a limit that a laboratory value is held against: that of the first lab which its test names.
 UNIT_OF_THE_LAB = "the lab"
 

@@ -77,7 +77,8 @@ class _RuleCheck:
                 yield self.document.fault(("thresholds", name, "instead"), "belongs to a shared threshold")
             if name not in used and not any(f"{{{name}}}" in text for text in _texts(self.rule)):
                 yield self.document.fault(("thresholds", name), "is not used")
-            yield from _cited(self.library, self.document, ("thresholds", name, "reference"), threshold.reference)
+            for at, source in threshold.sources(("thresholds", name)):
+                yield from _cited(self.library, self.document, at, source)
             yield from _holds_for(self.document, ("thresholds", name), threshold, {**shared, **own})
 
     def _named(self) -> Iterator[Fault]:
@@ -207,7 +208,8 @@ def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
     cited += [("tables/named_products.yaml", (key, "reference"), product.reference) for key, product in named]
     cited += [("tables/foods.yaml", (key, "reference"), food.reference) for key, food in library.foods.items()]
     for name, threshold in library.shared_thresholds.items():
-        cited.append(("tables/thresholds.yaml", ("thresholds", name, "reference"), threshold.reference))
+        sources = threshold.sources(("thresholds", name))
+        cited += [("tables/thresholds.yaml", at, source) for at, source in sources]
     for key, treatment in library.treatment.items():
         for place, point in enumerate(treatment.points):
             lines = (((key, "points", place, "references", index), name) for index, name in enumerate(point.references))

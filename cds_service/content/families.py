@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cds_service.content.base import Name, Strict, Text
+from cds_service.content.base import Name, Region, Strict, Text
 from cds_service.content.rule import Indicator, Reviewed, RuleEvidence
 from cds_service.content.yamlfile import ContentError, Document, Fault, KeyPath
 from cds_service.spelling import nearest
@@ -30,21 +30,42 @@ FamilyName = Literal["separate", "avoid"]
 _IN_BRACES = re.compile(r"\{(\w+)\}")
 
 
-class Wait(Strict):
-    """Hours from one dose to the next. A number alone stands for `hours`, and holds from the family's `since`; once it
-    changes, `values` has every number with its date. The other keys are given where this side differs."""
+class Dated(Strict):
+    """Hours, which hold from the family's `since`; once they change, `values` has every number with its date."""
 
     hours: Decimal | None = None
     values: dict[date, Decimal] | None = None
-    label: Text | None = None
-    site_may_set: tuple[Decimal, Decimal] | None = None
-    reference: Name | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Wait:
+    def _one_of_both(self) -> Self:
         if (self.hours is None) == (not self.values):
             raise ValueError("needs either hours or values")
         return self
+
+    @property
+    def newest(self) -> Decimal | None:
+        return self.values[max(self.values)] if self.values else self.hours
+
+
+class RegionalWait(Dated):
+    """The same as the product texts of one region have it."""
+
+    reference: Name
+
+
+class Wait(Dated):
+    """Hours from one dose to the next. A number alone stands for `hours`. The other keys are given where this side
+    differs; `regions` where the texts of one region ask for another wait."""
+
+    label: Text | None = None
+    site_may_set: tuple[Decimal, Decimal] | None = None
+    regions: dict[Region, RegionalWait] = {}
+    reference: Name | None = None
+
+    @property
+    def all_newest(self) -> list[Decimal]:
+        """The numbers that may be in force, of every region."""
+        return [number for each in (self, *self.regions.values()) if (number := each.newest) is not None]
 
 
 def _number_alone(value: Any) -> Any:
@@ -177,21 +198,31 @@ def fill(rule_id: str, document: Document, rule: ShortRule, family: Family, shar
     def own(*at: str) -> _Part | None:
         return _part(document, at)
 
-    def given(*at: str) -> _Part | None:
+    def given(*at: Any) -> _Part | None:
         part = _part(shared, (rule.family, *at))
         return part and _Part(_with_drug(part.value, drug), part.document, part.at)
 
     def threshold(side: Literal["after_drug", "before_drug"]) -> dict[str, Any]:
-        values = own("hours", side, "values")
-        number = own("hours", side, "hours") or own("hours", side)
-        if values is None and number and family.hours:
-            values = _Part({family.hours.since: number.value}, document, number.at)
-        newest = values.value[max(values.value)] if values else ""
+        wait: Wait = getattr(rule.hours, side)
+
+        def values(*at: str) -> _Part | None:
+            dated, number = own(*at, "values"), own(*at, "hours") or own(*at)
+            if dated or number is None or family.hours is None:
+                return dated
+            return _Part({family.hours.since: number.value}, document, number.at)
+
+        ranges = [part for hours in wait.all_newest if (part := given("hours", "site_may_set", hours))]
+        span = ranges[0] if len(ranges) == 1 else ranges and replace(ranges[0], value=_around(ranges))
+        at = ("hours", side, "regions")
         return {
             "label": own("hours", side, "label") or given("hours", "label", side),
             "unit": given("hours", "unit"),
-            "values": values,
-            "site_may_set": own("hours", side, "site_may_set") or given("hours", "site_may_set", newest),
+            "values": values("hours", side),
+            "site_may_set": own("hours", side, "site_may_set") or span,
+            "regions": {
+                region: {"values": values(*at, region), "reference": own(*at, region, "reference")}
+                for region in wait.regions
+            },
             "reference": own("hours", side, "reference") or own("hours", "reference"),
         }
 
@@ -242,6 +273,11 @@ def fill(rule_id: str, document: Document, rule: ShortRule, family: Family, shar
     return Filled(document.file, _unpacked(long, (), lines, origins), lines, origins)
 
 
+def _around(ranges: Sequence[_Part]) -> list[Decimal]:
+    """One range around all of them."""
+    return [min(part.value[0] for part in ranges), max(part.value[1] for part in ranges)]
+
+
 def _check_names(document: Document, rule: ShortRule, family: Family) -> None:
     """Raises ContentError where the rule names what its family does not have."""
     faults = []
@@ -258,10 +294,10 @@ def _check_names(document: Document, rule: ShortRule, family: Family) -> None:
     ranges = family.hours.site_may_set if family.hours else {}
     for side in _SIDES if rule.hours and family.hours else ():
         wait: Wait = getattr(rule.hours, side)
-        newest = wait.hours if wait.values is None else wait.values[max(wait.values)]
-        if wait.site_may_set is None and newest not in ranges:
-            message = f"the family {rule.family} has no site_may_set for {newest} hours; give it here"
-            faults.append(document.fault(("hours", side), message))
+        for newest in wait.all_newest if wait.site_may_set is None else ():
+            if newest not in ranges:
+                message = f"the family {rule.family} has no site_may_set for {newest} hours; give it here"
+                faults.append(document.fault(("hours", side), message))
     if faults:
         raise ContentError(faults)
 

@@ -9,8 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import Field
+
 from cds_service.content import shared, tables
-from cds_service.content.base import Name
+from cds_service.content.base import Name, Text
 from cds_service.content.concept import Concept, broader
 from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
@@ -20,6 +22,7 @@ from cds_service.content.word_fields import PurposeName
 from cds_service.patient import Route
 
 RULE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
+Changes = Annotated[list[shared.Change], Field(min_length=1)]
 NOT_CONTENT = frozenset({"README.md", "__init__.py"})
 
 
@@ -59,6 +62,8 @@ class Library:
     wording: Annotated[Wording, "wording.yaml"]
     claims: Annotated[dict[str, shared.Claim], "claims.yaml"]
     coverage: Annotated[dict[Name, shared.Coverage], "coverage.yaml"]
+    changes: Annotated[dict[Name, Changes], "changes.yaml"]
+    other_sources: Annotated[dict[str, Text], "tables/thresholds_without_primary_source.yaml"]
     intakes: Annotated[shared.DietaryReference, "tables/dietary_reference_intakes.yaml"]
     foods: Annotated[dict[Name, shared.Food], "tables/foods.yaml"]
     salts: Annotated[dict[Name, shared.Salt], "tables/salts.yaml"]
@@ -122,6 +127,12 @@ class Library:
             for concept, entry in self.terminology.items()
             if entry.kind == "drug" and concept not in umbrellas
         }
+
+    def source(self, reference: str, year: bool = True) -> str:
+        """What a card says that a rule or a number rests on. A source of a weak kind is not named: it was read in the
+        place of the primary text."""
+        found = self.references[reference]
+        return self.wording.primary_not_read if found.weak else found.dated if year else found.name
 
     def title(self, concept: str) -> str:
         """What we call a concept on a card."""

@@ -26,6 +26,11 @@ NOT_CONCEPTS = frozenset({"code_systems", "drugs", "units", "routes"})
 
 def load_library(root: Path | None = None) -> Library:
     """Load and check all content below `root`. Raises ContentError with every fault found."""
+    return read_content(root)[0]
+
+
+def read_content(root: Path | None = None) -> tuple[Library, Mapping[str, Document]]:
+    """The same, and the files as they are written."""
     reader = Reader(root or default_root())
     listed, own = reader.drug_list(), reader.folder("terminology", Concept)
     terminology = {**own, **listed}
@@ -38,7 +43,7 @@ def load_library(root: Path | None = None) -> Library:
         reader.faults += [*check_library(library, reader.documents), *table_faults(library, reader.documents)]
     if reader.faults:
         raise ContentError(reader.faults)
-    return library
+    return library, reader.documents
 
 
 def _is_file(hint: Any) -> bool:

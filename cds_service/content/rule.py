@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.base import Asked, Name, Named, Part, Strict, Text, in_force, named
+from cds_service.content.base import Asked, Name, Named, Part, Region, Strict, Text, in_force, named
 from cds_service.content.test_words import InfusionTest, LabTest, Test
 from cds_service.content.word_fields import (
     PREGNANCY_INPUTS,
@@ -62,9 +62,17 @@ class Instead(Strict):
     age_at_least: Name | None = None
 
 
+class RegionalValue(Strict):
+    """The value that the product texts of a region give, and where it was read."""
+
+    values: Annotated[dict[date, Decimal], Field(min_length=1)]
+    reference: Name
+
+
 class Threshold(Strict):
     """A number with its unit. `values` are dated: the newest one not in the future is in force. Of `instead`, which
-    only shared thresholds have, the first that fits a patient decides for everything that reads or says this one."""
+    only shared thresholds have, the first that fits a patient decides for everything that reads or says this one.
+    `regions` has the value of one region, where its texts differ; `values` are then the other region's."""
 
     label: Text
     unit: str
@@ -72,6 +80,7 @@ class Threshold(Strict):
     site_may_set: tuple[Decimal, Decimal] | None = None
     holds_for: HoldsFor | None = None
     instead: list[Instead] = []
+    regions: Annotated[dict[Region, RegionalValue], Field(max_length=1)] = {}
     reference: Name
 
     @model_validator(mode="after")
@@ -80,13 +89,34 @@ class Threshold(Strict):
             low, high = self.site_may_set
             if low > high:
                 raise ValueError("site_may_set: the first number is above the second")
-            for day, value in self.values.items():
+            for day, value in self.dated:
                 if not low <= value <= high:
                     raise ValueError(f"the value of {day} is outside site_may_set")
         return self
 
+    @property
+    def dated(self) -> list[tuple[date, Decimal]]:
+        """All its values, of whatever region, each with the day from which it holds."""
+        regional = (each for item in self.regions.values() for each in item.values.items())
+        return [*self.values.items(), *regional]
+
+    def sources(self, at: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+        """The references of its values, each with the keys that lead to it; `at` leads to the threshold."""
+        yield (*at, "reference"), self.reference
+        for region, other in self.regions.items():
+            yield (*at, "regions", region, "reference"), other.reference
+
     def at(self, day: date) -> Decimal:
         return in_force(self.values, day)
+
+    def by_region(self, day: date) -> dict[Region, tuple[Decimal, str]]:
+        """Each region's value and its source; empty where there is one for all."""
+        own = (self.at(day), self.reference)
+        found: dict[Region, tuple[Decimal, str]] = {}
+        for region, other in self.regions.items():
+            elsewhere: Region = "us" if region == "eu" else "eu"
+            found = {elsewhere: own, region: (in_force(other.values, day), other.reference)}
+        return found
 
 
 class HowMany(Part):
@@ -248,6 +278,12 @@ class Rule(Strict):
     def timing(self) -> Separate | Avoid | None:
         """The block of a rule about doses that meet."""
         return self.separate or self.avoid
+
+    @property
+    def waits(self) -> frozenset[str]:
+        """The thresholds that say how long two doses are apart."""
+        block = self.separate
+        return frozenset({block.drug_then_magnesium, block.magnesium_then_drug}) if block else frozenset()
 
     @property
     def offers(self) -> frozenset[str]:

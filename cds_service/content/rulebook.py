@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Literal
 
+from cds_service.content.base import Region
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rule import HoldsFor, Threshold
 from cds_service.content.site import SHARED, SiteValues
@@ -18,7 +19,8 @@ Visibility = Literal["shown", "silent", "hidden"]
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the rule's own.
-    `usual` is filled where it holds instead of another one for this patient: the value of that other one."""
+    `usual` is filled where it holds instead of another one for this patient: the value of that other one. `regions` has
+    each region's value where product texts differ, and `region` is then the one in force."""
 
     name: str
     label: str
@@ -29,6 +31,8 @@ class Limit:
     default: Decimal | None = None
     holds_for: HoldsFor | None = None
     usual: Decimal | None = None
+    region: Region | None = None
+    regions: Mapping[Region, Decimal] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,7 @@ class Rulebook:
 
     def limit(self, name: str) -> Decimal:
         """A shared threshold in force, for what is asked of every order and not of one rule."""
-        own = self.site.threshold("shared", name)
-        return self.library.shared_thresholds[name].at(self.day) if own is None else own
+        return self.shared[name].value
 
     def of_service(self, service: str) -> Iterator[ActiveRule]:
         """The rules that the service tries, hidden ones left out."""
@@ -69,20 +72,31 @@ class Rulebook:
 def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
     """Resolve every threshold of every active rule for `day` under the site values (already validated)."""
     rules: dict[str, ActiveRule] = {}
-    shared = _limits(SHARED, library.shared_thresholds, site, day)
+    shared = limits_of(SHARED, library.shared_thresholds, site, day)
     for loaded in library.rules.values():
         if loaded.rule.status == "active":
-            limits = shared | _limits(loaded.id, loaded.rule.thresholds, site, day)
+            limits = shared | limits_of(loaded.id, loaded.rule.thresholds, site, day, loaded.rule.waits)
             rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
     return Rulebook(library, site, day, rules, shared, site.digest, frozenset(site.not_available))
 
 
-def _limits(owner: str, thresholds: Mapping[str, Threshold], site: SiteValues, day: date) -> dict[str, Limit]:
+def limits_of(
+    owner: str, thresholds: Mapping[str, Threshold], site: SiteValues, day: date, waits: Collection[str] = ()
+) -> dict[str, Limit]:
+    """Thresholds in force. Where the texts of two regions differ: as the site's region has it; where it chose none, the
+    longer of two waits, and of any other number the US one."""
     found = {}
     for name, threshold in thresholds.items():
-        default, own = threshold.at(day), site.threshold(owner, name)
+        regions, region = threshold.by_region(day), None
+        default, reference = threshold.at(day), threshold.reference
+        if regions:
+            longer = max(regions, key=lambda each: regions[each][0])
+            region = site.region or (longer if name in waits else "us")
+            default, reference = regions[region]
+        own = site.threshold(owner, name)
         found[name] = Limit(
-            name, threshold.label, default if own is None else own, threshold.unit, threshold.reference,
+            name, threshold.label, default if own is None else own, threshold.unit, reference,
             site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
+            region=region, regions={each: value for each, (value, _) in regions.items()},
         )  # fmt: skip
     return found

@@ -10,11 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.base import Name, Strict, Text
+from cds_service.content.base import Name, Region, Strict, Text
 from cds_service.content.rule import Certainty, Threshold
-
-Region = Literal["us", "eu"]
-"""Whose dietary reference values: the United States', or those of the European Union's authority."""
 
 SourceKind = Literal[
     "us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort",
@@ -22,6 +19,9 @@ SourceKind = Literal[
     "compendium", "web", "textbook",
     "policy", "arithmetic",
 ]  # fmt: skip
+PRIMARY: tuple[SourceKind, ...] = ("us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort")
+WEAK: tuple[SourceKind, ...] = ("compendium", "web", "textbook")
+"""Kinds that a card does not show as a source, and that no threshold rests on."""
 Read = Literal["whole", "section", "passage", "excerpt", "abstract", "none", "not_found"]
 
 
@@ -61,6 +61,35 @@ class Reference(Strict):
     def name(self) -> str:
         """What a card calls it."""
         return self.short or self.issuer or self.title
+
+    @property
+    def weak(self) -> bool:
+        return self.kind in WEAK
+
+    @property
+    def dated(self) -> str:
+        """Its name and its year."""
+        year = str(self.year or "")
+        return self.name if year in self.name else f"{self.name}, {year}"
+
+
+class Change(Strict):
+    """Of `changes.yaml`: what changed in a rule, in words, and the version of the rule since; or why it is gone."""
+
+    date: date
+    version: str | None = None
+    what: Text | None = None
+    retired: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Change:
+        if (self.version is None or self.what is None) == (self.retired is None):
+            raise ValueError("needs either version and what, or retired")
+        return self
+
+    @property
+    def words(self) -> str:
+        return self.what or self.retired or ""
 
 
 class Coded(Strict):

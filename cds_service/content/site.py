@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from cds_service.content.base import Name, Strict, Text, named
-from cds_service.content.shared import Region
+from cds_service.content.base import Name, Region, Strict, Text, named
 from cds_service.content.yamlfile import ContentError, Document, Fault, parse
 from cds_service.spelling import nearest
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 SHARED = "shared"
 OLD_WORD, RULES = "pages", "rules"
+BEFORE_REGION = ("allowance", "upper_level")
 _ADDRESS = re.compile(r"(?:urn:[a-z0-9][a-z0-9-]+:|https?://)[^\s|,]+", re.IGNORECASE)
 
 
@@ -61,13 +61,6 @@ class SiteProtocol(Strict):
 
     label: Text
     url: Annotated[str, Field(pattern=r"^https://\S+$", max_length=500)]
-
-
-class SiteRegion(Strict):
-    """Whose dietary reference values this site uses."""
-
-    region: Region
-    reason: Text
 
 
 class SiteRepetition(Strict):
@@ -116,7 +109,7 @@ class SiteDocument(Strict):
     `codes` by concept: what this site's own codes mean, beside those that the content knows.
     `orderables` by suggestion and client: what its button orders there.
     `protocols` by the problem of a card (of tables/treatment.yaml): where this hospital's own protocol is to be read.
-    `upper_level`: whose level for supplemental magnesium; `allowance`: whose value an intake is compared with.
+    `region`: whose allowance, whose upper level, and whose hours where the product texts of regions differ.
     """
 
     site: Text
@@ -125,8 +118,7 @@ class SiteDocument(Strict):
     inputs: dict[Name, SiteInput] = {}
     codes: dict[Name, Annotated[list[SiteCode], Field(min_length=1)]] = {}
     orderables: dict[Name, dict[str, SiteOrderable]] = {}
-    upper_level: SiteRegion | None = None
-    allowance: SiteRegion | None = None
+    region: Region | None = None
     schedule: dict[Name, SiteScheduleValue] = {}
     repetition: SiteRepetition | None = None
     protocols: dict[Name, SiteProtocol] = {}
@@ -168,14 +160,14 @@ class SiteValues:
         return {name: item.value for name, item in self.document.schedule.items()}
 
     @property
-    def upper_level(self) -> Region:
-        """The upper level table in force; the US one unless the site chose."""
-        return self.document.upper_level.region if self.document.upper_level else "us"
+    def region(self) -> Region | None:
+        """The region that this site chose, None where it chose none."""
+        return self.document.region
 
     @property
-    def allowance(self) -> Region:
-        """The allowance table in force; the US one unless the site chose."""
-        return self.document.allowance.region if self.document.allowance else "us"
+    def dietary_region(self) -> Region:
+        """Whose allowance and upper level are in force; the US ones unless the site chose."""
+        return self.document.region or "us"
 
     @property
     def codes(self) -> Mapping[str, list[SiteCode]]:
@@ -201,6 +193,8 @@ NO_SITE = SiteValues()
 def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]) -> SiteValues:
     """Site values from a document. Raises ContentError with every fault: file, line, allowed range, nearest name."""
     document, notes = _with_rules(parse(text, file))
+    if before := list(_before_region(document)):
+        raise ContentError(before)
     try:
         parsed = TypeAdapter(SiteDocument).validate_python(document.data)
     except ValidationError as error:
@@ -222,6 +216,16 @@ def _with_rules(document: Document) -> tuple[Document, tuple[str, ...]]:
     note = f"{document.file}:{lines[(RULES,)]}: {OLD_WORD} is now called {RULES}: rename it, it is read as that"
     data = {RULES if key == OLD_WORD else key: value for key, value in data.items()}
     return Document(document.file, data, lines), (note,)
+
+
+def _before_region(document: Document) -> Iterator[Fault]:
+    """Two settings that one of another reach took the place of: what it now means is for the site to say."""
+    for key in BEFORE_REGION:
+        if isinstance(document.data, dict) and key in document.data:
+            old = document.data[key]
+            region = old.get("region") if isinstance(old, dict) else None
+            message = "allowance and upper_level are one setting now, which chooses the hours between doses too: write "
+            yield document.fault((key,), f"{message}`region: {region or 'eu'}` in their place")
 
 
 def _faults(parsed: SiteDocument, document: Document, library: Library, input_keys: frozenset[str]) -> list[Fault]:

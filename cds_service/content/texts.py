@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cds_service.content.base import Name, Strict, Text
-from cds_service.content.shared import Region
+from cds_service.content.base import Name, Region, Strict, Text
+from cds_service.content.shared import Read, SourceKind
 
 
 class TimingText(Strict):
@@ -65,6 +65,10 @@ class Wording(Strict):
     """`wording.yaml`: every sentence of a card that is not a rule's own."""
 
     source_label: Text
+    primary_not_read: Text
+    regions: dict[Region, str]
+    source_kinds: dict[SourceKind, Text]
+    read: dict[Read, Text]
     headings: dict[Literal["why", "consider", "evidence", "note", "not_proposed", "not_checked", "by_hand"], Text]
     separate: dict[Literal["drug_specific", "general_rule"], TimingText]
     avoid: TimingText
@@ -91,5 +95,6 @@ class Wording(Strict):
     option_prefix: str
     keep_apart_phrase: Text
     link_label: Text
+    changed_value: Text
     claim_link_label: Text
     dev_notice: Text

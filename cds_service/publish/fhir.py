@@ -93,6 +93,8 @@ def _citation(reference: Reference) -> dict[str, Any]:
         reference.title,
         reference.issuer,
         str(reference.year) if reference.year else None,
+        reference.version,
+        f"Section {reference.section}" if reference.section else None,
         reference.identifier,
     ]
     made: dict[str, Any] = {"type": "citation", "citation": ". ".join(part for part in parts if part)}

@@ -13,6 +13,7 @@ from cds_service.content.rule import AppliesTo, Instead, Rule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.test_words import Test
 from cds_service.content.word_fields import UPPER_LEVEL, limits_of
+from cds_service.publish.changes import changes_of
 
 INJECTED = {
     "dose": "in one dose", "quick_dose": "in one dose", "dose_by_weight": "for each kilogram in one dose",
@@ -170,6 +171,7 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
     limits = [
         {"limit": limit, "value": f"{number(limit.value)} {library.wording.units.get(limit.unit, limit.unit)}",
          "default": number(limit.default) if limit.default is not None else "",
+         "regions": {library.wording.regions[region]: number(value) for region, value in limit.regions.items()},
          "threshold": written.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
          "reference": library.references[limit.reference]}
         for limit in (rule.limits.values() if rule else ())
@@ -189,6 +191,7 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "treatment": library.treatment.get(written.card.problem),
         "protocol": rulebook.site.protocol(written.card.problem),
         "claims": {name: library.claims[name] for name in written.claims},
+        "changes": changes_of(library, loaded.id),
     }
 
 
@@ -247,7 +250,10 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "logic": [{"part": head, "lines": lines} for head, lines in view["logic"]],
         "thresholds": [
             {"name": row["limit"].name, "label": row["limit"].label, "value": str(row["limit"].value),
-             "unit": row["limit"].unit, "site": row["limit"].site, "reference": row["limit"].reference}
+             "unit": row["limit"].unit, "site": row["limit"].site, "reference": row["limit"].reference,
+             **({"region": row["limit"].region,
+                 "regions": {region: str(value) for region, value in row["limit"].regions.items()}}
+                if row["limit"].regions else {})}
             for row in view["limits"]
         ],
         "sourceAttributes": [
@@ -256,4 +262,5 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "treatment": view["treatment"].model_dump(mode="json") if view["treatment"] else None,
         "protocol": view["protocol"].model_dump(mode="json") if view["protocol"] else None,
         "claims": rule.claims,
+        "changes": [{"date": entry.day.isoformat(), "what": entry.what} for entry in view["changes"]],
     }  # fmt: skip

@@ -135,7 +135,10 @@ class _Telling:
         told = {"label": limit.label, "value": f"{number(limit.value)} {unit}".strip()}
         if limit.site and limit.default is not None:
             return told | {"from": "this site", "default": f"{number(limit.default)} {unit}".strip()}
-        return told | {"from": "the rule", "reference": self.display.library.references[limit.reference].title}
+        texts = f"{self.display.library.wording.regions[limit.region]} text" if limit.region else "the rule"
+        told |= {"from": texts, "reference": self.display.library.references[limit.reference].title}
+        both = self.display.regions(limit)
+        return told | ({"regions": both} if both else {})
 
 
 def lines(told: Why) -> list[str]:
@@ -153,5 +156,6 @@ def lines(told: Why) -> list[str]:
         made += [f"      read from: {', '.join(tried.sources)}"] if tried.sources else []
         for limit in tried.limits:
             origin = f"set by this site, default {limit['default']}" if "default" in limit else limit["reference"]
+            origin += f"; {limit['regions']}" if "regions" in limit else ""
             made.append(f"      limit: {limit['label']}: {limit['value']} ({origin})")
     return made

@@ -27,7 +27,7 @@ def daily_magnesium(test: DailyMagnesiumTest, context: Context, limits: Limits) 
             known = context.facts.person.age_years is not None
             return unknown(Reason("no_upper_level") if known else context.person_gap("age_unknown"))
         limit = level
-        notes += ("upper_level_eu",) if context.rulebook.site.upper_level == "eu" else ()
+        notes += ("upper_level_eu",) if context.rulebook.site.dietary_region == "eu" else ()
     else:
         limit, used = limits[name].value, (limits[name],)
     total = context.daily_magnesium

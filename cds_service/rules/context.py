@@ -347,7 +347,7 @@ class Context:
     @cached_property
     def allowance(self) -> Allowance | None:
         """The row of the site's table for this age; None where age is unknown or no value is set."""
-        rows = self.rulebook.library.intakes.allowance[self.rulebook.site.allowance]
+        rows = self.rulebook.library.intakes.allowance[self.rulebook.site.dietary_region]
         return _row_for(self.age, rows) if self.facts.person.age_years is not None else None
 
     @cached_property
@@ -368,7 +368,7 @@ class Context:
     def upper_level(self) -> Decimal | None:
         """Upper level for supplemental magnesium at this age; None where age is unknown or none is set."""
         age, rows = self.facts.person.age_years, self.rulebook.library.intakes.upper_level
-        row = _row_for(age, rows[self.rulebook.site.upper_level]) if age is not None else None
+        row = _row_for(age, rows[self.rulebook.site.dietary_region]) if age is not None else None
         return row.value if row else None
 
 

@@ -265,7 +265,7 @@ def intake(test: words.IntakeTest, context: Context, limits: Limits) -> Verdict:
         return unknown(Reason("intake_range"))
     bindings = {"intake": newest, "allowance": allowance, "gap": allowance - high}
     notes: tuple[str, ...] = ("intake_screener",) if newest.high is not None else ()
-    notes += ("allowance_eu",) if context.rulebook.site.allowance == "eu" else ()
+    notes += ("allowance_eu",) if context.rulebook.site.dietary_region == "eu" else ()
     return Verdict(high < allowance, (), bindings, (newest.source,), notes, (limits[test.within],))
 
 

@@ -16,6 +16,7 @@ from cds_service.content.shared import Claim
 from cds_service.hooks.errors import FHIR_JSON
 from cds_service.hooks.problems import Problem
 from cds_service.publish import fhir
+from cds_service.publish.changes import feed, feed_json, title_of
 from cds_service.publish.rule_in_words import evidence_of, rule_view
 
 CSP = (
@@ -32,8 +33,11 @@ def html_response(text: str, more: Mapping[str, str] | None = None) -> Response:
     return Response(text, content_type="text/html; charset=utf-8", headers=headers)
 
 
-def content_blueprint(current: CurrentRulebook, dev: bool, now: Callable[[], datetime]) -> Blueprint:
-    """GET /evidence, /claims (searchable by ?q= and ?verdict=), one of each below it, all as .json too; and
+def content_blueprint(
+    current: CurrentRulebook, dev: bool, now: Callable[[], datetime], base: Callable[[], str]
+) -> Blueprint:
+    """GET /evidence, /claims (searchable by ?q= and ?verdict=), one of each below it, all as .json too;
+    /evidence/changes, also as .atom, with addresses below `base`; and
     /fhir/PlanDefinition/<rule>, /fhir/ValueSet/<concept>, /fhir/Questionnaire/magnesium-intake.
 
     The pages are readable without JavaScript and without login.
@@ -53,6 +57,20 @@ def content_blueprint(current: CurrentRulebook, dev: bool, now: Callable[[], dat
         for loaded in sorted(current.library.rules.values(), key=lambda item: item.rule.title):
             folders.setdefault(loaded.folder, []).append(loaded)
         return page("evidence_index.html", folders=folders)
+
+    @blueprint.get("/evidence/changes")
+    def changes() -> Response:
+        return page("changes.html", entries=feed(current.library))
+
+    @blueprint.get("/evidence/changes.atom")
+    def changes_atom() -> Response:
+        text = render_template("changes.atom.xml", library=current.library, entries=feed(current.library), base=base(),
+                               title_of=title_of)  # fmt: skip
+        return Response(text, content_type="application/atom+xml; charset=utf-8")
+
+    @blueprint.get("/evidence/changes.json")
+    def changes_json() -> Response:
+        return _json(feed_json(current.library, base()))
 
     @blueprint.get("/evidence/<rule_id>")
     def rule(rule_id: str) -> Response:
