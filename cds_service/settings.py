@@ -56,6 +56,9 @@ class Settings(BaseModel):
         Literal["file", "console"],
         Field(description="who sets the site's own values: the file named by `site`, or revisions in the database"),
     ] = "file"
+    second_person: Annotated[
+        bool, Field(description="a revision of the site values needs somebody else's approval")
+    ] = False
     public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
     clients: Annotated[Path | None, Field(description="file of clients; default: clients.toml in the data folder")] = (
         None

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, SiteValues, read_site
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.settings import Settings
-from cds_service.store import Store, StoreUnavailable
+
+if TYPE_CHECKING:
+    from cds_service.store import Store
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0  # seconds; a change is in force well within five
@@ -61,34 +63,11 @@ class SiteFile:
             raise ContentError([Fault(self._file.name, 0, "", "cannot be read")]) from error
 
 
-class SiteRevisions:
-    """The revision in force, of all machines that share a database."""
-
-    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
-        self._store = store
-        self._now = now
-        self._number: int | None = None
-
-    def changed(self) -> Written | None:
-        """As SiteSource. Before the first revision nothing is set; a database that does not answer changes nothing."""
-        try:
-            found = self._store.revision_in_force(self._now())
-        except StoreUnavailable as error:
-            log.error("site values not looked at: %s", error.kind)
-            return None
-        number = found.number if found else 0
-        if number == self._number:
-            return None
-        self._number = number
-        return Written(found.document if found else EMPTY, f"revision {number}")
-
-
-EMPTY = "site: none"
-
-
 def site_source(settings: Settings, store: Store | None, now: Callable[[], datetime]) -> SiteSource | None:
     """Where the site values stand by the settings; None where this site has none."""
     if settings.managed_by == "console":
+        from cds_service.content.site_revisions import SiteRevisions  # here, since most commands need no database
+
         assert store is not None
         return SiteRevisions(store, now)
     return SiteFile(settings.site) if settings.site else None
