@@ -22,7 +22,7 @@ COMMANDS = {
     "sandbox": ("running", "Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."),
     "serve": ("running", "Serve CDS Hooks until stopped."),
     "show": ("content", "Print RULE in long form, as the loader reads it: a timing rule is filled by its family."),
-    "site": ("content", "This site's own values: validate, show, diff, schema."),
+    "site": ("site", "This site's own values: a file to validate, show and compare, or revisions in the database."),
     "why": ("why", "Say why RULE fired for the patient in FILE ('-' for stdin), or why it did not."),
 }
 """The file of `commands/` in which each command stands, and its line in `--help`, which imports none of them."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -52,6 +52,13 @@ class Settings(BaseModel):
     ] = 90
     keep_comments: Annotated[bool, Field(description="keep what clinicians write when they dismiss a card")] = True
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
+    managed_by: Annotated[
+        Literal["file", "console"],
+        Field(description="who sets the site's own values: the file named by `site`, or revisions in the database"),
+    ] = "file"
+    second_person: Annotated[
+        bool, Field(description="a revision of the site values needs somebody else's approval")
+    ] = False
     public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
     clients: Annotated[Path | None, Field(description="file of clients; default: clients.toml in the data folder")] = (
         None
@@ -108,6 +115,13 @@ class Settings(BaseModel):
     def _socket(cls, value: str) -> str:
         if value.startswith(UNIX) and not value.startswith(f"{UNIX}/"):
             raise ValueError(f"{value} has no absolute path: {UNIX}/run/magnesium-cds.sock is one")
+        return value
+
+    @field_validator("managed_by")
+    @classmethod
+    def _one_manager(cls, value: str, info: ValidationInfo) -> str:
+        if value == "console" and info.data.get("site"):
+            raise ValueError("console: then `site` names no file. Put its values in force once: site apply FILE")
         return value
 
     @property

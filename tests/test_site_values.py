@@ -372,8 +372,7 @@ def test_diff_says_what_changes_with_exit_1_and_nothing_with_exit_0(tmp_path: Pa
     new = write(tmp_path / "new.yaml", LIMIT.format(value="0.60"))
     done = invoke("site", "diff", old, new)
     assert done.returncode == 1
-    assert "-shared.lower_limit = 0.70 mmol/L" in done.stdout
-    assert "+shared.lower_limit = 0.60 mmol/L" in done.stdout
+    assert done.stdout == "shared.lower_limit: 0.70 mmol/L -> 0.60 mmol/L\n"
     changes = json.loads(invoke("site", "diff", old, new, "--json").stdout)
     assert changes == [{"key": "shared.lower_limit", "old": "0.70 mmol/L", "new": "0.60 mmol/L"}]
     same = invoke("site", "diff", old, old)

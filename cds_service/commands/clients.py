@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,7 @@ from cds_service.commands.common import (
     settings_of,
     stop,
 )
-from cds_service.content.current import CurrentRulebook
+from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.library import Library
 from cds_service.content.loading import load_library
 from cds_service.content.rulebook import Rulebook
@@ -35,6 +36,7 @@ from cds_service.hooks.profile import profile_faults
 from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError
 from cds_service.spelling import nearest
+from cds_service.store import Store
 from cds_service.trust.clients import (
     Client,
     check_clients,
@@ -164,7 +166,7 @@ def _profile_faults(known: tuple[Client, ...]) -> list[str]:
 def _orders_in_words(known: tuple[Client, ...], settings: Settings) -> list[str]:
     """What some client gets no button for, since the site values do not say what it orders there."""
     asking = [client for client in known if client.profile.order_codes == "site" and client.profile.may(*ORDER)]
-    if not asking and settings.site is None:
+    if not asking and settings.site is None and settings.managed_by == "file":
         return []
     site = _rulebook(settings).site
     found = [
@@ -296,8 +298,14 @@ def sheet(name: str, html: bool, **flags: Any) -> None:
 
 
 def _rulebook(settings: Settings) -> Rulebook:
-    current = CurrentRulebook(_content(), settings.site, frozenset(all_needs(_content())))
-    return current.on(datetime.now(UTC).date())
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    with ExitStack() as stack:
+        revisions = settings.managed_by == "console"
+        store = Store.open(settings.database, data_dir=settings.data_dir) if revisions else None
+        source = site_source(settings, stack.enter_context(store) if store else None, now)
+        return CurrentRulebook(_content(), source, frozenset(all_needs(_content()))).on(now().date())
 
 
 def _of_keys(url: str, known: tuple[Client, ...], settings: Settings) -> list[tuple[bool, str]]:

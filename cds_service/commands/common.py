@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from cds_service.settings import Settings, SettingsError, load_settings
 
 FAILED, USAGE, UNAVAILABLE, CANNOT_CREATE, CONFIGURATION = 1, 2, 69, 73, 78
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+MOMENT = click.DateTime(["%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z"])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 """A folder that need not be there yet."""
 
@@ -71,3 +74,27 @@ def settings_of(flags: dict[str, Any]) -> Settings:
     """Settings from flags, environment and settings file. Raises SettingsError."""
     file = flags.pop("settings_file", None)
     return load_settings(flags, file)
+
+
+@contextmanager
+def faults_as_json(wanted: bool) -> Iterator[None]:
+    """Where it is wanted, faults of the content go to stdout as JSON, with exit code 78."""
+    try:
+        yield
+    except ContentError as error:
+        if not wanted:
+            raise
+        faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
+        click.echo(json.dumps({"faults": faults}, indent=1))
+        stop(CONFIGURATION)
+
+
+def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where the database is."""
+    options = [
+        click.option("--settings", "settings_file", type=FILE, help="Settings file (TOML)."),
+        click.option("--data-dir", type=FOLDER, help="Folder of the database."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,38 +1,94 @@
-"""The rulebook in force: content that does not change, site values that may change on disk while we serve."""
+"""The rulebook in force: content that does not change, site values that may change while we serve."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from datetime import date
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING, Protocol
 
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, SiteValues, read_site
 from cds_service.content.yamlfile import ContentError, Fault
+from cds_service.settings import Settings
+
+if TYPE_CHECKING:
+    from cds_service.store import Store
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0  # seconds; a change is in force well within five
 
 
-class CurrentRulebook:
-    """Hands out one immutable rulebook per call; reads the site file again when it changed.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A document of site values, and what faults in it are told under."""
 
-    A broken, half-written or missing file leaves the last good values in force and is reported by `faults`.
+    text: str
+    name: str
+
+
+class SiteSource(Protocol):
+    """Where the site values stand."""
+
+    def changed(self) -> Written | None:
+        """The document where it is another one than when last asked, else None. Raises ContentError where it cannot be
+        read; whoever asks keeps what there was."""
+
+
+class SiteFile:
+    """One file, looked at again when its time, size or place changed."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._stamp: object = None
+
+    def changed(self) -> Written | None:
+        """As SiteSource."""
+        try:
+            found = self._file.stat()
+            stamp: object = (found.st_mtime_ns, found.st_size, found.st_ino)
+        except OSError:
+            stamp = "missing"
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            return Written(self._file.read_text(encoding="utf-8"), self._file.name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ContentError([Fault(self._file.name, 0, "", "cannot be read")]) from error
+
+
+def site_source(settings: Settings, store: Store | None, now: Callable[[], datetime]) -> SiteSource | None:
+    """Where the site values stand by the settings; None where this site has none."""
+    if settings.managed_by == "console":
+        from cds_service.content.site_revisions import SiteRevisions  # here, since most commands need no database
+
+        assert store is not None
+        return SiteRevisions(store, now)
+    return SiteFile(settings.site) if settings.site else None
+
+
+class CurrentRulebook:
+    """Hands out one immutable rulebook per call; reads the site values again when they changed.
+
+    A broken, half-written or missing document leaves the last good values in force and is reported by `faults`.
     """
 
-    def __init__(self, library: Library, site_file: Path | None, input_keys: frozenset[str]) -> None:
-        """Raises ContentError if the site file cannot be used at start."""
+    def __init__(self, library: Library, source: SiteSource | None, input_keys: frozenset[str]) -> None:
+        """Raises ContentError if the site values cannot be used at start."""
         self.library = library
         self.faults: tuple[Fault, ...] = ()
-        self._file = site_file
         self.input_keys = input_keys
+        self._source = source
         self._lock = threading.Lock()
         self._looked = monotonic()
-        self._stamp = self._stat()
-        self._site = self._read() if site_file else NO_SITE
+        written = source.changed() if source else None
+        self._site = self._read(written) if written else NO_SITE
         self._rulebook: Rulebook | None = None
 
     def on(self, day: date) -> Rulebook:
@@ -53,39 +109,23 @@ class CurrentRulebook:
         """Put checked site values in force from the next call on."""
         self._site = site
 
-    def _stat(self) -> tuple[int, int, int] | None:
-        if self._file is None:
-            return None
-        try:
-            found = self._file.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
     def _look(self) -> None:
-        if self._file is None or monotonic() - self._looked < LOOK_EVERY:
+        if self._source is None or monotonic() - self._looked < LOOK_EVERY:
             return
-        with self._lock:
-            if monotonic() - self._looked < LOOK_EVERY:
-                return
-            self._looked = monotonic()
-            stamp = self._stat()
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
-            try:
-                self.take(self._read())
-            except ContentError as error:
-                self.faults = tuple(error.faults)
-                log.error("site values not taken over; the last good ones stay in force: %s", error)
-            else:
+        if not self._lock.acquire(blocking=False):
+            return  # another call is looking, and may wait for a database
+        try:
+            written = self._source.changed()
+            if written is not None:
+                self.take(self._read(written))
                 self.faults = ()
                 log.info("site values in force: %s", self._site.digest)
+        except ContentError as error:
+            self.faults = tuple(error.faults)
+            log.error("site values not taken over; the last good ones stay in force: %s", error)
+        finally:
+            self._looked = monotonic()
+            self._lock.release()
 
-    def _read(self) -> SiteValues:
-        assert self._file is not None
-        try:
-            text = self._file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ContentError([Fault(self._file.name, 0, "", "cannot be read")]) from error
-        return read_site(text, self._file.name, self.library, self.input_keys)
+    def _read(self, written: Written) -> SiteValues:
+        return read_site(written.text, written.name, self.library, self.input_keys)

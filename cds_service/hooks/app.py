@@ -21,7 +21,7 @@ from werkzeug.exceptions import NotFound
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.advice.plan_of_findings import plan_content
-from cds_service.content.current import CurrentRulebook
+from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.library import Library
 from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import install_error_handlers
@@ -58,10 +58,10 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     faults = profile_faults(clients, library)
     if faults:
         raise SettingsError("\n".join(f"{clients_file(settings)}: {fault}" for fault in faults))
-    current = CurrentRulebook(library, settings.site, frozenset(all_needs(library)))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
     keep = Retention(_days(settings.keep_cards_days), _days(settings.keep_unmatched_days))
     store = Store.open(settings.database, data_dir=folder, keep=keep, keep_comments=settings.keep_comments)
+    current = CurrentRulebook(library, site_source(settings, store, now), frozenset(all_needs(library)))
     keeper = Gatekeeper(settings, clients, store)
     session = guarded_session(servers_of(settings, clients))
     secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database

@@ -11,14 +11,17 @@ from cds_service.store.records import (
     ShownCard,
     StoreCounters,
 )
+from cds_service.store.revisions import NewRevision, Revision
 from cds_service.store.store import Store
 
 __all__ = [
     "FeedbackItem",
     "FeedbackResult",
+    "NewRevision",
     "PastOutcome",
     "Reason",
     "Retention",
+    "Revision",
     "Screen",
     "ShownCard",
     "Store",

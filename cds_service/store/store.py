@@ -33,6 +33,7 @@ from cds_service.store.records import (
     StoreCounters,
     canonical_id,
 )
+from cds_service.store.revisions import RevisionMemory
 from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 from cds_service.store.statements import SubjectFinding
 from cds_service.store.tables import shown_cards
@@ -53,7 +54,7 @@ _PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store(TokenMemory):
+class Store(TokenMemory, RevisionMemory):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small

@@ -122,6 +122,33 @@ seen_tokens = Table(
     Index(None, "expires_at"),
 )
 
+# What this hospital set, in one document each. Rows are added and never changed: the database refuses it too.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("digest", String(100), nullable=False),
+    Column("author", String(300), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("in_force_from", UtcDateTime, nullable=False),
+    Column("in_force_until", UtcDateTime),
+    Column("based_on", Integer, nullable=False),
+    Column("approved_by", String(300)),
+    Column("changes", JSON, nullable=False),
+    Column("effect", JSON),
+)
+
+# Revisions that were taken back before their time came.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("withdrawn_by", String(300), nullable=False),
+    Column("withdrawn_at", UtcDateTime, nullable=False),
+)
+
 # One row, rewritten to learn whether a store that failed can be written again; never read.
 write_check = Table(
     "write_check", metadata, Column("id", Integer, primary_key=True), Column("filler", Text, nullable=False)
