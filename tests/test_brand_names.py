@@ -52,6 +52,7 @@ COMBINED = {
     frozenset({"magnesium_carbonate", "magnesium_oxide"}): "Diovol Plus",
     frozenset({"magnesium_hydroxide", "magnesium_oxide"}): "Gelox",
     frozenset({"magnesium_hydroxide", "magnesium_trisilicate"}): "Kolantyl",
+    frozenset({"quinidine", "quinine"}): "Quinimax",
 }
 
 
