@@ -145,6 +145,15 @@ IMPOSSIBLE |= {
     frozenset(pair): "in acute kidney injury another rule asks for creatinine"
     for pair in product(UNKNOWN_KIDNEYS, ACUTE_INJURY)
 }
+RISING = (
+    "magnesium_with_rising_creatinine",
+    "intravenous_magnesium_with_rising_creatinine",
+    "magnesium_in_use_with_rising_creatinine",
+)
+IMPOSSIBLE |= {
+    frozenset(pair): "on dialysis a rise of creatinine says nothing"
+    for pair in product(("calcitriol_dialysis_avoid", "magnesium_with_dialysis"), RISING)
+}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
