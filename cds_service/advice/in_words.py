@@ -310,9 +310,7 @@ class Display:
         apart, day = rise.newest.time - rise.earlier.time, timedelta(days=1)
         unit, length = ("d", day) if apart >= 2 * day else ("h", timedelta(hours=1))
         time = self.quantity(Decimal(round(apart / length)), unit)
-        lab = self.library.terminology[rise.newest.concept].title.removeprefix("Serum ")
-        values = {"lab": lab, "low": low, "high": high, "time": time}
-        return fill(self.library.wording.states["risen"], values)
+        return fill(self.library.wording.states["risen"], {"low": low, "high": high, "time": time})
 
     def _persists(self, hit: LabHit) -> str:
         """'after 3.2 mmol/L on 2026-11-16 and with potassium chloride'; empty where the rule does not ask."""
