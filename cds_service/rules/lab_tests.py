@@ -250,12 +250,12 @@ def risen(test: RisenTest, context: Context, limits: Limits) -> Verdict:
     newest = usable(test.risen, context, longest)
     if isinstance(newest, Reason):
         return FALSE if newest.code in NOT_MEASURED else unknown(newest)
-    doubt = context.withheld(test.risen)
+    doubt, decimals = context.withheld(test.risen), context.rulebook.library.terminology[test.risen].decimals
     for item in context.labs_of(test.risen)[1:]:
         # Of two results of one moment, or of one day without hours, nobody knows which came first.
         if item.time is None or not 0 < _days_between(item, newest) <= longest.value:
             continue
-        rose = _rose(item, newest, limits) if item.value is not None else None
+        rose = _rose(item, newest, limits, decimals) if item.value is not None else None
         if rose:
             used = tuple(limits[name] for _, name in test.also_names if name in limits)
             matched = (Match(Rise(item, newest), frozenset({test.risen})),)
@@ -275,12 +275,14 @@ def _days_between(earlier: Lab, newest: Lab) -> Decimal:
     return Decimal((newest.time - earlier.time) / timedelta(hours=1)) / 24
 
 
-def _rose(earlier: Lab, newest: Lab, limits: Limits) -> bool | None:
-    """Whether it rose by so much, or to so many times; None where a bound or the specimen leaves it open."""
+def _rose(earlier: Lab, newest: Lab, limits: Limits, decimals: int) -> bool | None:
+    """Whether it rose by so much, or to so many times, at the precision that is shown; None where a bound leaves it
+    open."""
     assert earlier.value is not None and newest.value is not None
+    low, high = round(earlier.value, decimals), round(newest.value, decimals)
     soon = _days_between(earlier, newest) <= limits["creatinine_rise_within"].value
-    by_so_much = soon and newest.value - earlier.value >= limits["creatinine_rise"].value
-    rose = by_so_much or newest.value >= earlier.value * limits["creatinine_times"].value
+    by_so_much = soon and high - low >= limits["creatinine_rise"].value
+    rose = by_so_much or high >= low * limits["creatinine_times"].value
     may_be_lower = newest.comparator in ("<", "<=") or earlier.comparator in (">", ">=")
     may_be_higher = newest.comparator in (">", ">=") or earlier.comparator in ("<", "<=")
     return None if (may_be_lower if rose else may_be_higher) else rose
