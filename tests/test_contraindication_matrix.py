@@ -147,6 +147,15 @@ IMPOSSIBLE |= {
     frozenset(pair): "in acute kidney injury another rule asks for creatinine"
     for pair in product(UNKNOWN_KIDNEYS, ACUTE_INJURY)
 }
+RISING = (
+    "magnesium_with_rising_creatinine",
+    "intravenous_magnesium_with_rising_creatinine",
+    "magnesium_in_use_with_rising_creatinine",
+)
+IMPOSSIBLE |= {
+    frozenset(pair): "on dialysis a rise of creatinine says nothing"
+    for pair in product(("calcitriol_dialysis_avoid", "magnesium_with_dialysis"), RISING)
+}
 
 
 # The rules that speak against giving magnesium at all, with the reason. Beside them no card offers it or a time for it.
@@ -181,6 +190,7 @@ AGAINST_MAGNESIUM = {
     "magnesium_with_kidney_failure": "without kidneys magnesium builds up",
     "magnesium_with_low_kidney_function": "kidneys that clear slowly let magnesium build up",
     "magnesium_with_stage_4_kidney_disease": "stage 4 on record is severe kidney disease",
+    "magnesium_with_rising_creatinine": "kidneys that are failing let magnesium build up",
     "oral_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a crisis; by mouth harm is inferred",
     "severely_high_magnesium_during_infusion": "the level is severely high already, though an infusion explains it",
     "severely_high_magnesium_long_ago": "the last level was severely high and nobody has looked since",

@@ -9,7 +9,7 @@ from cds_service.advice.in_words import json_value
 from cds_service.content.library import Library
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.rules.evaluate import Outcome
-from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, OnFile, Pair, State, Verdict
+from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, OnFile, Pair, Rise, State, Verdict
 
 EXTENSION = "org.magnesium-cds"
 
@@ -76,6 +76,8 @@ def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
             case _ if name == "matched":
                 found += [_drug_input(item.fact) for item in value if isinstance(item.fact, Medication)]
                 found += [_condition(item.fact) for item in value if isinstance(item.fact, Condition)]
+                rises = [item.fact for item in value if isinstance(item.fact, Rise)]
+                found += [_lab_input(lab) for rise in rises for lab in (rise.earlier, rise.newest)]
     return found
 
 
@@ -106,7 +108,7 @@ def _condition(item: Condition) -> dict[str, Any]:
     return {"fact": "condition", "resource": str(item.source), "concepts": sorted(item.concepts)}
 
 
-def _finding(fact: Condition | Medication | Lab | State) -> str:
+def _finding(fact: Condition | Medication | Lab | Rise | State) -> str:
     match fact:
         case Medication():
             return str(sorted(fact.drugs))
@@ -114,6 +116,8 @@ def _finding(fact: Condition | Medication | Lab | State) -> str:
             return str(sorted(fact.concepts))
         case Lab():
             return fact.concept
+        case Rise():
+            return f"{fact.newest.concept}={fact.newest.value}@{fact.newest.time}"
         case _:
             return fact
 

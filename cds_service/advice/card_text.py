@@ -253,13 +253,19 @@ class Writer:
         return [*blocks, self._options(options), f"**{heads['evidence']}:** {self.evidence_line(group.lead.rule)}"]
 
     def _most_needed(self, group: Group, most: int) -> list[str]:
-        """The options of a card, each once. Where there are too many, the first of every finding that has a line of its
-        own is kept before the others."""
-        texts = [self._texts(outcome)[2] for outcome in group.outcomes]
+        """A card's options, each once. Of too many, the first of every finding with a line of its own is kept first."""
+        texts = self._fullest([self._texts(outcome)[2] for outcome in group.outcomes])
         found = list(dict.fromkeys(option for options in texts for option in options))
         first = [options[0] for outcome, options in zip(group.outcomes, texts, strict=True) if self._short(outcome)]
         kept = sorted(found, key=lambda option: option not in first)[:most]
         return [option for option in found if option in kept]
+
+    def _fullest(self, texts: Sequence[Sequence[str]]) -> list[list[str]]:
+        """The options of each finding. One whose words all stand in another one of the card gives way to that."""
+        every, small = sorted({one for options in texts for one in options}), self.library.wording.small_words
+        said = {one: {*re.findall(r"[^\s,;:.?!]+", one.lower())} - small for one in every}
+        fullest = {one: max((o for o in said if said[one] <= said[o]), key=lambda o: len(said[o])) for one in said}
+        return [[fullest[option] for option in options] for options in texts]
 
     def _options(self, options: Sequence[str]) -> str:
         """The heading says "consider" once for all of them."""

@@ -16,7 +16,7 @@ from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.planner.model import hours
 from cds_service.rules.context import Context
-from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, Match, OnFile, Reason, Verdict
+from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, Match, OnFile, Reason, Rise, Verdict
 from cds_service.spelling import joined
 
 MAX_NAMES = 3
@@ -158,6 +158,8 @@ class Display:
             return self.library.wording.states[match.fact]
         if isinstance(match.fact, Lab):
             return self.lab(match.fact)
+        if isinstance(match.fact, Rise):
+            return self.rise(match.fact)
         if isinstance(match.fact, Condition):
             return joined(map(self.spoken, self._narrowest(match.concepts)))
         above, titles = self.library.broader, self.library.drug_titles
@@ -312,6 +314,17 @@ class Display:
     def lab(self, lab: Lab) -> str:
         """'potassium 3.0 mmol/L'."""
         return f"{self.title(lab.concept)} {self.lab_value(lab)}"
+
+    def rise(self, rise: Rise) -> str:
+        """'creatinine rose from 80 to 150 µmol/L in 2 days'; the first unit is left out where it is the same."""
+        assert rise.earlier.time and rise.newest.time
+        low, high = self.lab_value(rise.earlier), self.lab_value(rise.newest)
+        if self._unit_of(rise.earlier) == self._unit_of(rise.newest):
+            low = low.removesuffix(f" {self.unit_word(self._unit_of(rise.newest))}")
+        apart, day = rise.newest.time - rise.earlier.time, timedelta(days=1)
+        unit, length = ("d", day) if apart >= 2 * day else ("h", timedelta(hours=1))
+        time = self.quantity(Decimal(round(apart / length)), unit)
+        return fill(self.library.wording.states["risen"], {"low": low, "high": high, "time": time})
 
     def _persists(self, hit: LabHit) -> str:
         """'after 3.2 mmol/L on 2026-11-16 and with potassium chloride'; empty where the rule does not ask."""

@@ -91,6 +91,23 @@ class NoRecentLabTest(Part):
     within: DaysBack
 
 
+class RisenTest(Part):
+    """Creatinine rose so much as counts as acute kidney injury: to the newest usable result from an earlier one, by
+    `creatinine_rise` within `creatinine_rise_within`, or to `creatinine_times` it within `creatinine_times_within`. A
+    newest result older than that tells nothing about now."""
+
+    also_names: ClassVar = (
+        (LAB, "creatinine"),
+        (Names("threshold", unit="umol/L"), "creatinine_rise"),
+        (Names("threshold", unit="d"), "creatinine_rise_within"),
+        (Names("threshold", unit="1"), "creatinine_times"),
+        (Names("threshold", unit="d", looks_back=True), "creatinine_times_within"),
+    )
+    fills: ClassVar = frozenset({"matched"})
+
+    risen: Literal["creatinine"]
+
+
 class OnFileTest(Part):
     """Always true: the card shows the newest result of each lab of `on_file` within the threshold `within` (days), or
     says that there is none, or why it is not known. A rule does not depend on it."""
@@ -337,6 +354,7 @@ class ReasonTest(Part):
 _Words = (
     Annotated[LabTest, Tag("LabTest")]
     | Annotated[NoRecentLabTest, Tag("NoRecentLabTest")]
+    | Annotated[RisenTest, Tag("RisenTest")]
     | Annotated[OnFileTest, Tag("OnFileTest")]
     | Annotated[InHospitalTest, Tag("InHospitalTest")]
     | Annotated[ConditionTest, Tag("ConditionTest")]

@@ -88,11 +88,12 @@ class Wording(Strict):
     ages: dict[Literal["today", "days", "one_day"], Text]
     persists: dict[Literal["earlier", "despite"], Text]
     since: Text
-    states: dict[Literal["in_hospital"], Text]
+    states: dict[Literal["in_hospital", "risen"], Text]
     injected: dict[Name, Text]
     topics: dict[Name, Text]
     parts: dict[Name, Text]
     option_prefix: str
+    small_words: frozenset[str]
     keep_apart_phrase: Text
     link_label: Text
     changed_value: Text

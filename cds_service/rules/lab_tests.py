@@ -9,11 +9,11 @@ from decimal import Decimal
 
 from cds_service.content.rule import HoldsFor
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import LabTest, NoRecentLabTest, OnFileTest
+from cds_service.content.test_words import LabTest, NoRecentLabTest, OnFileTest, RisenTest
 from cds_service.content.word_fields import Comparison, Persists, limits_of
 from cds_service.patient import Lab, Medication
 from cds_service.rules.context import Context
-from cds_service.rules.verdict import FALSE, LabHit, Match, OnFile, Reason, Verdict, unknown
+from cds_service.rules.verdict import FALSE, LabHit, Match, OnFile, Reason, Rise, Verdict, unknown
 
 Limits = Mapping[str, Limit]
 CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"}
@@ -242,3 +242,47 @@ def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Ve
         labs = context.labs_of(test.no_recent_lab)
         return Verdict(True, (), {}, (labs[0].source,), limits=(limits[test.within],))
     return unknown(found)
+
+
+def risen(test: RisenTest, context: Context, limits: Limits) -> Verdict:
+    """A rise to the newest result. That none is recent, or only one, is no rise: other rules say what is not known."""
+    longest = limits["creatinine_times_within"]
+    newest = usable(test.risen, context, longest)
+    if isinstance(newest, Reason):
+        return FALSE if newest.code in NOT_MEASURED else unknown(newest)
+    doubt, decimals = context.withheld(test.risen), context.rulebook.library.terminology[test.risen].decimals
+    for item in context.labs_of(test.risen)[1:]:
+        # Of two results of one moment, or of one day without hours, nobody knows which came first.
+        if item.time is None or not 0 < _days_between(item, newest) <= longest.value:
+            continue
+        rose = _rose(item, newest, limits, decimals) if item.value is not None else None
+        if rose:
+            used = tuple(limits[name] for _, name in test.also_names if name in limits)
+            matched = (Match(Rise(item, newest), frozenset({test.risen})),)
+            preliminary = "preliminary" in (item.status, newest.status)
+            notes: tuple[str, ...] = ("preliminary",) if preliminary else ()
+            return Verdict(True, (), {"matched": matched}, (newest.source, item.source), notes, used)
+        if rose is None:
+            doubt = doubt or Reason("earlier_result_unusable", test.risen)
+    return unknown(doubt) if doubt else FALSE
+
+
+def _days_between(earlier: Lab, newest: Lab) -> Decimal:
+    """A date alone leaves its day open: counted from day to day."""
+    assert earlier.time and newest.time
+    if earlier.time_is_date_only or newest.time_is_date_only:
+        return Decimal((newest.time.date() - earlier.time.date()).days)
+    return Decimal((newest.time - earlier.time) / timedelta(hours=1)) / 24
+
+
+def _rose(earlier: Lab, newest: Lab, limits: Limits, decimals: int) -> bool | None:
+    """Whether it rose by so much, or to so many times, at the precision that is shown; None where a bound leaves it
+    open."""
+    assert earlier.value is not None and newest.value is not None
+    low, high = round(earlier.value, decimals), round(newest.value, decimals)
+    soon = _days_between(earlier, newest) <= limits["creatinine_rise_within"].value
+    by_so_much = soon and high - low >= limits["creatinine_rise"].value
+    rose = by_so_much or high >= low * limits["creatinine_times"].value
+    may_be_lower = newest.comparator in ("<", "<=") or earlier.comparator in (">", ">=")
+    may_be_higher = newest.comparator in (">", ">=") or earlier.comparator in ("<", "<=")
+    return None if (may_be_lower if rose else may_be_higher) else rose

@@ -15,7 +15,7 @@ from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.infusions import infusion
 from cds_service.rules.injected import injected_magnesium
-from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_file
+from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_file, risen
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
@@ -26,6 +26,8 @@ def try_test(test: words.Test, context: Context, limits: Limits) -> Verdict:
             return lab(test, context, limits)
         case words.NoRecentLabTest():
             return no_recent_lab(test, context, limits)
+        case words.RisenTest():
+            return risen(test, context, limits)
         case words.OnFileTest():
             return on_file(test, context, limits)
         case words.InHospitalTest():

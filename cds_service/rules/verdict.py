@@ -78,12 +78,20 @@ State = Literal["in_hospital"]
 
 
 @dataclass(frozen=True, slots=True)
+class Rise:
+    """A result that rose from an earlier one."""
+
+    earlier: Lab
+    newest: Lab
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """What a test found of what it named, and the concepts of the test that it belongs to: a condition, a medication, a
-    result, or a state by its key of `wording.yaml`. `since`: where the test asks how long a drug has been taken, the
-    day from which that is known."""
+    result, the rise of one, or a state by its key of `wording.yaml`. `since`: where the test asks how long a drug has
+    been taken, the day from which that is known."""
 
-    fact: Condition | Medication | Lab | State
+    fact: Condition | Medication | Lab | Rise | State
     concepts: frozenset[str]
     since: date | None = None
 
