@@ -37,10 +37,10 @@ KINDS = {
         test_sources.py test_structure.py test_terminology.py test_test_words.py test_tests.py""",
     # A patient in, cards out.
     "scenario": """test_accepting.py test_cards.py test_charts.py test_contraindication_matrix.py test_emergencies.py
-        test_further_patients.py test_golden.py test_inpatient.py test_intervals.py test_kidneys_not_known.py test_metamorphic.py
-        test_not_identified.py test_nothing_proposed.py test_outside_patients.py test_plan_cards.py
-        test_plan_of_a_site.py test_repetition.py test_scenarios.py test_screens.py test_shared_patients.py test_why.py
-        test_withheld.py""",
+        test_further_patients.py test_golden.py test_inpatient.py test_intervals.py test_kidneys_not_known.py
+        test_metamorphic.py test_not_identified.py test_nothing_proposed.py test_outside_patients.py
+        test_plan_cards.py test_plan_of_a_site.py test_repetition.py test_scenarios.py test_screens.py
+        test_shared_patients.py test_why.py test_withheld.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
     "service": """clients conformance sandbox store test_command_line.py test_feedback.py test_feedback_moments.py
         test_fetching.py test_override_reasons.py test_plan_pages.py test_published_content.py test_screener.py

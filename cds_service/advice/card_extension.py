@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cds_service.advice.in_words import json_value
+from cds_service.advice.phrasing import json_value
 from cds_service.content.library import Library
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.rules.evaluate import Outcome

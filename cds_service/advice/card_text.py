@@ -11,7 +11,8 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from cds_service.advice.card_extension import EXTENSION, basis, finding_text
-from cds_service.advice.in_words import Display, fill, sentence
+from cds_service.advice.in_words import Display
+from cds_service.advice.phrasing import fill, sentence
 from cds_service.advice.plan_in_words import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan, wait_of
 from cds_service.advice.suggestions import suggestions_for

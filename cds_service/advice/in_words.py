@@ -8,9 +8,9 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cds_service.advice.phrasing import fill, lowered
 from cds_service.content.concept import INJECTED_SALT, MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.content.library import Library
-from cds_service.content.rule import PLACEHOLDER
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
 from cds_service.patient import Condition, Intake, Lab, Medication
@@ -392,23 +392,3 @@ class _Limits(dict[str, str]):
         if name not in self and name in self._limits:
             self[name] = self._display.limit(self._limits[name])
         return super().get(name, default)
-
-
-def lowered(title: str) -> str:
-    """As it stands within a sentence; what starts with two capitals is an abbreviation."""
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
-
-
-def sentence(text: str) -> str:
-    """With a capital at its start: a placeholder may have put a drug's name there."""
-    return text if text[1:2].isupper() else text[:1].upper() + text[1:]  # eGFR stays eGFR
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Fixed placeholders only: no attribute, index or format of `str.format` is interpreted."""
-    return PLACEHOLDER.sub(lambda found: values.get(found.group(1), ""), template)
-
-
-def json_value(value: Any) -> Any:
-    """Decimals as JSON numbers that read as the laboratory wrote them."""
-    return float(value) if isinstance(value, Decimal) else value

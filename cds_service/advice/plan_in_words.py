@@ -7,7 +7,8 @@ from itertools import product
 from operator import itemgetter
 from typing import Literal
 
-from cds_service.advice.in_words import Display, fill
+from cds_service.advice.in_words import Display
+from cds_service.advice.phrasing import fill
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
 from cds_service.content.rulebook import ActiveRule
 from cds_service.content.texts import PlanText

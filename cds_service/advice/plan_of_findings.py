@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
-from cds_service.advice.in_words import lowered
+from cds_service.advice.phrasing import lowered
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Avoid, Separate
 from cds_service.content.rulebook import ActiveRule, Rulebook

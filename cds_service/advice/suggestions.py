@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from cds_service.advice.in_words import Display, fill
+from cds_service.advice.in_words import Display
+from cds_service.advice.phrasing import fill
 from cds_service.advice.plan_in_words import plan_times
 from cds_service.advice.plan_of_findings import DayPlan
 from cds_service.content.concept import MAGNESIUM

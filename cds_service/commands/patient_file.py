@@ -14,8 +14,9 @@ from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs, needs_of
 from cds_service.advice.one_bundle import NotOnePatient, hook_request, is_hook_request
 from cds_service.commands.common import FAILED, stop
-from cds_service.content.current import CurrentRulebook, SiteFile
+from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
+from cds_service.content.site_sources import SiteFile
 from cds_service.fhir import Chart
 from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.hooks.problems import Problem

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, SiteValues, read_site
+from cds_service.content.site_sources import SiteFile, SiteSource, Written
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.settings import Settings
 
@@ -22,45 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0  # seconds; a change is in force well within five
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A document of site values, and what faults in it are told under."""
-
-    text: str
-    name: str
-
-
-class SiteSource(Protocol):
-    """Where the site values stand."""
-
-    def changed(self) -> Written | None:
-        """The document where it is another one than when last asked, else None. Raises ContentError where it cannot be
-        read; whoever asks keeps what there was."""
-
-
-class SiteFile:
-    """One file, looked at again when its time, size or place changed."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._stamp: object = None
-
-    def changed(self) -> Written | None:
-        """As SiteSource."""
-        try:
-            found = self._file.stat()
-            stamp: object = (found.st_mtime_ns, found.st_size, found.st_ino)
-        except OSError:
-            stamp = "missing"
-        if stamp == self._stamp:
-            return None
-        self._stamp = stamp
-        try:
-            return Written(self._file.read_text(encoding="utf-8"), self._file.name)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ContentError([Fault(self._file.name, 0, "", "cannot be read")]) from error
 
 
 def site_source(settings: Settings, store: Store | None, now: Callable[[], datetime]) -> SiteSource | None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from cds_service.content.current import Written
+from cds_service.content.site_sources import Written
 from cds_service.store import Store, StoreUnavailable
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cds_service.advice.advise import Advice
 from cds_service.advice.card_text import Shown
-from cds_service.advice.in_words import sentence
+from cds_service.advice.phrasing import sentence
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import OverrideReason

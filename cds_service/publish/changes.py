@@ -9,7 +9,8 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
-from cds_service.advice.in_words import fill, number
+from cds_service.advice.in_words import number
+from cds_service.advice.phrasing import fill
 from cds_service.content.library import Library
 from cds_service.content.sources import SHARED, thresholds_of
 
