@@ -51,7 +51,7 @@ def edit(folder: Path, file: str, old: str, new: str) -> None:
 
 
 def first_key(text: str) -> str:
-    return str(next(iter(yaml.safe_load(text))))
+    return str(next(iter(yaml.safe_load(text)), "a_key"))  # a table may hold nothing
 
 
 def cut_in_half(path: Path, text: str) -> str:

@@ -201,7 +201,7 @@ def _terminology(library: Library, documents: Mapping[str, Document]) -> Iterato
 def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     cited: list[tuple[str, KeyPath, str]] = [
         ("tables/ckd_epi_2021.yaml", ("reference",), library.egfr.reference),
-        ("evidence.yaml", ("reference",), library.evidence.reference),
+        *(("evidence.yaml", ("references", index), name) for index, name in enumerate(library.evidence.references)),
     ]
     cited += [("tables/salts.yaml", (key, "reference"), salt.reference) for key, salt in library.salts.items()]
     named = library.named_products.items()

@@ -19,7 +19,12 @@ SourceKind = Literal[
     "compendium", "web", "textbook",
     "policy", "arithmetic",
 ]  # fmt: skip
-PRIMARY: tuple[SourceKind, ...] = ("us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort")
+PRIMARY: tuple[SourceKind, ...] = (
+    "us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort",
+    "regulator", "laboratory",
+)  # fmt: skip
+"""Kinds whose text is the first to say it. A regulator's own text and a laboratory's own ranges and critical limits are
+that of what they set themselves. A review tells what others found; a policy is our own choice."""
 WEAK: tuple[SourceKind, ...] = ("compendium", "web", "textbook")
 """Kinds that a card does not show as a source, and that no threshold rests on."""
 Read = Literal["whole", "section", "passage", "excerpt", "abstract", "none", "not_found"]
@@ -116,7 +121,7 @@ class EvidenceScale(Strict):
     strength_extension: str
     strength: dict[Literal["strong", "conditional"], Coded]
     direction: dict[Literal["for", "against"], Text]
-    reference: Name
+    references: Annotated[list[Name], Field(min_length=1)]
 
 
 class SourceAttribute(Strict):

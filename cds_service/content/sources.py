@@ -22,18 +22,32 @@ NOT_READ = "Primary text not read"
 """What `known_limits` says of a rule whose first source is of a weak kind."""
 LONGEST_NAME = 60
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_PAPER = [r"doi:10\.\d{4,9}/\S+", r"PMID [1-9]\d{0,8}", r"PMC[1-9]\d{0,8}", r"NCT\d{8}", r"CD\d{6}(\.pub\d+)?"]
-_PAPER_AS = "doi:10...., PMID 123, PMC123, NCT01234567 or a Cochrane number (CD001234)"
+NO_NUMBER = "no number found"
+"""The identifier of a paper whose number was looked for and not found, so that nobody invents one."""
+_PAPER = [
+    r"doi:10\.\d{4,9}/\S+",
+    r"PMID [1-9]\d{0,8}",
+    r"PMC[1-9]\d{0,8}",
+    r"NCT\d{8}",
+    r"CD\d{6}(\.pub\d+)?",
+    r"CRID \d{19}",
+    NO_NUMBER,
+]
+_PAPER_AS = (
+    "doi:10...., PMID 123, PMC123, NCT01234567, a Cochrane number (CD001234), a number of the Japanese index CiNii "
+    f"(CRID and 19 digits) or, after a search in vain, {NO_NUMBER!r}"
+)
 _US = [r"(NDA|ANDA|BLA)\d{6}", rf"set id {_UUID}", rf"SPL file {_UUID}", r"NDC \d{4,5}-\d{3,4}(-\d{1,2})?", r"M\d{3}"]
 _US_AS = "NDA012345, ANDA012345, BLA125084, set id <uuid>, SPL file <uuid>, NDC 0000-0000 or an OTC monograph (M001)"
 _EU = [
     r"EU/1/\d{2}/\d{3,4}(/\d{3})?",
-    r"(PL|PLGB|PLNI|THR) \d{5}/\d{4}",
+    r"(PL|PLGB|PLNI|THR) \d{5}/\d{4}R?",
     r"emc \d+",
     r"EMEA/H/C/\d{6}",
     r"PA\d+/\d+/\d+",
+    r"AEMPS \d{5}",
 ]
-_EU_AS = "EU/1/00/129, PL 01234/0123, PLGB 01234/0123, PA0822/001/001, EMEA/H/C/000123 or emc 1234"
+_EU_AS = "EU/1/00/129, PL 01234/0123, PLGB 01234/0123, PA0822/001/001, AEMPS 12345, EMEA/H/C/000123 or emc 1234"
 _LAW = [r"\d+ CFR [\d.]+(\([a-z0-9]+\))*", r"\d+ FR \d+", r"Regulation \(E[CU]\) (No )?\d+/\d+", r"NBK\d+"]
 _GUIDE = [r"NICE (NG|CG|TA|QS|MPG)\d+", r"SIGN \d+", *_LAW]
 _GUIDE_AS = f"NICE NG12, SIGN 123, 21 CFR 331.11, NBK123, {_PAPER_AS}"
@@ -137,7 +151,7 @@ def _identifiers(library: Library, document: Document) -> Iterator[Fault]:
                 yield document.fault((name, "identifier"), f"{part!r} names no {source.kind}; known forms: {words}")
         if source.kind in NEEDED and source.citable and source.identifier is None:
             yield document.fault((name,), f"a {source.kind} needs an identifier: {words}")
-        if str(source.year or "-") in (source.short or ""):
+        if source.year is not None and str(source.year) in (source.short or ""):
             yield document.fault((name, "short"), "holds the year, which a card adds")
 
 
