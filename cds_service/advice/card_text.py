@@ -373,9 +373,8 @@ class Writer:
 
     def not_evaluated_card(self) -> Shown:
         """What could not be looked at, and why. Never an all-clear."""
-        library = self.library
+        library, reasons = self.library, self.open_reasons()
         words = library.wording.not_evaluated
-        reasons = self.open_reasons()
         values = {"reason": reasons[0] if reasons else "", "more": str(len(reasons) - 1)}
         summary = fill(words["summary_many" if len(reasons) > 1 else "summary"], values)
         lines = []
@@ -387,9 +386,8 @@ class Writer:
             ]
             few = "; ".join(titles[:3]) + (f" (+{len(titles) - 3})" if len(titles) > 3 else "")
             lines.append("- " + fill(words["line"], {"rules": few, "reason": reason}))
-        detail = [words["detail"], "\n".join(lines)]
-        if self.style.dev:
-            detail.append(f"*{library.wording.dev_notice}*")
+        notice = [f"*{library.wording.dev_notice}*"] if self.style.dev else []
+        detail = [words["detail"], "\n".join(lines), *notice]
         topic = self._topic("not_evaluated")
         card = {
             "uuid": str(uuid4()),
