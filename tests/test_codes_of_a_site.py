@@ -104,4 +104,4 @@ def test_a_code_that_cannot_be_the_sites_own_is_a_fault_with_its_line(tmp_path: 
 def test_show_and_diff_name_the_codes_of_the_sites_own(tmp_path: Path) -> None:
     old, new = write(tmp_path / "old.yaml", site_of()), write(tmp_path / "new.yaml", site_of(codes=OWN_CODES))
     assert "codes.serum_magnesium = urn:oid:1.2.3|MG, |MAGN" in invoke("site", "show", new).stdout
-    assert "+codes.levothyroxine = urn:oid:1.2.3|THY100" in invoke("site", "diff", old, new).stdout
+    assert "codes.levothyroxine: not set -> urn:oid:1.2.3|THY100" in invoke("site", "diff", old, new).stdout

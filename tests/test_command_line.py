@@ -153,7 +153,7 @@ def test_evaluate_reads_a_hook_request(tmp_path: Path) -> None:
     done = invoke("evaluate", file)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
-    assert "drafted for multiple sclerosis" in done.stdout
+    assert "for multiple sclerosis" in done.stdout
     assert "used: " in done.stdout
     assert any(line.split()[:2] == ["fired", "magnesium_for_multiple_sclerosis"] for line in done.stdout.splitlines())
     assert any(line.startswith("not_evaluated ") and ": " in line for line in done.stdout.splitlines())

@@ -154,7 +154,7 @@ RISING = (
 )
 IMPOSSIBLE |= {
     frozenset(pair): "on dialysis a rise of creatinine says nothing"
-    for pair in product(("calcitriol_dialysis_avoid", "magnesium_with_dialysis"), RISING)
+    for pair in product(("calcitriol_dialysis_avoid", DOXERCALCIFEROL, "magnesium_with_dialysis"), RISING)
 }
 
 

@@ -15,8 +15,8 @@ from flask.testing import FlaskClient
 
 from cds_service import create_app
 from cds_service.advice.loaded_content import Content, load_content
-from cds_service.commands import content as content_commands
 from cds_service.commands import patient_file
+from cds_service.commands import site as site_commands
 from cds_service.commands.why import why
 from cds_service.content.loading import load_library
 from cds_service.content.rulebook import make_rulebook
@@ -119,8 +119,8 @@ def test_why_and_site_show_tell_both(
     assert done.exit_code == 0, done.output
     assert f"{LABEL.capitalize()}: 6 h (" in done.output
     assert f"; {LABEL}: 6 h, EU text (US text: 4 h))" in done.output
-    monkeypatch.setattr(content_commands, "load_library", lambda: regional[1].library)
-    lines = CliRunner().invoke(content_commands.show_site).output.splitlines()
+    monkeypatch.setattr(site_commands, "load_library", lambda: regional[1].library)
+    lines = CliRunner().invoke(site_commands.show_site).output.splitlines()
     (line,) = [line for line in lines if line.startswith(f"{DRUG}.magnesium_then_drug")]
     assert line.startswith(f"{DRUG}.magnesium_then_drug = 6 h; US text 4; EU text 6; may be 4 to 10")
     assert "region = not chosen; may be us or eu" in lines

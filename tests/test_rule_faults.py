@@ -48,10 +48,10 @@ def broken(monkeypatch: pytest.MonkeyPatch, told: CapturingLogger) -> Callable[.
     def make(*rule_ids: str) -> None:
         before = rules._try
 
-        def try_rule(ready: Any, context: Any) -> Any:
+        def try_rule(ready: Any, *asked: Any) -> Any:
             if ready.rule.id in rule_ids:
                 raise ZeroDivisionError(f"{NAME} divided")
-            return before(ready, context)
+            return before(ready, *asked)
 
         monkeypatch.setattr(rules, "_try", try_rule)
 
@@ -167,10 +167,10 @@ def test_f42_a_reason_without_words_is_a_fault_of_its_rule_only(
     before = view(client)
     real = rules._try
 
-    def try_rule(ready: Any, context: Any) -> Any:
+    def try_rule(ready: Any, *asked: Any) -> Any:
         if ready.rule.id == LOW:
             return rules.Outcome(ready.rule, "not_evaluated", (Reason("unheard_of"),))
-        return real(ready, context)
+        return real(ready, *asked)
 
     monkeypatch.setattr(rules, "_try", try_rule)
     after = view(client)
