@@ -135,6 +135,7 @@ IMPOSSIBLE |= {frozenset((REPLACED_UNKNOWN, rule)): "one newest level" for rule 
 IMPOSSIBLE |= {frozenset((REPLACED_UNKNOWN, rule)): NO_SUCH_KIDNEY for rule in (*KIDNEYS, "magnesium_with_dialysis")}
 IMPOSSIBLE |= {
     frozenset((REPLACED_UNKNOWN, "calcitriol_dialysis_avoid")): "severe kidney disease on record is no unknown",
+    frozenset((REPLACED_UNKNOWN, DOXERCALCIFEROL)): "severe kidney disease on record is no unknown",
     frozenset((REPLACED_UNKNOWN, "magnesium_with_acute_kidney_injury")): "another rule asks in acute kidney injury",
     frozenset(
         ("emergency_magnesium_with_myasthenia_gravis", "intravenous_magnesium_with_kidney_failure")
