@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
+from cds_service.advice.needs import all_needs
+from cds_service.content.current import CurrentRulebook
+from cds_service.content.site_revisions import SiteRevisions
+from cds_service.content.yamlfile import ContentError
+from cds_service.store import Store
 from tests.conformance.calls import Running, invoke, serving, until
+from tests.conftest import shipped
 from tests.test_site_values import LIMIT, cards, ready, write
 
 Cli = Callable[..., Any]
@@ -41,6 +47,14 @@ def apply(cli: Cli, file: Path, *more: str, author: str = "Anna", code: int = 0)
 def test_a_dry_run_shows_what_would_change_and_writes_nothing(cli: Cli, limit: Callable[[str], Path]) -> None:
     assert apply(cli, limit("0.66"), "--dry-run").stdout == "shared.lower_limit: 0.70 mmol/L -> 0.66 mmol/L\n"
     assert cli("history").stdout == ""
+
+
+def test_whose_settings_leave_the_values_to_a_file_is_told_so(
+    cli: Cli, limit: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "managed_by" in apply(cli, limit("0.66")).stderr
+    monkeypatch.setenv("MAGNESIUM_CDS_MANAGED_BY", "console")
+    assert "managed_by" not in apply(cli, limit("0.62")).stderr
 
 
 def test_history_tells_who_set_what_when_and_why(cli: Cli, limit: Callable[[str], Path]) -> None:
@@ -114,6 +128,26 @@ def test_a_site_file_beside_revisions_is_refused(tmp_path: Path, limit: Callable
     refused = invoke("serve", "--settings", settings)
     assert refused.returncode == 78
     assert "site apply FILE" in refused.stderr
+
+
+def test_a_database_that_does_not_answer_is_not_taken_for_a_site_without_values(
+    cli: Cli, limit: Callable[[str], Path], tmp_path: Path
+) -> None:
+    apply(cli, limit("0.66"))
+    library, keys = shipped().library, frozenset(all_needs(shipped().library))
+    store = Store.open(data_dir=tmp_path / "data")
+    source = SiteRevisions(store, lambda: datetime.now(UTC))
+    assert CurrentRulebook(library, source, keys).site.document.site == "Test hospital"
+    assert source.changed() is None
+    store.close()
+    with pytest.raises(ContentError, match="cannot be read"):
+        CurrentRulebook(library, SiteRevisions(store, lambda: datetime.now(UTC)), keys)
+    with pytest.raises(ContentError, match="cannot be read"):
+        source.changed()
+    with Store.open(data_dir=tmp_path / "data") as store:
+        source._store = store
+        again = source.changed()
+        assert again is not None and "0.66" in again.text, "so that the fault is over"
 
 
 # A service that runs.

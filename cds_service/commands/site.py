@@ -212,7 +212,12 @@ def _publish(
     begins = begins or now
     if ends is not None and ends <= begins:
         stop(USAGE, "--until is not after --from")
-    if settings_of(dict(flags)).second_person and approved_by in (None, author):
+    settings = settings_of(dict(flags))
+    if settings.managed_by == "file":
+        click.echo(
+            'A service reads revisions only with managed_by = "console", which these settings do not say.', err=True
+        )
+    if settings.second_person and approved_by in (None, author):
         stop(USAGE, "Somebody else has to approve this: --approved-by NAME (setting second_person)")
     with opened(flags) as store:
         known = store.revisions()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 
 from cds_service.content.site_sources import Written
+from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.store import Store, StoreUnavailable
 
-log = logging.getLogger(__name__)
 EMPTY = "site: none"
 
 
@@ -22,12 +21,13 @@ class SiteRevisions:
         self._number: int | None = None
 
     def changed(self) -> Written | None:
-        """As SiteSource. Before the first revision nothing is set; a database that does not answer changes nothing."""
+        """As SiteSource. Before the first revision nothing is set. A database that does not answer says nothing of it;
+        once it answers, the document is given again."""
         try:
             found = self._store.revision_in_force(self._now())
         except StoreUnavailable as error:
-            log.error("site values not looked at: %s", error.kind)
-            return None
+            self._number = None
+            raise ContentError([Fault("revisions", 0, "", f"cannot be read: {error.text}")]) from error
         number = found.number if found else 0
         if number == self._number:
             return None
