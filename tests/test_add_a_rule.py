@@ -168,6 +168,43 @@ def test_a_site_may_set_the_threshold_of_a_new_rule_at_once(cards: Path, tmp_pat
     assert {item["rule"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] == "fired"
 
 
+RISE = (
+    RULE[: RULE.index("  example_limit:")]
+    + """\
+  little: {label: Rise, unit: umol/L, values: {2026-01-01: 15}, reference: product_policy}
+  a_day: {label: In a day, unit: d, values: {2026-01-01: 1}, reference: product_policy}
+  threefold: {label: Times, unit: "1", values: {2026-01-01: 3}, reference: product_policy}
+  days: {label: In days, unit: d, values: {2026-01-01: 3}, reference: product_policy}
+
+"""
+    + RULE[RULE.index("when:") :]
+    .replace(TEST, "{risen: creatinine, by: little, by_within: a_day, times: threefold, times_within: days}")
+    .replace(
+        "Magnesium {serum_magnesium.value} ({serum_magnesium.age}), above {example_limit}", "As it says, {matched}"
+    )
+    .replace("Serum magnesium was {serum_magnesium.value} on {serum_magnesium.date}.", "As it says, {matched}.")
+)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "hours", "outcome"),
+    [(100, 116, 20, "fired"), (100, 114, 20, "quiet"), (100, 180, 30, "quiet"), (60, 181, 60, "fired")],
+)
+def test_what_counts_as_a_rise_is_named_by_the_rule(
+    cards: Path, serve: Callable[[Path], Flask], earlier: int, now: int, hours: int, outcome: str
+) -> None:
+    """By 15 in a day, or to three times it in three days, whatever counts as kidney injury elsewhere."""
+    (cards / "safety" / f"{STEM}.yaml").write_text(RISE, "utf-8")
+    values = [
+        {"lab": "creatinine", "value": now, "unit": "umol/L", "taken": "1 hour ago"},
+        {"lab": "creatinine", "value": earlier, "unit": "umol/L", "taken": f"{hours + 1} hours ago"},
+    ]
+    patient = {"hook": "patient-view", "sex": "female", "age": 58, "name": "creatinine of two days", "kind": "fires"}
+    case = Scenario.model_validate({**patient, "labs": values, "expect": {"outcome": outcome}})
+    found = answer(serve(cards), case, cards)
+    assert {item["rule"]: item["outcome"] for item in own(found)["outcomes"]}[STEM] == outcome
+
+
 def test_a_rule_that_is_taken_away_is_gone(cards: Path, serve: Callable[[Path], Flask]) -> None:
     (cards / "safety" / f"{STEM}.yaml").write_text(RULE, "utf-8")
     (cards / "safety" / f"{STEM}.yaml").unlink()

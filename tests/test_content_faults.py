@@ -173,6 +173,10 @@ SLIPS = [
     ("tables/thresholds.yaml", "otherwise: severe_lower_limit", "otherwise: lower_limit",
      "thresholds.lower_limit.holds_for.otherwise", "an otherwise of its own"),
     ("safety/magnesium_with_dialysis.yaml", ", magnesium-order-sign]", "]", "services", "every order service"),
+    ("safety/magnesium_with_rising_creatinine.yaml", "by: creatinine_rise\n", "by: creatinine_times\n", "when",
+     "has to be umol/L here"),
+    ("safety/magnesium_with_rising_creatinine.yaml", "      times: creatinine_times\n", "", "when.all.0.times",
+     "required"),
 ]  # fmt: skip
 
 

@@ -92,20 +92,17 @@ class NoRecentLabTest(Part):
 
 
 class RisenTest(Part):
-    """Creatinine rose so much as counts as acute kidney injury: to the newest usable result from an earlier one, by
-    `creatinine_rise` within `creatinine_rise_within`, or to `creatinine_times` it within `creatinine_times_within`. A
-    newest result older than that tells nothing about now."""
+    """A lab rose so much as counts: to the newest usable result from an earlier one, by the threshold `by` (unit of
+    the lab) within `by_within` (days), or to `times` it within `times_within` (days). A newest result older than that
+    tells nothing about now."""
 
-    also_names: ClassVar = (
-        (LAB, "creatinine"),
-        (Names("threshold", unit="umol/L"), "creatinine_rise"),
-        (Names("threshold", unit="d"), "creatinine_rise_within"),
-        (Names("threshold", unit="1"), "creatinine_times"),
-        (Names("threshold", unit="d", looks_back=True), "creatinine_times_within"),
-    )
     fills: ClassVar = frozenset({"matched"})
 
-    risen: Literal["creatinine"]
+    risen: LabName
+    by: LabLimit
+    by_within: Days
+    times: Count
+    times_within: DaysBack
 
 
 class OnFileTest(Part):

@@ -95,8 +95,8 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
         case test_words.NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
         case test_words.RisenTest():
-            soon, week = label["creatinine_rise_within"], label["creatinine_times_within"]
-            by, times = label["creatinine_rise"], label["creatinine_times"]
+            soon, week = label[test.by_within], label[test.times_within]
+            by, times = label[test.by], label[test.times]
             return f"{library.title(test.risen)} rose by {by} within {soon}, or to {times} times it within {week}"
         case test_words.OnFileTest():
             return f"(shown, whatever it is) the newest {titles(test.on_file)} within {label[test.within]}"

@@ -246,7 +246,7 @@ def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Ve
 
 def risen(test: RisenTest, context: Context, limits: Limits) -> Verdict:
     """A rise to the newest result. That none is recent, or only one, is no rise: other rules say what is not known."""
-    longest = limits["creatinine_times_within"]
+    longest = limits[test.times_within]
     newest = usable(test.risen, context, longest)
     if isinstance(newest, Reason):
         return FALSE if newest.code in NOT_MEASURED else unknown(newest)
@@ -255,9 +255,9 @@ def risen(test: RisenTest, context: Context, limits: Limits) -> Verdict:
         # Of two results of one moment, or of one day without hours, nobody knows which came first.
         if item.time is None or not 0 < _days_between(item, newest) <= longest.value:
             continue
-        rose = _rose(item, newest, limits, decimals) if item.value is not None else None
+        rose = _rose(item, newest, test, limits, decimals) if item.value is not None else None
         if rose:
-            used = tuple(limits[name] for _, name in test.also_names if name in limits)
+            used = tuple(limits[name] for name in (test.by, test.by_within, test.times, test.times_within))
             matched = (Match(Rise(item, newest), frozenset({test.risen})),)
             preliminary = "preliminary" in (item.status, newest.status)
             notes: tuple[str, ...] = ("preliminary",) if preliminary else ()
@@ -275,14 +275,14 @@ def _days_between(earlier: Lab, newest: Lab) -> Decimal:
     return Decimal((newest.time - earlier.time) / timedelta(hours=1)) / 24
 
 
-def _rose(earlier: Lab, newest: Lab, limits: Limits, decimals: int) -> bool | None:
+def _rose(earlier: Lab, newest: Lab, test: RisenTest, limits: Limits, decimals: int) -> bool | None:
     """Whether it rose by so much, or to so many times, at the precision that is shown; None where a bound leaves it
     open."""
     assert earlier.value is not None and newest.value is not None
     low, high = round(earlier.value, decimals), round(newest.value, decimals)
-    soon = _days_between(earlier, newest) <= limits["creatinine_rise_within"].value
-    by_so_much = soon and high - low >= limits["creatinine_rise"].value
-    rose = by_so_much or high >= low * limits["creatinine_times"].value
+    soon = _days_between(earlier, newest) <= limits[test.by_within].value
+    by_so_much = soon and high - low >= limits[test.by].value
+    rose = by_so_much or high >= low * limits[test.times].value
     may_be_lower = newest.comparator in ("<", "<=") or earlier.comparator in (">", ">=")
     may_be_higher = newest.comparator in (">", ">=") or earlier.comparator in ("<", "<=")
     return None if (may_be_lower if rose else may_be_higher) else rose
