@@ -69,11 +69,25 @@ NEEDED = frozenset({"us_label", "smpc", "systematic_review", "trial", "cohort"})
 """Kinds of which each text has a number that names it."""
 
 
+NAMES: Mapping[str, tuple[str, str]] = {
+    "us_label": (r"US labels?( and EU leaflets)? of .+", "US label of ..."),
+    "smpc": (r"(EU|UK|[A-Z][a-z]+) SmPC of .+", "EU SmPC of ..., UK SmPC of ..."),
+    "leaflet": (r"(EU|UK|US|[A-Z][a-z]+) leaflet of .+", "EU leaflet of ..., UK leaflet of ..."),
+    "trial": (r"(Trial|Study) (of|in) .+", "Trial of ..., Study of ..."),
+    "systematic_review": (
+        r"((Cochrane|Systematic|Umbrella) review|(Dose-response m|M)eta-analysis) of .+",
+        "Systematic review of ..., Cochrane review of ..., Meta-analysis of ...",
+    ),
+}
+"""How the short name of a kind begins, as a pattern and in words. A name of any kind begins with a capital letter: it
+stands at the start of a line, after "Source:" and in brackets."""
+
+
 def source_faults(library: Library, documents: Mapping[str, Document]) -> list[Fault]:
     """Every fault of sources, and every rule whose change is not written down."""
     found = [*_weak_thresholds(library, documents), *_exceptions(library, documents), *_led(library, documents)]
     found += [*_identifiers(library, documents[SOURCES]), *_unused(library, documents)]
-    return [*found, *_changes(library, documents[CHANGES])]
+    return [*found, *_names(library, documents[SOURCES]), *_changes(library, documents[CHANGES])]
 
 
 def thresholds_of(library: Library) -> Iterator[tuple[str, str, KeyPath, Threshold]]:
@@ -151,8 +165,26 @@ def _identifiers(library: Library, document: Document) -> Iterator[Fault]:
                 yield document.fault((name, "identifier"), f"{part!r} names no {source.kind}; known forms: {words}")
         if source.kind in NEEDED and source.citable and source.identifier is None:
             yield document.fault((name,), f"a {source.kind} needs an identifier: {words}")
-        if source.year is not None and str(source.year) in (source.short or ""):
-            yield document.fault((name, "short"), "holds the year, which a card adds")
+
+
+def _names(library: Library, document: Document) -> Iterator[Fault]:
+    """Short names: one form for each kind, fit for the start of a line as for its end."""
+    for key, source in library.references.items():
+        at, pattern, words = (key, "short"), *NAMES.get(source.kind, (".+", ""))
+        if source.short is None:
+            if source.kind in NAMES and source.citable:
+                yield document.fault((key,), f"a {source.kind} needs short, its name on a card: {words}")
+            continue
+        if source.year is not None and str(source.year) in source.short:
+            yield document.fault(at, "holds the year, which a card adds")
+        if not source.short[0].isupper():
+            yield document.fault(at, "begins with a small letter: it stands at the start of a line too")
+        elif not re.fullmatch(pattern, source.short):
+            yield document.fault(at, f"the name of a {source.kind} begins with its kind: {words}")
+        if source.short[-1] in ".,;:":
+            yield document.fault(at, "ends with a mark: the sentence around it has its own")
+        if len(source.short) > LONGEST_NAME:
+            yield document.fault(at, f"is longer than {LONGEST_NAME} characters, which is what a card has room for")
 
 
 def _unused(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

@@ -6,13 +6,20 @@ from collections import Counter
 
 from cds_service.content.library import RULE_FOLDERS, Library
 from cds_service.content.shared import PRIMARY
-from cds_service.content.sources import thresholds_of, without_primary
+from cds_service.content.sources import LONGEST_NAME, thresholds_of, without_primary
 
 INTRO = """# Rules
 
 Written by `magnesium-cds catalogue`; do not edit. One YAML file is one rule; its file stem is its id.
 Clinical review of every rule: see `reviewed` in the rule. "Pending" means that it has not happened.
 """
+
+SHORT_NAMES = (
+    "The short name of a source begins with a capital letter and with what it is (US label of ..., EU leaflet of ..., "
+    "UK SmPC of ..., Trial of ..., Meta-analysis of ..., the body and its guideline), so that it reads well at the "
+    'start of a line, after "Source:" and in brackets. It holds no year, which the card adds, no mark at its end, and '
+    f"at most {LONGEST_NAME} characters. `magnesium-cds check` holds this."
+)
 
 
 def catalogue_text(library: Library) -> str:
@@ -67,7 +74,7 @@ def _sources(library: Library) -> list[str]:
     limits = list(thresholds_of(library))
     under = Counter(library.references[item.reference].kind for _, _, _, item in limits)
     primary = [f"{sum(count[kind] for kind in PRIMARY) / count.total():.0%}" for count in (leading, under)]
-    lines = ["## Sources\n", "The first source of a rule is the one that its cards show.\n"]
+    lines = ["## Sources\n", "The first source of a rule is the one that its cards show.\n", f"{SHORT_NAMES}\n"]
     lines += ["| kind | first source of rules | source of thresholds |", "|---|---|---|"]
     for kind, words in library.wording.source_kinds.items():
         if leading[kind] or under[kind]:
