@@ -226,8 +226,8 @@ def test_machines_of_one_database_have_one_key_and_one_with_another_does_not_sta
         file.write_text(f"{key}\n")
         with pytest.raises(StoreError, match=r"written with the key|has 9 characters, and at least 32"):
             database(key_file=file)
-    with pytest.raises(StoreError, match="written with the key"):
-        database()  # none given: the folder gets its own
+    with pytest.raises(StoreError, match="The hash key is gone"):
+        database()
     file.write_text("b" * 32)
     assert database(key_file=file, adopt=True).key_name == database(key="b" * 32).key_name
     with pytest.raises(StoreError, match="written with the key"):
