@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
     "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),
+    "key": ("key", "The secret that hashes and links are made with: make one, or take another one into use."),
     "lock": ("lock", "Write WHAT changed in RULE into cards/changes.yaml, with the date and the version."),
     "mock-ehr": ("mock_ehr", "Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for anyone."),
     "plan": ("plan", "Plan when to take magnesium beside the other medicines in FILE ('-' for stdin)."),

@@ -44,6 +44,14 @@ class Settings(BaseModel):
     database: Annotated[
         str | None, Field(description="database URL; default: SQLite in the data folder", repr=False)
     ] = None
+    key: Annotated[
+        str | None,
+        Field(description="secret that hashes and links are made with, of at least 32 characters", repr=False),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        Field(description="file of that secret, the same on every machine; default: one is made in the data folder"),
+    ] = None
     keep_cards_days: Annotated[
         int, Field(ge=0, le=36500, description="days that cards shown and never answered are on record; 0: for ever")
     ] = 730
@@ -115,6 +123,13 @@ class Settings(BaseModel):
     def _socket(cls, value: str) -> str:
         if value.startswith(UNIX) and not value.startswith(f"{UNIX}/"):
             raise ValueError(f"{value} has no absolute path: {UNIX}/run/magnesium-cds.sock is one")
+        return value
+
+    @field_validator("key_file")
+    @classmethod
+    def _one_key(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("key"):
+            raise ValueError("the key is given by `key` as well: take one of them")
         return value
 
     @field_validator("managed_by")

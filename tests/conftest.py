@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/*.expected.json, then fail")
 
 
+KEY = "a key that only the tests have, of more than 32 characters"
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -52,6 +53,8 @@ def make_app(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     def make(now: Callable[[], datetime] = lambda: NOW, **settings: object) -> Flask:
         values = {"data_dir": tmp_path_factory.mktemp("data"), **settings}
+        if values.get("profile") == "production":
+            values = {"key": KEY, **values}
         app = create_app(Settings.model_validate(values), now=now, content=content)
         app.testing = True
         made.append(app)

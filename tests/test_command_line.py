@@ -132,6 +132,27 @@ def test_exit_78_on_a_setting_that_cannot_be_used(tmp_path: Path) -> None:
     assert str(file) in done.stderr
 
 
+def test_a_key_is_made_once_and_another_one_is_taken_into_use_only_when_asked(tmp_path: Path) -> None:
+    old, new = tmp_path / "keys" / "old", tmp_path / "keys" / "new"
+    for file in (old, new):
+        assert run_cli("key", "make", file).returncode == 0
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert old.read_text() != new.read_text()
+    again = run_cli("key", "make", old)
+    assert (again.returncode, again.stderr) == (73, f"{old} is there already, and is left as it is\n")
+    settings = {}
+    for file in (old, new):
+        settings[file] = tmp_path / f"{file.name}.toml"
+        settings[file].write_text(f'data_dir = "{tmp_path / "data"}"\nkey_file = "{file}"\n')
+    assert run_cli("site", "history", "--settings", settings[old]).returncode == 0
+    refused = run_cli("site", "history", "--settings", settings[new])
+    assert refused.returncode == 73
+    assert "magnesium-cds key adopt" in refused.stderr
+    assert run_cli("key", "adopt", "--settings", settings[new]).returncode == 0
+    assert run_cli("site", "history", "--settings", settings[new]).returncode == 0
+    assert run_cli("site", "history", "--settings", settings[old]).returncode == 73
+
+
 def test_exit_78_for_production_without_clients(tmp_path: Path) -> None:
     done = run_cli("serve", "--profile", "production", "--port", "0", "--data-dir", tmp_path)
     assert done.returncode == 78

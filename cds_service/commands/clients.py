@@ -36,7 +36,7 @@ from cds_service.hooks.profile import profile_faults
 from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError
 from cds_service.spelling import nearest
-from cds_service.store import Store
+from cds_service.store.by_settings import open_store
 from cds_service.trust.clients import (
     Client,
     check_clients,
@@ -303,7 +303,7 @@ def _rulebook(settings: Settings) -> Rulebook:
 
     with ExitStack() as stack:
         revisions = settings.managed_by == "console"
-        store = Store.open(settings.database, data_dir=settings.data_dir) if revisions else None
+        store = open_store(settings) if revisions else None
         source = site_source(settings, stack.enter_context(store) if store else None, now)
         return CurrentRulebook(_content(), source, frozenset(all_needs(_content()))).on(now().date())
 

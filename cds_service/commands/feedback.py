@@ -10,7 +10,8 @@ import click
 from cds_service.commands.common import UNAVAILABLE, USAGE, settings_of, stop
 from cds_service.content.loading import load_library
 from cds_service.publish.feedback_export import Format, crd_metrics, exported, moment
-from cds_service.store import Store, StoreUnavailable
+from cds_service.store import StoreUnavailable
+from cds_service.store.by_settings import open_store
 
 
 @click.command()
@@ -34,7 +35,7 @@ def feedback(form: str, since: str | None, until: str | None, client: str | None
         bounds = [moment(text) if text else None for text in (since, until)]
     except ValueError:
         stop(USAGE, "--since and --until are days such as 2026-01-31, or times with offset.")
-    with Store.open(settings.database, data_dir=settings.data_dir) as store:
+    with open_store(settings) as store:
         try:
             rows = store.export(*bounds, client, form == "crd")
         except StoreUnavailable as error:

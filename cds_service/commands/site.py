@@ -31,6 +31,7 @@ from cds_service.content.site import SiteValues, read_site, site_schema
 from cds_service.content.site_in_words import changes, codes_in_words, in_words, threshold_rows
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.store import NewRevision, Revision, Store, StoreUnavailable
+from cds_service.store.by_settings import open_store
 
 
 @click.group()
@@ -284,7 +285,7 @@ def opened(flags: dict[str, Any]) -> Iterator[Store]:
     settings = settings_of(dict(flags))
     if settings.data_dir is None and settings.database is None:
         stop(USAGE, "Name the folder of the database with --data-dir, or a file with --settings.")
-    with Store.open(settings.database, data_dir=settings.data_dir) as store:
+    with open_store(settings) as store:
         try:
             yield store
         except StoreUnavailable as error:

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -33,7 +33,8 @@ from cds_service.hooks.services import Advisor, base_url, service_blueprint, unc
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
-from cds_service.store import Retention, Store, StoreUnavailable
+from cds_service.store import Store, StoreUnavailable
+from cds_service.store.by_settings import open_store
 from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import Caller, Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
@@ -59,8 +60,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     if faults:
         raise SettingsError("\n".join(f"{clients_file(settings)}: {fault}" for fault in faults))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
-    keep = Retention(_days(settings.keep_cards_days), _days(settings.keep_unmatched_days))
-    store = Store.open(settings.database, data_dir=folder, keep=keep, keep_comments=settings.keep_comments)
+    store = open_store(settings, folder)
     current = CurrentRulebook(library, site_source(settings, store, now), frozenset(all_needs(library)))
     keeper = Gatekeeper(settings, clients, store)
     session = guarded_session(servers_of(settings, clients))
@@ -90,10 +90,6 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     _state_routes(app, settings, advisor)
     _limits(app, settings, keeper)
     _shared_answers(app, settings, frozenset(settings.origins).union(*(client.origins for client in clients)))
-
-
-def _days(number: int) -> timedelta | None:
-    return timedelta(days=number) if number else None
 
 
 def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> None:

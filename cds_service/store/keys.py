@@ -1,9 +1,9 @@
 """The secret that turns a patient and a finding into two hashes that mean nothing to who lacks it.
 
-Each key is a file of its own, `hash-key-0001`, in the data folder (0600). The highest number is in use; a new
-key is a new file, never a changed one. Every hash starts with the fingerprint of its key, so rows made with
-an older key are plainly of that key: they match nothing any more, which shows a card again but never silences
-the wrong one.
+It is given to every machine alike, or made once as a file `hash-key-0001` in the data folder (0600), where the highest
+number is in use. Every hash starts with the fingerprint of its key, so rows made with an older key are plainly of that
+key: they match nothing any more, which shows a card again but never silences the wrong one. The database holds the
+fingerprint of the key in use, and a service with another one refuses to start until that one is taken into use.
 """
 
 from __future__ import annotations
@@ -15,15 +15,22 @@ import re
 import secrets
 import stat
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.store.errors import StoreError
 from cds_service.store.records import digest
 from cds_service.store.schema import sync_folder
+from cds_service.store.tables import hash_keys
 
 _NAME: Final = re.compile(r"hash-key-(\d{4})")
 _MIN_CHARS: Final = 32
+_HOW: Final = "magnesium-cds key make FILE writes one"
+_IN_USE: Final = select(hash_keys.c.fingerprint).order_by(hash_keys.c.since.desc()).limit(1)
 
 
 class HashKey:
@@ -43,6 +50,44 @@ class HashKey:
     def finding(self, parts: Iterable[str]) -> str:
         """What made a rule fire, as texts in a fixed order. Another value, date or threshold gives another hash."""
         return f"{self.fingerprint}.{self._hex('finding', parts)}"
+
+
+def read_given(key: str | None, file: Path | None) -> HashKey | None:
+    """The key that was given, as text or in a file; None where none was. StoreError where it cannot be used."""
+    if file is not None:
+        try:
+            key = file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"The key file {file} cannot be read: {type(error).__name__}.") from error
+    if key is None:
+        return None
+    if len(key) < _MIN_CHARS:
+        raise StoreError(f"The key has {len(key)} characters, and at least {_MIN_CHARS} are needed: {_HOW}.")
+    return HashKey(key)
+
+
+def check_in_use(connection: Connection, key: HashKey) -> None:
+    """See that the database was written with `key`; the first one is written down. StoreError for another one."""
+    row = {"fingerprint": key.fingerprint, "since": datetime.now(UTC)}
+    known = connection.execute(_IN_USE).scalar()
+    if known is None:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(hash_keys).values(row).on_conflict_do_nothing())
+        known = connection.execute(_IN_USE).scalar()
+    if known != key.fingerprint:
+        raise StoreError(
+            f"The database was written with the key {known}, and the one given is {key.fingerprint}. Give that one; "
+            "with another, what was accepted or dismissed silences nothing any more and links to plans end. To go on "
+            "with the new one all the same: magnesium-cds key adopt"
+        )
+
+
+def take_into_use(connection: Connection, key: HashKey) -> None:
+    """From now on the database is written with `key`."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    row = {"fingerprint": key.fingerprint, "since": datetime.now(UTC)}
+    new = dialect.insert(hash_keys).values(row)
+    connection.execute(new.on_conflict_do_update(index_elements=["fingerprint"], set_={"since": row["since"]}))
 
 
 def key_names(folder: Path) -> list[str]:
@@ -69,7 +114,7 @@ def load_or_create(folder: Path, used: bool) -> HashKey:
         )
     try:
         if not names:
-            _create(path)
+            create(path)
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             path.chmod(0o600)
@@ -81,7 +126,7 @@ def load_or_create(folder: Path, used: bool) -> HashKey:
     return HashKey(secret)
 
 
-def _create(path: Path) -> None:
+def create(path: Path) -> None:
     """Write a new secret and see it on disk before anything is hashed with it."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cds_service.store import statements
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
-from cds_service.store.keys import HashKey, key_names, load_or_create
+from cds_service.store.keys import HashKey, check_in_use, key_names, load_or_create, read_given, take_into_use
 from cds_service.store.records import (
     FOR_EVER,
     FeedbackItem,
@@ -93,6 +93,9 @@ class Store(TokenMemory, RevisionMemory):
         url: str | None = None,
         *,
         data_dir: Path | None = None,
+        key: str | None = None,
+        key_file: Path | None = None,
+        adopt: bool = False,
         keep_comments: bool = True,
         keep: Retention = FOR_EVER,
         shown_wait: float = 0.2,
@@ -100,19 +103,21 @@ class Store(TokenMemory, RevisionMemory):
     ) -> Self:
         """Make or upgrade the database and open it.
 
-        `url`: `postgresql://...` or `sqlite:///file`; without it a file in `data_dir`. The hash key is kept in
-        `data_dir`, or beside the SQLite file. Several machines on one PostgreSQL need the same key in their folders.
-        StoreError says what is wrong and what to do.
+        `url`: `postgresql://...` or `sqlite:///file`; without it a file in `data_dir`. `key` or `key_file` gives the
+        hash key, the same on every machine; without it one is made and kept in `data_dir`, or beside the SQLite file.
+        `adopt`: it takes the place of the one that the database was written with. StoreError says what is wrong and
+        what to do.
         """
+        given = read_given(key, key_file)
         place = read_url(url, data_dir)
         file = place if isinstance(place, Path) else None
         folder = data_dir.absolute() if data_dir else file.parent if file else None
-        if folder is None:
-            raise StoreError("PostgreSQL needs a data folder as well: it holds the hash key.")
+        if folder is None and given is None:
+            raise StoreError("PostgreSQL needs a hash key, given by key_file or key: magnesium-cds key make FILE")
         notes: list[str] = []
-        for needed in sorted({folder, file.parent if file else folder}):
+        for needed in sorted({each for each in (folder, file.parent if file else None) if each}):
             notes += prepare_folder(needed)
-        had_key = bool(key_names(folder))
+        had_key = given is None and folder is not None and bool(key_names(folder))
         if isinstance(place, Path):
             with start_lock(place.parent):
                 found = prepare_sqlite(place)
@@ -123,8 +128,23 @@ class Store(TokenMemory, RevisionMemory):
             reader = postgres_engine(place, wait=shown_wait, write=False, pool_size=_READERS)
             writer = postgres_engine(place, wait=_LOCK_WAIT, write=True)
         # The key comes last: a start that was killed in between left a database without cards, and begins again.
-        with start_lock(folder):
-            key = load_or_create(folder, found.used)
+        if given is not None:
+            hashing = given
+        else:
+            assert folder is not None
+            with start_lock(folder):
+                hashing = load_or_create(folder, found.used)
+        # A file's own key that was lost before a hash was made with it is made anew.
+        unused = given is None and file is not None and not found.used
+        try:
+            with writer.begin() as connection:
+                (take_into_use if adopt or unused else check_in_use)(connection, hashing)
+        except (SQLAlchemyError, StoreError) as error:
+            reader.dispose()
+            writer.dispose()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"The database cannot be written: {classify(error).text}") from error
         if found.new and had_key:
             notes.append("There was a hash key but no database: a new, empty one was made.")
         for note in notes:
@@ -132,13 +152,18 @@ class Store(TokenMemory, RevisionMemory):
         return cls(
             reader=reader,
             writer=writer,
-            key=key,
+            key=hashing,
             notes=notes,
             keep_comments=keep_comments,
             keep=keep,
             shown_wait=shown_wait,
             feedback_wait=feedback_wait,
         )
+
+    @property
+    def key_name(self) -> str:
+        """The fingerprint of the key in use."""
+        return self._key.fingerprint
 
     def subject_hash(self, client: str, patient_id: str, rule: str) -> str:
         """For `ShownCard.subject_hash`: tells one client's patient under one rule again, and nothing else."""

@@ -149,6 +149,15 @@ withdrawals = Table(
     Column("withdrawn_at", UtcDateTime, nullable=False),
 )
 
+# The keys that hashes were made with, by their fingerprints. The newest is in use: a service with another refuses to
+# start, since what was dismissed would silence nothing and links to plans would end.
+hash_keys = Table(
+    "hash_keys",
+    metadata,
+    Column("fingerprint", String(100), primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+)
+
 # One row, rewritten to learn whether a store that failed can be written again; never read.
 write_check = Table(
     "write_check", metadata, Column("id", Integer, primary_key=True), Column("filler", Text, nullable=False)

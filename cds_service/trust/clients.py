@@ -227,6 +227,10 @@ def production_faults(settings: Settings, clients: Iterable[Client]) -> list[str
             " and there they could pass it by. Set host to 127.0.0.1 or unix:/path, or set trusted_network = true where"
             " the network lets nobody but the proxy in"
         )
+    if settings.key is None and settings.key_file is None:
+        found.append("profile production needs key_file, kept apart from the database: magnesium-cds key make FILE")
+    elif settings.key_file and settings.data_dir and _inside(settings.key_file, settings.data_dir):
+        found.append(f"{settings.key_file} lies beside the hashes that it protects: keep it outside the data folder")
     if settings.fhir_servers:
         found.append("fhir_servers is of profile dev: in production FHIR servers are registered for each client")
     found += [
@@ -235,6 +239,10 @@ def production_faults(settings: Settings, clients: Iterable[Client]) -> list[str
         if client.issuer.rstrip("/") == SANDBOX_ISSUER
     ]
     return found
+
+
+def _inside(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def networks_of(client: Client, dev: bool) -> tuple[Network, ...]:

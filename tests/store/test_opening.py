@@ -52,6 +52,7 @@ def test_no_column_could_hold_a_patient() -> None:
             *("based_on", "approved_by", "changes", "effect"),
         },
         "withdrawals": {"number", "withdrawn_by", "withdrawn_at"},
+        "hash_keys": {"fingerprint", "since"},
         "write_check": {"id", "filler"},
     }
 
@@ -144,7 +145,7 @@ def test_a_database_newer_than_the_program_is_refused_and_not_touched(database: 
     with store._write_engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     store.close()
-    with pytest.raises(StoreError, match=r"newer version .* schema is 9999, .* up to 0005"):
+    with pytest.raises(StoreError, match=r"newer version .* schema is 9999, .* up to 0010"):
         database()
 
 
@@ -201,13 +202,48 @@ def test_a_key_that_is_gone_while_cards_are_there_is_not_made_anew(database: Ope
     path.write_bytes(copy)
     assert database().subject_hash("ehr", "patient", "rule") == hashed
     path.write_text("n" * 32)
-    assert database().subject_hash("ehr", "patient", "rule") != hashed
+    with pytest.raises(StoreError, match=r"written with the key .* magnesium-cds key adopt"):
+        database()
+    assert database(adopt=True).subject_hash("ehr", "patient", "rule") != hashed
 
 
-def test_a_key_that_is_gone_before_any_card_was_shown_is_made_anew(database: Opener, folder: Path) -> None:
-    database().close()
+def test_a_key_that_is_gone_before_any_card_was_shown_is_made_anew(folder: Path) -> None:
+    """In the folder of a file's own; a server may have other machines, with the key that is gone here."""
+    Store.open(data_dir=folder).close()
     (folder / "hash-key-0001").unlink()
-    assert database().notes == ()
+    with Store.open(data_dir=folder) as store:
+        assert store.notes == ()
+
+
+def test_machines_of_one_database_have_one_key_and_one_with_another_does_not_start(
+    database: Opener, tmp_path: Path
+) -> None:
+    first = database(key="a" * 32)
+    first.record_shown([card()])
+    assert database(key="a" * 32).subject_hash("ehr", "patient", "rule") == first.subject_hash("ehr", "patient", "rule")
+    file = tmp_path / "key"
+    for key in ("b" * 32, "too short"):
+        file.write_text(f"{key}\n")
+        with pytest.raises(StoreError, match=r"written with the key|has 9 characters, and at least 32"):
+            database(key_file=file)
+    with pytest.raises(StoreError, match="The hash key is gone"):
+        database()
+    file.write_text("b" * 32)
+    assert database(key_file=file, adopt=True).key_name == database(key="b" * 32).key_name
+    with pytest.raises(StoreError, match="written with the key"):
+        database(key="a" * 32)
+    with pytest.raises(StoreError, match="cannot be read"):
+        database(key_file=tmp_path / "missing")
+
+
+def test_a_given_key_is_written_nowhere(database: Opener, tmp_path: Path) -> None:
+    secret = "a secret that is given, of more than 32 characters"
+    store = database(key=secret)
+    store.record_shown([card(subject_hash=store.subject_hash("ehr", "patient", "rule"))])
+    store.close()
+    held = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(secret.encode() in each for each in held)
+    assert not list(tmp_path.rglob("hash-key*"))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -258,7 +294,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         ("sqlite:////tmp/x?mode=ro", "must name a file"),
         ("mysql://secret@host/db", "not supported"),
         ("nonsense secret", "cannot be read"),
-        ("postgresql://mg:secret@host/db", "needs a data folder as well"),
+        ("postgresql://mg:secret@host/db", "needs a hash key, given by key_file or key"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_without_telling_secrets(url: str | None, words: str) -> None:
@@ -311,7 +347,7 @@ def test_processes_that_start_at_once_make_one_database_and_one_key(folder: Path
     outputs = {process.communicate(timeout=30)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     assert len(outputs) == 1
-    assert rows(folder, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": "0005"}]
+    assert rows(folder, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": "0010"}]
 
 
 def test_services_that_start_at_once_on_one_postgresql_take_turns(postgres: Callable[[], str], folder: Path) -> None:
@@ -369,7 +405,7 @@ def test_a_new_key_is_a_new_file_and_its_hashes_are_plainly_its_own(folder: Path
     with Store.open(data_dir=folder) as store:
         old = store.subject_hash("ehr", "patient", "rule")
     (folder / "hash-key-0002").write_text("n" * 64)
-    with Store.open(data_dir=folder) as store:
+    with Store.open(data_dir=folder, adopt=True) as store:
         new = store.subject_hash("ehr", "patient", "rule")
     assert new == HashKey("n" * 64).subject("ehr", "patient", "rule")
     assert old.split(".")[0] != new.split(".")[0]

@@ -30,6 +30,7 @@ def test_a12_production_does_not_start_with_the_sandbox_as_a_client(make_app: An
         ({"public_url": None}, "needs public_url"),
         ({"public_url": "http://cds.example"}, "https public_url"),
         ({"clients": None}, "at least one client"),
+        ({"key": None}, "needs key_file, kept apart from the database: magnesium-cds key make FILE"),
         ({"fhir_servers": ("https://ehr.example/fhir",)}, "registered for each client"),
     ],
 )
@@ -39,6 +40,20 @@ def test_production_does_not_start_half_configured(
     good = {"profile": "production", "public_url": BASE, "clients": clients_file(folder, client_entry(signer))}
     with pytest.raises(SettingsError, match=words):
         make_app(**(good | settings_))
+
+
+def test_in_production_the_key_does_not_lie_beside_the_hashes_that_it_protects(
+    make_app: Any, signer: Signer, tmp_path: Any
+) -> None:
+    good = {"profile": "production", "public_url": BASE, "clients": clients_file(tmp_path, client_entry(signer))}
+    data = tmp_path / "data"
+    data.mkdir()
+    for place in (data, tmp_path):
+        (place / "key").write_text("k" * 32)
+    apart = {"key": None, "key_file": tmp_path / "key", "data_dir": data}
+    assert make_app(**good, **apart)
+    with pytest.raises(SettingsError, match="keep it outside the data folder"):
+        make_app(**good, **apart | {"key_file": data / "key"})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "cds.example"])

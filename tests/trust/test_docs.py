@@ -247,7 +247,7 @@ def test_the_commands_shown_say_what_is_shown(tmp_path: Path, monkeypatch: pytes
                 done = CliRunner().invoke(main, words)
             assert done.output == shown, typed
             count += 1
-    assert count == 7
+    assert count == 8
 
 
 def test_what_clinicians_write_need_not_be_kept(make_app: Callable[..., Flask]) -> None:

@@ -23,6 +23,7 @@ from werkzeug.test import TestResponse
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.store import Store, StoreUnavailable
 from cds_service.store.tokens import FILE_NAME
+from tests.conftest import KEY
 from tests.store.conftest import database, postgres, shared_postgres  # noqa: F401 - fixtures
 from tests.store.helpers import locked
 from tests.trust.support import BASE, DISCOVERY, FEEDBACK, SERVICE, body_for, client_entry, clients_file, running
@@ -64,7 +65,8 @@ def test_a16_two_workers_share_one_memory_and_it_outlives_a_restart(
     make_app: Callable[..., Flask], folder: Path, signer: Signer
 ) -> None:
     settings: dict[str, Any] = {
-        "profile": "production", "public_url": BASE, "clients": clients_file(folder, client_entry(signer)), "workers": 2
+        "profile": "production", "public_url": BASE, "clients": clients_file(folder, client_entry(signer)),
+        "workers": 2, "key": KEY,
     }  # fmt: skip
     tokens = [signer.token(BASE + DISCOVERY) for _ in range(12)]
     with running(folder, **settings) as service:
