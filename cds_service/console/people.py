@@ -139,7 +139,7 @@ def _crumbs(name: str) -> list[tuple[str, str]]:
 def _people(parts: Parts) -> Table:
     rows = []
     for one in parts.store.people():
-        state, kind = ("with password", "good") if one.password else ("has a code, no password yet", "warn")
+        state, kind = ("with password", "good") if one.password else ("no password yet", "warn")
         if one.subject:
             state, kind = "organisation's account", "good"
         rows.append({
