@@ -231,6 +231,13 @@ def production_faults(settings: Settings, clients: Iterable[Client]) -> list[str
         found.append("profile production needs key_file, kept apart from the database: magnesium-cds key make FILE")
     elif settings.key_file and settings.data_dir and _inside(settings.key_file, settings.data_dir):
         found.append(f"{settings.key_file} lies beside the hashes that it protects: keep it outside the data folder")
+    if settings.console and settings.console_url and not settings.console_url.startswith("https://"):
+        found.append(f"profile production needs an https console_url, and {settings.console_url} is not one")
+    if settings.console and not settings.trusted_proxies:
+        found.append(
+            "profile production serves the console only behind a proxy that ends TLS: set trusted_proxies = 1, so that"
+            " who guesses passwords is told from everybody else by the address that the proxy writes down"
+        )
     if settings.fhir_servers:
         found.append("fhir_servers is of profile dev: in production FHIR servers are registered for each client")
     found += [
