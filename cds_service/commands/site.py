@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import orjson
@@ -25,10 +25,12 @@ from cds_service.commands.common import (
     settings_of,
     stop,
 )
+from cds_service.content.base import EncounterKind
 from cds_service.content.library import Library
 from cds_service.content.loading import load_library
-from cds_service.content.site import SiteValues, read_site, site_schema
-from cds_service.content.site_in_words import changes, codes_in_words, in_words, threshold_rows
+from cds_service.content.site import SiteValues, read_site
+from cds_service.content.site_document import site_schema
+from cds_service.content.site_in_words import calls_in_words, changes, codes_in_words, in_words, threshold_rows
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.store import NewRevision, Revision, Store, StoreUnavailable
 
@@ -76,11 +78,13 @@ def validate(file: Path, as_json: bool) -> None:
 
 @site.command("show")
 @click.argument("file", type=FILE, required=False)
+@click.option("--client", default="", help="As it is for this client.")
+@click.option("--encounter", type=click.Choice(get_args(EncounterKind)), help="As it is in such an encounter.")
 @click.option("--json", "as_json", is_flag=True)
-def show_site(file: Path | None, as_json: bool) -> None:
-    """Show every threshold with the value in force under FILE (or the defaults)."""
+def show_site(file: Path | None, client: str, encounter: EncounterKind | None, as_json: bool) -> None:
+    """Show every threshold with the value in force under FILE (or the defaults), for all calls or for some."""
     library = load_library()
-    values = _site_values(file, library) if file else SiteValues()
+    values = (_site_values(file, library) if file else SiteValues()).at(client, encounter)
     rows = threshold_rows(library, values, _today())
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
@@ -88,7 +92,9 @@ def show_site(file: Path | None, as_json: bool) -> None:
     for row in rows:
         allowed = row["allowed"]
         span = f"may be {allowed[0]} to {allowed[1]}" if isinstance(allowed, list) else "fixed"
-        mark = f" (site; default {row['default']})" if row["site"] else ""
+        by = f", exception {row['exception']}" if row["exception"] else ""
+        written = f", set as {row['written']}" if row["written"] else ""
+        mark = f" (site{by}{written}; default {row['default']})" if row["site"] else ""
         texts = row.get("regions", {})
         told = "".join(f"; {each} text {value}" for each, value in texts.items()) if isinstance(texts, dict) else ""
         line = f"{row['rule']}.{row['threshold']} = {row['value']} {row['unit']}{mark}{told}; {span}. {row['label']}"
@@ -96,9 +102,10 @@ def show_site(file: Path | None, as_json: bool) -> None:
     click.echo(f"region = {values.region or 'not chosen'}; may be us or eu")
     for key, codes in codes_in_words(values).items():
         click.echo(f"{key} = {codes}")
-    for rule, mine in sorted(values.document.rules.items()):
-        if mine.show:
-            click.echo(f"{rule}: {mine.show} ({mine.reason})")
+    for rule, mine in sorted(values.own.shows.items()):
+        click.echo(f"{rule}: {mine.show} ({mine.reason})")
+    for one, _ in values.exceptions:
+        click.echo(f"exception {one.name}: for {calls_in_words(one)} ({one.reason})")
 
 
 @site.command()

@@ -57,11 +57,20 @@ class Why:
 
 
 def why(
-    chart: Chart, rulebook: Rulebook, service: str, rule_id: str, units: UnitTable, encounter_named: bool = False
+    chart: Chart,
+    rulebook: Rulebook,
+    service: str,
+    rule_id: str,
+    units: UnitTable,
+    encounter_named: bool = False,
+    client: str = "",
 ) -> Why:
-    """The tree of the decision. `rule_id` is one that the service tries, else KeyError."""
+    """The tree of the decision. `rule_id` is one that the service tries, else KeyError. `client` as in `advise`."""
+    rulebook = rulebook.at(client, chart.facts.person.encounter_class)
     rule = {each.id: each for each in rulebook.of_service(service)}[rule_id]
-    advice = advise(chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named)
+    advice = advise(
+        chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named, client=client
+    )
     context = advice.evaluation.context
     outcome = next(each for each in advice.evaluation.outcomes if each.rule_id == rule_id)
     written, labels = rule.loaded.rule, in_force(rule.loaded, rulebook)
