@@ -1,5 +1,6 @@
 """What was shown and what came of it, in SQLite or PostgreSQL by SQLAlchemy Core. Holds no patient data."""
 
+from cds_service.store.drafts import Draft, DraftText, same_person
 from cds_service.store.errors import StoreError, StoreUnavailable
 from cds_service.store.records import (
     FeedbackItem,
@@ -15,6 +16,8 @@ from cds_service.store.revisions import NewRevision, Revision
 from cds_service.store.store import Store
 
 __all__ = [
+    "Draft",
+    "DraftText",
     "FeedbackItem",
     "FeedbackResult",
     "NewRevision",
@@ -28,4 +31,5 @@ __all__ = [
     "StoreCounters",
     "StoreError",
     "StoreUnavailable",
+    "same_person",
 ]
