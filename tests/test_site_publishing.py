@@ -79,7 +79,7 @@ def test_a_draft_starts_from_what_is_in_force_and_says_what_it_changes(publishin
     change = {"key": "shared.lower_limit", "old": "0.66 mmol/L", "new": "0.62 mmol/L"}
     assert publishing.draft_changes(draft) == [change]
     assert in_force(publishing) == "0.66", "a draft changes nothing"
-    revision = publishing.publish_draft(draft.id, draft.version)
+    revision = publishing.publish_draft(draft.id, draft.version, "Ben")
     assert (revision.number, revision.author, revision.changes) == (2, "Ben", (change,))
     assert in_force(publishing) == "0.62"
 
@@ -96,25 +96,25 @@ def test_a_document_with_faults_is_no_draft_and_never_in_force(publishing: Publi
 def test_a_draft_is_published_with_a_reason(publishing: Publishing) -> None:
     draft = publishing.begin("A lower limit", "Anna", limit("0.66"))
     with refused("approval"):
-        publishing.publish_draft(draft.id, draft.version)
+        publishing.publish_draft(draft.id, draft.version, "Ben")
     draft = edited(publishing, draft, "Anna", reason="Our own interval")
-    assert publishing.publish_draft(draft.id, draft.version).reason == "Our own interval"
+    assert publishing.publish_draft(draft.id, draft.version, "Ben").reason == "Our own interval"
 
 
 def test_where_a_second_person_is_asked_for_every_author_needs_another(publishing: Publishing) -> None:
     publishing.second_person = True
     draft = edited(publishing, drafted(publishing, "0.66"), "Ben", document=limit("0.64"))
     with refused("approval"):
-        publishing.publish_draft(draft.id, draft.version)
+        publishing.publish_draft(draft.id, draft.version, "Ben")
     for author in ("Anna", "Ben"):
         with refused("author"):
             publishing.approve(draft.id, draft.version, author)
     approved = publishing.approve(draft.id, draft.version, "Cleo")
     later = edited(publishing, approved, "Ben", document=limit("0.62"))
     with refused("approval"):
-        publishing.publish_draft(later.id, later.version)
+        publishing.publish_draft(later.id, later.version, "Ben")
     publishing.approve(later.id, later.version, "Cleo")
-    revision = publishing.publish_draft(later.id, later.version)
+    revision = publishing.publish_draft(later.id, later.version, "Ben")
     assert (revision.author, revision.approved_by, in_force(publishing)) == ("Anna, Ben", "Cleo", "0.62")
 
 
@@ -141,12 +141,12 @@ def test_a_draft_of_an_old_revision_is_brought_together_with_the_new_one(publish
     mine = edited(publishing, mine, "Ben", document=text, reason="As printed")
     publishing.publish(Proposal(limit("0.64"), "Anna", "Too many cards"))
     with refused("conflict") as met:
-        publishing.publish_draft(mine.id, mine.version)
+        publishing.publish_draft(mine.id, mine.version, "Ben")
     assert met.value.number == 2 and met.value.theirs[0]["new"] == "0.64 mmol/L"
     both = brought_together(publishing.document(1), publishing.document(2), mine.document, {})
     assert both is not None, "they changed other things"
     mine = edited(publishing, mine, "Ben", document=both, based_on=2)
-    publishing.publish_draft(mine.id, mine.version)
+    publishing.publish_draft(mine.id, mine.version, "Ben")
     assert in_force(publishing) == "0.64" and publishing.values(3).unit("serum_magnesium") == "mg/dL"
 
 
@@ -168,7 +168,7 @@ def test_values_for_later_wait_and_those_with_an_end_give_way(publishing: Publis
     draft = drafted(publishing, "0.62")
     hour = timedelta(hours=1)
     draft = edited(publishing, draft, "Anna", in_force_from=clock.now + hour, in_force_until=clock.now + 3 * hour)
-    revision = publishing.publish_draft(draft.id, draft.version)
+    revision = publishing.publish_draft(draft.id, draft.version, "Ben")
     assert in_force(publishing) == "0.66"
     with refused("waiting"):
         publishing.publish(Proposal(limit("0.64"), "Ben", "Another"))
@@ -178,7 +178,7 @@ def test_values_for_later_wait_and_those_with_an_end_give_way(publishing: Publis
     assert in_force(publishing) == "0.66"
     begun = publishing.begin("After it", "Ben")
     assert begun.document == limit("0.66") and begun.based_on == revision.number, "from what is in force"
-    publishing.publish_draft(edited(publishing, begun, "Ben", reason="As it was").id, 2)
+    publishing.publish_draft(edited(publishing, begun, "Ben", reason="As it was").id, 2, "Ben")
 
 
 @pytest.mark.parametrize(("begins", "ends"), [(2, 1), (None, 0), (-3, -1)])
@@ -261,11 +261,19 @@ def test_a_draft_from_the_command_line_is_approved_and_published(cli: Cli, tmp_p
     assert cli("draft", "approve", number, "--version", "2", "--by", "Ben", code=1)["trouble"] == "author"
     assert cli("draft", "approve", number, "--version", "2", "--by", "Cleo")["approved"] is True
     assert [item["id"] for item in [cli("draft", "list")]] == [begun["id"]]
-    made = cli("draft", "publish", number, "--version", "2")
+    made = cli("draft", "publish", number, "--version", "2", "--by", "Ben")
     assert (made["number"], made["state"], made["approved_by"]) == (1, "in force", "Cleo")
     assert cli("draft", "discard", number, "--version", "2", "--by", "Anna", code=1)["trouble"] == "closed"
     assert cli("export")["document"] == limit("0.64")
     assert cli("history")["number"] == 1
+    with Store.open(data_dir=tmp_path / "data") as store:
+        lines = [(line.person, line.action, line.target) for line in reversed(store.audit_lines())]
+    assert lines == [
+        ("Anna", "draft begun", "draft 1"),
+        ("Ben", "draft saved", "draft 1"),
+        ("Cleo", "draft approved", "draft 1"),
+        ("Ben", "revision published", "revision 1"),
+    ]
 
 
 def test_what_apply_and_rollback_do_is_told_as_json(cli: Cli, tmp_path: Path) -> None:

@@ -114,12 +114,13 @@ def approve(number: int, version: int, by: str, as_json: bool, **flags: Any) -> 
 @draft.command()
 @click.argument("number", type=int)
 @VERSION
+@BY
 @AS_JSON
 @database_options
-def publish(number: int, version: int, as_json: bool, **flags: Any) -> None:
+def publish(number: int, version: int, by: str, as_json: bool, **flags: Any) -> None:
     """Publish a version of a draft: it is in force within seconds on every machine of this database."""
     with _doing(flags, as_json, writes=True) as publishing:
-        told_made(publishing, publishing.publish_draft(number, version), as_json)
+        told_made(publishing, publishing.publish_draft(number, version, by), as_json)
 
 
 @draft.command()

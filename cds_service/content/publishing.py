@@ -9,9 +9,9 @@ from typing import Any, Literal, NoReturn
 
 from cds_service.content.library import Library
 from cds_service.content.site import NO_SITE, SiteValues, read_site
-from cds_service.content.site_in_words import changes
+from cds_service.content.site_in_words import changes, in_words
 from cds_service.content.site_revisions import EMPTY
-from cds_service.store import Draft, DraftText, NewRevision, Revision, Store, same_person
+from cds_service.store import Draft, DraftText, NewLine, NewRevision, Revision, Store, same_person
 
 Changes = list[dict[str, str | None]]
 Trouble = Literal[
@@ -144,7 +144,7 @@ class Publishing:
         if self.second_person and (proposal.approved_by is None or same_person(proposal.approved_by, proposal.author)):
             raise NotDone("approval", "Somebody else has to approve this")
         looked = self.look(proposal)
-        made = self.store.publish(self._new(proposal, looked))
+        made = self.store.publish(self._new(proposal, looked), self._told(proposal.author, "revision published"))
         return made if isinstance(made, Revision) else self._refused(made, looked.based_on)
 
     def rollback(self, number: int, author: str, reason: str, approved_by: str | None = None) -> Revision:
@@ -157,7 +157,9 @@ class Publishing:
 
     def withdraw(self, number: int, by: str) -> None:
         """Take back a revision that waits for its time. Raises NotDone."""
-        if self.store.withdraw(number, by, self.now()):
+        if self.store.withdraw(
+            number, by, self.now(), lambda _: self._line(by, "revision withdrawn", f"revision {number}")
+        ):
             raise NotDone("not waiting", f"revision {number} does not wait for its time: use rollback")
 
     def _new(self, proposal: Proposal, looked: Looked) -> NewRevision:
@@ -166,6 +168,20 @@ class Publishing:
             proposal.document, looked.values.digest, proposal.author, proposal.reason, now, proposal.begins or now,
             looked.based_on, proposal.ends, proposal.approved_by, tuple(looked.changes), proposal.effect,
         )  # fmt: skip
+
+    def _line(self, by: str, action: str, target: str, **details: Any) -> NewLine:
+        return NewLine(self.now(), by, action, target, details)
+
+    def _told(self, by: str, action: str) -> Callable[[Revision | Draft], NewLine]:
+        """The audit line of what was made."""
+
+        def line(made: Revision | Draft) -> NewLine:
+            if isinstance(made, Draft):
+                return self._line(by, action, f"draft {made.id}", title=made.title, version=made.version)
+            told = {"authors": made.author, "approved by": made.approved_by, "reason": made.reason}
+            return self._line(by, action, f"revision {made.number}", **told, changes=in_words(made.changes))
+
+        return line
 
     def _refused(self, refusal: str, based_on: int) -> NoReturn:
         match refusal:
@@ -198,14 +214,16 @@ class Publishing:
         newest = self.newest()
         text = self.document(self.held(newest)) if document is None else document
         self.read(text)
-        return self.store.add_draft(DraftText(title, text, reason, newest), owner, self.now())
+        return self.store.add_draft(
+            DraftText(title, text, reason, newest), owner, self.now(), self._told(owner, "draft begun")
+        )
 
     def save(self, number: int, version: int, text: DraftText, by: str) -> Draft:
         """Put `text` in the place of this version. Raises ContentError, and NotDone: "stale" with what was changed."""
         self.read(text.document, text.title)
         if text.in_force_until and text.in_force_until <= (text.in_force_from or self.now()):
             raise NotDone("times", "the end is not after the beginning")
-        made = self.store.save_draft(number, version, text, by, self.now())
+        made = self.store.save_draft(number, version, text, by, self.now(), self._told(by, "draft saved"))
         if made == "stale":
             theirs = self.changes(self.read(self.earlier(number, version)), self.read(self.draft(number).document))
             raise NotDone("stale", "Somebody edited this draft since you opened it", theirs)
@@ -223,16 +241,17 @@ class Publishing:
 
     def approve(self, number: int, version: int, by: str) -> Draft:
         """Approve a version. Raises NotDone."""
-        made = self.store.approve_draft(number, version, by, self.now())
+        made = self.store.approve_draft(number, version, by, self.now(), self._told(by, "draft approved"))
         return made if isinstance(made, Draft) else self._refused(made, 0)
 
     def discard(self, number: int, version: int, by: str) -> Draft:
         """Close a version without publishing it. Raises NotDone."""
-        made = self.store.discard_draft(number, version, by, self.now())
+        made = self.store.discard_draft(number, version, by, self.now(), self._told(by, "draft discarded"))
         return made if isinstance(made, Draft) else self._refused(made, 0)
 
-    def publish_draft(self, number: int, version: int) -> Revision:
-        """Publish a version as it was saved; its author is everybody who wrote in it. Raises NotDone, ContentError."""
+    def publish_draft(self, number: int, version: int, by: str) -> Revision:
+        """Publish a version as it was saved, as `by` wants; its author is everybody who wrote in it. Raises NotDone and
+        ContentError."""
         draft = self.draft(number)
         if not draft.open or draft.version != version:
             self._refused("stale" if draft.open else "closed", 0)
@@ -246,7 +265,9 @@ class Publishing:
         )  # fmt: skip
         looked = self.look(proposal)
         new = self._new(proposal, looked)
-        made = self.store.publish_draft(number, version, new, needs_approval=self.second_person)
+        made = self.store.publish_draft(
+            number, version, new, needs_approval=self.second_person, told=self._told(by, "revision published")
+        )
         return made if isinstance(made, Revision) else self._refused(made, draft.based_on)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Row, select, update
 
+from cds_service.store.audit import Told, with_line
 from cds_service.store.revisions import NewRevision, Refusal, Revision, add_revision
 from cds_service.store.tables import draft_versions, drafts
 
@@ -80,7 +81,8 @@ def same_person(one: str, other: str) -> bool:
 
 class DraftMemory:
     """Part of Store. Both reading and writing raise StoreUnavailable after `feedback_wait` seconds; a write that came
-    too late may have been made all the same, and trying it again says so."""
+    too late may have been made all the same, and trying it again says so. `told` is the audit line of the change, which
+    is on record if the change is."""
 
     feedback_wait: float
     _read: Callable[[Callable[[Connection], T], float], T]
@@ -103,14 +105,18 @@ class DraftMemory:
         """The document of an earlier version, or of this one."""
         return self._read(lambda connection: _document_of(connection, number, version), self.feedback_wait)
 
-    def add_draft(self, text: DraftText, owner: str, now: datetime) -> Draft:
+    def add_draft(self, text: DraftText, owner: str, now: datetime, told: Told = None) -> Draft:
         """Begin one."""
-        made: Draft = self._write(lambda connection: _add(connection, text, owner, now))
+        made: Draft = self._write(lambda connection: with_line(connection, _add(connection, text, owner, now), told))
         return made
 
-    def save_draft(self, number: int, version: int, text: DraftText, by: str, now: datetime) -> Draft | DraftRefusal:
+    def save_draft(
+        self, number: int, version: int, text: DraftText, by: str, now: datetime, told: Told = None
+    ) -> Draft | DraftRefusal:
         """Put `text` in the place of `version`. "stale" where somebody saved meanwhile: nothing is overwritten."""
-        found: Draft | DraftRefusal = self._write(lambda connection: _save(connection, number, version, text, by, now))
+        found: Draft | DraftRefusal = self._write(
+            lambda connection: with_line(connection, _save(connection, number, version, text, by, now), told)
+        )
         return found
 
     def keep_effect(self, number: int, version: int, effect: dict[str, Any]) -> Draft | DraftRefusal:
@@ -120,23 +126,31 @@ class DraftMemory:
         )
         return found
 
-    def approve_draft(self, number: int, version: int, by: str, now: datetime) -> Draft | DraftRefusal:
+    def approve_draft(
+        self, number: int, version: int, by: str, now: datetime, told: Told = None
+    ) -> Draft | DraftRefusal:
         """Approve this version. "author": who wrote any of it does not approve it."""
-        found: Draft | DraftRefusal = self._write(lambda connection: _approve(connection, number, version, by, now))
+        found: Draft | DraftRefusal = self._write(
+            lambda connection: with_line(connection, _approve(connection, number, version, by, now), told)
+        )
         return found
 
-    def discard_draft(self, number: int, version: int, by: str, now: datetime) -> Draft | DraftRefusal:
+    def discard_draft(
+        self, number: int, version: int, by: str, now: datetime, told: Told = None
+    ) -> Draft | DraftRefusal:
         """Close this version without publishing it."""
         gone = {"discarded_by": by, "discarded_at": now}
-        found: Draft | DraftRefusal = self._write(lambda connection: _change(connection, number, version, gone))
+        found: Draft | DraftRefusal = self._write(
+            lambda connection: with_line(connection, _change(connection, number, version, gone), told)
+        )
         return found
 
     def publish_draft(
-        self, number: int, version: int, new: NewRevision, *, needs_approval: bool
+        self, number: int, version: int, new: NewRevision, *, needs_approval: bool, told: Told = None
     ) -> Revision | Refusal | DraftRefusal:
         """Publish this version as `new` and close it: both or neither. As `Store.publish` besides."""
         found: Revision | Refusal | DraftRefusal = self._write(
-            lambda connection: _publish(connection, number, version, new, needs_approval)
+            lambda connection: with_line(connection, _publish(connection, number, version, new, needs_approval), told)
         )
         return found
 

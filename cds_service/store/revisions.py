@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, Row, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cds_service.store.audit import Told, with_line
 from cds_service.store.tables import revisions, withdrawals
 
 T = TypeVar("T")
@@ -74,18 +75,22 @@ class RevisionMemory:
         """All of them, the newest first."""
         return self._read(lambda connection: [_revision(row) for row in connection.execute(_ALL)], self.feedback_wait)
 
-    def publish(self, new: NewRevision) -> Revision | Refusal:
-        """Put a revision on record, on disk when this returns.
+    def publish(self, new: NewRevision, told: Told = None) -> Revision | Refusal:
+        """Put a revision on record, on disk when this returns, with the audit line that `told` makes of it.
 
         "conflict": another one was published since `based_on`. "one is waiting": a revision has a later beginning, and
         would take this one's place unseen.
         """
-        found: Revision | Refusal = self._write(lambda connection: add_revision(connection, new))
+        found: Revision | Refusal = self._write(
+            lambda connection: with_line(connection, add_revision(connection, new), told)
+        )
         return found
 
-    def withdraw(self, number: int, by: str, now: datetime) -> Refusal | None:
-        """Take back a revision that waits for its time. "not waiting" where it does not."""
-        found: Refusal | None = self._write(lambda connection: _withdraw(connection, number, by, now))
+    def withdraw(self, number: int, by: str, now: datetime, told: Told = None) -> Refusal | None:
+        """Take back a revision that waits for its time. "not waiting" where it does not. `told` as in `publish`."""
+        found: Refusal | None = self._write(
+            lambda connection: with_line(connection, _withdraw(connection, number, by, now), told)
+        )
         return found
 
 
