@@ -85,7 +85,7 @@ class Publishing:
     def revision(self, number: int | None = None) -> Revision | None:
         """One of them; the one in force where none is named."""
         if number is None:
-            return self.store.revision_in_force(self.now())
+            return self.store.revision_in_force(self.now(), patient=True)
         return next((item for item in self.store.revisions() if item.number == number), None)
 
     def document(self, number: int) -> str:
@@ -117,7 +117,7 @@ class Publishing:
 
     def states(self) -> list[tuple[Revision, str]]:
         """Every revision with its state, the newest first."""
-        now, current = self.now(), self.store.revision_in_force(self.now())
+        now, current = self.now(), self.store.revision_in_force(self.now(), patient=True)
         number = current.number if current else None
         return [(item, item.state(now, number)) for item in self.store.revisions()]
 

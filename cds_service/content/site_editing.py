@@ -62,7 +62,12 @@ def written(pieces: Mapping[Piece, Any]) -> str:
                 inside = inside.setdefault(key, {})
             inside[piece[-1]] = value
     ordered = {key: data[key] for key in SiteDocument.model_fields if key in data}
-    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return dumped(ordered)
+
+
+def dumped(value: Any) -> str:
+    """Plain data as YAML, decimals as they are."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -67,9 +67,10 @@ class RevisionMemory:
     _read: Callable[[Callable[[Connection], T], float], T]
     _write: Callable[..., Any]
 
-    def revision_in_force(self, now: datetime) -> Revision | None:
-        """The one that counts at `now`; None before the first."""
-        return self._read(lambda connection: _in_force(connection, now), self.shown_wait)
+    def revision_in_force(self, now: datetime, patient: bool = False) -> Revision | None:
+        """The one that counts at `now`; None before the first. `patient`: no hook waits for it."""
+        wait = self.feedback_wait if patient else self.shown_wait
+        return self._read(lambda connection: _in_force(connection, now), wait)
 
     def revisions(self) -> list[Revision]:
         """All of them, the newest first."""
