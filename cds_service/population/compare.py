@@ -168,7 +168,7 @@ def compare(
 
 def _fall(found: Comparison, side: str, of: Side, case: Case, advice: Advice, rule: str) -> None:
     service = of.services[case.hook]
-    asked = any(each.id == rule for each in of.rulebook.of_service(service))
+    asked = any(each.rule_id == rule for each in advice.evaluation.outcomes)
     found.attrition[side].add(tree(advice, of.rulebook, service, rule) if asked else None)
 
 

@@ -77,12 +77,13 @@ class Trial:
         if self._differing is None:
             return False
         service, facts = self.after.services[case.hook], first.evaluation.context.facts
-        found = evaluate(facts, self.after.rulebook, service, case.encounter_named, only=self._differing).outcomes
+        rulebook = self.after.rulebook.at("", facts.person.encounter_class)
+        found = evaluate(facts, rulebook, service, case.encounter_named, only=self._differing).outcomes
         known = {each.rule_id: each for each in first.evaluation.outcomes}
         return all(
             each.kind in UNTOLD and (each.kind, each.reasons) == (old.kind, old.reasons)
             for each in found
-            for old in (known[each.rule_id],)
+            if (old := known[each.rule_id])
         )
 
 

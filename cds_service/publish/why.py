@@ -57,15 +57,24 @@ class Why:
 
 
 def why(
-    chart: Chart, rulebook: Rulebook, service: str, rule_id: str, units: UnitTable, encounter_named: bool = False
+    chart: Chart,
+    rulebook: Rulebook,
+    service: str,
+    rule_id: str,
+    units: UnitTable,
+    encounter_named: bool = False,
+    client: str = "",
 ) -> Why:
-    """The tree of the decision. `rule_id` is one that the service tries, else KeyError."""
-    advice = advise(chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named)
-    return tree(advice, rulebook, service, rule_id)
+    """The tree of the decision. `rule_id` is one that the service tries, else KeyError. `client` as in `advise`."""
+    advice = advise(
+        chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named, client=client
+    )
+    return tree(advice, rulebook, service, rule_id, client)
 
 
-def tree(advice: Advice, rulebook: Rulebook, service: str, rule_id: str) -> Why:
+def tree(advice: Advice, rulebook: Rulebook, service: str, rule_id: str, client: str = "") -> Why:
     """The same of advice that was given under this rulebook already."""
+    rulebook = rulebook.at(client, advice.evaluation.context.facts.person.encounter_class)
     rule = {each.id: each for each in rulebook.of_service(service)}[rule_id]
     context = advice.evaluation.context
     outcome = next(each for each in advice.evaluation.outcomes if each.rule_id == rule_id)

@@ -80,7 +80,7 @@ class RevisionMemory:
         "conflict": another one was published since `based_on`. "one is waiting": a revision has a later beginning, and
         would take this one's place unseen.
         """
-        found: Revision | Refusal = self._write(lambda connection: _publish(connection, new))
+        found: Revision | Refusal = self._write(lambda connection: add_revision(connection, new))
         return found
 
     def withdraw(self, number: int, by: str, now: datetime) -> Refusal | None:
@@ -108,7 +108,8 @@ def _in_force(connection: Connection, now: datetime) -> Revision | None:
     return _revision(row) if row else None
 
 
-def _publish(connection: Connection, new: NewRevision) -> Revision | Refusal:
+def add_revision(connection: Connection, new: NewRevision) -> Revision | Refusal:
+    """As `RevisionMemory.publish`, in a transaction of somebody else."""
     newest = connection.execute(select(func.max(revisions.c.number))).scalar() or 0
     if newest != new.based_on:
         return "conflict"

@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.rulebook import make_rulebook
-from cds_service.content.site import NO_SITE, orderable_suggestions, read_site
+from cds_service.content.site import NO_SITE, read_site
+from cds_service.content.site_checks import orderable_suggestions
 from cds_service.hooks.profile import Dialect
 from cds_service.sandbox.scenario import Builder
 from cds_service.trust.gatekeeper import Caller, Gatekeeper
