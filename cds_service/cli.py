@@ -10,6 +10,7 @@ from cds_service import __version__
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
+    "audit": ("audit", "The console's audit log: print it, and check that no line was changed."),
     "catalogue": ("content", "Write cards/README.md, docs/what-is-read.md and docs/ehrs/ from the content."),
     "check": ("content", "Load all content and report every fault at once."),
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
@@ -18,6 +19,7 @@ COMMANDS = {
     "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),
     "lock": ("lock", "Write WHAT changed in RULE into cards/changes.yaml, with the date and the version."),
     "mock-ehr": ("mock_ehr", "Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for anyone."),
+    "people": ("people", "People of the console: add, list, change roles, give a new code, remove."),
     "plan": ("plan", "Plan when to take magnesium beside the other medicines in FILE ('-' for stdin)."),
     "sandbox": ("running", "Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."),
     "serve": ("running", "Serve CDS Hooks until stopped."),

@@ -7,12 +7,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from cds_service.content.yamlfile import ContentError
+from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from cds_service.store import Store
 
 FAILED, USAGE, UNAVAILABLE, CANNOT_CREATE, CONFIGURATION = 1, 2, 69, 73, 78
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -99,3 +103,19 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+@contextmanager
+def opened(flags: dict[str, Any]) -> Iterator[Store]:
+    """The database that the settings name. Exits 2 where they name none, 69 where it does not answer."""
+    from cds_service.store import Store, StoreUnavailable  # here, since most commands need no database
+
+    configure("WARNING")  # stdout is for what was asked
+    settings = settings_of(dict(flags))
+    if settings.data_dir is None and settings.database is None:
+        stop(USAGE, "Name the folder of the database with --data-dir, or a file with --settings.")
+    with Store.open(settings.database, data_dir=settings.data_dir) as store:
+        try:
+            yield store
+        except StoreUnavailable as error:
+            stop(UNAVAILABLE, str(error))

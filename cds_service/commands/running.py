@@ -27,10 +27,12 @@ from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
 from cds_service.commands.common import FILE, FOLDER, UNAVAILABLE, USAGE, serving_options, settings_of, stop
 from cds_service.commands.evaluate import print_cards
+from cds_service.logs import configure
 from cds_service.sandbox import patients
 from cds_service.sandbox.search import prefetch
 from cds_service.sandbox.stub import run as run_stub
 from cds_service.settings import UNIX, Settings
+from cds_service.store import Store
 from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
 
@@ -60,7 +62,8 @@ def _serve(settings: Settings) -> None:
     _check_address(settings)
     # One process first: faults are told once and plainly, and the database is made before workers share it.
     content = load_content()
-    create_app(settings, content=content).extensions["advisor"].store.close()
+    with create_app(settings, content=content).extensions["advisor"].store as store:
+        code = _first_code(store) if settings.console else None
     declared = load_clients(settings)
     if settings.dev:
         tokens = "no client token is asked for" if not declared else "calls need the token of a client"
@@ -69,10 +72,23 @@ def _serve(settings: Settings) -> None:
         told = ", ".join(client.audiences) or f"the address called, below {' or '.join(own_bases(settings))}"
         click.echo(f"Client {client.name}: tokens of {client.issuer} for {told}", err=True)
     where = settings.bind if settings.host.startswith(UNIX) else f"http://{settings.bind}/cds-services"
+    if settings.console:
+        address = f"{settings.public_url or f'http://{settings.bind}'}{settings.console_path}"
+        click.echo(f"Console: {address}", err=True)
+        if code:
+            click.echo(f"It has no admin yet. Make one at {address}/first-run with this code: {code}", err=True)
     click.echo(f"Serving on {where}", err=True)
     from cds_service.serving import serve as run
 
     run(settings, content)
+
+
+def _first_code(store: Store) -> str | None:
+    """Printed once: what the database keeps of it is a hash."""
+    from cds_service.console.sign_in import first_code
+
+    configure("WARNING")
+    return first_code(store, datetime.now(UTC))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from cds_service.commands.common import (
     faults_as_json,
     stop,
 )
+from cds_service.commands.preview import preview
 from cds_service.commands.site_drafts import draft
 from cds_service.commands.site_publishing import (
     AS_JSON,
@@ -45,6 +46,7 @@ def site() -> None:
 
 
 site.add_command(draft)
+site.add_command(preview)
 
 
 def _site_values(file: Path, library: Library) -> SiteValues:

@@ -137,7 +137,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.errorhandler(NotAllowed)
     def _not_allowed(error: NotAllowed) -> Response:
-        text = f"This is for people with the role {error.role}: they {ROLE_WORDS[error.role]}. Ask an admin for it."
+        text = f"This is for people with the role {error.role}: they may {ROLE_WORDS[error.role]}. Ask an admin for it."
         return error_page(403, text=text)
 
     @blueprint.errorhandler(Conflict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final
 
 from flask import Blueprint, flash, redirect, request, url_for
@@ -18,7 +19,8 @@ from cds_service.console.pages import page
 from cds_service.console.parts import Parts
 from cds_service.console.session import current_session
 from cds_service.hooks.app import address_of_call
-from cds_service.store import NewLine
+from cds_service.store import NewLine, Store
+from cds_service.store.people import FIRST
 
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@+-]{1,63}"
 NAME_WORDS: Final = "Letters, digits and . _ @ + - only, two to 64 of them: a work e-mail address, or initials."
@@ -169,7 +171,7 @@ def _told(parts: Parts, action: str, name: str, **details: str) -> NewLine:
 def _may_try(parts: Parts, name: str) -> tuple[str, str]:
     """The keys under which this try is counted. Raises TooManyTries where too many failed under one of late."""
     address = address_of_call(parts.settings.trusted_proxies)
-    keys = (tries_of(parts, name), parts.store.finding_hash(["sign-in from", address]))
+    keys = (key_of_tries(parts.store, name), parts.store.finding_hash(["sign-in from", address]))
     free = (passwords.FREE_BY_NAME, passwords.FREE_BY_ADDRESS)
     seconds = parts.store.may_try(list(zip(keys, free, strict=True)), parts.now(), passwords.wait_after)
     if seconds > 0:
@@ -177,6 +179,15 @@ def _may_try(parts: Parts, name: str) -> tuple[str, str]:
     return keys
 
 
-def tries_of(parts: Parts, name: str) -> str:
+def key_of_tries(store: Store, name: str) -> str:
     """Under which key the sign-ins of a name are counted."""
-    return parts.store.finding_hash(["sign-in as", name])
+    return store.finding_hash(["sign-in as", name])
+
+
+def first_code(store: Store, now: datetime) -> str | None:
+    """A code with which the first admin is made; None where there is an admin."""
+    if store.has_admin():
+        return None
+    code = passwords.new_code()
+    store.new_code(code, FIRST, now + passwords.FIRST_CODE_HOLDS, NewLine(now, "", "code for the first admin printed"))
+    return code

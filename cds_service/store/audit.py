@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
 from cds_service.store.tables import audit_lines
 
@@ -49,6 +49,28 @@ class AuditLine(NewLine):
     hash: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines: of a person, of an action, from a time on, before a time, with numbers below one. "" and None: any.
+
+    Times are aware.
+    """
+
+    person: str = ""
+    action: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    below: int | None = None
+
+    def tests(self) -> list[ColumnElement[bool]]:
+        """As conditions on the table."""
+        columns = audit_lines.c
+        pairs = ((self.person, columns.person.__eq__), (self.action, columns.action.__eq__),
+                 (self.since, columns.at.__ge__), (self.until, columns.at.__lt__),
+                 (self.below, columns.number.__lt__))  # fmt: skip
+        return [test(value) for value, test in pairs if value not in ("", None)]
+
+
 class AuditMemory:
     """Part of Store. Raises StoreUnavailable, after `feedback_wait` seconds at most."""
 
@@ -61,10 +83,22 @@ class AuditMemory:
         written: AuditLine = self._write(lambda connection: write_line(connection, line))
         return written
 
-    def audit_lines(self) -> list[AuditLine]:
-        """All of them, the newest first."""
-        wanted = select(audit_lines).order_by(audit_lines.c.number.desc())
-        return self._read(lambda connection: [_line(row) for row in connection.execute(wanted)], self.feedback_wait)
+    def audit_lines(self, wanted: Wanted | None = None, most: int = 1_000_000) -> list[AuditLine]:
+        """Those that are wanted (all, unless said), the newest first."""
+        asked = wanted or Wanted()
+        query = select(audit_lines).where(*asked.tests()).order_by(audit_lines.c.number.desc()).limit(most)
+        return self._read(lambda connection: [_line(row) for row in connection.execute(query)], self.feedback_wait)
+
+    def audit_words(self) -> tuple[list[str], list[str]]:
+        """The people and the actions that the log names."""
+
+        def query(connection: Connection) -> tuple[list[str], list[str]]:
+            columns = (audit_lines.c.person, audit_lines.c.action)
+            people, actions = ([row[0] for row in connection.execute(select(each).distinct().order_by(each))]
+                               for each in columns)  # fmt: skip
+            return people, actions
+
+        return self._read(query, self.feedback_wait)
 
     def broken_line(self) -> tuple[int, str] | None:
         """The first line that does not fit, and why; None where the chain is whole."""
@@ -142,3 +176,16 @@ def _broken(rows: Iterable[Row[Any]]) -> tuple[int, str] | None:
 def line_as_json(line: AuditLine) -> dict[str, Any]:
     """For other programs."""
     return asdict(line) | {"at": f"{line.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
+
+
+def details_in_words(details: Mapping[str, Any]) -> str:
+    """As a person reads them: 'before: editor, viewer; after: viewer'."""
+
+    def told(value: Any) -> str:
+        if isinstance(value, list):
+            return ", ".join(map(told, value)) or "none"
+        if isinstance(value, bool) or value is None:
+            return {True: "yes", False: "no", None: "none"}[value]
+        return str(value)
+
+    return "; ".join(f"{name.replace('_', ' ')}: {told(value)}" for name, value in details.items())

@@ -368,3 +368,17 @@ def test_words_of_a_person_are_shown_as_words(anna: Visitor) -> None:
     led_to(published(anna, draft))
     for path in (draft, "/drafts", "/history", "/history/1", "/values/shared/lower_limit", ""):
         assert evil not in anna.get(path).text, path
+
+
+def test_what_a_preview_found_stands_on_the_draft_and_goes_into_the_revision(anna: Visitor) -> None:
+    draft = changed(anna, "0.62")
+    ask = anna.get("/preview?draft=1")
+    assert re.search(r'<option selected value="draft:1">', ask.text) and "/preview?draft=1" in anna.get(draft).text
+    sent = anna.post("/preview", what="draft:1", against="in force", cohort="samples", show="x")
+    assert sent.status_code == 200, text_of(sent)
+    assert draft in sent.text, "the way back"
+    assert "interruptive" in text_of(anna.get(draft)) and "10 patients" in text_of(anna.get(draft))
+    led_to(published(anna, draft))
+    (revision,) = anna.store.revisions()
+    assert revision.effect is not None and revision.effect["charts"] == 10
+    assert "10 patients" in text_of(anna.get("/history/1"))
