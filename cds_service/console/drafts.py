@@ -19,6 +19,7 @@ from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
 from cds_service.console.site_parts import (
     allowed,
+    default_of,
     in_lines,
     may_publish,
     must_be_here,
@@ -248,11 +249,12 @@ def _draft_page(
 def _changes(publishing: Publishing, held: Draft) -> list[dict[str, Any]]:
     """What a draft changes, piece by piece."""
     start, library = publishing.document(publishing.held(held.based_on)), publishing.library
+    day = publishing.now().date()
     return [
         {
             "piece": list(one.piece), "title": title_of(library, one.piece),
-            "old": value_of(one.piece, one.started, library) or "not set",
-            "new": value_of(one.piece, one.yours, library) or "not set: the default holds",
+            "old": value_of(one.piece, one.started, library) or default_of(one.piece, library, day),
+            "new": value_of(one.piece, one.yours, library) or default_of(one.piece, library, day),
             "reason": reason_of(one.yours), "change": where_to_change(one.piece, held),
         }
         for one in three_ways(start, start, held.document)

@@ -177,7 +177,7 @@ def _row(item: Revision, state: str) -> dict[str, Any]:
     return {
         "number": item.number, "number_url": url_for("console.revision", number=item.number), "state": state,
         "state_kind": KINDS[state], "from": item.in_force_from, "until": item.in_force_until, "author": item.author,
-        "approved_by": item.approved_by or "", "reason": item.reason, "changes": in_words(item.changes),
+        "approved_by": item.approved_by or "", "reason": item.reason, "changes": "; ".join(in_words(item.changes)),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from flask import abort, flash, url_for
@@ -16,6 +17,7 @@ from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_document import SiteException
 from cds_service.content.site_editing import RULES, SHOW, Piece, dumped
 from cds_service.content.site_in_words import calls_in_words
+from cds_service.content.site_limits import threshold_of
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.store import Draft
 
@@ -90,8 +92,7 @@ def title_of(library: Library, piece: Piece) -> str:
     """What a piece is called on a page."""
     match piece:
         case ("rules", owner, "thresholds", name):
-            thresholds = library.shared_thresholds if owner == SHARED else library.rules[owner].rule.thresholds
-            label = thresholds[name].label
+            label = threshold_of(library, (owner, name)).label
             return label if owner == SHARED else f"{label} ({library.rules[owner].rule.title})"
         case ("rules", rule, "show"):
             return f"Whether this is shown: {library.rules[rule].rule.title}"
@@ -118,8 +119,7 @@ def value_of(piece: Piece, value: Any, library: Library) -> str:
         return ""
     match piece:
         case ("rules", owner, "thresholds", name):
-            thresholds = library.shared_thresholds if owner == SHARED else library.rules[owner].rule.thresholds
-            return f"{value['value']} {value.get('unit') or thresholds[name].unit}"
+            return f"{value['value']} {value.get('unit') or threshold_of(library, (owner, name)).unit}"
         case ("rules", _, "show"):
             return str(value.get(SHOW, "shown"))
         case ("units", _):
@@ -130,6 +130,20 @@ def value_of(piece: Piece, value: Any, library: Library) -> str:
         case ("exceptions", _):
             return calls_in_words(SiteException.model_validate(value))
     return value if isinstance(value, str) else dumped(value).strip()
+
+
+def default_of(piece: Piece, library: Library, day: date) -> str:
+    """What holds where a piece is not set."""
+    match piece:
+        case ("rules", owner, "thresholds", name):
+            threshold = threshold_of(library, (owner, name))
+            return f"{threshold.at(day)} {threshold.unit} (default)"
+        case ("rules", _, "show"):
+            return "shown (default)"
+        case ("schedule", name):
+            told = library.schedule.thresholds[name].at(day)
+            return f"{', '.join(told) if isinstance(told, list) else told} (default)"
+    return "not set"
 
 
 def reason_of(value: Any) -> str:

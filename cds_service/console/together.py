@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from cds_service.console.access import needs, who
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
-from cds_service.console.site_parts import in_lines, must_be_here, publishing_of, title_of, value_of
+from cds_service.console.site_parts import default_of, in_lines, must_be_here, publishing_of, title_of, value_of
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Side, Ways, brought_together, three_ways
 from cds_service.content.yamlfile import ContentError
@@ -48,7 +48,9 @@ def _page(
 
 
 def _sides(publishing: Publishing, one: Ways) -> list[str]:
-    return [value_of(one.piece, side, publishing.library) or "not set" for side in (one.started, one.theirs, one.yours)]
+    library, day = publishing.library, publishing.now().date()
+    sides = (one.started, one.theirs, one.yours)
+    return [value_of(one.piece, side, library) or default_of(one.piece, library, day) for side in sides]
 
 
 def add(blueprint: Blueprint, parts: Parts) -> None:

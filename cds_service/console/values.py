@@ -27,10 +27,16 @@ COLUMNS = (
     Column("default", "As it ships"),
     Column("range", "May be"),
     Column("source", "Source"),
-    Column("why", "Why this number"),
+    Column("why", "Why it is set here"),
     Column("by", "Set by"),
     Column("since", "Since", "time"),
 )
+ON_THE_PAGE = (*COLUMNS[:6], Column("set", "Set here by, since, why"))
+CAPTIONS = {
+    "": "Values that several rules read, and those set here",
+    "own": "Values set here",
+    "all": "All values",
+}
 
 
 def add(blueprint: Blueprint, parts: Parts) -> None:
@@ -46,7 +52,9 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         site = rulebook.site.at(client, encounter if encounter in kinds else None)  # type: ignore[arg-type]
         chosen = request.args.get("show", "")
         rows = [row for row in _rows(parts, rulebook, site) if _fits(row, asked, chosen)]
-        found = table("values", COLUMNS, rows, f"{len(rows)} values")
+        found = table(
+            "values", COLUMNS if kind else ON_THE_PAGE, rows, CAPTIONS.get(chosen, CAPTIONS["all" if asked else ""])
+        )
         if kind:
             return found.file(kind)
         return page(
@@ -132,20 +140,29 @@ def _rows(parts: Parts, rulebook: Rulebook, site: SiteValues) -> list[dict[str, 
         unit = library.wording.units.get(row["unit"], row["unit"])
         rows.append(row | {
             "label_url": url_for("console.value", owner=owner, name=row["threshold"]),
-            "rule_title": rule.title if rule else "Read by several rules",
+            "rule_title": rule.title if rule else "several rules",
             "rule_title_url": url_for("content.rule", rule_id=owner) if rule else "",
             "shown": f"{row['value']} {unit}{written}", "default": f"{row['default']} {unit}",
             "range": f"{row['allowed'][0]} to {row['allowed'][1]} {unit}", "source": reference.dated,
             "why": row["reason"] if row["site"] else "",
             "by": (since.author if since else "the site file") if row["site"] else "",
-            "since": since.in_force_from if since else None,
+            "since": since.in_force_from if since else None, "set": _set_words(row, since),
         })  # fmt: skip
     return rows
 
 
+def _set_words(row: dict[str, Any], since: Revision | None) -> str:
+    """Who set a value, since when, and why, in a sentence; "" where nobody did."""
+    if not row["site"]:
+        return ""
+    who = f"{since.author}, {since.in_force_from:%Y-%m-%d}" if since else "the site file"
+    return f"{who}: {row['reason']}"
+
+
 def _fits(row: dict[str, Any], asked: str, chosen: str) -> bool:
     text = " ".join(str(row[key]) for key in ("label", "rule_title", "rule", "threshold", "source", "why")).casefold()
-    return all(word in text for word in asked.casefold().split()) and (chosen != "own" or row["site"])
+    fits = {"own": row["site"], "all": True}.get(chosen, bool(asked) or row["site"] or row["rule"] == SHARED)
+    return fits and all(word in text for word in asked.casefold().split())
 
 
 def _used_by(library: Library, owner: str, name: str) -> list[tuple[str, str]]:
