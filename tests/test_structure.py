@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run import KINDS
+from tests.run import KINDS, SERVERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cds_service"
@@ -230,8 +230,9 @@ def test_each_test_file_is_of_one_kind() -> None:
     assert sorted(files) == sorted(file for file in tests.rglob("test_*.py") if "node_modules" not in file.parts)
 
 
-def test_what_npm_installs_for_the_tests_is_pinned_and_names_no_registry() -> None:
-    folder = ROOT / "tests/fhir_server"
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_npm_installs_for_the_tests_is_pinned_and_names_no_registry(server: str) -> None:
+    folder = ROOT / server
     asked = json.loads((folder / "package.json").read_text())["dependencies"]
     locked = json.loads((folder / "package-lock.json").read_text())["packages"]
     assert asked == locked[""]["dependencies"]

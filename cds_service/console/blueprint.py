@@ -18,6 +18,7 @@ from cds_service.console import (
     front,
     history,
     log_pages,
+    oidc,
     people,
     preview_pages,
     sign_in,
@@ -30,7 +31,7 @@ from cds_service.console.parts import Parts
 from cds_service.console.session import ConsoleSessions, current_session
 
 PAGES: Final[tuple[ModuleType, ...]] = (
-    front, values, edits, drafts, together, history, preview_pages, people, log_pages, sign_in
+    front, values, edits, drafts, together, history, preview_pages, people, log_pages, sign_in, oidc
 )  # fmt: skip
 """The files of pages. Each has `add(blueprint, parts)`, and may have `on_front(parts)`, a card of the first page."""
 

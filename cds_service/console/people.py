@@ -8,6 +8,7 @@ from flask import Blueprint, Response, abort, flash, redirect, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from wtforms import SelectMultipleField, SubmitField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired
 from wtforms.widgets import CheckboxInput, ListWidget
 
@@ -42,7 +43,7 @@ class Boxes(SelectMultipleField):
 
 def roles_field() -> Boxes:
     """The roles, each with what it allows."""
-    choices = [(role, f"{role}: may {ROLE_WORDS[role]}") for role in ROLES]
+    choices = [SelectChoice(role, f"{role}: may {ROLE_WORDS[role]}") for role in ROLES]
     return Boxes("Roles", [InputRequired("Tick at least one.")], choices=choices)
 
 

@@ -123,9 +123,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             if passwords.fits(known.password, form.current.data):
                 changed = line("password changed", known.name)
                 parts.store.set_password(known.name, passwords.hashed(form.password.data), changed)
-                current_session().begin(
-                    parts, known.name, line("signed in", known.name, after="password change"), tries
-                )
+                current_session().begin(parts, known.name, line("signed in", after="password change"), tries)
                 flash("Your password is changed. Your other sessions have ended.", "good")
                 return redirect(url_for("console.account"), 303)
             form.current.errors = ["This is not your password."]
@@ -141,7 +139,7 @@ def _signed_in(parts: Parts, name: str, password: str) -> bool:
         # A name that nobody has may be a password in the wrong field: it is not written down.
         audit("sign-in failed", known.name if known else "", known=known is not None)
         return False
-    done = current_session().begin(parts, known.name, _told(parts, "signed in", known.name), tries)
+    done = current_session().begin(parts, known.name, NewLine(parts.now(), known.name, "signed in"), tries)
     if done and passwords.outdated(known.password):
         parts.store.set_password(known.name, passwords.hashed(password), None)
     return done
@@ -152,20 +150,15 @@ def _with_code(parts: Parts, *, first: bool) -> ResponseReturnValue:
     if form.validate_on_submit():
         name, code = form.name.data, passwords.typed_code(form.code.data)
         tries = _may_try(parts, "first-run" if first else name)
-        told = _told(parts, "first admin made" if first else "password set with a code", name)
+        told = NewLine(parts.now(), name, "first admin made" if first else "password set with a code", name)
         roles = ROLES if first else ()
         refused = parts.store.use_code(code, name, passwords.hashed(form.password.data), told, first_roles=roles)
         if refused is None:
-            current_session().begin(parts, name, _told(parts, "signed in", name, after="code"), tries)
+            current_session().begin(parts, name, NewLine(parts.now(), name, "signed in", "", {"after": "code"}), tries)
             flash("Your password is set, and you are signed in.", "good")
             return redirect(url_for("console.front"), 303)
         form.code.errors = ["Name and code do not belong together, or the code has expired or was used."]
     return page("welcome.html", form=form, first=first, status=400 if form.errors else 200)
-
-
-def _told(parts: Parts, action: str, name: str, **details: str) -> NewLine:
-    """A line by somebody who is only now known."""
-    return NewLine(parts.now(), name, action, name, details)
 
 
 def _may_try(parts: Parts, name: str) -> tuple[str, str]:

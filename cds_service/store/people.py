@@ -183,29 +183,29 @@ class PeopleMemory:
         found: Refusal | None = self._write(work)
         return found
 
-    def person_of_issuer(self, subject: str, wanted: str, roles: Sequence[str], line: NewLine) -> PersonOnRecord:
-        """The person who signs in elsewhere as `subject`, made at the first sign-in, with the roles told there.
+    def person_of_issuer(self, subject: str, wanted: str, roles: Sequence[str], line: NewLine) -> PersonOnRecord | None:
+        """The person who signs in elsewhere as `subject`, made at the first sign-in, with the roles told there. None
+        without a role, which also takes away those that were told before.
 
         The name is `wanted` where nobody has it yet, else with a number.
         """
 
-        def work(connection: Connection) -> PersonOnRecord:
+        def work(connection: Connection) -> PersonOnRecord | None:
             row = connection.execute(select(people).where(people.c.subject == subject)).first()
-            if row is None:
-                name, number = wanted[:90], 1
+            name = row.name if row else ""
+            if row is None and roles:
+                name, number = wanted[:60], 1
                 while _named(connection, name):
                     number += 1
-                    name = f"{wanted[:90]} {number}"
+                    name = f"{wanted[:60]}-{number}"
                 _insert(connection, name, roles, line.at, subject)
-            else:
-                name = row.name
+            elif row is not None:
                 connection.execute(update(people).where(people.c.name == name).values(roles=sorted(roles)))
-            write_line(connection, NewLine(line.at, name, line.action, name, line.details))
-            found = _named(connection, name)
-            assert found is not None
-            return found
+            if row is None or set(row.roles) != set(roles):
+                write_line(connection, NewLine(line.at, name, line.action, name, line.details))
+            return _named(connection, name) if roles else None
 
-        person: PersonOnRecord = self._write(work)
+        person: PersonOnRecord | None = self._write(work)
         return person
 
     def may_try(self, keys: Sequence[tuple[str, int]], now: datetime, steps: Callable[[int], timedelta]) -> float:
