@@ -16,15 +16,17 @@ from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
 from cds_service.console.site_parts import (
     allowed,
+    changes_in_words,
     in_lines,
+    key_in_words,
     may_publish,
     must_be_here,
     publishers,
     publishing_of,
     where_values_are,
 )
+from cds_service.content.library import Library
 from cds_service.content.publishing import NotDone
-from cds_service.content.site_in_words import in_words
 from cds_service.content.yamlfile import ContentError
 from cds_service.store import Revision
 
@@ -57,7 +59,9 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @needs("viewer")
     def history(kind: str = "") -> Response:
         here = parts.settings.managed_by == "console"
-        rows = [_row(item, state) for item, state in publishing_of(parts).states()] if here else []
+        rows = (
+            [_row(parts.current.library, item, state) for item, state in publishing_of(parts).states()] if here else []
+        )
         found = table("history", COLUMNS, rows)
         if kind:
             return found.file(kind)
@@ -70,7 +74,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         must_be_here(parts)
         item, state = _found(parts, number)
         return page(
-            "revision.html", item=item, state=state, kind=KINDS[state], changes=in_words(item.changes),
+            "revision.html", item=item, state=state, kind=KINDS[state],
+            changes=changes_in_words(parts.current.library, item.changes),
             may_publish=may_publish(parts),
             crumbs=[(url_for("console.history"), "History"), ("", f"Revision {number}")],
         )  # fmt: skip
@@ -96,7 +101,15 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             found = publishing.changes(publishing.values(old), publishing.values(new))
         except ContentError as error:
             return page("compare.html", old=old, new=new, known=known, rows=None, faults=in_lines(error.faults))
-        rows = [{"key": one["key"], "old": one["old"] or "not set", "new": one["new"] or "not set"} for one in found]
+        library = parts.current.library
+        rows = [
+            {
+                "key": key_in_words(library, str(one["key"])),
+                "old": one["old"] or "not set",
+                "new": one["new"] or "not set",
+            }
+            for one in found
+        ]
         columns = (("key", "Value"), ("old", _name(old)), ("new", _name(new)))
         crumbs = [(url_for("console.history"), "History"), ("", "Compare")]
         return page("compare.html", old=old, new=new, known=known, rows=table("compare", columns, rows), faults=[],
@@ -115,7 +128,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         current = publishing.revision()
         try:
             before, after = publishing.values(current.number if current else 0), publishing.values(number)
-            found = in_words(publishing.changes(before, after))
+            found = changes_in_words(publishing.library, publishing.changes(before, after))
             if form.validate_on_submit() and form.reason.data:
                 if second:
                     title = f"Back to revision {number}"
@@ -173,11 +186,12 @@ def _found(parts: Parts, number: int) -> tuple[Revision, str]:
     return found
 
 
-def _row(item: Revision, state: str) -> dict[str, Any]:
+def _row(library: Library, item: Revision, state: str) -> dict[str, Any]:
     return {
         "number": item.number, "number_url": url_for("console.revision", number=item.number), "state": state,
         "state_kind": KINDS[state], "from": item.in_force_from, "until": item.in_force_until, "author": item.author,
-        "approved_by": item.approved_by or "", "reason": item.reason, "changes": "; ".join(in_words(item.changes)),
+        "approved_by": item.approved_by or "", "reason": item.reason,
+        "changes": "; ".join(changes_in_words(library, item.changes)),
     }  # fmt: skip
 
 

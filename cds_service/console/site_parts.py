@@ -17,7 +17,7 @@ from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_document import SiteException
 from cds_service.content.site_editing import RULES, SHOW, Piece, dumped
 from cds_service.content.site_in_words import calls_in_words
-from cds_service.content.site_limits import threshold_of
+from cds_service.content.site_limits import threshold_of, thresholds_of
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.store import Draft
 
@@ -130,6 +130,36 @@ def value_of(piece: Piece, value: Any, library: Library) -> str:
         case ("exceptions", _):
             return calls_in_words(SiteException.model_validate(value))
     return value if isinstance(value, str) else dumped(value).strip()
+
+
+def key_in_words(library: Library, key: str) -> str:
+    """What a key of a difference names, as a page calls it."""
+    if key.startswith("exceptions."):
+        *name, owner, last = key.removeprefix("exceptions.").split(".")
+        inside = key_in_words(library, f"{owner}.{last}")
+        return (
+            f"{inside}, {'.'.join(name)}"
+            if name and inside != f"{owner}.{last}"
+            else f"Values for some calls: {key[11:]}"
+        )
+    owner, _, last = key.partition(".")
+    if owner in library.rules and last == SHOW:
+        return title_of(library, (RULES, owner, SHOW))
+    if last in (thresholds_of(library, owner) or {}):
+        return title_of(library, (RULES, owner, "thresholds", last))
+    if owner == "units" and last in library.terminology:
+        return title_of(library, (owner, last))
+    if owner == "schedule" and last in library.schedule.thresholds:
+        return title_of(library, (owner, last))
+    return _WHOLE.get(key, key.replace("_", " "))
+
+
+def changes_in_words(library: Library, found: Iterable[Mapping[str, str | None]]) -> list[str]:
+    """A line for each difference."""
+    return [
+        f"{key_in_words(library, str(one['key']))}: {one['old'] or 'not set'} → {one['new'] or 'not set'}"
+        for one in found
+    ]
 
 
 def default_of(piece: Piece, library: Library, day: date) -> str:

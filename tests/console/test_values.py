@@ -342,11 +342,11 @@ def test_any_two_revisions_are_compared_and_one_is_put_in_force_again(anna: Visi
     for value in ("0.66", "0.62"):
         publishing.publish(Proposal(LIMIT.format(value=value), "Ben", f"Limit {value}"))
     page = text_of(anna.get("/history/compare?old=1&new=2"))
-    assert "shared.lower_limit" in page and "0.66 mmol/L" in page and "0.62 mmol/L" in page
+    assert "Lower limit of serum magnesium" in page and "0.66 mmol/L" in page and "0.62 mmol/L" in page
     assert "No difference" in text_of(anna.get("/history/compare?old=1&new=1"))
     assert anna.get("/history/compare?old=1&new=7").status_code == 404
     confirm = text_of(anna.get("/history/1/roll-back"))
-    assert "shared.lower_limit: 0.62 mmol/L -> 0.66 mmol/L" in confirm and in_force(anna.app) == "0.62"
+    assert "gives none: 0.62 mmol/L → 0.66 mmol/L" in confirm and in_force(anna.app) == "0.62"
     assert anna.post("/history/1/roll-back", reason="", submit="x").status_code == 400
     assert led_to(anna.post("/history/1/roll-back", reason="Too few cards", submit="x")).endswith("/history/3")
     assert in_force(anna.app) == "0.66"
