@@ -17,6 +17,7 @@ from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import SiteValues, client_notes
 from cds_service.content.site_in_words import calls_in_words, codes_in_words, muted_severe, threshold_rows
 from cds_service.content.site_limits import range_in, units_fitting
+from cds_service.settings import SettingsError
 from cds_service.store import Revision
 from cds_service.trust.clients import load_clients
 
@@ -107,7 +108,11 @@ def _may_edit(parts: Parts) -> bool:
 
 
 def _clients(parts: Parts) -> frozenset[str]:
-    return frozenset(client.name for client in load_clients(parts.settings))
+    """Those that are declared now; where their file cannot be read, which the service says at its next start, any."""
+    try:
+        return frozenset(client.name for client in load_clients(parts.settings))
+    except SettingsError:
+        return parts.current.site.clients
 
 
 def _revisions(parts: Parts) -> list[Revision]:
