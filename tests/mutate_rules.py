@@ -31,9 +31,9 @@ from cds_service.content.rule import Rule
 from cds_service.content.site import SiteValues, read_site
 from cds_service.content.test_words import InfusionTest, LabTest
 from cds_service.content.yamlfile import ContentError
+from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.settings import Settings
 from tests.conftest import NOW, shipped
-from tests.scenario import Builder, Scenario
 from tests.test_contraindication_matrix import AGAINST_MAGNESIUM
 from tests.test_scenarios import FILES, TEMPLATES, check, outcome_of
 from tests.variants import variants
@@ -219,7 +219,7 @@ class Service:
         settings = Settings.model_validate({"data_dir": Path(tempfile.mkdtemp())})
         app = create_app(settings, now=lambda: NOW, content=content)
         self.client, self.current = app.test_client(), app.extensions["advisor"].current
-        self.builder = Builder(content, NOW)
+        self.builder = Builder(content.library, NOW)
         self._bodies: dict[tuple[str, str], bytes] = {}
 
     def take(self, rule: str, written: Rule) -> None:

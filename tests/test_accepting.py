@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 
 SERVICE = "/cds-services/magnesium-order-select"
 
@@ -36,7 +36,7 @@ def order(content: Content, client: FlaskClient, drugs: list[Any], drafts: list[
     })  # fmt: skip
     services = client.get("/cds-services").json["services"]
     templates = next(item["prefetch"] for item in services if item["hook"] == "order-select")
-    return Builder(content, NOW).request(case, templates)
+    return Builder(content.library, NOW).request(case, templates)
 
 
 def ask(client: FlaskClient, body: dict[str, Any]) -> list[dict[str, Any]]:

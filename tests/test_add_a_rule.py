@@ -22,10 +22,10 @@ from cds_service.content.library import default_root
 from cds_service.content.loading import load_library
 from cds_service.content.long_form import long_form
 from cds_service.content.yamlfile import ContentError
+from cds_service.sandbox.scenario import Builder, Scenario, read_file
 from cds_service.settings import Settings
 from tests.conformance.calls import Body, invoke, own, run_cli, services
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario, read_file
 from tests.test_scenarios import check
 
 RULE = """\
@@ -121,7 +121,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Path], Flask]]:
 def answer(app: Flask, case: Scenario, folder: Path) -> Body:
     client = app.test_client()
     service = services(client)[case.hook]
-    body = Builder(load_content(folder), NOW).request(case, service["prefetch"])
+    body = Builder(load_content(folder).library, NOW).request(case, service["prefetch"])
     response = client.post(f"/cds-services/{service['id']}", json=body)
     assert response.status_code == 200, response.json
     found: Body = json.loads(response.data)

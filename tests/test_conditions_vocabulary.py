@@ -13,10 +13,10 @@ from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.library import default_root
 from cds_service.content.test_words import ReasonTest
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
 from tests.fhir.charts import bundle, coded, read
 from tests.fhir.charts import condition as problem
-from tests.scenario import Builder, Scenario
 from tests.support.some import some
 
 WHO, ICD, SNOMED = "http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/icd-10-cm", "http://snomed.info/sct"
@@ -117,7 +117,7 @@ def outcomes(client: FlaskClient, content: Content, reason: dict[str, str]) -> A
         "expect": {"outcome": "fired"},
     })  # fmt: skip
     templates = {key: need.template for key, need in all_needs(content.library).items()}
-    body = Builder(content, NOW).request(scenario, templates)
+    body = Builder(content.library, NOW).request(scenario, templates)
     answer = client.post(
         "/cds-services/magnesium-order-select", data=orjson.dumps(body), content_type="application/json"
     )

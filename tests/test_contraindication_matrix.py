@@ -17,8 +17,8 @@ from flask.testing import FlaskClient
 from cds_service.advice.loaded_content import Content
 from cds_service.content.base import named
 from cds_service.content.rule import Rule
+from cds_service.sandbox.scenario import Builder, LabLine, Scenario
 from tests.conftest import NOW, shipped
-from tests.scenario import Builder, LabLine, Scenario
 from tests.support.some import some
 from tests.test_scenarios import EXTENSION, FILES
 
@@ -261,7 +261,7 @@ def call(app: Any, content: Content) -> Any:
     """Posts a scenario's call and gives the answer."""
     client: FlaskClient = app.test_client()
     services = {item["hook"]: item for item in orjson.loads(client.get("/cds-services").data)["services"]}
-    builder = Builder(content, NOW)
+    builder = Builder(content.library, NOW)
 
     def post(case: Scenario) -> dict[str, Any]:
         service = services[case.hook]

@@ -13,8 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import DrugLine, Scenario
 from tests.conftest import shipped
-from tests.scenario import DrugLine, Scenario
 from tests.test_scenarios import EXTENSION, FILES, told
 
 RULES = {name: loaded.rule for name, loaded in shipped().library.rules.items()}

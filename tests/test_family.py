@@ -1,4 +1,4 @@
-"""The scenarios that drugs share: tests/family.py."""
+"""The scenarios that drugs share: cds_service/sandbox/scenario_family.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.family import Family, expand, shapes
-from tests.scenario import ScenarioFile, read_file
+from cds_service.sandbox.scenario import ScenarioFile, read_file
+from cds_service.sandbox.scenario_family import Family, expand, shapes
 from tests.test_scenarios import FILES, WHOLE
 
 DRUG: dict[str, Any] = {"drug": "alendronic_acid", "after": 0.5, "before": 4}

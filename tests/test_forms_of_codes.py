@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.terminology.index import Vocabulary
 from tests.conftest import NOW, shipped
-from tests.scenario import Builder, Scenario
 from tests.test_not_identified import EXPECT, GOOD_KIDNEYS, POOR_KIDNEYS, answer, drafted, order, problem, result, told
 from tests.test_scenarios import TEMPLATES, outcome_of
 
@@ -50,7 +50,7 @@ def test_a_local_code_under_the_address_of_loinc_is_no_other_test(
     code: str, client: FlaskClient, content: Content
 ) -> None:
     case = {"name": "a local code", "kind": "near_miss", "expect": EXPECT, "raw": [result("19123-9")]}
-    body = Builder(content, NOW).request(Scenario.model_validate(case), TEMPLATES)
+    body = Builder(content.library, NOW).request(Scenario.model_validate(case), TEMPLATES)
     body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]["code"]["coding"][0]["code"] = code
     found = client.post("/cds-services/magnesium-patient-view", json=body).get_json()
     assert f"no code that is read here: '{code.replace('_', ' ')}'" in told(found)
@@ -61,7 +61,7 @@ def test_a_result_of_another_test_under_the_key_is_known_as_that(
     code: str, client: FlaskClient, content: Content
 ) -> None:
     case = {"name": "another test", "kind": "near_miss", "expect": EXPECT, "raw": [result("19123-9")]}
-    body = Builder(content, NOW).request(Scenario.model_validate(case), TEMPLATES)
+    body = Builder(content.library, NOW).request(Scenario.model_validate(case), TEMPLATES)
     body["prefetch"]["serum_magnesium"]["entry"][0]["resource"]["code"]["coding"][0]["code"] = code
     assert client.post("/cds-services/magnesium-patient-view", json=body).get_json()["cards"] == []
 

@@ -17,8 +17,8 @@ from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import make_rulebook
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.rules.prepared import tells_that_none_is_there
+from cds_service.sandbox.scenario import ConditionLine, DrugLine, LabLine, Scenario
 from tests.conftest import NOW, shipped
-from tests.scenario import ConditionLine, DrugLine, LabLine, Scenario
 from tests.test_scenarios import EXTENSION, FILES, told
 
 LIBRARY = shipped().library

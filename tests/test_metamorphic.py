@@ -20,8 +20,8 @@ from flask import Flask
 
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import inputs_read
+from cds_service.sandbox.scenario import LOINC, PATIENT, RXNORM, SNOMED, UCUM, Builder, Scenario
 from tests.conftest import NOW, shipped
-from tests.scenario import LOINC, PATIENT, RXNORM, SNOMED, UCUM, Builder, Scenario
 from tests.support.some import some
 from tests.test_scenarios import EXTENSION, FILES
 
@@ -63,7 +63,7 @@ class Caller:
 
     def __init__(self, app: Flask, content: Content) -> None:
         self.client = app.test_client()
-        self.builder = Builder(content, NOW)
+        self.builder = Builder(content.library, NOW)
         self.services = {item["hook"]: item for item in orjson.loads(self.client.get("/cds-services").data)["services"]}
         self.kept: dict[tuple[str, str], dict[str, Any]] = {}
 

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 from tests.test_scenarios import TEMPLATES, post
 
 POOR_KIDNEYS = [{"lab": "creatinine", "value": 600, "unit": "umol/L"}]
@@ -123,7 +123,7 @@ def test_a_result_under_a_local_code_is_no_missing_result(client: FlaskClient, c
     request_code = {"coding": [{"system": "http://hospital.example/tests", "code": "MG"}], "text": "Magnesium"}
     case = {"name": "a result of the laboratory's own", "kind": "near_miss", "expect": EXPECT, "drugs": ["omeprazole"]}
     scenario = Scenario.model_validate({**case, "raw": [local]})
-    body = Builder(content, NOW).request(scenario, TEMPLATES)
+    body = Builder(content.library, NOW).request(scenario, TEMPLATES)
     entries = [e for bundle in body["prefetch"].values() for e in bundle.get("entry", ())]
     sent = [e["resource"] for e in entries if e["resource"]["id"] == "result-1"]
     assert sent
@@ -143,7 +143,7 @@ def test_an_older_result_that_nobody_knows_hides_no_newer_one(client: FlaskClien
 
 def test_an_integrator_is_told_what_to_mend(client: FlaskClient, content: Content) -> None:
     scenario = Scenario.model_validate({"name": "a patient of this test", "kind": "near_miss", "expect": EXPECT})
-    body = Builder(content, NOW).request(scenario, TEMPLATES)
+    body = Builder(content.library, NOW).request(scenario, TEMPLATES)
     body["prefetch"]["serum_magnesum"] = body["prefetch"].pop("serum_magnesium")
     code = {"coding": [{"system": "http://hospital.example/problems", "code": "4711"}], "text": "muscle trouble"}
     whose = {"reference": f"Patient/{body['context']['patientId']}"}
@@ -174,7 +174,7 @@ def test_what_is_no_json_is_told_with_its_place(body: bytes, words: str, client:
 def drafted(client: FlaskClient, content: Content, *orders: dict[str, Any], **patient: Any) -> dict[str, Any]:
     """The answer where these resources stand in the draft orders, beside what a scenario says."""
     case = {"name": "orders of this test", "kind": "near_miss", "expect": EXPECT, "hook": "order-sign", **patient}
-    body = Builder(content, NOW).request(Scenario.model_validate(case), TEMPLATES)
+    body = Builder(content.library, NOW).request(Scenario.model_validate(case), TEMPLATES)
     whose = {"reference": f"Patient/{body['context']['patientId']}"}
     body["context"]["draftOrders"]["entry"] += [{"resource": {"subject": whose, **order}} for order in orders]
     answered = client.post("/cds-services/magnesium-order-sign", json=body)
@@ -314,7 +314,7 @@ def test_a_result_of_ours_in_a_shape_that_is_not_read_is_no_missing_result(
 ) -> None:
     drug = {"drug": "omeprazole", "since": "400 days ago"}
     case = {"name": "an odd result", "kind": "near_miss", "expect": EXPECT, "drugs": [drug], "raw": [result("19123-9")]}
-    body = Builder(content, NOW).request(Scenario.model_validate(case), TEMPLATES)
+    body = Builder(content.library, NOW).request(Scenario.model_validate(case), TEMPLATES)
     (entry,) = body["prefetch"]["serum_magnesium"]["entry"]
     panel = {"coding": [{"system": "http://loinc.org", "code": "24323-8"}]}
     entry["resource"] |= {"code": panel, **more}
@@ -327,7 +327,7 @@ def test_an_input_with_other_resources_alone_says_nothing_of_what_was_asked(
     client: FlaskClient, content: Content
 ) -> None:
     case = {"name": "what was given", "kind": "near_miss", "expect": EXPECT, "drafts": ["magnesium_oxide"]}
-    body = Builder(content, NOW).request(
+    body = Builder(content.library, NOW).request(
         Scenario.model_validate({**case, "hook": "order-sign", "labs": GOOD_KIDNEYS}), TEMPLATES
     )
     whose = {"reference": f"Patient/{body['context']['patientId']}"}

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
 from cds_service.rules import evaluate
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 from tests.test_not_identified import EXPECT, GOOD_KIDNEYS, order, problem, result
 from tests.test_scenarios import TEMPLATES, offers
 
@@ -26,7 +26,7 @@ def spaced(client: FlaskClient, content: Content, change: Callable[[Any], None] 
     """The card on doxycycline beside a draft of magnesium, and what its answer offers."""
     case = {"name": "doses that meet", "kind": "near_miss", "expect": EXPECT, "hook": "order-sign"}
     orders = {"drugs": [{"drug": "doxycycline", "at": ["08:00"]}], "drafts": ["magnesium_oxide"], "labs": GOOD_KIDNEYS}
-    body = Builder(content, NOW).request(Scenario.model_validate(case | orders | more), TEMPLATES)
+    body = Builder(content.library, NOW).request(Scenario.model_validate(case | orders | more), TEMPLATES)
     if change:
         change(body)
     answered = client.post("/cds-services/magnesium-order-sign", json=body)

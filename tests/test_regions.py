@@ -22,10 +22,10 @@ from cds_service.content.loading import load_library
 from cds_service.content.rulebook import make_rulebook
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.content.yamlfile import ContentError
+from cds_service.sandbox.scenario import Builder, Scenario, read_file
 from cds_service.settings import Settings
 from tests.conformance.calls import Body, invoke, run_cli, services
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario, read_file
 from tests.test_add_a_rule import DRUG, RULE, STEM, TIMING, TIMING_SCENARIOS, cards, new_timing_drug
 
 EU = "{eu: {hours: 6, reference: emc_2678}}"
@@ -53,7 +53,7 @@ def ask(regional: tuple[Path, Content], tmp_path: Path) -> Ask:
         app = create_app(Settings(data_dir=tmp_path / "data", site=site), now=lambda: NOW, content=regional[1])
         client = app.test_client()
         service = services(client)[case.hook]
-        body = Builder(regional[1], NOW).request(case, service["prefetch"])
+        body = Builder(regional[1].library, NOW).request(case, service["prefetch"])
         found = client.post(f"/cds-services/{service['id']}", json=body).json
         app.extensions["advisor"].store.close()
         card: Body = next(card for card in found["cards"] if "examplidine" in card["summary"])
@@ -112,7 +112,7 @@ def test_why_and_site_show_tell_both(
     monkeypatch.setattr(patient_file, "load_content", lambda: regional[1])
     app = create_app(Settings(data_dir=tmp_path / "data"), now=lambda: datetime.now(UTC), content=regional[1])
     service = services(app.test_client())[CASE.hook]
-    body = Builder(regional[1], datetime.now(UTC)).request(CASE, service["prefetch"])
+    body = Builder(regional[1].library, datetime.now(UTC)).request(CASE, service["prefetch"])
     app.extensions["advisor"].store.close()
     (tmp_path / "call.json").write_text(json.dumps(body), "utf-8")
     done = CliRunner().invoke(why, [str(tmp_path / "call.json"), DRUG])

@@ -14,8 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 
 SYSTEM = "urn:magnesium-cds:override-reason"
 
@@ -58,7 +58,7 @@ def ask(client: FlaskClient, content: Content, hook: str, value: float = 0.58, *
                   {"lab": "egfr", "value": 90, "unit": "mL/min/{1.73_m2}"}], **more}
     )  # fmt: skip
     services = {item["hook"]: item for item in client.get("/cds-services").json["services"]}
-    body = Builder(content, NOW).request(case, services[hook]["prefetch"])
+    body = Builder(content.library, NOW).request(case, services[hook]["prefetch"])
     body["context"]["userId"] = "Practitioner/one"
     address = f"/cds-services/{services[hook]['id']}"
     response = client.post(address, data=orjson.dumps(body), content_type="application/json")

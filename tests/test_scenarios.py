@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,26 +15,16 @@ from pydantic import ValidationError
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.site import read_site
+from cds_service.sandbox.scenario import KINDS, Builder, Expect, Scenario, read_file, scenario_files
 from tests.conftest import NOW, shipped
-from tests.family import FILE as FAMILY
-from tests.scenario import KINDS, Builder, Expect, Scenario, ScenarioFile, read_file
 from tests.variants import variants
 
-FOLDER = Path(__file__).parent / "scenarios"
 EXTENSION = "org.magnesium-cds"
 # Everything that any service may ask for; a service reads its own keys.
 TEMPLATES = {key: need.template for key, need in all_needs(shipped().library).items()}
 
 
-def files() -> dict[str, ScenarioFile]:
-    """Every scenario file by rule id."""
-    return {
-        path.stem: read_file(yaml.load(path.read_text("utf-8"), yaml.CSafeLoader))
-        for path in sorted(set(FOLDER.glob("*.yaml")) - {FAMILY})
-    }
-
-
-FILES = files()
+FILES = scenario_files()
 CASES = [pytest.param(rule, case, id=f"{rule}: {case.name}") for rule, file in FILES.items() for case in file.scenarios]
 VARIANTS = [
     pytest.param(rule, case, id=f"{rule}: {case.name}")
@@ -49,7 +38,7 @@ DIRECTION_WORDS = {"for": "for these options", "against": "against giving magnes
 
 def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str, Any]:
     """The answer to a scenario's call."""
-    body = Builder(content, NOW).request(scenario, TEMPLATES)
+    body = Builder(content.library, NOW).request(scenario, TEMPLATES)
     response = client.post(
         f"/cds-services/magnesium-{scenario.hook}", data=orjson.dumps(body), content_type="application/json"
     )

@@ -12,8 +12,8 @@ from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import PATIENT, Builder, Scenario
 from tests.conftest import NOW
-from tests.scenario import PATIENT, Builder, Scenario
 
 
 def answers(content: Content, code: str, leave_out: str = "") -> dict[str, Any]:
@@ -43,7 +43,7 @@ def outcome(
     )  # fmt: skip
     services = client.get("/cds-services").json["services"]
     service = next(item for item in services if item["hook"] == "patient-view")
-    body = Builder(content, NOW).request(case, service["prefetch"])
+    body = Builder(content.library, NOW).request(case, service["prefetch"])
     response = client.post(f"/cds-services/{service['id']}", data=orjson.dumps(body), content_type="application/json")
     assert response.status_code == 200, response.json
     found = response.json["extension"]["org.magnesium-cds"]["outcomes"]

@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.trust.clients import Profile
 from cds_service.trust.gatekeeper import Caller, Gatekeeper
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 
 DRUGS = [
     {"drug": "levothyroxine", "at": ["07:00"]},
@@ -34,7 +34,7 @@ def ask(make_app: Callable[..., Flask], content: Content, monkeypatch: pytest.Mo
         })  # fmt: skip
         client = make_app().test_client()
         templates = client.get("/cds-services").json["services"][1]["prefetch"]
-        request = Builder(content, NOW).request(case, templates)
+        request = Builder(content.library, NOW).request(case, templates)
         request["prefetch"] |= dict.fromkeys(nulls)
         body = orjson.dumps(request)
         return client.post("/cds-services/magnesium-order-select", data=body, content_type="application/json")

@@ -176,3 +176,13 @@ def test_a_revision_is_in_force_on_every_worker_within_five_seconds(
     cli("rollback", "1", "--author", "Ben", "--reason", "Too many cards")
     until(lambda: limits_told(service) == {"0.66 mmol/L"}, 5)
     assert ready(service)["status"] == "ready"
+
+
+def test_a_draft_that_is_approved_by_another_person_is_in_force_on_every_worker_within_five_seconds(
+    service: Running, cli: Cli, limit: Callable[[str], Path]
+) -> None:
+    cli("draft", "new", limit("0.66"), "--title", "A lower limit", "--by", "Anna", "--reason", "Own interval")
+    cli("draft", "approve", "1", "--version", "1", "--by", "Ben")
+    assert limits_told(service) == {"0.70 mmol/L"}
+    cli("draft", "publish", "1", "--version", "1", "--by", "Ben")
+    until(lambda: limits_told(service) == {"0.66 mmol/L"}, 5)

@@ -17,10 +17,10 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
 from cds_service.sandbox import patients
+from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.sandbox.search import prefetch
 from tests.conformance.calls import Body, Running, answered, invoke, outcome, own, run_cli, sample_call, serving, until
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 
 LIMIT = """\
 site: Test hospital
@@ -198,7 +198,7 @@ def with_an_egfr_of_18(client: FlaskClient, content: Content) -> Body:
         expect={"outcome": "fired"},
     )  # fmt: skip
     service = next(item for item in client.get("/cds-services").json["services"] if item["hook"] == case.hook)
-    request = Builder(content, NOW).request(case, service["prefetch"])
+    request = Builder(content.library, NOW).request(case, service["prefetch"])
     response = client.post(f"/cds-services/{service['id']}", json=request)
     assert response.status_code == 200, response.text
     return dict(response.json)

@@ -12,7 +12,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.site import read_site
 from cds_service.content.yamlfile import ContentError
-from tests.scenario import Scenario
+from cds_service.sandbox.scenario import Scenario
 from tests.support.some import some
 from tests.test_scenarios import FILES, post, site_app, site_client
 

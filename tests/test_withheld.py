@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 from tests.test_not_identified import EXPECT, told
 from tests.test_scenarios import TEMPLATES, outcome_of
 
@@ -40,7 +40,7 @@ LEFT_OUT = {
 
 def asked(client: FlaskClient, content: Content, key: str, left_out: Any, **patient: Any) -> dict[str, Any]:
     case = Scenario.model_validate({"name": "a part is missing", "kind": "near_miss", "expect": EXPECT, **patient})
-    body = Builder(content, NOW).request(case, TEMPLATES)
+    body = Builder(content.library, NOW).request(case, TEMPLATES)
     body["prefetch"][key] = left_out(body["prefetch"][key])
     answered = client.post(f"/cds-services/magnesium-{case.hook}", json=body)
     assert answered.status_code == 200, answered.json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cds_service.content.library import Library
-from tests.scenario import DrugLine, Expect, Scenario, ScenarioFile
+from cds_service.sandbox.scenario import DrugLine, Expect, Scenario, ScenarioFile
 
 MANY = 150  # fewer than a request may draft at once
 

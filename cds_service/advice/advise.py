@@ -130,12 +130,15 @@ def advise(
     units: UnitTable,
     style: CardStyle,
     encounter_named: bool = False,
+    client: str = "",
 ) -> Advice:
-    """Advice on one patient. `told` names what is not shown again; `encounter_named`: the caller named an encounter.
+    """Advice on one patient. `told` names what is not shown again; `encounter_named`: the caller named an encounter;
+    `client`: the name under which a site may have values of its own for it, as for the encounter on the chart.
 
     A fault of ours in one rule leaves that rule not evaluated, never the others.
     """
-    chart, evaluation = outcomes_of(chart, rulebook, service, encounter_named)
+    chart, evaluation = outcomes_of(chart, rulebook, service, encounter_named, client)
+    rulebook = evaluation.context.rulebook
     display = Display(rulebook, evaluation.context, units, style.units)
     for outcome in [outcome for outcome in evaluation.outcomes if outcome.reasons]:
         words = attempt(display.reasons, outcome.reasons)
@@ -149,10 +152,11 @@ def advise(
 
 
 def outcomes_of(
-    chart: Chart, rulebook: Rulebook, service: str, encounter_named: bool = False
+    chart: Chart, rulebook: Rulebook, service: str, encounter_named: bool = False, client: str = ""
 ) -> tuple[Chart, Evaluation]:
     """The outcome of every rule of a service. What the findings cite is validated; a resource that fails is taken out
-    of the chart, which is given back, and all is tried again."""
+    of the chart, which is given back, and all is tried again. As `advise`."""
+    rulebook = rulebook.at(client, chart.facts.person.encounter_class)
     evaluation = evaluate(chart.facts, rulebook, service, encounter_named)
     for _ in range(MAX_REREADS):
         broken = chart.invalid(sources_cited(evaluation.of("fired")))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cds_service.advice.phrasing import json_value
-from cds_service.content.library import Library
+from cds_service.content.rulebook import Rulebook
 from cds_service.patient import Condition, Intake, Lab, Medication
 from cds_service.rules.evaluate import Outcome
 from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabHit, OnFile, Pair, Rise, State, Verdict
@@ -14,8 +14,10 @@ from cds_service.rules.verdict import DailyMagnesium, InjectedDose, Kidney, LabH
 EXTENSION = "org.magnesium-cds"
 
 
-def basis(outcomes: Sequence[Outcome], library: Library) -> dict[str, Any]:
-    """A card's machine-readable basis: rule and version, evidence with FHIR codes, the values used."""
+def basis(outcomes: Sequence[Outcome], rulebook: Rulebook) -> dict[str, Any]:
+    """A card's machine-readable basis: rule and version, evidence with FHIR codes, the values used; the site values
+    behind it, with the exceptions of these that hold here."""
+    library = rulebook.library
     lead = outcomes[0]
     evidence = lead.written.evidence
     scale = library.evidence
@@ -41,6 +43,10 @@ def basis(outcomes: Sequence[Outcome], library: Library) -> dict[str, Any]:
     also = [{"rule": o.rule_id, "version": o.rule.loaded.version} for o in outcomes[1:]]
     if also:
         found["alsoFired"] = also
+    if rulebook.site_digest:
+        found["site"] = rulebook.site_digest
+    if rulebook.site.applied:
+        found["siteExceptions"] = list(rulebook.site.applied)
     return found
 
 

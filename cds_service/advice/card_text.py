@@ -138,7 +138,7 @@ class Writer:
         if group.day is not None and not group.day.avoided and group.day.token:
             links.append((library.wording.plan.link_label, f"{self.style.base_url}/plan/{group.day.token}"))
         card["links"] = [{"label": label, "url": url, "type": "absolute"} for label, url in links]
-        card["extension"] = {EXTENSION: basis(outcomes, library)}
+        card["extension"] = {EXTENSION: basis(outcomes, self.display.rulebook)}
         suggested = {item["uuid"]: name for name, item in named}
         return Shown(card, tuple(o.rule_id for o in outcomes), suggested, finding_text(outcomes))
 

@@ -95,6 +95,6 @@ def days_read(library: Library) -> dict[str, int]:
 def needs_of(rulebook: Rulebook, service: str, windows: bool = False) -> Mapping[str, Need]:
     """The prefetch of a service: the union of what its rules read, in a fixed order."""
     library, site = rulebook.library, rulebook.site
-    keys = {PATIENT}.union(*(inputs_read(rule.loaded.rule, library) for rule in rulebook.of_service(service)))
+    keys = {PATIENT}.union(*(inputs_read(rule.loaded.rule, library) for rule in rulebook.ever_tried(service)))
     wanted = keys - site.not_available
     return {key: need for key, need in all_needs(library, windows, site).items() if key in wanted}

@@ -65,13 +65,13 @@ NoPlan = Literal["two_products", "doses_unknown", "no_times", "too_large", "faul
 """Why no day was planned."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def schedule_of(rulebook: Rulebook) -> Schedule:
     """The usual day under the site's values."""
     return schedule_from(rulebook.library.schedule, rulebook.day, rulebook.site.schedule)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _intervals(rulebook: Rulebook) -> dict[str, list[tuple[Interval, Separate | Avoid]]]:
     """By drug concept: the intervals of the rules in force, each with the block that says what it holds for."""
     found: dict[str, list[tuple[Interval, Separate | Avoid]]] = {}

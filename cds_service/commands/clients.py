@@ -31,7 +31,7 @@ from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.library import Library
 from cds_service.content.loading import load_library
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.site import orderable_suggestions
+from cds_service.content.site_checks import orderable_suggestions
 from cds_service.hooks.profile import profile_faults
 from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError

@@ -108,13 +108,14 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def opened(flags: dict[str, Any]) -> Iterator[Store]:
     """The database that the settings name. Exits 2 where they name none, 69 where it does not answer."""
     from cds_service.logs import configure  # here, since most commands need no database
-    from cds_service.store import Store, StoreUnavailable
+    from cds_service.store import StoreUnavailable
+    from cds_service.store.by_settings import open_store
 
     configure("WARNING")  # stdout is for what was asked
     settings = settings_of(dict(flags))
     if settings.data_dir is None and settings.database is None:
         stop(USAGE, "Name the folder of the database with --data-dir, or a file with --settings.")
-    with Store.open(settings.database, data_dir=settings.data_dir) as store:
+    with open_store(settings) as store:
         try:
             yield store
         except StoreUnavailable as error:

@@ -35,7 +35,7 @@ STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
 @click.option("--site", type=FILE, help="Site values to try.")
 @click.option("--preset", type=click.Choice(PRESETS), help="As this kind of EHR would get it.")
-@click.option("--client", default="", help="The EHR's name, by which the site values know its orders.")
+@click.option("--client", default="", help="The EHR's name, by which the site values know it and its orders.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
 def evaluate(
     file: BinaryIO, hook: str | None, site: Path | None, preset: str | None, client: str, as_json: bool
@@ -53,6 +53,7 @@ def evaluate(
     advice = advise(
         asked.chart, held.rulebook, asked.service,
         units=held.content.vocabulary.units, style=style, encounter_named=asked.encounter_named,
+        client=client,
     )  # fmt: skip
     answer = Dialect(asks, client, asked.hook, held.rulebook).answer(advice)
     if as_json:

@@ -89,6 +89,7 @@ def _of_chart(document: Document, held: InForce) -> tuple[PlanRequest, list[str]
     hook = "order-select" if has_drafts(document.data) else None
     asked = read_patient(document, held, hook)
     _, evaluation = outcomes_of(asked.chart, held.rulebook, asked.service, asked.encounter_named)
+    rulebook = evaluation.context.rulebook
     timing = [
         outcome
         for outcome in evaluation.of("fired")
@@ -96,10 +97,10 @@ def _of_chart(document: Document, held: InForce) -> tuple[PlanRequest, list[str]
     ]
     if not timing:
         stop(FAILED, f"{document.name}: no medicine here that magnesium has still to be kept apart from")
-    why = not_proposed(evaluation, Display(held.rulebook, evaluation.context, held.content.vocabulary.units))
+    why = not_proposed(evaluation, Display(rulebook, evaluation.context, held.content.vocabulary.units))
     if why:
         stop(FAILED, f"{document.name}: {held.content.library.wording.headings['not_proposed']}: {why}")
-    found = plan_for(timing, evaluation, held.rulebook)
+    found = plan_for(timing, evaluation, rulebook)
     if isinstance(found, str):
         stop(FAILED, f"{document.name}: {held.content.library.wording.plan.not_planned[found]}")
     return found.request, []

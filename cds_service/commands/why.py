@@ -23,8 +23,9 @@ from cds_service.spelling import nearest
 @click.argument("rule")
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
 @click.option("--site", type=FILE, help="Site values to try.")
+@click.option("--client", default="", help="The EHR's name, by which the site values know it.")
 @click.option("--json", "as_json", is_flag=True, help="The tree as JSON.")
-def why(file: BinaryIO, rule: str, hook: str | None, site: Path | None, as_json: bool) -> None:
+def why(file: BinaryIO, rule: str, hook: str | None, site: Path | None, client: str, as_json: bool) -> None:
     """Say why RULE fired for the patient in FILE ('-' for stdin), or why it did not.
 
     Prints each test of the rule with what was found, the limit and where it comes from. Exit 1 where the request is
@@ -34,9 +35,10 @@ def why(file: BinaryIO, rule: str, hook: str | None, site: Path | None, as_json:
     document = read_document(file)
     held = in_force(site)
     asked = read_patient(document, held, hook)
-    known = [each.id for each in held.rulebook.of_service(asked.service)]
+    rulebook = held.rulebook.at(client, asked.chart.facts.person.encounter_class)
+    known = [each.id for each in rulebook.of_service(asked.service)]
     if rule not in known:
         stop(FAILED, f"{asked.hook} has no rule {rule}{nearest(rule, known)}")
     units = held.content.vocabulary.units
-    told = why_of(asked.chart, held.rulebook, asked.service, rule, units, asked.encounter_named)
+    told = why_of(asked.chart, held.rulebook, asked.service, rule, units, asked.encounter_named, client)
     click.echo(orjson.dumps(asdict(told), option=orjson.OPT_INDENT_2).decode() if as_json else "\n".join(lines(told)))

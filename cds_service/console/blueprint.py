@@ -12,7 +12,20 @@ from flask import Blueprint, Flask, Response, current_app, g, redirect, request,
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
-from cds_service.console import errors, front, log_pages, oidc, people, sign_in
+from cds_service.console import (
+    drafts,
+    edits,
+    errors,
+    front,
+    history,
+    log_pages,
+    oidc,
+    people,
+    preview_pages,
+    sign_in,
+    together,
+    values,
+)
 from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
 from cds_service.console.errors import error_page
 from cds_service.console.pages import HEADERS
@@ -20,11 +33,17 @@ from cds_service.console.parts import Parts
 from cds_service.console.session import ConsoleSessions, current_session
 from cds_service.settings import SettingsError
 
-PAGES: Final[tuple[ModuleType, ...]] = (front, people, log_pages, sign_in, oidc)
+PAGES: Final[tuple[ModuleType, ...]] = (
+    front, values, edits, drafts, together, history, preview_pages, people, log_pages, sign_in, oidc
+)  # fmt: skip
 """The files of pages. Each has `add(blueprint, parts)`, and may have `on_front(parts)`, a card of the first page."""
 
 NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("front", "Today", "viewer"),
+    ("values", "Values in force", "viewer"),
+    ("drafts", "Drafts", "viewer"),
+    ("preview", "What would change", "viewer"),
+    ("history", "History", "viewer"),
     ("people", "People", "admin"),
     ("audit_log", "Log", "admin"),
 )

@@ -19,6 +19,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Region = Literal["us", "eu"]
 """Whose product texts and dietary reference values: the United States', or those of the European Union."""
 
+EncounterKind = Literal["inpatient", "outpatient", "emergency"]
+"""What a site may set other values for: of the encounter that is going on."""
+
 # The unit of a limit that a laboratory value is held against: that of the first lab which its test names.
 UNIT_OF_THE_LAB = "the lab"
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
 from cds_service.content import shared, tables
-from cds_service.content.base import Name, Text
+from cds_service.content.base import UNIT_OF_THE_LAB, EncounterKind, Name, Text, named
 from cds_service.content.concept import Concept, broader
 from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
@@ -21,6 +21,8 @@ from cds_service.content.texts import Wording
 from cds_service.content.word_fields import PurposeName
 from cds_service.patient import Route
 
+SHARED = "shared"
+"""The owner of the thresholds of tables/thresholds.yaml, which every rule has."""
 RULE_FOLDERS = ("deficiency", "intake", "timing", "safety", "conditions")
 Changes = Annotated[list[shared.Change], Field(min_length=1)]
 NOT_CONTENT = frozenset({"README.md", "__init__.py"})
@@ -94,7 +96,13 @@ class Library:
 
     @property
     def inpatient_classes(self) -> list[str]:
-        return self.threshold_table.inpatient_classes
+        """Classes of encounters in which results age as in hospital."""
+        table, kinds = self.threshold_table.encounter_classes, get_args(EncounterKind)
+        return [code for kind in kinds if kind != "outpatient" for code in table.get(kind, ())]
+
+    def encounter_kind(self, code: str | None) -> EncounterKind | None:
+        """The kind of encounter that a class of HL7's ActCode is; None where it is of none."""
+        return next((kind for kind, codes in self.threshold_table.encounter_classes.items() if code in codes), None)
 
     @property
     def code_systems(self) -> Mapping[str, tables.CodeSystem]:
@@ -127,6 +135,21 @@ class Library:
             for concept, entry in self.terminology.items()
             if entry.kind == "drug" and concept not in umbrellas
         }
+
+    @cached_property
+    def labs_limited(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        """The labs whose results a threshold limits, by its owner (a rule or `shared`) and its name: the tests of the
+        rules name both, and its unit is that lab's."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for loaded in self.rules.values():
+            for _, part in loaded.rule.parts():
+                held = list(named(part))
+                lab = next((item.name for item in held if item.mark.what == "lab"), "")
+                for item in held if lab else ():
+                    if item.mark.what == "threshold" and item.mark.unit in (UNIT_OF_THE_LAB, self.unit(lab)):
+                        owner = loaded.id if item.name in loaded.rule.thresholds else SHARED
+                        found.setdefault((owner, item.name), set()).add(lab)
+        return {key: frozenset(labs) for key, labs in found.items()}
 
     def source(self, reference: str, year: bool = True) -> str:
         """What a card says that a rule or a number rests on. A source of a weak kind is not named: it was read in the

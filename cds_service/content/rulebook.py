@@ -6,21 +6,20 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Literal
 
 from cds_service.content.base import Region
-from cds_service.content.library import Library, LoadedRule
+from cds_service.content.library import SHARED, Library, LoadedRule
 from cds_service.content.rule import HoldsFor, Threshold
-from cds_service.content.site import SHARED, SiteValues
-
-Visibility = Literal["shown", "silent", "hidden"]
+from cds_service.content.site import OwnValue, SiteValues
+from cds_service.content.site_document import Visibility
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the rule's own.
     `usual` is filled where it holds instead of another one for this patient: the value of that other one. `regions` has
-    each region's value where product texts differ, and `region` is then the one in force."""
+    each region's value where product texts differ, and `region` is then the one in force. `own`: as the site wrote it.
+    """
 
     name: str
     label: str
@@ -33,6 +32,7 @@ class Limit:
     usual: Decimal | None = None
     region: Region | None = None
     regions: Mapping[Region, Decimal] = field(default_factory=dict, hash=False)
+    own: OwnValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,10 @@ class ActiveRule:
 @dataclass(frozen=True, slots=True, eq=False)
 class Rulebook:
     """All active rules of all services; `site_digest` names the site values behind it ("" for none). `shared` are the
-    thresholds that every rule has. Each is equal to itself alone, so that what is worked out for it can be kept."""
+    thresholds that every rule has. Each is equal to itself alone, so that what is worked out for it can be kept.
+
+    `whole` is the one for all calls, of which this is one for those of an exception; None of that itself.
+    """
 
     library: Library
     site: SiteValues
@@ -57,6 +60,32 @@ class Rulebook:
     shared: Mapping[str, Limit]
     site_digest: str = ""
     not_available: frozenset[str] = frozenset()
+    whole: Rulebook | None = None
+    _others: dict[tuple[str, ...], Rulebook] = field(default_factory=dict)
+
+    def at(self, client: str, encounter_class: str | None) -> Rulebook:
+        """The rulebook for the calls of one client in an encounter of this class, as the chart has it: the same site
+        values, with the exceptions that hold there. Exceptions for a kind of encounter need a class that is known."""
+        whole = self.whole or self
+        site = whole.site.at(client, whole.library.encounter_kind(encounter_class))
+        if not site.applied:
+            return whole
+        found = whole._others.get(site.applied)
+        if found is None:
+            made = make_rulebook(whole.library, site, whole.day, whole)
+            found = whole._others.setdefault(site.applied, made)  # another call may have made it meanwhile
+        return found
+
+    def ever_tried(self, service: str) -> list[ActiveRule]:
+        """The rules that the service tries for any call at all: what it needs is asked for before the encounter is
+        known."""
+        back = {name for _, own in self.site.exceptions for name, set_ in own.shows.items() if set_.show != "hidden"}
+        whole = self.whole or self
+        return [
+            rule
+            for rule in whole.rules.values()
+            if service in rule.loaded.rule.services and (rule.visibility != "hidden" or rule.id in back)
+        ]
 
     def limit(self, name: str) -> Decimal:
         """A shared threshold in force, for what is asked of every order and not of one rule."""
@@ -69,7 +98,7 @@ class Rulebook:
                 yield rule
 
 
-def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
+def make_rulebook(library: Library, site: SiteValues, day: date, whole: Rulebook | None = None) -> Rulebook:
     """Resolve every threshold of every active rule for `day` under the site values (already validated)."""
     rules: dict[str, ActiveRule] = {}
     shared = limits_of(SHARED, library.shared_thresholds, site, day)
@@ -77,7 +106,7 @@ def make_rulebook(library: Library, site: SiteValues, day: date) -> Rulebook:
         if loaded.rule.status == "active":
             limits = shared | limits_of(loaded.id, loaded.rule.thresholds, site, day, loaded.rule.waits)
             rules[loaded.id] = ActiveRule(loaded.id, loaded, limits, site.visibility(loaded.id))
-    return Rulebook(library, site, day, rules, shared, site.digest, frozenset(site.not_available))
+    return Rulebook(library, site, day, rules, shared, site.digest, frozenset(site.not_available), whole)
 
 
 def limits_of(
@@ -98,5 +127,6 @@ def limits_of(
             name, threshold.label, default if own is None else own, threshold.unit, reference,
             site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
             region=region, regions={each: value for each, (value, _) in regions.items()},
+            own=site.own.values.get((owner, name)),
         )  # fmt: skip
     return found

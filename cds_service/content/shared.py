@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cds_service.content.base import Name, Region, Strict, Text
+from cds_service.content.base import EncounterKind, Name, Region, Strict, Text
 from cds_service.content.rule import Certainty, Threshold
 
 SourceKind = Literal[
@@ -266,11 +266,12 @@ class EgfrEquation(Strict):
 class SharedThresholds(Strict):
     """`tables/thresholds.yaml`: numbers that several rules read, such as how old a result may be.
 
-    `inpatient_classes`: HL7 v3 ActCode encounter classes in which results age as in hospital.
+    `encounter_classes`: the HL7 v3 ActCode classes of each kind of encounter. In an inpatient's and in an emergency
+    results age as in hospital.
     """
 
     thresholds: dict[Name, Threshold]
-    inpatient_classes: list[str]
+    encounter_classes: dict[EncounterKind, list[str]]
 
 
 class TreatmentPoint(Strict):

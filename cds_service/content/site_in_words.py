@@ -1,28 +1,37 @@
-"""Site values line by line: every threshold that a site may set, and what differs between two sets of values."""
+"""Site values line by line: every threshold that a site may set, what differs between two sets of values, and which
+urgent rules are not shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from cds_service.content.library import Library
-from cds_service.content.rulebook import limits_of
-from cds_service.content.site import SiteValues
+from cds_service.content.library import SHARED, Library
+from cds_service.content.rulebook import Rulebook, limits_of
+from cds_service.content.site import OwnRules, SiteValues
+from cds_service.content.site_document import SiteException, Visibility
+from cds_service.content.site_limits import threshold_of
+
+SEVERE = ("critical", "warning")
 
 
-def threshold_rows(library: Library, values: SiteValues, today: date) -> list[dict[str, object]]:
-    """Every threshold that a site may set, with its default and the value in force."""
-    rows: list[dict[str, object]] = []
+def threshold_rows(library: Library, values: SiteValues, today: date) -> list[dict[str, Any]]:
+    """Every threshold that a site may set, with its default and the value in force. Where the site set it: how it wrote
+    it, where that is in another unit, why, and by which exception."""
+    rows: list[dict[str, Any]] = []
     names = library.wording.regions
-    owners = [("shared", library.shared_thresholds, frozenset[str]())]
+    owners = [(SHARED, library.shared_thresholds, frozenset[str]())]
     owners += [(name, item.rule.thresholds, item.rule.waits) for name, item in sorted(library.rules.items())]
     for owner, thresholds, waits in owners:
         for name, limit in limits_of(owner, thresholds, values, today, waits).items():
-            allowed = thresholds[name].site_may_set
+            allowed, own = thresholds[name].site_may_set, limit.own
             rows.append({
                 "rule": owner, "threshold": name, "label": limit.label, "unit": limit.unit,
-                "default": str(limit.default), "value": str(limit.value),
-                "site": values.threshold(owner, name) is not None,
+                "default": str(limit.default), "value": str(limit.value), "site": own is not None,
+                "written": own.written if own else "", "reason": own.reason if own else "",
+                "exception": own.exception if own else "", "reference": limit.reference,
                 "allowed": [str(number) for number in allowed] if allowed else None,
                 **({"regions": {names[each]: str(value) for each, value in limit.regions.items()}}
                    if limit.regions else {}),
@@ -35,11 +44,29 @@ def codes_in_words(values: SiteValues) -> dict[str, str]:
     return {f"codes.{name}": ", ".join(item.token for item in items) for name, items in sorted(values.codes.items())}
 
 
+def calls_in_words(one: SiteException) -> str:
+    """For which calls an exception holds."""
+    parts = [f"client {one.client}"] if one.client else []
+    return " and ".join([*parts, *([f"{one.encounter} encounters"] if one.encounter else [])])
+
+
+def _own_in_lines(library: Library, own: OwnRules) -> dict[str, str]:
+    found: dict[str, str] = {f"{rule}.show": item.show for rule, item in own.shows.items()}
+    for (rule, name), value in own.values.items():
+        written = f" ({value.written})" if value.written else ""
+        found[f"{rule}.{name}"] = f"{value.value} {threshold_of(library, (rule, name)).unit}{written}"
+    return found
+
+
 def in_lines(library: Library, values: SiteValues, today: date) -> dict[str, str]:
     """Every value in force, by a key that names it."""
     rows = threshold_rows(library, values, today)
     flat = {f"{row['rule']}.{row['threshold']}": f"{row['value']} {row['unit']}" for row in rows}
     flat |= {f"{rule}.show": values.visibility(rule) for rule in library.rules}
+    flat |= _own_in_lines(library, values.own)
+    for one, own in values.exceptions:
+        flat[f"exceptions.{one.name}"] = calls_in_words(one)
+        flat |= {f"exceptions.{one.name}.{key}": value for key, value in _own_in_lines(library, own).items()}
     flat |= {"region": values.region} if values.region else {}
     flat |= {f"schedule.{key}": str(value) for key, value in values.schedule.items()}
     if values.repetition:
@@ -62,3 +89,30 @@ def changes(library: Library, before: SiteValues, after: SiteValues, today: date
 def in_words(found: Iterable[Mapping[str, str | None]]) -> list[str]:
     """A line for each difference."""
     return [f"{item['key']}: {item['old'] or 'not set'} -> {item['new'] or 'not set'}" for item in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """A rule whose cards would be critical or warnings, and which the site does not show. `where`: for which calls, ""
+    for all."""
+
+    rule: str
+    title: str
+    indicator: str
+    show: Visibility
+    reason: str
+    where: str = ""
+
+
+def muted_severe(rulebook: Rulebook) -> list[Muted]:
+    """The urgent rules that the site made silent or hidden, for all calls or by an exception; the most urgent first."""
+    site = rulebook.site
+    told = [("", site.own), *((calls_in_words(one), own) for one, own in site.exceptions)]
+    found = [
+        Muted(rule, written.title, written.card.indicator, item.show, item.reason, where)
+        for where, own in told
+        for rule, item in own.shows.items()
+        if rule in rulebook.rules and (written := rulebook.rules[rule].loaded.rule).card.indicator in SEVERE
+        if item.show != "shown"
+    ]
+    return sorted(found, key=lambda item: (SEVERE.index(item.indicator), item.rule, item.where))

@@ -19,15 +19,17 @@ class SiteRevisions:
         self._store = store
         self._now = now
         self._number: int | None = None
+        self._starting = True
 
     def changed(self) -> Written | None:
         """As SiteSource. Before the first revision nothing is set. A database that does not answer says nothing of it;
         once it answers, the document is given again."""
         try:
-            found = self._store.revision_in_force(self._now())
+            found = self._store.revision_in_force(self._now(), patient=self._starting)
         except StoreUnavailable as error:
             self._number = None
             raise ContentError([Fault("revisions", 0, "", f"cannot be read: {error.text}")]) from error
+        self._starting = False
         number = found.number if found else 0
         if number == self._number:
             return None

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +24,8 @@ from cds_service.advice.needs import all_needs
 from cds_service.advice.plan_of_findings import plan_content
 from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.library import Library
+from cds_service.content.site import client_notes
+from cds_service.content.site_in_words import muted_severe
 from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import export_blueprint, feedback_blueprint
@@ -88,7 +91,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     )
     app.register_blueprint(content_blueprint(current, settings.dev, now, lambda: base_url(settings)))
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
-    _state_routes(app, settings, advisor)
+    _state_routes(app, settings, advisor, frozenset(client.name for client in clients))
     _limits(app, settings, keeper)
     _shared_answers(app, settings, frozenset(settings.origins).union(*(client.origins for client in clients)))
 
@@ -226,11 +229,12 @@ def address_of_call(trusted_proxies: int) -> str:
     return request.remote_addr or ""
 
 
-def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
+def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: frozenset[str]) -> None:
     @app.get("/")
     def home() -> Response:
-        library, base = advisor.current.library, base_url(settings)
-        return html_response(render_template("home.html", dev=settings.dev, library=library, base=base))
+        rulebook = advisor.current.on(advisor.now().date())
+        held = {"library": rulebook.library, "muted": muted_severe(rulebook)}
+        return html_response(render_template("home.html", dev=settings.dev, base=base_url(settings), **held))
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -241,6 +245,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
         rulebook = advisor.current.on(advisor.now().date())
         store_ready = _answers(advisor.store)
         faults = [str(fault) for fault in advisor.current.faults]
+        notes = [*rulebook.site.notes, *client_notes(rulebook.site, clients)]
         return uncached(
             {
                 "status": "ready" if store_ready and not faults else "degraded",
@@ -250,7 +255,8 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
                 "content": rulebook.library.digest,
                 "rules": len(rulebook.rules),
                 "rule_faults": dict(advisor.rule_faults),
-                "site": {"digest": rulebook.site_digest, "faults": faults},
+                "site": {"digest": rulebook.site_digest, "faults": faults, "notes": notes},
+                "muted": [asdict(item) for item in muted_severe(rulebook)],
                 "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
                 "cards_not_recorded": advisor.store.counters().shown_dropped,
             }

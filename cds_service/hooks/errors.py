@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import orjson
@@ -43,6 +44,10 @@ def outcome_response(status: int, issues: Sequence[Issue], headers: Mapping[str,
 
 class ReadRequest(Request):
     """A request whose body may break off, or come in chunks that are none: that is the caller's fault, not ours."""
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> BytesIO:
+        """An uploaded file stays in memory: it may hold patients. What is sent is never more than `max_body`."""
+        return BytesIO()
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """As Flask. Raises BadRequest where the body cannot be read to its end."""

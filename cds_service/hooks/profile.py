@@ -14,7 +14,7 @@ from cds_service.advice.phrasing import sentence
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import OverrideReason
-from cds_service.content.site import unit_fault, units_of
+from cds_service.content.site_checks import unit_fault, units_of
 from cds_service.spelling import nearest
 from cds_service.trust.clients import Client
 from cds_service.trust.profile import Code, Profile, topic_code

@@ -157,7 +157,7 @@ def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
     )  # fmt: skip
     advice = advise(
         chart, call.rulebook, call.service, call.told.before, units=advisor.vocabulary.units, style=style,
-        encounter_named=envelope.context.encounterId is not None,
+        encounter_named=envelope.context.encounterId is not None, client=call.caller.name,
     )  # fmt: skip
     missing = advice.not_checked() if (profile.on_incomplete or settings.on_incomplete) == "412" else []
     if missing and not advice.evaluation.of("fired"):
@@ -181,7 +181,7 @@ def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
 
 def _answer(advisor: Advisor, call: Call, chart: Chart, advice: Advice) -> Response:
     """The answer in the caller's dialect, with what an integrator can mend."""
-    client, hook = call.caller.id.partition("/")[0], call.request.envelope.hook
+    client, hook = call.caller.name, call.request.envelope.hook
     body = Dialect(call.caller.profile, client, hook, call.rulebook).answer(advice)
     prefetch, known = call.request.prefetch, advisor.current.input_keys
     body["extension"][EXTENSION] |= diagnosed(prefetch, known, chart, advisor.settings.dev)

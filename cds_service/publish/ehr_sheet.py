@@ -12,7 +12,8 @@ from typing import Any, Final
 from cds_service.advice.needs import needs_of
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook, make_rulebook
-from cds_service.content.site import NO_SITE, SiteValues, orderable_suggestions
+from cds_service.content.site import NO_SITE, SiteValues
+from cds_service.content.site_checks import orderable_suggestions
 from cds_service.fhir import Need
 from cds_service.settings import Settings
 from cds_service.trust.clients import Client

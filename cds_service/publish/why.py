@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ParamSpec
 
-from cds_service.advice.advise import advise
+from cds_service.advice.advise import Advice, advise
 from cds_service.advice.card_text import CardStyle
 from cds_service.advice.in_words import Display, number
 from cds_service.content.base import Part, named
@@ -57,11 +57,25 @@ class Why:
 
 
 def why(
-    chart: Chart, rulebook: Rulebook, service: str, rule_id: str, units: UnitTable, encounter_named: bool = False
+    chart: Chart,
+    rulebook: Rulebook,
+    service: str,
+    rule_id: str,
+    units: UnitTable,
+    encounter_named: bool = False,
+    client: str = "",
 ) -> Why:
-    """The tree of the decision. `rule_id` is one that the service tries, else KeyError."""
+    """The tree of the decision. `rule_id` is one that the service tries, else KeyError. `client` as in `advise`."""
+    advice = advise(
+        chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named, client=client
+    )
+    return tree(advice, rulebook, service, rule_id, client)
+
+
+def tree(advice: Advice, rulebook: Rulebook, service: str, rule_id: str, client: str = "") -> Why:
+    """The same of advice that was given under this rulebook already."""
+    rulebook = rulebook.at(client, advice.evaluation.context.facts.person.encounter_class)
     rule = {each.id: each for each in rulebook.of_service(service)}[rule_id]
-    advice = advise(chart, rulebook, service, units=units, style=CardStyle(), encounter_named=encounter_named)
     context = advice.evaluation.context
     outcome = next(each for each in advice.evaluation.outcomes if each.rule_id == rule_id)
     written, labels = rule.loaded.rule, in_force(rule.loaded, rulebook)

@@ -54,14 +54,14 @@ class Prepared:
         return problems > len(context.facts.unread.get(CONDITIONS, ())) or drugs > context.unidentified_count
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
     """The rules that a service tries, in the order of the rulebook."""
     shared = rulebook.library.shared_thresholds
     return tuple(_prepare(rule, shared) for rule in rulebook.of_service(service))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def tells_that_none_is_there(rulebook: Rulebook, service: str) -> frozenset[str]:
     """Labs of which rules of this service say that there is no result (`unknown: true`), by mouth and by vein: where
     it is missing, the other rules need not say it again. None where a site hides one of these rules.

@@ -1,6 +1,7 @@
 """What was shown and what came of it, in SQLite or PostgreSQL by SQLAlchemy Core. Holds no patient data."""
 
 from cds_service.store.audit import AuditLine, NewLine
+from cds_service.store.drafts import Draft, DraftText, same_person
 from cds_service.store.errors import StoreError, StoreUnavailable
 from cds_service.store.people import PersonOnRecord
 from cds_service.store.records import (
@@ -18,6 +19,8 @@ from cds_service.store.store import Store
 
 __all__ = [
     "AuditLine",
+    "Draft",
+    "DraftText",
     "FeedbackItem",
     "FeedbackResult",
     "NewLine",
@@ -33,4 +36,5 @@ __all__ = [
     "StoreCounters",
     "StoreError",
     "StoreUnavailable",
+    "same_person",
 ]

@@ -130,6 +130,17 @@ def write_line(connection: Connection, line: NewLine) -> AuditLine:
     return AuditLine(**row | {"details": json.loads(details)})
 
 
+Told = Callable[[Any], NewLine] | None
+"""The audit line of a change, made of what became of it."""
+
+
+def with_line(connection: Connection, made: T, told: Told) -> T:
+    """What became of a change, with its line written in the same transaction; a refusal, which is a word, has none."""
+    if told is not None and not isinstance(made, str):
+        write_line(connection, told(made))
+    return made
+
+
 def _canonical(details: Mapping[str, Any]) -> str:
     return json.dumps(details, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 

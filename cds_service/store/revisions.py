@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, Row, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cds_service.store.audit import Told, with_line
 from cds_service.store.tables import revisions, withdrawals
 
 T = TypeVar("T")
@@ -66,26 +67,31 @@ class RevisionMemory:
     _read: Callable[[Callable[[Connection], T], float], T]
     _write: Callable[..., Any]
 
-    def revision_in_force(self, now: datetime) -> Revision | None:
-        """The one that counts at `now`; None before the first."""
-        return self._read(lambda connection: _in_force(connection, now), self.shown_wait)
+    def revision_in_force(self, now: datetime, patient: bool = False) -> Revision | None:
+        """The one that counts at `now`; None before the first. `patient`: no hook waits for it."""
+        wait = self.feedback_wait if patient else self.shown_wait
+        return self._read(lambda connection: _in_force(connection, now), wait)
 
     def revisions(self) -> list[Revision]:
         """All of them, the newest first."""
         return self._read(lambda connection: [_revision(row) for row in connection.execute(_ALL)], self.feedback_wait)
 
-    def publish(self, new: NewRevision) -> Revision | Refusal:
-        """Put a revision on record, on disk when this returns.
+    def publish(self, new: NewRevision, told: Told = None) -> Revision | Refusal:
+        """Put a revision on record, on disk when this returns, with the audit line that `told` makes of it.
 
         "conflict": another one was published since `based_on`. "one is waiting": a revision has a later beginning, and
         would take this one's place unseen.
         """
-        found: Revision | Refusal = self._write(lambda connection: _publish(connection, new))
+        found: Revision | Refusal = self._write(
+            lambda connection: with_line(connection, add_revision(connection, new), told)
+        )
         return found
 
-    def withdraw(self, number: int, by: str, now: datetime) -> Refusal | None:
-        """Take back a revision that waits for its time. "not waiting" where it does not."""
-        found: Refusal | None = self._write(lambda connection: _withdraw(connection, number, by, now))
+    def withdraw(self, number: int, by: str, now: datetime, told: Told = None) -> Refusal | None:
+        """Take back a revision that waits for its time. "not waiting" where it does not. `told` as in `publish`."""
+        found: Refusal | None = self._write(
+            lambda connection: with_line(connection, _withdraw(connection, number, by, now), told)
+        )
         return found
 
 
@@ -108,7 +114,8 @@ def _in_force(connection: Connection, now: datetime) -> Revision | None:
     return _revision(row) if row else None
 
 
-def _publish(connection: Connection, new: NewRevision) -> Revision | Refusal:
+def add_revision(connection: Connection, new: NewRevision) -> Revision | Refusal:
+    """As `RevisionMemory.publish`, in a transaction of somebody else."""
     newest = connection.execute(select(func.max(revisions.c.number))).scalar() or 0
     if newest != new.based_on:
         return "conflict"

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store import statements
 from cds_service.store.audit import AuditMemory
+from cds_service.store.drafts import DraftMemory
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
 from cds_service.store.keys import HashKey, check_in_use, key_names, load_or_create, read_given, take_into_use
@@ -57,7 +58,7 @@ _PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store(TokenMemory, RevisionMemory, PeopleMemory, SessionMemory, AuditMemory):
+class Store(TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, SessionMemory, AuditMemory):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small

@@ -158,6 +158,44 @@ hash_keys = Table(
     Column("since", UtcDateTime, nullable=False),
 )
 
+# Site values that are being worked on. `version` counts the edits: who saves names the one that they started from. An
+# approval holds for `approved_digest`, so that an edit ends it. What was published or discarded stays on record.
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("title", String(300), nullable=False),
+    Column("owner", String(300), nullable=False),
+    Column("authors", JSON, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("based_on", Integer, nullable=False),
+    Column("in_force_from", UtcDateTime),
+    Column("in_force_until", UtcDateTime),
+    Column("effect", JSON),
+    Column("version", Integer, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(300), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("approved_by", String(300)),
+    Column("approved_at", UtcDateTime),
+    Column("approved_digest", String(100)),
+    Column("published_as", Integer),
+    Column("discarded_by", String(300)),
+    Column("discarded_at", UtcDateTime),
+)
+
+# Each draft as it was before its edits, to tell what two editors both started from.
+draft_versions = Table(
+    "draft_versions",
+    metadata,
+    Column("draft", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("changed_by", String(300), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+
 # Who may use the console. `password` is an argon2id hash; null: none was chosen yet, or the person signs in elsewhere,
 # as the `subject` of an issuer. A session of an older `epoch` has ended.
 people = Table(

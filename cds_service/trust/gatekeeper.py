@@ -43,6 +43,11 @@ class Caller:
     fhir_servers: tuple[str, ...]
     profile: Profile = field(default_factory=Profile)
 
+    @property
+    def name(self) -> str:
+        """The client's name, without its tenant: by this the site values know it."""
+        return self.id.partition("/")[0]
+
 
 class Gatekeeper:
     """Checks every call. In profile dev, as long as no client is declared, every call is let in as `dev` and no token

@@ -25,11 +25,11 @@ from cds_service.logs import configure
 from cds_service.planner import picture, token
 from cds_service.planner.model import DAY, DAYS, MOST_DRUGS, PlanRequest, clock
 from cds_service.planner.plan import plan_day
+from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.settings import Settings
 from cds_service.web.plan_page import page
 from tests.conftest import NOW
 from tests.planner.regimens import HOURS, ask, takes
-from tests.scenario import Builder, Scenario
 
 ROUNDS, CALLS, PLANS = 7, 30, 100
 SERVICE = "/cds-services/magnesium-order-select"
@@ -107,7 +107,7 @@ def main() -> None:
             ],
             "labs": [{"lab": "egfr", "value": 90, "unit": "mL/min/{1.73_m2}"}], "expect": {"outcome": "fired"},
         })  # fmt: skip
-        body = orjson.dumps(Builder(content, NOW).request(case, templates))
+        body = orjson.dumps(Builder(content.library, NOW).request(case, templates))
 
         def call() -> None:
             assert client.post(SERVICE, data=body, content_type="application/json").status_code == 200

@@ -18,8 +18,8 @@ import yaml
 from flask import Flask
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 from tests.support.some import some
 from tests.test_scenarios import TEMPLATES
 
@@ -41,7 +41,7 @@ class Service:
     """One service, asked as an EHR asks it."""
 
     def __init__(self, app: Flask, content: Content) -> None:
-        self.app, self.builder = app, Builder(content, NOW)
+        self.app, self.builder = app, Builder(content.library, NOW)
         self.kept: dict[tuple[str, int], Json] = {}
 
     def body(self, hook: str, drafts: int) -> Json:

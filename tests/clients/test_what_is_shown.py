@@ -16,15 +16,16 @@ from flask.testing import FlaskClient
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.rulebook import make_rulebook
-from cds_service.content.site import NO_SITE, orderable_suggestions, read_site
+from cds_service.content.site import NO_SITE, read_site
+from cds_service.content.site_checks import orderable_suggestions
 from cds_service.hooks.profile import Dialect
+from cds_service.sandbox.scenario import Builder
 from cds_service.trust.gatekeeper import Caller, Gatekeeper
 from cds_service.trust.profile import PRESETS, Profile, topic_code
 from tests.clients.models import EPIC_TYPE, PREFERENCE, faults, rules
 from tests.clients.shapes import epic, sandbox
 from tests.conformance.calls import Body, answered, every_sample_call
 from tests.conftest import NOW, shipped
-from tests.scenario import Builder
 from tests.store.helpers import rows
 from tests.support.some import some
 from tests.test_scenarios import FILES, TEMPLATES
@@ -50,7 +51,7 @@ def calls(service: Flask, content: Content) -> list[tuple[str, Body]]:
         if "hook" in body and ("draftOrders" in body["context"]) == (body["hook"] != "patient-view"):
             found.append((path.stem, body))
     for rule, case in SCENARIOS:
-        found.append((f"{rule}: {case.name}", Builder(content, NOW).request(case, TEMPLATES)))
+        found.append((f"{rule}: {case.name}", Builder(content.library, NOW).request(case, TEMPLATES)))
     assert len(SCENARIOS) == 50
     return found
 

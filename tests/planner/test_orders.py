@@ -23,8 +23,8 @@ from cds_service.content.current import CurrentRulebook
 from cds_service.patient import Dosage, Medication, Source
 from cds_service.rules.timing import kept_apart
 from cds_service.rules.verdict import Pair
+from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW, shipped
-from tests.scenario import Builder, Scenario
 
 CHARTS = 320
 WEEK = 7 * 24 * 60
@@ -107,7 +107,7 @@ def test_no_update_of_a_random_chart_breaks_an_interval_of_a_rule_that_fired(
 ) -> None:
     services = client.get("/cds-services").json["services"]
     templates = next(item["prefetch"] for item in services if item["hook"] == "order-select")
-    builder, seen = Builder(content, NOW), Counter[str]()
+    builder, seen = Builder(content.library, NOW), Counter[str]()
     for seed in range(CHARTS):
         drugs, taken, doses = chart(random.Random(seed))
         case = Scenario.model_validate({

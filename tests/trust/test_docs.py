@@ -22,7 +22,7 @@ from flask.testing import FlaskClient
 from cds_service.advice.loaded_content import Content
 from cds_service.cli import main
 from cds_service.commands.clients import add
-from cds_service.content.site import units_of
+from cds_service.content.site_checks import units_of
 from cds_service.fhir import bundles, server, strict_json
 from cds_service.hooks import feedback
 from cds_service.sandbox.mock_ehr import Signer

@@ -12,9 +12,9 @@ from flask import Flask
 
 from cds_service.advice.loaded_content import Content
 from cds_service.sandbox.mock_ehr import Signer
+from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.settings import SettingsError
 from tests.conftest import NOW
-from tests.scenario import Builder, Scenario
 from tests.trust.support import BASE, SERVICE, Json, client_entry, clients_file
 from tests.trust.test_commands import invoke
 
@@ -61,7 +61,7 @@ def asks(make_app: Callable[..., Flask], content: Content, tmp_path: Path) -> Ca
 
             services = http.get("/cds-services", headers=headers("/cds-services")).get_json()["services"]
             templates = next(one["prefetch"] for one in services if one["hook"] == "patient-view")
-            body = Builder(content, NOW).request(case, templates)
+            body = Builder(content.library, NOW).request(case, templates)
             answer = http.post(SERVICE, json=body, headers=headers(SERVICE))
             assert answer.status_code == 200, answer.text
             told: Json = answer.get_json()

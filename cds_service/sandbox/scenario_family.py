@@ -1,6 +1,6 @@
 """The patients that many rules share, written once.
 
-`tests/scenarios/family_separate.yaml` holds shapes: scenarios with braces. A rule's own file fills them in its block
+`family_separate.yaml` among them holds shapes: scenarios with braces. A rule's own file fills them in its block
 `family`, and each shape becomes a scenario of that rule with a name of its own. What the braces may hold is said at
 `Family` and `_words`.
 """
@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-FILE = Path(__file__).parent / "scenarios" / "family_separate.yaml"
+FILE = "family_separate.yaml"
 Line = str | dict[str, Any]  # A drug as a scenario names it: a concept, or text and codes.
 
 
@@ -75,7 +75,8 @@ class Shape(BaseModel):
 
 @cache
 def shapes() -> dict[str, Shape]:
-    data = yaml.load(FILE.read_text("utf-8"), yaml.CSafeLoader)
+    text = files("cds_service.scenarios").joinpath(FILE).read_text("utf-8")
+    data = yaml.load(text, yaml.CSafeLoader)
     return {name: Shape.model_validate(shape) for name, shape in data["shapes"].items()}
 
 

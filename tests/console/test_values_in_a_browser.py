@@ -1,0 +1,105 @@
+"""The way of a change in a real browser, with and without JavaScript; every page of it looked over by axe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import Browser, Page
+
+from tests.console.browser import DESKTOP, PHONE, chromium, served, sign_in, tab
+from tests.console.support import visitor
+from tests.console.test_values import LOWER, changed, in_force, led_to, published
+from tests.test_site_exceptions import is_low, low_magnesium
+
+# What no page is to have; the rest of axe's list is advice.
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def second(make_app: Callable[..., Flask]) -> Flask:
+    app = make_app(console=True, managed_by="console", second_person=True)
+    visitor(app, "anna", ("editor",))
+    visitor(app, "ben", ("approver",))
+    return app
+
+
+def looked_over(page: Page) -> None:
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}}).response["violations"]
+    assert not found, [(one["id"], [node["html"][:150] for node in one["nodes"][:3]]) for one in found]
+    assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), f"{page.url} is too wide"
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without"])
+def test_a_limit_is_changed_approved_published_and_taken_back(
+    javascript: bool, second: Flask, browser: Browser
+) -> None:
+    said: list[str] = []
+    with served(second) as base:
+        anna, ben = (tab(browser, base, said, viewport=DESKTOP, java_script_enabled=javascript) for _ in range(2))
+        sign_in(anna, "anna")
+        sign_in(ben, "ben")
+        anna.get_by_role("link", name="Values in force").first.click()
+        anna.get_by_role("link", name="Lower limit of serum magnesium, where the laboratory gives none").click()
+        anna.get_by_role("link", name="Change this value").click()
+        anna.get_by_label("Value", exact=True).fill("1.9")
+        anna.get_by_label("Unit").select_option("mg/dL")
+        anna.get_by_label("Reason").fill("Our laboratory's own interval")
+        anna.get_by_role("button", name="Put into the draft").click()
+        draft = anna.url
+        assert (
+            anna.get_by_text("1.9 mg/dL").count() and not anna.get_by_role("link", name="Publish", exact=True).count()
+        )
+        ben.goto(draft)
+        ben.get_by_role("button", name="Approve as it stands").click()
+        assert ben.get_by_text("approved").first.is_visible()
+        ben.get_by_role("link", name="Publish", exact=True).click()
+        ben.get_by_role("button", name="Publish", exact=True).click()
+        assert ben.url.endswith("/history/1") and ben.get_by_text("in force on every server").is_visible()
+        assert in_force(second) == "0.78" and is_low(low_magnesium(second.test_client(), 0.75))
+        anna.goto(f"{base}/console/values")
+        assert anna.get_by_text("set as 1.9 mg/dL").is_visible()
+    assert not [line for line in said if "Content Security Policy" in line or "dialog" in line]
+
+
+@pytest.mark.parametrize(("view", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone, dark"])
+def test_every_page_of_values_is_clean(view: dict[str, int], scheme: str, console: Flask, browser: Browser) -> None:
+    anna, ben = visitor(console, "anna"), visitor(console, "ben")
+    first = changed(anna, "0.66")
+    led_to(published(anna, first))
+    silent = {"show": "silent", "reason": "The kidney unit has its own pathway"}
+    led_to(anna.post("/change/rules.magnesium_with_dialysis.show", draft="new", submit="x", **silent))
+    led_to(published(anna, "/drafts/2"))
+    in_force(console)
+    draft = changed(anna, "1.7", "mg/dL")
+    changed(ben, "0.64", draft="3:1")
+    old = changed(anna, "0.7", draft="new").removeprefix("/console")
+    led_to(published(anna, draft))
+    pages = ["/values", "/values?show=all", "/values?q=nothing+fits", "/values/shared/lower_limit", LOWER,
+             "/change/repetition", "/change/rules.magnesium_with_dialysis.show", "/drafts", old, f"{old}/text",
+             f"{old}/publish", f"{old}/together", draft.removeprefix("/console"), "/history", "/history/1",
+             "/history/compare?old=0&new=2", "/history/1/roll-back", "", "/drafts/99"]  # fmt: skip
+    with served(console) as base:
+        page = tab(browser, base, viewport=view, color_scheme=scheme)
+        sign_in(page, "anna")
+        for path in pages:
+            page.goto(f"/console{path}")
+            looked_over(page)
+        page.goto(f"/console{LOWER}")
+        page.get_by_label("Value", exact=True).fill("0.2")
+        page.get_by_role("button", name="Put into the draft").click()
+        looked_over(page)
+        page.get_by_role("alert").get_by_role("link").click()
+        assert page.evaluate("document.activeElement.id") == "number", "the summary leads to the field"
+        page.goto(f"/console{old}/text")
+        page.get_by_label("Site document (YAML)").fill("site: [")
+        page.get_by_role("button", name="Check and save").click()
+        looked_over(page)
