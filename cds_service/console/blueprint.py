@@ -11,18 +11,19 @@ from flask import Blueprint, Flask, Response, current_app, g, redirect, request,
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
-from cds_service.console import errors, front, log_pages, people, preview_pages, sign_in
+from cds_service.console import errors, front, log_pages, people, preview_pages, sign_in, why_pages
 from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
 from cds_service.console.pages import HEADERS
 from cds_service.console.parts import Parts
 from cds_service.console.session import ConsoleSessions, current_session
 
-PAGES: Final[tuple[ModuleType, ...]] = (front, preview_pages, people, log_pages, sign_in)
+PAGES: Final[tuple[ModuleType, ...]] = (front, preview_pages, why_pages, people, log_pages, sign_in)
 """The files of pages. Each has `add(blueprint, parts)`, and may have `on_front(parts)`, a card of the first page."""
 
 NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("front", "Today", "viewer"),
     ("preview", "What would change", "viewer"),
+    ("why", "Why this card", "viewer"),
     ("people", "People", "admin"),
     ("audit_log", "Log", "admin"),
 )
