@@ -130,6 +130,8 @@ def _leave(worker: Any) -> None:
     for name in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     if worker.booted and "advisor" in worker.wsgi.extensions:
+        if (facts := worker.wsgi.extensions.get("facts")) is not None:
+            facts.close()
         worker.wsgi.extensions["advisor"].store.close()
     os._exit(0)
 

@@ -61,6 +61,15 @@ class Settings(BaseModel):
         int, Field(ge=0, le=36500, description="days that feedback on no card of ours is kept; 0: for ever")
     ] = 90
     keep_comments: Annotated[bool, Field(description="keep what clinicians write when they dismiss a card")] = True
+    keep_facts: Annotated[
+        int,
+        Field(ge=0, le=100_000, description="real calls kept as codes and numbers, for previews and for why; 0: none"),
+    ] = 0
+    keep_facts_days: Annotated[int, Field(ge=1, le=366, description="days that a kept call stays")] = 30
+    facts_database: Annotated[
+        str | None,
+        Field(description="database URL of kept facts; default: SQLite of their own in the data folder", repr=False),
+    ] = None
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     managed_by: Annotated[
         Literal["file", "console"],

@@ -11,7 +11,8 @@ import orjson
 
 from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
-from cds_service.commands.common import FAILED, FILE, USAGE, database_options, stop
+from cds_service.commands.common import FAILED, FILE, USAGE, database_options, settings_of, stop
+from cds_service.commands.facts import opened
 from cds_service.commands.site_publishing import published, text_of
 from cds_service.content.library import Library
 from cds_service.content.rulebook import make_rulebook
@@ -20,10 +21,12 @@ from cds_service.logs import configure
 from cds_service.population import Cohort, Comparison, compare, samples_cohort, scenarios_cohort, shipped_cohort
 from cds_service.population.attrition import Attrition
 from cds_service.population.compare import CardSeen
+from cds_service.population.kept import kept_cohort
 from cds_service.population.uploads import MOST_BYTES, TooLarge, read_upload
 from cds_service.spelling import nearest
 
 SHIPPED = ("samples", "scenarios", "shipped")
+KEPT = "kept"
 
 
 @click.command()
@@ -31,7 +34,7 @@ SHIPPED = ("samples", "scenarios", "shipped")
 @click.option("--against", help="Site file, or number of a revision (0: nothing set). Default: nothing set.")
 @click.option(
     "--cohort", "cohorts", multiple=True, default=("samples",),
-    help="samples, scenarios, shipped (both), or a file of patients: Bundle or NDJSON, plain or gzip; repeatable.",
+    help="samples, scenarios, shipped (both), kept (real calls), or a file of patients: Bundle or NDJSON; repeatable.",
 )  # fmt: skip
 @click.option("--rule", help="Also say at which test of this rule patients fall.")
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
@@ -47,7 +50,13 @@ def preview(
     before = make_rulebook(library, _against(against, library, flags), now.date())
     if rule is not None and rule not in after.rules:
         stop(USAGE, f"there is no rule {rule}{nearest(rule, after.rules)}")
-    found = compare(_cohort(cohorts, content, now), before, after, content, now, rule=rule)
+    if cohorts == (KEPT,):
+        with opened(settings_of(dict(flags))) as store:
+            if store is None:
+                stop(FAILED, "No calls are kept: setting keep_facts.")
+            found = compare(kept_cohort(store.all, now.date()), before, after, content, now, rule=rule)
+    else:
+        found = compare(_cohort(cohorts, content, now), before, after, content, now, rule=rule)
     if as_json:
         click.echo(orjson.dumps(found.told(), option=orjson.OPT_INDENT_2, default=str).decode())
     else:

@@ -25,6 +25,7 @@ from cds_service.console import (
     sign_in,
     together,
     values,
+    why_pages,
 )
 from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
 from cds_service.console.errors import error_page
@@ -34,7 +35,7 @@ from cds_service.console.session import ConsoleSessions, current_session
 from cds_service.settings import SettingsError
 
 PAGES: Final[tuple[ModuleType, ...]] = (
-    front, values, edits, drafts, together, history, preview_pages, people, log_pages, sign_in, oidc
+    front, values, edits, drafts, together, history, preview_pages, why_pages, people, log_pages, sign_in, oidc
 )  # fmt: skip
 """The files of pages. Each has `add(blueprint, parts)`, and may have `on_front(parts)`, a card of the first page."""
 
@@ -44,6 +45,7 @@ NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("drafts", "Drafts", "viewer"),
     ("preview", "What would change", "viewer"),
     ("history", "History", "viewer"),
+    ("why", "Why this card", "viewer"),
     ("people", "People", "admin"),
     ("audit_log", "Log", "admin"),
 )

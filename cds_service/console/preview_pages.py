@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, Final
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
@@ -30,14 +30,16 @@ from cds_service.content.site import NO_SITE, SiteValues
 from cds_service.content.yamlfile import ContentError
 from cds_service.population import Cohort, Comparison, compare, samples_cohort, scenarios_cohort
 from cds_service.population.attrition import Attrition
+from cds_service.population.kept import kept_cohort
 from cds_service.population.uploads import TooLarge, read_upload
 from cds_service.spelling import nearest
 from cds_service.store import Draft
+from cds_service.store.facts import FactsStore
 
 MOST_SECONDS: Final = 45.0  # proxies wait for a minute
 PAUSE: Final = 0.0005  # after each chart, so that hooks of this process go first
 IN_FORCE, NOTHING, FILE = "in force", "nothing", "file"
-SAMPLES, SCENARIOS, UPLOAD = "samples", "scenarios", "upload"
+SAMPLES, SCENARIOS, UPLOAD, KEPT = "samples", "scenarios", "upload", "kept"
 MOST_SITE_FILE: Final = 1024 * 1024
 RULES: Final = (
     Column("rule", "Rule"),
@@ -76,6 +78,7 @@ class PreviewForm(FlaskForm):
             SelectChoice(SCENARIOS, "The scenario patients: some thousand invented people, several for each test of"
                          " each rule; half a minute"),
             SelectChoice(UPLOAD, "My own patients, from files"),
+            SelectChoice(KEPT, "Kept calls: the last real ones, as codes and numbers, if this site keeps any"),
         ],
         default=SAMPLES,
     )  # fmt: skip
@@ -210,6 +213,11 @@ def _cohort(parts: Parts, content: Content, form: PreviewForm) -> Cohort:
         return samples_cohort(parts.now())
     if form.cohort.data == SCENARIOS:
         return scenarios_cohort(content, parts.now())
+    if form.cohort.data == KEPT:
+        facts: FactsStore | None = current_app.extensions.get("facts")
+        if facts is None:
+            raise _Refused("This site keeps no calls. Choose other patients, or set keep_facts.")
+        return kept_cohort(facts.all, parts.now().date())
     files = list(_files("patients"))
     if not files:
         raise _Refused("Choose the files of your patients, or choose patients that ship.")

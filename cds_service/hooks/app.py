@@ -29,6 +29,7 @@ from cds_service.content.site_in_words import muted_severe
 from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import export_blueprint, feedback_blueprint
+from cds_service.hooks.keeping import keeping, open_facts
 from cds_service.hooks.problems import Problem
 from cds_service.hooks.profile import profile_faults
 from cds_service.hooks.request import HookRequest
@@ -65,15 +66,18 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
         raise SettingsError("\n".join(f"{clients_file(settings)}: {fault}" for fault in faults))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
     store = open_store(settings, folder)
+    facts = open_facts(settings, folder)
     current = CurrentRulebook(library, site_source(settings, store, now), frozenset(all_needs(library)))
     keeper = Gatekeeper(settings, clients, store)
     session = guarded_session(servers_of(settings, clients))
     secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database
     advisor = Advisor(
-        settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session, library)
-    )
+        settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session, library),
+        keeping(facts, content) if facts else None,
+    )  # fmt: skip
     served = services_served(library.services, settings.split_services)
     app.extensions["advisor"] = advisor
+    app.extensions["facts"] = facts
     install_error_handlers(app)
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
     app.register_blueprint(

@@ -21,6 +21,7 @@ from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart, FhirServer
 from cds_service.hooks.diagnostics import diagnosed
 from cds_service.hooks.errors import read_body
+from cds_service.hooks.keeping import Keep
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import Dialect, crd_asked, crd_discovery
 from cds_service.hooks.request import HookRequest, chart_of, parse_call
@@ -48,6 +49,7 @@ class Advisor:
     now: Callable[[], datetime]
     plan_secret: str
     server_for: Callable[[HookRequest, Caller], FhirServer | None]
+    keep: Keep | None = None
     rule_faults: Counter[str] = field(default_factory=Counter)  # by rule, since this process started
 
 
@@ -105,6 +107,7 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
         chart = _chart(advisor, asked)
         advice = _advise(advisor, asked, chart)
         _record(advisor, asked, advice)
+        _keep(advisor, asked, advice)
         return _answer(advisor, asked, chart, advice)
 
     return blueprint
@@ -177,6 +180,13 @@ def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
             met.setdefault(outcome.fault, []).append(outcome.rule_id)
     for fault, rules in met.items():
         faults_log.error("rules met a fault", rules=rules, kind=fault.kind, ref=fault.reference, places=fault.places)
+
+
+def _keep(advisor: Advisor, call: Call, advice: Advice) -> None:
+    """Have the call's facts kept, where that is switched on; those of a trial never."""
+    if advisor.keep is not None and not getattr(call, "trial", False):
+        context = call.request.envelope.context
+        advisor.keep(advice, call.request.envelope.hook, context.encounterId is not None, call.now)
 
 
 def _answer(advisor: Advisor, call: Call, chart: Chart, advice: Advice) -> Response:

@@ -64,12 +64,12 @@ class Trial:
     def of(self, case: Case) -> Pair:
         """Both advices on a case. Raises NotRead."""
         chart = case.chart(self.before)
-        first = _advise(self.before, case, chart)
+        first = advice_of(self.before, case, chart)
         if not self.before.reads_as(self.after, case.hook):
-            return Pair(first, _advise(self.after, case, case.chart(self.after)))
+            return Pair(first, advice_of(self.after, case, case.chart(self.after)))
         if first.evaluation.context.facts is chart.facts and self._same(case, first):
             return Pair(first, first)
-        return Pair(first, _advise(self.after, case, chart))
+        return Pair(first, advice_of(self.after, case, chart))
 
     def _same(self, case: Case, first: Advice) -> bool:
         """Whether the rules that differ say the same under both, and on no card: a finding may print a limit that no
@@ -87,7 +87,8 @@ class Trial:
         )
 
 
-def _advise(side: Side, case: Case, chart: Chart) -> Advice:
+def advice_of(side: Side, case: Case, chart: Chart) -> Advice:
+    """The advice on a case under one side."""
     return advise(
         chart,
         side.rulebook,

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store import statements
 from cds_service.store.audit import AuditMemory
+from cds_service.store.cards import CardMemory
 from cds_service.store.drafts import DraftMemory
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
@@ -58,7 +59,7 @@ _PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store(TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, SessionMemory, AuditMemory):
+class Store(CardMemory, TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, SessionMemory, AuditMemory):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small

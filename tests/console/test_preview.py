@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import requests
 from flask import Flask
@@ -18,6 +19,7 @@ from cds_service.console import preview_pages
 from tests.conftest import NOW
 from tests.console.support import Visitor, visitor
 from tests.population.test_uploads import SAMPLES, ndjson
+from tests.trust.support import SERVICE, body_for
 
 RULE = "low_magnesium_to_correct_before_qt_drug"
 SILENT = f"site: Test hospital\nrules:\n  {RULE}:\n    show: silent\n    reason: Our pharmacists see to it\n"
@@ -87,6 +89,7 @@ def test_attrition_of_a_rule_is_a_table(anna: Visitor) -> None:
         ({"file": site_file("site: x\nrules: [")}, "The values cannot be used: draft.yaml"),
         ({"file": (io.BytesIO(b""), "")}, "Choose one site file"),
         ({"cohort": "upload"}, "Choose the files of your patients"),
+        ({"cohort": "kept"}, "This site keeps no calls"),
         ({"rule": "low_serum_magnesum"}, "did you mean low_serum_magnesium"),
         ({"what": "revision:99"}, "Not a valid choice"),
         ({"against": "draft:1"}, "Not a valid choice"),
@@ -106,6 +109,16 @@ def test_broken_lines_are_counted_and_named_on_the_page(anna: Visitor) -> None:
     assert re.search(r"all\.ndjson, line \d+", found.text)
     assert "not all charts were tried" in found.text
     assert MARK not in found.text
+
+
+def test_kept_calls_are_tried_too(make_app: Callable[..., Flask]) -> None:
+    app = make_app(console=True, managed_by="console", keep_facts=10)
+    body = orjson.dumps(body_for(app))
+    assert app.test_client().post(SERVICE, data=body, content_type="application/json").status_code == 200
+    app.extensions["facts"].flush()
+    found = asked(visitor(app, "anna"), cohort="kept")
+    assert "Tried on 1 charts (kept calls)" in found.text
+    app.extensions["facts"].close()
 
 
 def test_time_that_is_up_is_said(anna: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,12 @@ import pytest
 import structlog
 from flask import Flask
 
+import cds_service.hooks.app  # noqa: F401 - bound before a test replaces what it names
 from cds_service.fhir import FhirServer
 from cds_service.logs import configure
 from cds_service.sandbox.mock_ehr import MockEhr, Signer
 from cds_service.store.engine import FILE_NAME
+from cds_service.store.facts import FACTS_FILE, KEY_FILE
 from cds_service.trust.outbound import guarded_session
 from tests.store.helpers import locked
 from tests.trust.support import BASE, DISCOVERY, FEEDBACK, PATIENT, SERVICE, body_for, client_entry, clients_file
@@ -113,7 +115,8 @@ def test_a43_a44_no_mark_of_a_patient_or_token_is_left_anywhere(
     signer = Signer("https://ehr.example")
     with MockEhr(resources=list) as ehr:
         file = clients_file(place, client_entry(signer, fhir_servers=[ehr.fhir]))
-        app = make_app(clients=file, public_url=BASE, data_dir=place / "data", fetch_seconds=0.3)
+        app = make_app(clients=file, public_url=BASE, data_dir=place / "data", fetch_seconds=0.3,
+                       keep_facts=1000)  # fmt: skip
         app.testing = False  # an unexpected error is answered as in production
         http = app.test_client()
 
@@ -186,7 +189,17 @@ def test_a43_a44_no_mark_of_a_patient_or_token_is_left_anywhere(
             assert post(good).status_code == 500
         finally:
             app.extensions["advisor"].store.past_outcomes = explode
+        facts = app.extensions["facts"]
+        facts.flush()
+        kept = list(facts.all())
+        facts.close()
         app.extensions["advisor"].store.close()
+    assert len(kept) >= 10, "calls were kept"
+    assert facts.dropped == 0
+    birth = canary(app)["prefetch"]["patient"]["birthDate"]
+    for raw in kept:
+        text = raw.decode()
+        assert not re.search(rf"{MARK}|{DIGITS}|{PATIENT}|{birth}|[12][0-9]{{3}}-[0-9]{{2}}|Patient/", text), text
     log = seen.log.getvalue()
     assert log.count('"request"') >= 60, "the log was at work"
     assert '"unexpected fault"' in log
@@ -194,9 +207,11 @@ def test_a43_a44_no_mark_of_a_patient_or_token_is_left_anywhere(
         found = re.search(rf".{{0,80}}({MARK}|{DIGITS}|{PATIENT}|eyJ).{{0,40}}", text, re.IGNORECASE)
         assert found is None, found
     files = [
-        path for path in place.rglob("*") if path.is_file() and path != file and not path.name.startswith("hash-key")
+        path
+        for path in place.rglob("*")
+        if path.is_file() and path != file and not path.name.startswith(("hash-key", KEY_FILE))
     ]
-    assert place / "data" / FILE_NAME in files
+    assert {place / "data" / FILE_NAME, place / "data" / FACTS_FILE} <= {*files}
     for path in files:
         held = path.read_bytes()
         for mark in (MARK, DIGITS, "eyJ"):

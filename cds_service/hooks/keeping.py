@@ -1,0 +1,55 @@
+"""Keeping the facts of real calls, where a hospital has switched that on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from cds_service.advice.advise import Advice
+from cds_service.advice.loaded_content import Content
+from cds_service.population.kept_facts import Keeper
+from cds_service.settings import Settings
+from cds_service.store import StoreUnavailable
+from cds_service.store.facts import FACTS_FILE, FactsStore
+
+log = structlog.get_logger("magnesium_cds.facts")
+
+Keep = Callable[[Advice, str, bool, datetime], None]
+"""Advice that was given, of which hook, whether the call named an encounter, and when. Never waits, never raises."""
+
+
+def open_facts(settings: Settings, folder: Path | None) -> FactsStore | None:
+    """The database of kept facts; None where they are off. Raises StoreError."""
+    if not settings.keep_facts:
+        if folder is not None and (folder / FACTS_FILE).exists():
+            log.warning("keep_facts is 0, and facts that were kept before are still there: magnesium-cds facts off")
+        return None
+    found = FactsStore.open(
+        settings.facts_database, data_dir=folder, keep=settings.keep_facts, days=settings.keep_facts_days
+    )
+    try:
+        found.purge(datetime.now(UTC).date())
+    except StoreUnavailable:
+        log.warning("kept facts could not be purged at start")
+    return found
+
+
+def keeper_of(content: Content) -> Keeper:
+    """What turns facts into codes and numbers under this content."""
+    units = content.vocabulary.units
+    return Keeper(content.library, lambda text: units.find(text) is not None)
+
+
+def keeping(facts: FactsStore, content: Content) -> Keep:
+    """Has each call kept, in the writing thread."""
+    keeper = keeper_of(content)
+
+    def keep(advice: Advice, hook: str, encounter_named: bool, now: datetime) -> None:
+        known = advice.evaluation.context.facts
+        cards = [item.card["uuid"] for item in advice.shown]
+        facts.keep(lambda: keeper.kept(known, hook, encounter_named), cards, now.date())
+
+    return keep
