@@ -50,6 +50,9 @@ class Settings(BaseModel):
     keep_unmatched_days: Annotated[
         int, Field(ge=0, le=36500, description="days that feedback on no card of ours is kept; 0: for ever")
     ] = 90
+    keep_counts_days: Annotated[
+        int, Field(ge=0, le=36500, description="days that counts of calls and rules are kept; 0: for ever")
+    ] = 800
     keep_comments: Annotated[bool, Field(description="keep what clinicians write when they dismiss a card")] = True
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     managed_by: Annotated[

@@ -19,6 +19,8 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store import statements
+from cds_service.store.counts import CountMemory, purge_counts
+from cds_service.store.duties import DutyMemory
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
 from cds_service.store.keys import HashKey, key_names, load_or_create
@@ -54,7 +56,7 @@ _PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store(TokenMemory, RevisionMemory):
+class Store(TokenMemory, RevisionMemory, CountMemory, DutyMemory):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small
@@ -250,6 +252,7 @@ class Store(TokenMemory, RevisionMemory):
         if self._closed:
             return
         self._closed = True
+        self._close_counts()
         atexit.unregister(self.close)
         _open_stores.discard(self)
         self._writer.close(self.feedback_wait)
@@ -269,6 +272,7 @@ class Store(TokenMemory, RevisionMemory):
     # -- inside
 
     def _reset(self) -> None:
+        self._reset_counts()
         self._counting = threading.Lock()
         self._counts = dict.fromkeys(StoreCounters.__dataclass_fields__, 0)
         self._trouble_until = 0.0
@@ -307,12 +311,18 @@ class Store(TokenMemory, RevisionMemory):
         with contextlib.suppress(StoreUnavailable):  # another time
             self._writer.submit(
                 Job(
-                    lambda connection: statements.purge(connection, self._keep, now, _PURGE_ROWS),
+                    lambda connection: self._purge(connection, now),
                     time.monotonic() + _KEEP_SHOWN,
                     on_written=purged,
                     later=True,
                 )
             )
+
+    def _purge(self, connection: Connection, now: datetime) -> int:
+        gone = statements.purge(connection, self._keep, now, _PURGE_ROWS)
+        if self._keep.counts is not None:
+            gone += purge_counts(connection, now - self._keep.counts, _PURGE_ROWS)
+        return gone
 
     def _write(
         self,
