@@ -22,7 +22,7 @@ FLOORS = (
     {"commands"},
     {"__init__", "serving", "receiving"},
     {"web", "hooks"},
-    {"publish", "population"},
+    {"publish", "population", "watch"},
     {"advice"},
     {"trust", "fhir"},
     {"rules", "planner"},
