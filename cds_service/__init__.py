@@ -39,5 +39,9 @@ def create_app(
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     install(app, settings, __version__, now or (lambda: datetime.now(UTC)), content or load_content())
+    if settings.console:
+        from cds_service.console.blueprint import install_console
+
+        install_console(app)
     warm()
     return app

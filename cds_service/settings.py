@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
+_PATHS = frozenset({"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static"})
 _LISTS = frozenset({"fhir_servers", "origins"})
 
 
@@ -62,6 +64,10 @@ class Settings(BaseModel):
     second_person: Annotated[
         bool, Field(description="a revision of the site values needs somebody else's approval")
     ] = False
+    console: Annotated[
+        bool, Field(description="serve the console: pages to watch the rules and set the site's own values")
+    ] = False
+    console_path: Annotated[str, Field(description="path below which the console stands")] = "/console"
     public_url: Annotated[str | None, Field(description="base URL that clients and browsers see")] = None
     clients: Annotated[Path | None, Field(description="file of clients; default: clients.toml in the data folder")] = (
         None
@@ -120,6 +126,13 @@ class Settings(BaseModel):
             raise ValueError(f"{value} has no absolute path: {UNIX}/run/magnesium-cds.sock is one")
         return value
 
+    @field_validator("console_path")
+    @classmethod
+    def _own_path(cls, value: str) -> str:
+        if not re.fullmatch(r"(/[a-z0-9][a-z0-9_-]*)+", value) or value.split("/")[1] in _PATHS:
+            raise ValueError(f"{value} is not a free path: /console is one, of small letters and digits")
+        return value
+
     @field_validator("managed_by")
     @classmethod
     def _one_manager(cls, value: str, info: ValidationInfo) -> str:
@@ -130,6 +143,10 @@ class Settings(BaseModel):
     @property
     def dev(self) -> bool:
         return self.profile == "dev"
+
+    def in_console(self, path: str) -> bool:
+        """Whether this path of a request is the console's."""
+        return self.console and (path == self.console_path or path.startswith(f"{self.console_path}/"))
 
     @property
     def at_home(self) -> bool:

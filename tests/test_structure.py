@@ -21,6 +21,7 @@ FLOORS = (
     {"__main__", "cli"},
     {"commands"},
     {"__init__", "serving", "receiving"},
+    {"console"},
     {"web", "hooks"},
     {"publish", "population", "watch"},
     {"advice"},
@@ -32,7 +33,7 @@ FLOORS = (
 )
 FLOOR = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}
 # Packages from outside that only some rooms may import.
-ONLY_IN = {"fhir.resources": {"fhir"}, "flask": {"__init__", "serving", "web", "hooks", "sandbox"}}
+ONLY_IN = {"fhir.resources": {"fhir"}, "flask": {"__init__", "serving", "console", "web", "hooks", "sandbox"}}
 
 TOP_LEVEL = {
     "pyproject.toml",

@@ -62,6 +62,7 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--dev-preset", type=click.Choice(["epic", "oracle", "crd", "sandbox", "generic"]), help="dev: kind of EHR."
         ),
+        click.option("--console", is_flag=True, default=None, help="Serve the console too."),
         click.option("--workers", type=click.IntRange(1, 64), help="Worker processes (default 2)."),
         click.option("--settings", "settings_file", type=FILE, help="Settings file (TOML)."),
     ]

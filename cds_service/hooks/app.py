@@ -47,6 +47,7 @@ from cds_service.web.plan_routes import plan_blueprint
 LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 SANDBOX = "https://sandbox.cds-hooks.org"
 GATE_SECONDS: Final = 0.25
+CONSOLE_GATE_SECONDS: Final = 5.0
 LIMITED: Final = ("/cds-services", "/feedback", "/plan")  # what costs more than reading a page
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
@@ -197,23 +198,25 @@ def _working(settings: Settings) -> int:
 
 
 def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
-    gate = Gate(_working(settings), settings.threads // 4, GATE_SECONDS)
+    calls = Gate(_working(settings), settings.threads // 4, GATE_SECONDS)
+    pages = Gate(settings.threads // 4, settings.threads // 4, CONSOLE_GATE_SECONDS)
 
     @app.before_request
     def admit() -> Response | None:
         g.started = perf_counter()
         if request.environ["PATH_INFO"].startswith("//"):
             raise NotFound  # the framework would take it for the path with one slash
-        if not request.path.startswith(LIMITED):
+        in_console = settings.in_console(request.path)
+        if not request.path.startswith(LIMITED) and not in_console:
             return None
-        if request.method == "OPTIONS":
+        if request.method == "OPTIONS" and not in_console:
             return Response(status=204)  # a pre-flight carries no credentials and is never authenticated
         try:
-            keeper.knock(_address(settings.trusted_proxies))
+            keeper.knock(address_of_call(settings.trusted_proxies))
         except TooMany as refusal:
             raise _too_many(refusal.seconds) from None
         g.leaving = ExitStack()
-        if not g.leaving.enter_context(gate.place()):
+        if not g.leaving.enter_context((pages if in_console else calls).place()):
             raise Problem.of(503, "Too many calls at the same time. Try again later.", headers={"Retry-After": "1"})
         return None
 
@@ -223,7 +226,7 @@ def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
             g.pop("leaving").close()
 
 
-def _address(trusted_proxies: int) -> str:
+def address_of_call(trusted_proxies: int) -> str:
     """Where the call comes from: what our own proxies say, never what the caller wrote before they added to it."""
     listed = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
     if 0 < trusted_proxies <= len(listed):
@@ -284,13 +287,13 @@ def _shared_answers(app: Flask, settings: Settings, origins: frozenset[str]) -> 
                 pass
         origin = request.headers.get("Origin")
         response.headers.add("Vary", "Origin")
-        if origin and allowed(origin):
+        if origin and allowed(origin) and not settings.in_console(request.path):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
             response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
             response.headers["Access-Control-Max-Age"] = "600"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
         if not settings.dev:
             response.headers["Strict-Transport-Security"] = "max-age=31536000"
         request_line(

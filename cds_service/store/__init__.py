@@ -1,6 +1,8 @@
 """What was shown and what came of it, in SQLite or PostgreSQL by SQLAlchemy Core. Holds no patient data."""
 
+from cds_service.store.audit import AuditLine, NewLine
 from cds_service.store.errors import StoreError, StoreUnavailable
+from cds_service.store.people import PersonOnRecord
 from cds_service.store.records import (
     FeedbackItem,
     FeedbackResult,
@@ -15,10 +17,13 @@ from cds_service.store.revisions import NewRevision, Revision
 from cds_service.store.store import Store
 
 __all__ = [
+    "AuditLine",
     "FeedbackItem",
     "FeedbackResult",
+    "NewLine",
     "NewRevision",
     "PastOutcome",
+    "PersonOnRecord",
     "Reason",
     "Retention",
     "Revision",

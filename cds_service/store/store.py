@@ -19,11 +19,13 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store import statements
+from cds_service.store.audit import AuditMemory
 from cds_service.store.counts import CountMemory, purge_counts
 from cds_service.store.duties import DutyMemory
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
 from cds_service.store.keys import HashKey, key_names, load_or_create
+from cds_service.store.people import PeopleMemory
 from cds_service.store.records import (
     FOR_EVER,
     FeedbackItem,
@@ -37,6 +39,7 @@ from cds_service.store.records import (
 )
 from cds_service.store.revisions import RevisionMemory
 from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
+from cds_service.store.sessions import SessionMemory
 from cds_service.store.statements import SubjectFinding
 from cds_service.store.tables import shown_cards
 from cds_service.store.tokens import TokenMemory
@@ -56,7 +59,7 @@ _PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store(TokenMemory, RevisionMemory, CountMemory, DutyMemory):
+class Store(TokenMemory, RevisionMemory, PeopleMemory, SessionMemory, AuditMemory, CountMemory, DutyMemory):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small

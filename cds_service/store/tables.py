@@ -215,6 +215,71 @@ duties = Table(
     Column("result", JSON),
 )
 
+# Who may use the console. `password` is an argon2id hash; null: none was chosen yet, or the person signs in elsewhere,
+# as the `subject` of an issuer. A session of an older `epoch` has ended.
+people = Table(
+    "people",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("password", String(300)),
+    Column("roles", JSON, nullable=False),
+    Column("subject", String(600)),
+    Column("epoch", Integer, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("signed_in_at", UtcDateTime),
+    UniqueConstraint("subject"),
+)
+
+# One row for each browser that is signed in, or on its way. `id` is a hash: who reads the table cannot be anybody.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("person", String(100)),
+    Column("epoch", Integer, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Index(None, "seen_at"),
+    Index(None, "person"),
+)
+
+# Codes with which a person chooses a password, once, as hashes. An empty name: the first admin.
+sign_in_codes = Table(
+    "sign_in_codes",
+    metadata,
+    Column("code", String(64), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+)
+
+# Sign-ins that failed, by a keyed hash of the name or of the address: how often, and until when none is tried.
+sign_in_tries = Table(
+    "sign_in_tries",
+    metadata,
+    Column("who", String(100), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Index(None, "last_at"),
+)
+
+# What was done in the console. Each line holds the hash of the one before; the database refuses every change.
+audit_lines = Table(
+    "audit_lines",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("person", String(100), nullable=False),
+    Column("action", String(100), nullable=False),
+    Column("target", String(300), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("before", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index(None, "at"),
+)
+
 # One row, rewritten to learn whether a store that failed can be written again; never read.
 write_check = Table(
     "write_check", metadata, Column("id", Integer, primary_key=True), Column("filler", Text, nullable=False)

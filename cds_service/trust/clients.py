@@ -227,6 +227,11 @@ def production_faults(settings: Settings, clients: Iterable[Client]) -> list[str
             " and there they could pass it by. Set host to 127.0.0.1 or unix:/path, or set trusted_network = true where"
             " the network lets nobody but the proxy in"
         )
+    if settings.console and not settings.trusted_proxies:
+        found.append(
+            "profile production serves the console only behind a proxy that ends TLS: set trusted_proxies = 1, so that"
+            " who guesses passwords is told from everybody else by the address that the proxy writes down"
+        )
     if settings.fhir_servers:
         found.append("fhir_servers is of profile dev: in production FHIR servers are registered for each client")
     found += [

@@ -1,0 +1,126 @@
+"""The console on the app: every page in its place, and what holds for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any, Final, Literal
+
+from flask import Blueprint, Flask, Response, current_app, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFProtect
+
+from cds_service.console import errors, front, sign_in
+from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
+from cds_service.console.pages import HEADERS
+from cds_service.console.parts import Parts
+from cds_service.console.session import ConsoleSessions, current_session
+
+PAGES: Final[tuple[ModuleType, ...]] = (front, sign_in)
+"""The files of pages. Each has `add(blueprint, parts)`, and may have `on_front(parts)`, a card of the first page."""
+
+NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (("front", "Today", "viewer"),)
+"""Endpoint (without `console.`), words, role. One whose page is not there is left out."""
+
+csrf = CSRFProtect()
+
+
+def install_console(app: Flask) -> None:
+    """Everything of the console on an app that serves the hooks already."""
+    advisor = app.extensions["advisor"]
+    parts = Parts(
+        advisor.settings, advisor.current, advisor.vocabulary, advisor.store, advisor.now, advisor.version,
+        advisor.plan_secret,
+    )  # fmt: skip
+    app.extensions["console"] = parts
+    app.session_interface = ConsoleSessions(parts)
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = False  # hooks have no forms; the console's are all checked, in `_admit`
+    app.config["WTF_CSRF_SSL_STRICT"] = False  # the origin is checked in place of the referrer
+    app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session
+    app.config["WTF_CSRF_SECRET_KEY"] = parts.store.finding_hash(["console csrf"])  # the same in every worker
+    csrf.init_app(app)
+    app.register_blueprint(console_blueprint(parts))
+    _every_view_says_whom_it_is_for(app)
+
+
+def console_blueprint(parts: Parts) -> Blueprint:
+    """All pages below `console_path`."""
+    blueprint = Blueprint(
+        "console", __name__, url_prefix=parts.settings.console_path, template_folder="templates", static_folder="static"
+    )
+    blueprint.before_request(lambda: _admit(parts))
+    blueprint.after_request(_with_headers)
+    errors.add(blueprint, parts)
+    for module in PAGES:
+        module.add(blueprint, parts)
+    errors.add_not_found(blueprint)
+    front_cards: list[Callable[[Parts], Any]] = [module.on_front for module in PAGES if hasattr(module, "on_front")]
+    blueprint.record_once(lambda state: state.app.extensions.update(console_front=front_cards))
+
+    @blueprint.context_processor
+    def _shared() -> dict[str, Any]:
+        return {
+            "dev": parts.settings.dev,
+            "settings": parts.settings,
+            "person": who(),
+            "navigation": _navigation(who()),
+            "read_only": parts.settings.managed_by == "file",
+        }
+
+    @blueprint.app_template_filter("moment")
+    def moment(value: datetime | None, empty: str = "never") -> str:
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if value else empty
+
+    return blueprint
+
+
+def _navigation(person: Person) -> list[tuple[str, str, bool]]:
+    """Address, words, and whether it is where we are."""
+    found = []
+    for endpoint, words, role in NAVIGATION:
+        name = f"console.{endpoint}"
+        if name in current_app.view_functions and person.may(role):
+            address = url_for(name)
+            below = endpoint != "front" and request.path.startswith(f"{address}/")
+            found.append((address, words, request.path == address or below))
+    return found
+
+
+def _admit(parts: Parts) -> ResponseReturnValue | None:
+    """Before each page: where the form comes from, who is there, what the role allows, and the form's own token."""
+    if request.endpoint == "console.static":
+        return None
+    changes = request.method not in ("GET", "HEAD")
+    if changes and from_elsewhere(parts):
+        raise errors.Elsewhere
+    current = current_session()
+    current.load(parts)
+    g.console_person = current.person
+    needed: Role | Literal[""] = getattr(current_app.view_functions[request.endpoint or ""], MARK)
+    if needed:
+        if not current.person.name:
+            if changes:
+                raise errors.SignedOut
+            asked = request.full_path.rstrip("?")
+            return redirect(url_for("console.sign_in", next=asked if asked != url_for("console.front") else None), 303)
+        if not current.person.may(needed):
+            raise errors.NotAllowed(needed)
+    if changes:
+        csrf.protect()
+    return None
+
+
+def _with_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint == "console.static":
+        response.headers["Cache-Control"] = "no-cache"
+    response.headers.add("Vary", "Cookie")
+    return response
+
+
+def _every_view_says_whom_it_is_for(app: Flask) -> None:
+    for name, view in app.view_functions.items():
+        if name.startswith("console.") and name != "console.static" and not hasattr(view, MARK):
+            raise RuntimeError(f"the page {name} does not say whom it is for: @needs(role) or @open_to_all")
