@@ -55,6 +55,10 @@ class Settings(BaseModel):
     keep_counts_days: Annotated[
         int, Field(ge=0, le=36500, description="days that counts of calls and rules are kept; 0: for ever")
     ] = 800
+    watch: Annotated[
+        bool,
+        Field(description="look every hour at what fires and what does not, and at patients whose cards are known"),
+    ] = True
     keep_comments: Annotated[bool, Field(description="keep what clinicians write when they dismiss a card")] = True
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     managed_by: Annotated[

@@ -29,6 +29,7 @@ from cds_service.hooks.feedback import export_blueprint, feedback_blueprint
 from cds_service.hooks.problems import Problem
 from cds_service.hooks.profile import profile_faults
 from cds_service.hooks.request import HookRequest
+from cds_service.hooks.rounds import CANARIES, canary_faults
 from cds_service.hooks.services import Advisor, base_url, service_blueprint, uncached
 from cds_service.hooks.trial import NOBODY, is_trial
 from cds_service.logs import request_line
@@ -249,9 +250,10 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
         rulebook = advisor.current.on(advisor.now().date())
         store_ready = _answers(advisor.store)
         faults = [str(fault) for fault in advisor.current.faults]
+        alarms, wrong = _watched(advisor.store) if store_ready else ("not known", [])
         return uncached(
             {
-                "status": "ready" if store_ready and not faults else "degraded",
+                "status": "ready" if store_ready and not faults and not wrong else "degraded",
                 "version": advisor.version,
                 "profile": settings.profile,
                 "instance": settings.instance,
@@ -260,9 +262,19 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor) -> None:
                 "rule_faults": dict(advisor.rule_faults),
                 "site": {"digest": rulebook.site_digest, "faults": faults},
                 "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
+                "alarms": alarms,
+                "canaries": wrong or "as expected",
                 "cards_not_recorded": advisor.store.counters().shown_dropped,
             }
         )
+
+
+def _watched(store: Store) -> tuple[int | str, list[str]]:
+    """How many alarms are open, and what is not as expected of patients whose cards are known."""
+    try:
+        return len(store.open_alarms()), canary_faults(store.duty(CANARIES))
+    except StoreUnavailable:
+        return "not known", []
 
 
 def _answers(store: Store) -> bool:

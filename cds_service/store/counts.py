@@ -134,6 +134,19 @@ class CountMemory:
             asked = asked.where(call_counts.c.kind.in_(kinds))
         return self._read(lambda connection: _rows(connection, asked), self.feedback_wait)
 
+    def fired_counts(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Hour, client, service, rule and how often it fired, where it did."""
+        columns = (rule_counts.c[name] for name in ("hour", "client", "service", "rule", "fired"))
+        asked = _between(select(*columns), rule_counts, since, until, None).where(rule_counts.c.fired > 0)
+        return self._read(lambda connection: _rows(connection, asked), self.feedback_wait)
+
+    def faults_since(self, since: datetime) -> dict[str, int]:
+        """How often each rule met a fault of ours, where it did."""
+        total = func.sum(rule_counts.c.fault)
+        asked = select(rule_counts.c.rule, total).where(rule_counts.c.hour >= since, rule_counts.c.fault > 0)
+        grouped = asked.group_by(rule_counts.c.rule)
+        return self._read(lambda connection: {r: int(n) for r, n in connection.execute(grouped)}, self.feedback_wait)
+
     def last_fired(self) -> dict[str, datetime]:
         """The newest hour in which each rule fired, as far as counts are kept."""
         asked = select(rule_counts.c.rule, func.max(rule_counts.c.hour)).where(rule_counts.c.fired > 0)
