@@ -25,6 +25,7 @@ from cds_service.store.duties import DutyMemory
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
 from cds_service.store.keys import HashKey, key_names, load_or_create
+from cds_service.store.outcomes import OutcomeMemory
 from cds_service.store.people import PeopleMemory
 from cds_service.store.records import (
     FOR_EVER,
@@ -59,7 +60,9 @@ _PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store(TokenMemory, RevisionMemory, PeopleMemory, SessionMemory, AuditMemory, CountMemory, DutyMemory):
+class Store(
+    TokenMemory, RevisionMemory, PeopleMemory, SessionMemory, AuditMemory, CountMemory, DutyMemory, OutcomeMemory
+):
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small

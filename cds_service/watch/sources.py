@@ -65,7 +65,7 @@ def rule_streams(calls: Iterable[Row], fired: Iterable[Row], start: datetime, en
 
 
 def quality_streams(rows: Iterable[Row], start: datetime, end: datetime) -> list[Stream]:
-    """Of each client, and in all where there are several, what is wrong with the data, as shares of what there is of it."""
+    """Of each client, and in all where there are several, what is wrong with the data, as shares of all there is."""
     made, counts = _Grid(start, end), _Grid(start, end)
     for row in rows:
         about = _subject(row)
