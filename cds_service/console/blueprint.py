@@ -11,16 +11,23 @@ from flask import Blueprint, Flask, Response, current_app, g, redirect, request,
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
-from cds_service.console import errors, front, sign_in
+from cds_service.console import alarms, comments, errors, front, quality, report, rules, sign_in
 from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
 from cds_service.console.pages import HEADERS
 from cds_service.console.parts import Parts
 from cds_service.console.session import ConsoleSessions, current_session
 
-PAGES: Final[tuple[ModuleType, ...]] = (front, sign_in)
+PAGES: Final[tuple[ModuleType, ...]] = (front, alarms, rules, quality, comments, report, sign_in)
 """The files of pages. Each has `add(blueprint, parts)`, and may have `on_front(parts)`, a card of the first page."""
 
-NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (("front", "Today", "viewer"),)
+NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
+    ("front", "Today", "viewer"),
+    ("rules", "Rules", "viewer"),
+    ("alarms", "Alarms", "viewer"),
+    ("data_quality", "Data", "viewer"),
+    ("comments", "Comments", "editor"),
+    ("reports", "Reports", "viewer"),
+)
 """Endpoint (without `console.`), words, role. One whose page is not there is left out."""
 
 csrf = CSRFProtect()

@@ -134,10 +134,30 @@ class CountMemory:
             asked = asked.where(call_counts.c.kind.in_(kinds))
         return self._read(lambda connection: _rows(connection, asked), self.feedback_wait)
 
-    def fired_counts(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    def rule_sums(self, since: datetime, until: datetime, client: str | None = None) -> list[dict[str, Any]]:
+        """Each rule's numbers added up over the hours."""
+        sums = [func.sum(rule_counts.c[name]).label(name) for name in RULE_COLUMNS]
+        asked = _between(select(rule_counts.c.rule, *sums), rule_counts, since, until, client)
+        grouped = asked.order_by(None).group_by(rule_counts.c.rule)
+        return self._read(lambda connection: _rows(connection, grouped), self.feedback_wait)
+
+    def call_sums(
+        self, since: datetime, until: datetime, client: str | None = None, kinds: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Rows of these kinds added up over the hours."""
+        key = [call_counts.c[name] for name in ("client", "service", "kind", "name", "detail")]
+        asked = _between(
+            select(*key, func.sum(call_counts.c.number).label("number")), call_counts, since, until, client
+        )
+        if kinds:
+            asked = asked.where(call_counts.c.kind.in_(kinds))
+        grouped = asked.order_by(None).group_by(*key)
+        return self._read(lambda connection: _rows(connection, grouped), self.feedback_wait)
+
+    def fired_counts(self, since: datetime, until: datetime, client: str | None = None) -> list[dict[str, Any]]:
         """Hour, client, service, rule and how often it fired, where it did."""
         columns = (rule_counts.c[name] for name in ("hour", "client", "service", "rule", "fired"))
-        asked = _between(select(*columns), rule_counts, since, until, None).where(rule_counts.c.fired > 0)
+        asked = _between(select(*columns), rule_counts, since, until, client).where(rule_counts.c.fired > 0)
         return self._read(lambda connection: _rows(connection, asked), self.feedback_wait)
 
     def faults_since(self, since: datetime) -> dict[str, int]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from cds_service.content.rulebook import Rulebook
+from cds_service.store import Store
 from cds_service.store.counts import RULE_COLUMNS
 from cds_service.store.outcomes import Answers, Comment
 from cds_service.trust.profile import services_served
@@ -135,31 +136,18 @@ class RuleNumbers:
         return told | {"days": self.days, "review": self.review}
 
 
-class Counted(Protocol):
-    """What is asked of the store."""
-
-    def rule_counts(
-        self, since: datetime, until: datetime, client: str | None = ..., rule: str | None = ...
-    ) -> list[dict[str, Any]]: ...
-    def call_counts(
-        self, since: datetime, until: datetime, client: str | None = ..., kinds: Sequence[str] = ...
-    ) -> list[dict[str, Any]]: ...
-    def answers(self, since: datetime, until: datetime, client: str | None = ...) -> dict[str, Answers]: ...
-    def last_fired(self) -> dict[str, datetime]: ...
-
-
 def rule_numbers(
-    store: Counted, rulebook: Rulebook, split: bool, since: datetime, until: datetime, client: str | None = None
+    store: Store, rulebook: Rulebook, split: bool, since: datetime, until: datetime, client: str | None = None
 ) -> list[RuleNumbers]:
     """Of every rule of the content, in its order. Counts are whole hours (UTC). StoreUnavailable."""
     sums, days = _sums(store, since, until, client)
     calls: Counter[str] = Counter()
     hidden: Counter[str] = Counter()
-    for row in _in_parts(store.call_counts, since, until, client, ("version", "hidden")):
+    for row in in_parts(store.call_sums, since, until, client, ("version", "hidden")):
         if row["kind"] == "version":
-            calls[row["service"]] += row["number"]
+            calls[row["service"]] += int(row["number"])
         else:
-            hidden[row["name"]] += row["number"]
+            hidden[row["name"]] += int(row["number"])
     served = services_served(rulebook.library.services, split)
     last, answers = store.last_fired(), store.answers(since, until, client)
     made = []
@@ -183,24 +171,24 @@ def _state(rule: str, rulebook: Rulebook) -> State:
 
 
 def _sums(
-    store: Counted, since: datetime, until: datetime, client: str | None
+    store: Store, since: datetime, until: datetime, client: str | None
 ) -> tuple[dict[str, Counter[str]], dict[str, list[int]]]:
     """By rule: its columns added up, and its firings on each of the last days."""
     sums: dict[str, Counter[str]] = {}
     days: dict[str, list[int]] = {}
     midnight = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     first = (midnight if midnight == until else midnight + timedelta(days=1)) - timedelta(days=SPARK_DAYS)
-    for row in _in_parts(store.rule_counts, since, until, client):
+    for row in in_parts(store.rule_sums, since, until, client):
         own = sums.setdefault(row["rule"], Counter())
         for name in RULE_COLUMNS:
-            own[name] += row[name]
+            own[name] += int(row[name])
+    for row in in_parts(store.fired_counts, max(since, first), until, client):
         day = (row["hour"] - first).days
-        if row["fired"] and 0 <= day < SPARK_DAYS:
-            days.setdefault(row["rule"], [0] * SPARK_DAYS)[day] += row["fired"]
+        days.setdefault(row["rule"], [0] * SPARK_DAYS)[day] += row["fired"]
     return sums, days
 
 
-def _in_parts(ask: Any, since: datetime, until: datetime, *more: Any) -> Iterable[Mapping[str, Any]]:
+def in_parts(ask: Any, since: datetime, until: datetime, *more: Any) -> Iterable[Mapping[str, Any]]:
     """Rows a week at a time, so that no question to the database takes long."""
     while since < until:
         end = min(since + timedelta(days=7), until)

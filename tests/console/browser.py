@@ -1,0 +1,72 @@
+"""A real browser on the console: served over HTTP, in any width and colour, with or without JavaScript."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from flask import Flask
+from playwright.sync_api import Browser, Page, sync_playwright
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.console.support import PASSWORD
+from tests.support.requires import require
+
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+class Quiet(WSGIRequestHandler):
+    """Writes no line for each request."""
+
+    def log_request(self, *_: object) -> None:
+        """Nothing."""
+
+
+def served(app: Flask) -> AbstractContextManager[str]:
+    """The app at an address of this machine."""
+    return served_at(app, 0)
+
+
+@contextmanager
+def served_at(app: Flask, port: int) -> Iterator[str]:
+    """The app at this port of this machine; 0: any that is free."""
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    path = require("chromium", "opens the console", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(path), args=OPTIONS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def tab(browser: Browser, base: str, said: list[str] | None = None, **options: Any) -> Page:
+    """A page of a browser of its own; `said` gathers what its console says, as breaches of the policy."""
+    page = browser.new_context(base_url=base, **options).new_page()
+    if said is not None:
+        page.on("console", lambda message: said.append(message.text))
+        page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    return page
+
+
+def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
+    page.goto("/console/sign-in")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/console")
