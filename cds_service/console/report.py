@@ -61,15 +61,16 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             abort(404)
         since = datetime.strptime(f"{month} +0000", "%Y-%m %z")
         until = (since + timedelta(days=32)).replace(day=1)
-        made = _tables(parts, since, min(until, parts.now()))
+        made = _tables(parts, since, until)
         if kind:
             if name not in COLUMNS:
                 abort(404)
             caption, columns = COLUMNS[name]
             return table(f"{month}-{name}", columns, made[name], caption).file(kind)
-        shown = [(each, table(each, columns, made[each], caption)) for each, (caption, columns) in COLUMNS.items()]
+        shown = [(each, table(each, columns, made[each])) for each, (_, columns) in COLUMNS.items()]
         return page(
-            "report.html", month=since, shown=shown, month_id=month, unfinished=until > parts.now(),
+            "report.html", month=since, captions={each: caption for each, (caption, _) in COLUMNS.items()},
+            shown=shown, month_id=month, unfinished=until > parts.now(),
             site=parts.current.site.document.site, made_at=parts.now(), version=parts.version,
             calls=sum(row["calls"] for row in made["calls"]), cards=sum(row["cards"] for row in made["cards"]),
             crumbs=[(url_for("console.reports"), "Reports"), ("", f"{since:%B %Y}")],

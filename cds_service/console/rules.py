@@ -12,7 +12,7 @@ from cds_service.advice.in_words import number
 from cds_service.console.access import needs, who
 from cds_service.console.pages import Column, chart, page, table
 from cds_service.console.parts import Parts
-from cds_service.console.watched import span, state_badge, watched
+from cds_service.console.watched import KIND_WORDS, rule_alarms, span, state_badge, watched
 from cds_service.content.rulebook import limits_of
 from cds_service.publish.rule_in_words import in_force, in_words
 from cds_service.store.outcomes import Comment
@@ -22,7 +22,7 @@ DAYS: Final = (7, 28, 90, 365)
 SORTS: Final = {
     "fired": ("most fired first", lambda one: (-one.fired, one.rule)),
     "rate": ("highest rate first", lambda one: (-(one.per_100 or 0), one.rule)),
-    "last": ("longest silent first", lambda one: (one.last_fired is None, one.last_fired, one.rule)),
+    "last": ("longest silent first", lambda one: (one.last_fired is None, str(one.last_fired), one.rule)),
     "overridden": ("most overridden first", lambda one: (-one.overridden.value, -one.answers.shown, one.rule)),
     "name": ("by name", lambda one: one.title.lower()),
 }
@@ -65,18 +65,16 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             if (not state or one.state == state or (state == "review" and one.review))
             and (not words or words in one.title.lower() or words in one.rule)
         ]  # fmt: skip
-        if order == "last":
-            wanted.sort(key=lambda one: (one.last_fired is None, one.last_fired or parts.now(), one.rule))
-        else:
-            wanted.sort(key=SORTS[order][1])
-        looked = watched(parts)
+        wanted.sort(key=SORTS[order][1])
+        looked, alarms = watched(parts), rule_alarms(parts)
         rows = [
             one.row() | state_badge(one)
-            | {"now": looked.words(one.rule), "title_url": url_for("console.rule", rule_id=one.rule),
+            | {"now": looked.words(one.rule), "alarms": alarms.get(one.rule, ()),
+               "title_url": url_for("console.rule", rule_id=one.rule),
                "spark": url_for("console.firings", rule_id=one.rule, client=client) if any(one.days) else ""}
             for one in wanted
         ]  # fmt: skip
-        listed = table("rules", COLUMNS, rows, f"{len(rows)} rules, the last {days} days")
+        listed = table("rules", COLUMNS, rows, f"{len(rows)} rule{'' if len(rows) == 1 else 's'}, the last {days} days")
         if kind:
             full = [Column(key, key) for key in RuleNumbers("", "", "active").row()]
             return table("rules", full, rows).file(kind)
@@ -111,6 +109,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         return page(
             "rule.html", rule_id=rule_id, rule=loaded.rule, version=loaded.version, numbers=numbers, row=numbers.row(),
             state=state_badge(numbers), looked=watched(parts), days=days, choices=DAYS,
+            alarms=rule_alarms(parts).get(rule_id, ()), kind_words=KIND_WORDS,
             parts_in_words=in_words(loaded.rule, library, in_force(loaded, rulebook)),
             thresholds=table("thresholds", THRESHOLDS, _thresholds(parts, rule_id), "Limits of this rule"),
             sources=[library.references[name] for name in loaded.rule.evidence.references],

@@ -116,6 +116,15 @@ def last_canaries(parts: Parts) -> tuple[datetime | None, list[dict[str, Any]]]:
     return duty.done_at, (duty.result or {}).get("canaries", [])
 
 
+def rule_alarms(parts: Parts) -> dict[str, list[Alarm]]:
+    """Open alarms about rules, by rule."""
+    found: dict[str, list[Alarm]] = {}
+    for alarm in parts.store.open_alarms():
+        if alarm.kind not in ("data", "canary"):
+            found.setdefault(alarm.subject, []).append(alarm)
+    return found
+
+
 def span(days: int, now: datetime) -> tuple[datetime, datetime]:
     return now - timedelta(days=days), now
 

@@ -100,6 +100,9 @@ class Rounds:
         found = dict(_findings(verdicts)) | {
             ("data", verdict.subject, verdict.client): _told(verdict) for verdict in of_data if verdict.worst
         }
+        of_clients = {(kind, subject) for kind, subject, client in found if client}
+        # What a client's own count shows is not told once more of all clients.
+        found = {key: told for key, told in found.items() if key[2] or key[:2] not in of_clients}
         found |= {("fault", rule, ""): {"observed": number} for rule, number in faults.items()}
         kinds = (*KINDS, "fault", "data")
         standing = {
