@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": ("running", "Serve CDS Hooks until stopped."),
     "show": ("content", "Print RULE in long form, as the loader reads it: a timing rule is filled by its family."),
     "site": ("site", "This site's own values: a file to validate, show and compare, or revisions in the database."),
+    "stats": ("stats", "Print how often each rule fires, is shown, accepted and overridden."),
     "why": ("why", "Say why RULE fired for the patient in FILE ('-' for stdin), or why it did not."),
 }
 """The file of `commands/` in which each command stands, and its line in `--help`, which imports none of them."""

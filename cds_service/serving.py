@@ -25,6 +25,7 @@ from cds_service import create_app
 from cds_service.advice.loaded_content import Content
 from cds_service.hooks.errors import outcome_response
 from cds_service.hooks.problems import Issue
+from cds_service.hooks.rounds import start_rounds
 from cds_service.logs import configure
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
@@ -100,7 +101,10 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]
         configure(self.settings.log_level)
-        return self.make_app()
+        app = self.make_app()
+        if self.settings.watch:
+            start_rounds(app)
+        return app
 
 
 def _connections() -> int:

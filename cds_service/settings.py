@@ -60,6 +60,16 @@ class Settings(BaseModel):
     keep_unmatched_days: Annotated[
         int, Field(ge=0, le=36500, description="days that feedback on no card of ours is kept; 0: for ever")
     ] = 90
+    keep_counts_days: Annotated[
+        int, Field(ge=0, le=36500, description="days that counts of calls and rules are kept; 0: for ever")
+    ] = 800
+    comments_in_console: Annotated[
+        bool, Field(description="editors may read in the console what clinicians wrote when they dismissed a card")
+    ] = True
+    watch: Annotated[
+        bool,
+        Field(description="look every hour at what fires and what does not, and at patients whose cards are known"),
+    ] = True
     keep_comments: Annotated[bool, Field(description="keep what clinicians write when they dismiss a card")] = True
     keep_facts: Annotated[
         int,

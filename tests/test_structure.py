@@ -25,7 +25,7 @@ FLOORS = (
     {"__init__", "serving", "receiving"},
     {"console"},
     {"web", "hooks"},
-    {"publish", "population"},
+    {"publish", "population", "watch"},
     {"advice"},
     {"trust", "fhir"},
     {"rules", "planner"},

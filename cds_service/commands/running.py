@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
-from uuid import uuid4
 
 import click
 import requests
@@ -29,12 +28,14 @@ from cds_service.commands.common import FILE, FOLDER, UNAVAILABLE, USAGE, servin
 from cds_service.commands.evaluate import print_cards
 from cds_service.logs import configure
 from cds_service.sandbox import patients
-from cds_service.sandbox.search import prefetch
+from cds_service.sandbox.asking import hook_request
 from cds_service.sandbox.stub import run as run_stub
 from cds_service.settings import UNIX, Settings
 from cds_service.store import Store
 from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
+
+__all__ = ["demo", "hook_request", "sandbox", "serve"]
 
 READY_SECONDS = 60.0
 STOPS = {signal.SIGINT, signal.SIGTERM}
@@ -277,17 +278,6 @@ def show_samples(console: Console, base: str) -> None:
                 continue
             answer = call(base, service, hook_request(sample, hook, service["prefetch"], now))
             print_cards(console, f"{sample.name}: {sample.title} ({hook})", answer)
-
-
-def hook_request(sample: patients.SamplePatient, hook: str, templates: dict[str, str], now: datetime) -> dict[str, Any]:
-    """The request of a hook for a sample patient, with complete prefetch; all its drafts on the order hooks."""
-    context: dict[str, Any] = {"patientId": sample.id, "userId": "Practitioner/example"}
-    if hook != "patient-view":
-        context |= sample.draft_context(now, *sample.drafts)
-        if hook == "order-sign":
-            context.pop("selections", None)
-    filled = prefetch(sample.resources(now), templates, {"patientId": sample.id})
-    return {"hook": hook, "hookInstance": str(uuid4()), "context": context, "prefetch": filled}
 
 
 def call(base: str, service: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
 from cds_service.console import (
+    alarms,
+    comments,
     drafts,
     edits,
     errors,
@@ -22,6 +24,9 @@ from cds_service.console import (
     oidc,
     people,
     preview_pages,
+    quality,
+    report,
+    rules,
     sign_in,
     together,
     values,
@@ -35,17 +40,24 @@ from cds_service.console.session import ConsoleSessions, current_session
 from cds_service.settings import SettingsError
 
 PAGES: Final[tuple[ModuleType, ...]] = (
-    front, values, edits, drafts, together, history, preview_pages, why_pages, people, log_pages, sign_in, oidc
+    front, alarms, rules, values, edits, drafts, together, preview_pages, history, why_pages, quality, comments, report,
+    people, log_pages, sign_in, oidc,
 )  # fmt: skip
 """The files of pages. Each has `add(blueprint, parts)`, and may have `on_front(parts)`, a card of the first page."""
 
 NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("front", "Today", "viewer"),
+    ("front", "Today", "viewer"),
+    ("rules", "Rules", "viewer"),
     ("values", "Values in force", "viewer"),
     ("drafts", "Drafts", "viewer"),
     ("preview", "What would change", "viewer"),
     ("history", "History", "viewer"),
     ("why", "Why this card", "viewer"),
+    ("alarms", "Alarms", "viewer"),
+    ("data_quality", "Data", "viewer"),
+    ("comments", "Comments", "editor"),
+    ("reports", "Reports", "viewer"),
     ("people", "People", "admin"),
     ("audit_log", "Log", "admin"),
 )

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from cds_service.content import shared, tables
 from cds_service.content.base import UNIT_OF_THE_LAB, EncounterKind, Name, Text, named
+from cds_service.content.canaries import Canary
 from cds_service.content.concept import Concept, broader
 from cds_service.content.directions import CommonDirections, DirectionWords
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
@@ -75,6 +76,7 @@ class Library:
     named_products: Annotated[dict[Name, tables.NamedProduct], "tables/named_products.yaml"]
     injections: Annotated[tables.InjectionWords, "tables/injections.yaml"]
     directions: Annotated[CommonDirections, "tables/directions.yaml"]
+    canaries: Annotated[dict[Name, Canary], "canaries.yaml"]
     languages: Annotated[dict[str, DirectionWords], "tables/directions/"]
     name_words: Annotated[tables.NameWords, "tables/name_words.yaml"]
     timing_codes: Annotated[tables.TimingCodes, "tables/timing_codes.yaml"]

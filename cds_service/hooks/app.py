@@ -33,7 +33,9 @@ from cds_service.hooks.keeping import keeping, open_facts
 from cds_service.hooks.problems import Problem
 from cds_service.hooks.profile import profile_faults
 from cds_service.hooks.request import HookRequest
+from cds_service.hooks.rounds import CANARIES, canary_faults
 from cds_service.hooks.services import Advisor, base_url, service_blueprint, uncached
+from cds_service.hooks.trial import NOBODY, is_trial
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
@@ -111,6 +113,8 @@ def _caller(keeper: Gatekeeper) -> Caller:
 
     A refusal is the same to the byte whatever its cause: only the log knows, in one word of a closed list.
     """
+    if is_trial(request.environ):
+        return NOBODY
     try:
         return keeper.admit(request.headers.getlist("Authorization"), request.path)
     except Refused as refusal:
@@ -250,9 +254,10 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
         store_ready = _answers(advisor.store)
         faults = [str(fault) for fault in advisor.current.faults]
         notes = [*rulebook.site.notes, *client_notes(rulebook.site, clients)]
+        alarms, wrong = _watched(advisor.store) if store_ready else ("not known", [])
         return uncached(
             {
-                "status": "ready" if store_ready and not faults else "degraded",
+                "status": "ready" if store_ready and not faults and not wrong else "degraded",
                 "version": advisor.version,
                 "profile": settings.profile,
                 "instance": settings.instance,
@@ -262,9 +267,19 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
                 "site": {"digest": rulebook.site_digest, "faults": faults, "notes": notes},
                 "muted": [asdict(item) for item in muted_severe(rulebook)],
                 "store": "ready" if store_ready else "not answering: feedback is refused, cards are still given",
+                "alarms": alarms,
+                "canaries": wrong or "as expected",
                 "cards_not_recorded": advisor.store.counters().shown_dropped,
             }
         )
+
+
+def _watched(store: Store) -> tuple[int | str, list[str]]:
+    """How many alarms are open, and what is not as expected of patients whose cards are known."""
+    try:
+        return len(store.open_alarms()), canary_faults(store.duty(CANARIES))
+    except StoreUnavailable:
+        return "not known", []
 
 
 def _answers(store: Store) -> bool:

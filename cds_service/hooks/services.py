@@ -25,7 +25,9 @@ from cds_service.hooks.keeping import Keep
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import Dialect, crd_asked, crd_discovery
 from cds_service.hooks.request import HookRequest, chart_of, parse_call
+from cds_service.hooks.tally import of_call, of_rules, slot
 from cds_service.hooks.told import Told
+from cds_service.hooks.trial import is_trial
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.store import Store
@@ -56,7 +58,7 @@ class Advisor:
 @dataclass(frozen=True, slots=True)
 class Call:
     """A checked call: what was asked of which service, by whom and when, the rulebook in force, and what was told
-    before."""
+    before. A `trial` is answered as ever, and neither recorded nor counted nor kept."""
 
     request: HookRequest
     service: str
@@ -64,6 +66,7 @@ class Call:
     now: datetime
     rulebook: Rulebook
     told: Told
+    trial: bool = False
 
 
 def base_url(settings: Settings) -> str:
@@ -103,9 +106,18 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
     @blueprint.post("/cds-services//<service_id>")  # of an EHR whose base address ends in a slash
     @blueprint.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
-        asked = _read(advisor, service_id, caller())
-        chart = _chart(advisor, asked)
-        advice = _advise(advisor, asked, chart)
+        who = caller()
+        try:
+            asked = _read(advisor, service_id, who)
+            chart = _chart(advisor, asked)
+            advice = _advise(advisor, asked, chart)
+        except Problem as refusal:
+            _count_refused(advisor, service_id, who, refusal)
+            raise
+        incomplete = _incomplete(advisor, asked, advice)
+        _count(advisor, asked, advice, shown=incomplete is None)
+        if incomplete is not None:
+            raise incomplete
         _record(advisor, asked, advice)
         _keep(advisor, asked, advice)
         return _answer(advisor, asked, chart, advice)
@@ -127,10 +139,11 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     if part == "all" and caller.profile.trigger_extension:
         part = caller.profile.triggers.get(str(extension.get(caller.profile.trigger_extension)), "all")
     _, off = crd_asked(caller.profile, extension)
+    trial = is_trial(request.environ)
     told = Told(
-        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off
+        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off, trial
     )  # fmt: skip
-    return Call(asked, name, caller, now, rulebook, told)
+    return Call(asked, name, caller, now, rulebook, told, trial)
 
 
 def _chart(advisor: Advisor, call: Call) -> Chart:
@@ -149,8 +162,6 @@ def _chart(advisor: Advisor, call: Call) -> Chart:
 
 
 def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
-    """Raises Problem 412 where nothing fired, and the client wants that in place of the card about what was not
-    evaluated."""
     settings, profile, envelope = advisor.settings, call.caller.profile, call.request.envelope
     most, _ = crd_asked(profile, envelope.extension)
     style = CardStyle(
@@ -158,25 +169,46 @@ def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
         advisor.plan_secret if profile.links == "absolute" else "",
         most or profile.max_cards or MAX_CARDS, profile.units,
     )  # fmt: skip
-    advice = advise(
+    return advise(
         chart, call.rulebook, call.service, call.told.before, units=advisor.vocabulary.units, style=style,
         encounter_named=envelope.context.encounterId is not None, client=call.caller.name,
     )  # fmt: skip
-    missing = advice.not_checked() if (profile.on_incomplete or settings.on_incomplete) == "412" else []
-    if missing and not advice.evaluation.of("fired"):
-        raise Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in missing])
-    return advice
+
+
+def _incomplete(advisor: Advisor, call: Call, advice: Advice) -> Problem | None:
+    """The Problem 412 to be told where nothing fired, and the client wants that in place of the card about what was not
+    evaluated."""
+    wanted = call.caller.profile.on_incomplete or advisor.settings.on_incomplete
+    missing = advice.not_checked() if wanted == "412" else []
+    if not missing or advice.evaluation.of("fired"):
+        return None
+    return Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in missing])
+
+
+def _count(advisor: Advisor, call: Call, advice: Advice, shown: bool) -> None:
+    """Add the call to the sums of its hour; `shown`: whether its cards are."""
+    if not call.trial:
+        where = slot(call.now, call.caller.id, call.told.called)
+        met = of_call(advice, call.rulebook, call.service, shown)
+        advisor.store.add_counts(where, of_rules(advice, shown), met)
+
+
+def _count_refused(advisor: Advisor, service: str, caller: Caller, refusal: Problem) -> None:
+    served = services_served(advisor.current.library.services, advisor.settings.split_services)
+    if service in served and not is_trial(request.environ):
+        where = slot(advisor.now(), caller.id, service)
+        advisor.store.add_counts(where, (), [(("refused", str(refusal.status), ""), 1)])
 
 
 def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
     """Write down what is shown. Count the rules that a fault of ours kept from answering, and log each fault with their
     ids, never with what is a patient's."""
     call.told.record(advice.shown, advisor.version)
-    g.summary = advice.summary()
+    g.summary = advice.summary() | ({"trial": True} if call.trial else {})
     met: dict[Fault, list[str]] = {}
     for outcome in advice.evaluation.outcomes:
         if outcome.fault is not None:
-            advisor.rule_faults[outcome.rule_id] += 1
+            advisor.rule_faults[outcome.rule_id] += not call.trial
             met.setdefault(outcome.fault, []).append(outcome.rule_id)
     for fault, rules in met.items():
         faults_log.error("rules met a fault", rules=rules, kind=fault.kind, ref=fault.reference, places=fault.places)

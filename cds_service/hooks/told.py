@@ -22,7 +22,7 @@ class Told:
     """One call, as the store keeps it: the client and the service, whose patient (kept as a hash alone), and when.
 
     `called`: the id under which the service was called, `part`: which of its cards are wanted; `off`: topics that the
-    call wants no cards on.
+    call wants no cards on. Of a `trial` nothing is asked and nothing written down.
     """
 
     store: Store
@@ -35,6 +35,7 @@ class Told:
     user: str
     now: datetime
     off: frozenset[str] = frozenset()
+    trial: bool = False
 
     def before(self, candidates: Sequence[Candidate]) -> set[int]:
         """Findings that are not shown again, by index: accepted in this sitting, silenced by the site's own values, or
@@ -42,6 +43,8 @@ class Told:
 
         The finding's hash holds its data, so new or worse data are never silenced by old ones.
         """
+        if self.trial:
+            return set()
         repeats = self.rulebook.site.repetition
         days = timedelta(days=repeats.after_override_days if repeats else 0)
         wanted = [self._key(item.rule, item.finding) for item in candidates]
@@ -79,6 +82,8 @@ class Told:
 
         The answer waits for it only where the next call of this sitting, in whichever process, is asked about it.
         """
+        if self.trial:
+            return
         rules, records = self.rulebook.rules, []
         for item in shown:
             rule = item.rules[0]

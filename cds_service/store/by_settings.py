@@ -13,10 +13,10 @@ from cds_service.store.store import Store
 def open_store(settings: Settings, folder: Path | None = None, *, adopt: bool = False) -> Store:
     """Opened, made or brought up to date. `folder` stands in for a data folder that the settings do not name; `adopt`
     as `Store.open`. Raises StoreError."""
+    days = settings.keep_cards_days, settings.keep_unmatched_days, settings.keep_counts_days
     return Store.open(
         settings.database, data_dir=settings.data_dir or folder, key=settings.key, key_file=settings.key_file,
-        adopt=adopt, keep=Retention(_days(settings.keep_cards_days), _days(settings.keep_unmatched_days)),
-        keep_comments=settings.keep_comments,
+        adopt=adopt, keep=Retention(*map(_days, days)), keep_comments=settings.keep_comments,
     )  # fmt: skip
 
 

@@ -89,12 +89,13 @@ class FeedbackResult:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long cards without feedback, and feedback that is unmatched, are kept; None: for ever. What came back on a
-    card of ours is never deleted, and neither is that card.
+    """How long cards without feedback, feedback that is unmatched, and counts are kept; None: for ever. What came back
+    on a card of ours is never deleted, and neither is that card.
     """
 
     cards: timedelta | None = None
     unmatched: timedelta | None = None
+    counts: timedelta | None = None
 
 
 FOR_EVER: Final = Retention()

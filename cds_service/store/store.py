@@ -21,10 +21,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from cds_service.store import statements
 from cds_service.store.audit import AuditMemory
 from cds_service.store.cards import CardMemory
+from cds_service.store.counts import CountMemory, purge_counts
 from cds_service.store.drafts import DraftMemory
-from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
-from cds_service.store.errors import StoreError, StoreUnavailable, classify, unavailable
-from cds_service.store.keys import HashKey, check_in_use, key_names, load_or_create, read_given, take_into_use
+from cds_service.store.duties import DutyMemory
+from cds_service.store.errors import StoreUnavailable, classify, unavailable
+from cds_service.store.keys import HashKey
+from cds_service.store.opening import READERS, open_database
+from cds_service.store.outcomes import OutcomeMemory
 from cds_service.store.people import PeopleMemory
 from cds_service.store.records import (
     FOR_EVER,
@@ -38,7 +41,6 @@ from cds_service.store.records import (
     canonical_id,
 )
 from cds_service.store.revisions import RevisionMemory
-from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 from cds_service.store.sessions import SessionMemory
 from cds_service.store.statements import SubjectFinding
 from cds_service.store.tables import shown_cards
@@ -48,10 +50,8 @@ from cds_service.store.writer import Job, Writer
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.store")
 
-_LOCK_WAIT: Final = 1.0  # one attempt at another process's lock; the job's own time says how many attempts
 _KEEP_SHOWN: Final = 30.0  # a card's record that meets a lock is tried for so long
 _QUEUE: Final = 2000  # calls whose cards wait to be recorded; those beyond are dropped. And as many of feedback
-_READERS: Final = 4
 _MAX_READS_WAITING: Final = 32
 _PURGE_ROWS: Final = 500  # of each table in one transaction: a hook that waits behind it hardly notices
 _PURGE_EVERY: Final = 3600.0  # seconds between two looks for old rows
@@ -59,7 +59,10 @@ _PURGE_ON: Final = 10.0  # the same while there are more
 _TROUBLE: Final = 1.0  # after a hook had to wait in vain, hooks do not wait for so long
 
 
-class Store(CardMemory, TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, SessionMemory, AuditMemory):
+class Store(
+    CardMemory, TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, SessionMemory, AuditMemory, CountMemory,
+    DutyMemory, OutcomeMemory,
+):  # fmt: skip
     """Safe for threads, and for a fork after `open`. All waiting is bounded.
 
     `notes` are remarks for the start log. `keep` says for how long what may be deleted is kept; it is deleted in small
@@ -113,57 +116,11 @@ class Store(CardMemory, TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, 
         `adopt`: it takes the place of the one that the database was written with. StoreError says what is wrong and
         what to do.
         """
-        given = read_given(key, key_file)
-        place = read_url(url, data_dir)
-        file = place if isinstance(place, Path) else None
-        folder = data_dir.absolute() if data_dir else file.parent if file else None
-        if folder is None and given is None:
-            raise StoreError("PostgreSQL needs a hash key, given by key_file or key: magnesium-cds key make FILE")
-        notes: list[str] = []
-        for needed in sorted({each for each in (folder, file.parent if file else None) if each}):
-            notes += prepare_folder(needed)
-        had_key = given is None and folder is not None and bool(key_names(folder))
-        if isinstance(place, Path):
-            with start_lock(place.parent):
-                found = prepare_sqlite(place)
-            reader = sqlite_engine(place, wait=shown_wait, write=False, pool_size=_READERS)
-            writer = sqlite_engine(place, wait=_LOCK_WAIT, write=True)
-        else:
-            found = prepare_postgres(place)
-            reader = postgres_engine(place, wait=shown_wait, write=False, pool_size=_READERS)
-            writer = postgres_engine(place, wait=_LOCK_WAIT, write=True)
-        # The key comes last: a start that was killed in between left a database without cards, and begins again.
-        if given is not None:
-            hashing = given
-        else:
-            assert folder is not None
-            with start_lock(folder):
-                hashing = load_or_create(folder, found.used)
-        # A file's own key that was lost before a hash was made with it is made anew.
-        unused = given is None and file is not None and not found.used
-        try:
-            with writer.begin() as connection:
-                (take_into_use if adopt or unused else check_in_use)(connection, hashing)
-        except (SQLAlchemyError, StoreError) as error:
-            reader.dispose()
-            writer.dispose()
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"The database cannot be written: {classify(error).text}") from error
-        if found.new and had_key:
-            notes.append("There was a hash key but no database: a new, empty one was made.")
-        for note in notes:
-            log.warning(note)
+        opened = open_database(url, data_dir, key, key_file, adopt=adopt, shown_wait=shown_wait)
         return cls(
-            reader=reader,
-            writer=writer,
-            key=hashing,
-            notes=notes,
-            keep_comments=keep_comments,
-            keep=keep,
-            shown_wait=shown_wait,
-            feedback_wait=feedback_wait,
-        )
+            reader=opened.reader, writer=opened.writer, key=opened.key, notes=opened.notes, keep_comments=keep_comments,
+            keep=keep, shown_wait=shown_wait, feedback_wait=feedback_wait,
+        )  # fmt: skip
 
     @property
     def key_name(self) -> str:
@@ -280,6 +237,7 @@ class Store(CardMemory, TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, 
         if self._closed:
             return
         self._closed = True
+        self._close_counts()
         atexit.unregister(self.close)
         _open_stores.discard(self)
         self._writer.close(self.feedback_wait)
@@ -299,11 +257,12 @@ class Store(CardMemory, TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, 
     # -- inside
 
     def _reset(self) -> None:
+        self._reset_counts()
         self._counting = threading.Lock()
         self._counts = dict.fromkeys(StoreCounters.__dataclass_fields__, 0)
         self._trouble_until = 0.0
         self._purge_at = 0.0
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._reads = threading.BoundedSemaphore(_MAX_READS_WAITING)
 
     def _after_fork(self) -> None:
@@ -337,12 +296,18 @@ class Store(CardMemory, TokenMemory, RevisionMemory, DraftMemory, PeopleMemory, 
         with contextlib.suppress(StoreUnavailable):  # another time
             self._writer.submit(
                 Job(
-                    lambda connection: statements.purge(connection, self._keep, now, _PURGE_ROWS),
+                    lambda connection: self._purge(connection, now),
                     time.monotonic() + _KEEP_SHOWN,
                     on_written=purged,
                     later=True,
                 )
             )
+
+    def _purge(self, connection: Connection, now: datetime) -> int:
+        gone = statements.purge(connection, self._keep, now, _PURGE_ROWS)
+        if self._keep.counts is not None:
+            gone += purge_counts(connection, now - self._keep.counts, _PURGE_ROWS)
+        return gone
 
     def _write(
         self,

@@ -196,6 +196,72 @@ draft_versions = Table(
     Column("changed_at", UtcDateTime, nullable=False),
 )
 
+# Sums of one hour of one client's calls to one service; `hour` is its beginning. What kinds there are, and what `name`
+# and `detail` then hold, stands in `hooks/tally.py`: words of closed lists, never a word of the EHR's.
+call_counts = Table(
+    "call_counts",
+    metadata,
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("client", String(300), primary_key=True),
+    Column("service", String(100), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("detail", String(100), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
+# The same of each rule that was not quiet in all of them.
+rule_counts = Table(
+    "rule_counts",
+    metadata,
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("client", String(300), primary_key=True),
+    Column("service", String(100), primary_key=True),
+    Column("rule", String(100), primary_key=True),
+    Column("fired", BigInteger, nullable=False),
+    Column("lead", BigInteger, nullable=False),
+    Column("beneath", BigInteger, nullable=False),
+    Column("not_evaluated", BigInteger, nullable=False),
+    Column("not_applicable", BigInteger, nullable=False),
+    Column("fault", BigInteger, nullable=False),
+    Index(None, "rule", "hour"),
+)
+
+# What the watch found. One that is open has no end; there is one open alarm of a kind and subject at most.
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("kind", String(40), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("client", String(300), nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("acknowledged_by", String(300)),
+    Column("acknowledged_at", UtcDateTime),
+    Column("reason", Text),
+    Column("details", JSON, nullable=False),
+    Index(None, "opened_at"),
+)
+Index(
+    "uq_alarms_open",
+    alarms.c.kind, alarms.c.subject, alarms.c.client,
+    unique=True,
+    sqlite_where=alarms.c.closed_at.is_(None),
+    postgresql_where=alarms.c.closed_at.is_(None),
+)  # fmt: skip
+
+# What one process does for all of them: who holds it until when, and what came of it last.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("holder", String(100), nullable=False),
+    Column("held_until", UtcDateTime, nullable=False),
+    Column("done_at", UtcDateTime),
+    Column("result", JSON),
+)
+
 # Who may use the console. `password` is an argon2id hash; null: none was chosen yet, or the person signs in elsewhere,
 # as the `subject` of an issuer. A session of an older `epoch` has ended.
 people = Table(

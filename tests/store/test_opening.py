@@ -64,6 +64,17 @@ def test_no_column_could_hold_a_patient() -> None:
         "sign_in_codes": {"code", "name", "until"},
         "sign_in_tries": {"who", "failures", "last_at", "until"},
         "audit_lines": {"number", "at", "person", "action", "target", "details", "before", "hash"},
+        # Of counts: words of closed lists, as `hooks/tally.py` says.
+        "call_counts": {"hour", "client", "service", "kind", "name", "detail", "number"},
+        "rule_counts": {
+            *("hour", "client", "service", "rule", "fired", "lead", "beneath", "not_evaluated", "not_applicable"),
+            "fault",
+        },
+        "alarms": {
+            *("id", "kind", "subject", "client", "opened_at", "closed_at", "acknowledged_by", "acknowledged_at"),
+            *("reason", "details"),
+        },
+        "duties": {"name", "holder", "held_until", "done_at", "result"},
         "write_check": {"id", "filler"},
     }
 

@@ -1,0 +1,77 @@
+"""Opening a store: the database made or brought up to date, its connections, and the key that its hashes are made
+with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
+from cds_service.store.errors import StoreError, classify
+from cds_service.store.keys import HashKey, check_in_use, key_names, load_or_create, read_given, take_into_use
+from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
+
+log = structlog.get_logger("magnesium_cds.store")
+READERS: Final = 4
+LOCK_WAIT: Final = 1.0  # one attempt at another process's lock; the job's own time says how many attempts
+
+
+class Opened(NamedTuple):
+    """What a store is made of. `notes` are remarks, which are logged already."""
+
+    reader: Engine
+    writer: Engine
+    key: HashKey
+    notes: tuple[str, ...]
+
+
+def open_database(
+    url: str | None, data_dir: Path | None, key: str | None, key_file: Path | None, *, adopt: bool, shown_wait: float
+) -> Opened:
+    """As `Store.open`. Raises StoreError."""
+    given = read_given(key, key_file)
+    place = read_url(url, data_dir)
+    file = place if isinstance(place, Path) else None
+    folder = data_dir.absolute() if data_dir else file.parent if file else None
+    if folder is None and given is None:
+        raise StoreError("PostgreSQL needs a hash key, given by key_file or key: magnesium-cds key make FILE")
+    notes: list[str] = []
+    for needed in sorted({each for each in (folder, file.parent if file else None) if each}):
+        notes += prepare_folder(needed)
+    had_key = given is None and folder is not None and bool(key_names(folder))
+    if isinstance(place, Path):
+        with start_lock(place.parent):
+            found = prepare_sqlite(place)
+        reader = sqlite_engine(place, wait=shown_wait, write=False, pool_size=READERS)
+        writer = sqlite_engine(place, wait=LOCK_WAIT, write=True)
+    else:
+        found = prepare_postgres(place)
+        reader = postgres_engine(place, wait=shown_wait, write=False, pool_size=READERS)
+        writer = postgres_engine(place, wait=LOCK_WAIT, write=True)
+    # The key comes last: a start that was killed in between left a database without cards, and begins again.
+    if given is not None:
+        hashing = given
+    else:
+        assert folder is not None
+        with start_lock(folder):
+            hashing = load_or_create(folder, found.used)
+    # A file's own key that was lost before a hash was made with it is made anew.
+    unused = given is None and file is not None and not found.used
+    try:
+        with writer.begin() as connection:
+            (take_into_use if adopt or unused else check_in_use)(connection, hashing)
+    except (SQLAlchemyError, StoreError) as error:
+        reader.dispose()
+        writer.dispose()
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"The database cannot be written: {classify(error).text}") from error
+    if found.new and had_key:
+        notes.append("There was a hash key but no database: a new, empty one was made.")
+    for note in notes:
+        log.warning(note)
+    return Opened(reader, writer, hashing, tuple(notes))
