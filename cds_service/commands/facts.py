@@ -21,7 +21,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 @click.group()
 def facts() -> None:
-    """Facts of real calls that are kept as codes and numbers (setting keep_facts): show and delete them."""
+    """Facts of real calls that are kept as codes and numbers: show and delete them. They are kept if keep_facts is set."""
 
 
 @facts.command()

@@ -71,7 +71,7 @@ def _of_card(card: str, site: Path | None, as_json: bool, flags: dict[str, Any])
         with facts_opened(settings) as facts:
             kept = facts.of_card(card) if facts else None
         revisions = publishing.store.revisions()
-        told = recorded(found, held.content, revisions, publishing.read, held.rulebook, kept, held.now.date())
+        told = recorded(found, held.content, revisions, publishing.read, held.rulebook, kept)
     if as_json:
         click.echo(orjson.dumps(asdict(told), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -42,7 +42,8 @@ IN_FORCE, NOTHING, FILE = "in force", "nothing", "file"
 SAMPLES, SCENARIOS, UPLOAD, KEPT = "samples", "scenarios", "upload", "kept"
 MOST_SITE_FILE: Final = 1024 * 1024
 RULES: Final = (
-    Column("rule", "Rule"),
+    Column("title", "Rule"),
+    Column("rule", "Its id"),
     Column("appears", "New cards", "number"),
     Column("vanishes", "Cards gone", "number"),
     Column("changes", "Read differently", "number"),
@@ -137,7 +138,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         audit("preview made", str(form.what.data), cohort=cohort.name, charts=found.charts)
         if draft is not None and form.against.data == IN_FORCE:
             parts.store.keep_effect(draft.id, draft.version, found.effect())  # of this version: an edit ends it
-        return _answered(form, found)
+        titles = {name: loaded.rule.title for name, loaded in content.library.rules.items()}
+        return _answered(form, found, titles | {"not_evaluated": "What could not be checked"})
 
 
 def _in_memory(state: BlueprintSetupState, parts: Parts) -> None:
@@ -241,8 +243,8 @@ def _asked(form: PreviewForm, faults: list[str], status: int = 200) -> Response:
     return page("preview.html", form=form, faults=faults, status=status)
 
 
-def _answered(form: PreviewForm, found: Comparison) -> Response:
-    rules = rules_table(found)
+def _answered(form: PreviewForm, found: Comparison, titles: Mapping[str, str]) -> Response:
+    rules = rules_table(found, titles)
     if form.csv.data:
         return rules.file("csv")
     if form.json.data:
@@ -259,6 +261,7 @@ def _answered(form: PreviewForm, found: Comparison) -> Response:
         found=found,
         labels=labels,
         rules=rules,
+        titles=titles,
         totals=table("cards", TOTALS, _totals(found), "All cards, by how urgent they are"),
         steps=table("attrition", STEPS, _steps(found.attrition), "Where patients fall") if found.attrition else None,
         rule=str(form.rule.data or "").strip(),
@@ -267,11 +270,12 @@ def _answered(form: PreviewForm, found: Comparison) -> Response:
     )
 
 
-def rules_table(found: Comparison) -> Table:
+def rules_table(found: Comparison, titles: Mapping[str, str]) -> Table:
     """What changes, by rule."""
     rows = [
         {
-            "rule": rule, "appears": each.appears, "vanishes": each.vanishes, "changes": each.changes,
+            "title": titles.get(rule, rule), "rule": rule, "appears": each.appears,
+            "vanishes": each.vanishes, "changes": each.changes,
             "outcomes": [f"{what}: {number}" for what, number in sorted(each.outcomes.items())],
         }
         for rule, each in sorted(found.rules.items())

@@ -135,12 +135,11 @@ def _recorded(parts: Parts, content: Content, card: str) -> Recorded | None:
         return None
     facts: FactsStore | None = current_app.extensions.get("facts")
     kept = facts.of_card(card) if facts is not None else None
-    now = parts.now().date()
 
     def read(document: str, name: str) -> SiteValues:
         return read_site(document, name, parts.current.library, parts.current.input_keys)
 
-    return recorded(found, content, parts.store.revisions(), read, parts.current.on(now), kept, now)
+    return recorded(found, content, parts.store.revisions(), read, parts.current.on(parts.now().date()), kept)
 
 
 def _pasted(parts: Parts, content: Content, text: str, hook: str, rule: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Attrition:
     def steps(self) -> list[Step]:
         """The tests in their order, each with who was left when it was tried."""
         left, found = self.calls, []
-        for name in self._order:
+        for name in sorted(self._order, key=lambda name: name != NOT_ASKED):
             fell, unknown = self._ends[name, "false"], self._ends[name, "unknown"]
             found.append(Step(name, left, fell, unknown))
             left -= fell + unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 
 from cds_service.advice.advise import advise
 from cds_service.advice.card_text import CardStyle
@@ -75,7 +75,6 @@ def recorded(
     read: ReadSite,
     now: Rulebook,
     facts: bytes | None,
-    today: date,
 ) -> Recorded:
     """What is known of a card. `revisions`: all of them; `read`: the site values of a document; `now`: the rulebook in
     force; `facts`: what was kept of its call."""
@@ -102,7 +101,7 @@ def recorded(
     if facts is None:
         remarks.append(NO_FACTS)
     elif rule is not None:
-        tests = _tests(card, content, book or now, facts, today)
+        tests = _tests(card, content, book or now, facts)
         if tests is None or tests.outcome != "fired":
             remarks.append(NO_SUCH_OUTCOME.format(outcome=tests.outcome if tests else "it is not tried on this hook"))
     title = rule.loaded.rule.title if rule is not None else ""
@@ -126,8 +125,8 @@ def _then(
     return None, now.site if card.site_revision == now.site_digest else None
 
 
-def _tests(card: CardOnRecord, content: Content, book: Rulebook, facts: bytes, today: date) -> Why | None:
-    kept = read_kept(facts, today)
+def _tests(card: CardOnRecord, content: Content, book: Rulebook, facts: bytes) -> Why | None:
+    kept = read_kept(facts, card.shown_at.date())
     client, vocabulary = card.client.partition("/")[0], content.vocabulary.of_site(book.site)
     service = next((name for name, item in content.library.services.items() if item.hook == kept.hook), None)
     if service is None:
