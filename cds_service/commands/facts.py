@@ -21,7 +21,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 @click.group()
 def facts() -> None:
-    """Facts of real calls that are kept as codes and numbers: show and delete them. They are kept if keep_facts is set."""
+    """Facts of real calls, kept as codes and numbers where keep_facts is set: show and delete them."""
 
 
 @facts.command()
