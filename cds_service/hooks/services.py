@@ -216,7 +216,7 @@ def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
 
 def _keep(advisor: Advisor, call: Call, advice: Advice) -> None:
     """Have the call's facts kept, where that is switched on; those of a trial never."""
-    if advisor.keep is not None and not getattr(call, "trial", False):
+    if advisor.keep is not None and not call.trial:
         context = call.request.envelope.context
         advisor.keep(advice, call.request.envelope.hook, context.encounterId is not None, call.now)
 
