@@ -65,6 +65,9 @@ class Settings(BaseModel):
         bool, Field(description="serve the console: pages to watch the rules and set the site's own values")
     ] = False
     console_path: Annotated[str, Field(description="path below which the console stands")] = "/console"
+    console_url: Annotated[
+        str | None, Field(description="console at an address of its own, and at no other; default: public_url")
+    ] = None
     oidc_issuer: Annotated[
         str | None, Field(description="console: people sign in with an account of this OpenID Connect issuer too")
     ] = None
@@ -119,7 +122,7 @@ class Settings(BaseModel):
     max_body: Annotated[int, Field(ge=1024, description="largest request body, bytes")] = 8 * 1024 * 1024
     fetch_seconds: Annotated[float, Field(gt=0, le=10, description="time for all reads from the FHIR server")] = 1.5
 
-    @field_validator("public_url", "oidc_issuer", "fhir_servers")
+    @field_validator("public_url", "console_url", "oidc_issuer", "fhir_servers")
     @classmethod
     def _addresses(cls, value: Any, info: ValidationInfo) -> Any:
         for url in (value,) if isinstance(value, str) else value or ():
@@ -157,6 +160,11 @@ class Settings(BaseModel):
     def in_console(self, path: str) -> bool:
         """Whether this path of a request is the console's."""
         return self.console and (path == self.console_path or path.startswith(f"{self.console_path}/"))
+
+    @property
+    def console_base(self) -> str | None:
+        """Under which browsers reach the console, without its path; None where it is not said."""
+        return self.console_url or self.public_url
 
     @property
     def at_home(self) -> bool:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from cds_service.content.yamlfile import ContentError
-from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -108,7 +107,8 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def opened(flags: dict[str, Any]) -> Iterator[Store]:
     """The database that the settings name. Exits 2 where they name none, 69 where it does not answer."""
-    from cds_service.store import Store, StoreUnavailable  # here, since most commands need no database
+    from cds_service.logs import configure  # here, since most commands need no database
+    from cds_service.store import Store, StoreUnavailable
 
     configure("WARNING")  # stdout is for what was asked
     settings = settings_of(dict(flags))

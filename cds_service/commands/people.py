@@ -79,7 +79,8 @@ def change_roles(name: str, roles: tuple[str, ...], **flags: Any) -> None:
     name = clean_name(name)
     with opened(flags) as store:
         known = store.person(name)
-        line = _line("roles changed", name, before=sorted(known.roles) if known else [], after=sorted(set(roles)))
+        steps = {"from": sorted(known.roles) if known else [], "to": sorted(set(roles))}
+        line = _line("roles changed", name, **steps)
         if refused := store.set_roles(name, sorted(set(roles)), line):
             _refuse(name, refused)
         click.echo(f"{name} is now {', '.join(sorted(set(roles)))}")

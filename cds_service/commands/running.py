@@ -73,7 +73,7 @@ def _serve(settings: Settings) -> None:
         click.echo(f"Client {client.name}: tokens of {client.issuer} for {told}", err=True)
     where = settings.bind if settings.host.startswith(UNIX) else f"http://{settings.bind}/cds-services"
     if settings.console:
-        address = f"{settings.public_url or f'http://{settings.bind}'}{settings.console_path}"
+        address = f"{settings.console_base or f'http://{settings.bind}'}{settings.console_path}"
         click.echo(f"Console: {address}", err=True)
         if code:
             click.echo(f"It has no admin yet. Make one at {address}/first-run with this code: {code}", err=True)

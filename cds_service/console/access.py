@@ -74,7 +74,7 @@ def from_elsewhere(parts: Parts) -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site != "same-origin":
         return True
-    ours = {_origin(parts.settings.public_url)} if parts.settings.public_url else set()
+    ours = {_origin(parts.settings.console_base)} if parts.settings.console_base else set()
     if parts.settings.dev:
         ours.add(_origin(request.host_url))
     return request.headers.get("Origin") not in ours

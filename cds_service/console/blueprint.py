@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, current_app, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -26,9 +27,11 @@ from cds_service.console import (
     values,
 )
 from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
+from cds_service.console.errors import error_page
 from cds_service.console.pages import HEADERS
 from cds_service.console.parts import Parts
 from cds_service.console.session import ConsoleSessions, current_session
+from cds_service.settings import SettingsError
 
 PAGES: Final[tuple[ModuleType, ...]] = (
     front, values, edits, drafts, together, history, preview_pages, people, log_pages, sign_in, oidc
@@ -52,6 +55,12 @@ csrf = CSRFProtect()
 def install_console(app: Flask) -> None:
     """Everything of the console on an app that serves the hooks already."""
     advisor = app.extensions["advisor"]
+    if urlsplit(advisor.settings.console_base or "").path:
+        told = "console_url" if advisor.settings.console_url else "public_url"
+        raise SettingsError(
+            f"{told} has a path, below which the console's own links would lead nowhere: give the console an address of"
+            " its own with console_url, as https://cds-console.hospital.example"
+        )
     parts = Parts(
         advisor.settings, advisor.current, advisor.vocabulary, advisor.store, advisor.now, advisor.version,
         advisor.plan_secret,
@@ -112,6 +121,9 @@ def _navigation(person: Person) -> list[tuple[str, str, bool]]:
 
 def _admit(parts: Parts) -> ResponseReturnValue | None:
     """Before each page: where the form comes from, who is there, what the role allows, and the form's own token."""
+    own = parts.settings.console_url
+    if own and request.host != urlsplit(own).netloc:
+        return error_page(404)
     if request.endpoint == "console.static":
         return None
     changes = request.method not in ("GET", "HEAD")

@@ -128,7 +128,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             403,
             "This form does not come from here",
             "Forms of the console are taken only from its own pages, at its own address"
-            f"{' ' + parts.settings.public_url if parts.settings.public_url else ''}. Nothing was changed.",
+            f"{' ' + parts.settings.console_base if parts.settings.console_base else ''}. Nothing was changed.",
         )
 
     @blueprint.errorhandler(SignedOut)

@@ -22,7 +22,6 @@ from cds_service.console.parts import Parts
 from cds_service.console.passwords import wait_after
 from cds_service.console.session import current_session
 from cds_service.hooks.app import address_of_call
-from cds_service.hooks.services import base_url
 from cds_service.settings import Settings, SettingsError
 from cds_service.store import NewLine
 
@@ -152,7 +151,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
 
 def _our_address(parts: Parts) -> str:
     """Where the issuer sends the browser back to, as it must be registered there."""
-    return base_url(parts.settings) + url_for("console.back_from_elsewhere")
+    return (parts.settings.console_base or request.host_url.rstrip("/")) + url_for("console.back_from_elsewhere")
 
 
 def _may_begin(parts: Parts) -> None:

@@ -24,6 +24,7 @@ FREE_BY_ADDRESS: Final = 20
 """Sign-ins that may fail before the next has to wait."""
 _FIRST_WAIT: Final = 30.0
 _LONGEST_WAIT: Final = 900.0
+_LONGEST_QUEUE: Final = 3.0
 _LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that is taken for another
 # A hash takes 64 MiB and a core: more at the same time would take them from the hooks.
 _AT_ONCE: Final = threading.BoundedSemaphore(2)
@@ -75,7 +76,7 @@ def wait_after(failures_beyond: int) -> timedelta:
 
 @contextmanager
 def _place() -> Iterator[None]:
-    if not _AT_ONCE.acquire(timeout=3.0):
+    if not _AT_ONCE.acquire(timeout=_LONGEST_QUEUE):
         raise TooManyTries(5)
     try:
         yield

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from wtforms import SelectMultipleField, SubmitField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired
+from wtforms.validators import ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from cds_service.console import passwords
@@ -44,7 +44,13 @@ class Boxes(SelectMultipleField):
 def roles_field() -> Boxes:
     """The roles, each with what it allows."""
     choices = [SelectChoice(role, f"{role}: may {ROLE_WORDS[role]}") for role in ROLES]
-    return Boxes("Roles", [InputRequired("Tick at least one.")], choices=choices)
+    return Boxes("Roles", [_one_at_least], choices=choices)
+
+
+def _one_at_least(_: FlaskForm, field: Boxes) -> None:
+    """Not a validator of the library, which would call each single box required."""
+    if not field.data:
+        raise ValidationError("Tick at least one.")
 
 
 class NewPersonForm(FlaskForm):
@@ -103,7 +109,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         form = RolesForm(roles=found.roles)
         if found.subject is None and form.validate_on_submit():
             before, after = sorted(found.roles), sorted(form.roles.data)
-            refused = parts.store.set_roles(name, after, line("roles changed", name, before=before, after=after))
+            refused = parts.store.set_roles(name, after, line("roles changed", name, **{"from": before, "to": after}))
             if refused is None:
                 flash(f"The roles of {name} are changed. They hold from the next page on.", "good")
                 return redirect(url_for("console.people"), 303)
@@ -133,7 +139,7 @@ def _crumbs(name: str) -> list[tuple[str, str]]:
 def _people(parts: Parts) -> Table:
     rows = []
     for one in parts.store.people():
-        state, kind = ("with password", "good") if one.password else ("has a code, no password yet", "warn")
+        state, kind = ("with password", "good") if one.password else ("no password yet", "warn")
         if one.subject:
             state, kind = "organisation's account", "good"
         rows.append({

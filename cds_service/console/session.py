@@ -96,7 +96,7 @@ class ConsoleSessions(SessionInterface):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        url = parts.settings.public_url or ""
+        url = parts.settings.console_base or ""
         self.secure = url.startswith("https://") or not parts.settings.dev
         self.cookie = f"{'__Host-' if self.secure else ''}magnesium-console"
 

@@ -147,6 +147,8 @@ def _signed_in(parts: Parts, name: str, password: str) -> bool:
 
 def _with_code(parts: Parts, *, first: bool) -> ResponseReturnValue:
     form = CodeForm()
+    if not first:
+        form.name.description = "As the admin wrote it."
     if form.validate_on_submit():
         name, code = form.name.data, passwords.typed_code(form.code.data)
         tries = _may_try(parts, "first-run" if first else name)

@@ -227,6 +227,8 @@ def production_faults(settings: Settings, clients: Iterable[Client]) -> list[str
             " and there they could pass it by. Set host to 127.0.0.1 or unix:/path, or set trusted_network = true where"
             " the network lets nobody but the proxy in"
         )
+    if settings.console and settings.console_url and not settings.console_url.startswith("https://"):
+        found.append(f"profile production needs an https console_url, and {settings.console_url} is not one")
     if settings.console and not settings.trusted_proxies:
         found.append(
             "profile production serves the console only behind a proxy that ends TLS: set trusted_proxies = 1, so that"

@@ -7,16 +7,16 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from argon2 import PasswordHasher
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from cds_service.console import passwords
 from cds_service.console.access import ROLES
 from cds_service.store import NewLine, Store
 from tests.conftest import NOW
 
 PASSWORD = "nine green apples"
-HASH = passwords.hashed(PASSWORD)
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
 
 def person(store: Store, name: str, *roles: str) -> str:
@@ -46,13 +46,13 @@ class Visitor:
 
     def token(self) -> str:
         """A token that forms of this session carry."""
-        page = self.get("/account").text if self._signed_in() else self.get("/sign-in").text
+        page = self.get("/account").text if self.signed_in() else self.get("/sign-in").text
         return html.unescape(re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', page)[0])
 
     def sign_in(self, name: str, password: str = PASSWORD, **more: Any) -> TestResponse:
         return self.post("/sign-in", name=name, password=password, **more)
 
-    def _signed_in(self) -> bool:
+    def signed_in(self) -> bool:
         return self.get("/account").status_code == 200
 
     def _at(self, path: str) -> str:
