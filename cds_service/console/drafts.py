@@ -73,18 +73,24 @@ class DraftForm(FlaskForm):
 def add(blueprint: Blueprint, parts: Parts) -> None:
     """/drafts and what is below it."""
 
-    @blueprint.route("/drafts", methods=["GET", "POST"])
+    @blueprint.post("/drafts/begin")
+    @needs("editor")
+    def draft_begin() -> ResponseReturnValue:
+        must_be_here(parts)
+        form = NewForm()
+        if form.validate_on_submit() and form.title.data:
+            begun = publishing_of(parts).begin(form.title.data, who().name)
+            return redirect(url_for("console.draft", number=begun.id), 303)
+        return _list(form)
+
+    @blueprint.get("/drafts")
     @blueprint.get("/drafts.<any(csv, json):kind>")
     @needs("viewer")
     def drafts(kind: str = "") -> ResponseReturnValue:
-        form = NewForm()
+        return _list(NewForm(), kind)
+
+    def _list(form: NewForm, kind: str = "") -> Response:
         here = parts.settings.managed_by == "console"
-        if request.method == "POST":
-            must_be_here(parts)
-            allowed("editor")
-            if form.validate_on_submit() and form.title.data:
-                begun = publishing_of(parts).begin(form.title.data, who().name)
-                return redirect(url_for("console.draft", number=begun.id), 303)
         rows = [_row(one) for one in parts.store.drafts()] if here else []
         found = table("drafts", COLUMNS, rows)
         if kind:

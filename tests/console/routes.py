@@ -8,13 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Place:
-    """`role` is needed ("": none). `values` fill the address. `page`: whether it shows a page to look at."""
+    """`role` is needed ("": none), and one of `either`, if any are named. `values` fill the address. `page`: whether it
+    shows a page to look at."""
 
     role: str
     values: dict[str, Any] = field(default_factory=dict)
     page: bool = True
+    either: tuple[str, ...] = ()
 
 
+PUBLISHERS = ("approver", "editor")  # an editor where no second person is asked for
 SOMEBODY = "bruno@hospital.example"
 PLACES = {
     "front": Place("viewer"),
@@ -23,19 +26,22 @@ PLACES = {
     "change": Place("editor", {"key": "rules.shared.thresholds.lower_limit"}),
     "rule_show": Place("editor", page=False),
     "drafts": Place("viewer"),
+    "draft_begin": Place("editor", page=False),
     "draft": Place("viewer", {"number": 1}, page=False),
     "draft_text": Place("editor", {"number": 1}, page=False),
     "draft_undo": Place("editor", {"number": 1}, page=False),
     "draft_approve": Place("approver", {"number": 1}, page=False),
     "draft_discard": Place("editor", {"number": 1}, page=False),
-    "draft_publish": Place("viewer", {"number": 1}, page=False),
+    "draft_publish": Place("viewer", {"number": 1}, page=False, either=PUBLISHERS),
     "together": Place("editor", {"number": 1}, page=False),
     "history": Place("viewer"),
     "revision": Place("viewer", {"number": 1}, page=False),
     "revision_document": Place("viewer", {"number": 1}, page=False),
     "compare": Place("viewer"),
-    "roll_back": Place("viewer", {"number": 1}, page=False),
-    "withdraw": Place("viewer", {"number": 1}, page=False),
+    "roll_back": Place("viewer", {"number": 1}, page=False, either=PUBLISHERS),
+    "withdraw": Place("viewer", {"number": 1}, page=False, either=PUBLISHERS),
+    "preview": Place("viewer"),
+    "preview_made": Place("viewer", page=False),
     "people": Place("admin"),
     "add_person": Place("admin", page=False),
     "one_person": Place("admin", {"name": SOMEBODY}),

@@ -62,6 +62,8 @@ def test_each_route_is_open_to_its_roles_and_to_no_other(console: Flask, roles: 
             person(seen.store, SOMEBODY, "viewer")
         needed = PLACES[name].role
         due = "let in" if not needed or needed in roles or (roles and needed == "viewer") else "refused"
+        if method != "OPTIONS" and PLACES[name].either and not {*PLACES[name].either} & {*roles}:
+            due = "refused"
         due = "asked" if needed and not roles else due
         if (found := outcome(seen, "GET" if method == "OPTIONS" and due == "asked" else method, path)) != due:
             wrong[method, path] = f"{found}, not {due}"

@@ -106,7 +106,7 @@ def test_where_a_file_rules_the_console_reads_and_says_where_to_edit(
     for path in (LOWER, "/drafts/1", "/history/1", "/history/1/roll-back"):
         refused = anna.get(path)
         assert refused.status_code == 403 and "ours.yaml" in text_of(refused)
-    assert anna.post("/drafts", title="A draft").status_code == 403
+    assert anna.post("/drafts/begin", title="A draft").status_code == 403
     for path in ("/drafts", "/history"):
         assert "ours.yaml" in text_of(anna.get(path))
 
@@ -279,7 +279,7 @@ def test_each_role_does_its_part(
         assert ben.get(path).status_code == (200 if "change" in may else 403), path
     tries = {
         "change": [(f"{draft}/undo", {"version": "1", "key": ["site"]}), (f"{draft}/discard", {"version": "9"}),
-                   (LOWER, {}), ("/drafts", {"title": "Another draft"}), (draft, {"version": "9"})],
+                   (LOWER, {}), ("/drafts/begin", {"title": "Another draft"}), (draft, {"version": "9"})],
         "approve": [(f"{draft}/approve", {"version": "9"})],
         "publish": [(f"{draft}/publish", {"version": "9"}), ("/history/1/withdraw", {})],
     }  # fmt: skip
