@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from cds_service.store.errors import unavailable
-from cds_service.store.tables import sessions
+from cds_service.store.tables import people, sessions
 from tests.console.conftest import Clock
 from tests.console.support import PASSWORD, Visitor, person, visitor
 from tests.trust.support import BASE
@@ -90,6 +90,14 @@ def test_another_password_ends_all_other_sessions(either: Maker) -> None:
     assert here.signed_in() and not there.signed_in() and not with_cookie(app, before).signed_in()
     assert visitor(app).sign_in("anna").status_code == 401
     assert visitor(app).sign_in("anna", NEW).status_code == 303
+
+
+def test_a_session_of_an_older_password_has_ended_even_where_its_row_is_still_there(either: Maker) -> None:
+    """As when a sign-in with the old one is written while the password changes."""
+    seen = visitor(either(), "anna")
+    with seen.store._write_engine.begin() as connection:
+        connection.execute(update(people).values(epoch=people.c.epoch + 1))
+    assert not seen.signed_in()
 
 
 def test_who_is_removed_is_out_at_once_and_stays_out_under_the_same_name(either: Maker) -> None:
