@@ -247,7 +247,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--months", type=int, default=12)
     asked = parser.parse_args()
-    configure("ERROR")
     dice = random.Random(2026)
     several = [fleet(dice, calls(PAST + 8), FLEET[:OTHERS]) for _ in range(4)]
     with tempfile.TemporaryDirectory() as folder:
@@ -285,4 +284,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    configure("ERROR")
     main()
