@@ -47,7 +47,6 @@ PAGES: Final[tuple[ModuleType, ...]] = (
 
 NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
     ("front", "Today", "viewer"),
-    ("front", "Today", "viewer"),
     ("rules", "Rules", "viewer"),
     ("values", "Values in force", "viewer"),
     ("drafts", "Drafts", "viewer"),
