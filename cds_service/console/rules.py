@@ -15,6 +15,7 @@ from cds_service.console.parts import Parts
 from cds_service.console.watched import KIND_WORDS, rule_alarms, span, state_badge, watched
 from cds_service.content.rulebook import limits_of
 from cds_service.publish.rule_in_words import in_force, in_words
+from cds_service.sandbox.scenario import scenario_file
 from cds_service.store.outcomes import Comment
 from cds_service.watch.statistics import SPARK_DAYS, RuleNumbers, rule_numbers
 
@@ -117,6 +118,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             written=library.changes.get(rule_id, []),
             reasons=table("reasons", (("reason", "Reason"), ("number", "Times", "number")), reasons, "Why overridden"),
             blocked=table("gaps", (("reason", "Reason"), ("number", "Calls", "number")), blocked, "Why not evaluated"),
+            patients=table("patients", PATIENTS, _patients(rule_id), "Invented patients, tried before each release"),
             canaries=[each for each in library.canaries.values() if rule_id in each.fires],
             comments=comments, may_read=may_read, crumbs=[(url_for("console.rules"), "Rules"), ("", loaded.rule.title)],
             spark=_days_table(numbers, parts),
@@ -151,13 +153,36 @@ HISTORY: Final = (
 )  # fmt: skip
 
 
+PATIENTS: Final = (Column("name", "Patient"), Column("outcome", "What the rule does"))
+OUTCOMES: Final = {
+    "fired": "fires", "quiet": "stays quiet", "not_evaluated": "says what it could not check",
+    "not_applicable": "does not apply",
+}  # fmt: skip
+
+
+def _patients(rule_id: str) -> list[dict[str, Any]]:
+    """The scenarios of a rule, as they ship."""
+    try:
+        cases = scenario_file(rule_id).scenarios
+    except FileNotFoundError:  # a rule of a site's own folder
+        return []
+    return [{"name": case.name, "outcome": OUTCOMES[case.expect.outcome]} for case in cases]
+
+
+def _asked_shared(parts: Parts, rule_id: str) -> set[str]:
+    """The shared limits that a rule asks for."""
+    library, rule = parts.current.library, parts.current.library.rules[rule_id].rule
+    asked = {name.name for name in rule.named() if name.mark.what == "threshold"}
+    return (asked & library.shared_thresholds.keys()) - rule.thresholds.keys()
+
+
 def _thresholds(parts: Parts, rule_id: str) -> list[dict[str, Any]]:
     """The rule's own limits, then those that it shares with others."""
     rulebook = parts.current.on(parts.now().date())
     library, loaded = rulebook.library, rulebook.library.rules[rule_id]
     own = loaded.rule.thresholds
-    asked = {name.name for name in loaded.rule.named() if name.mark.what == "threshold"}
-    shared = {name: item for name, item in library.shared_thresholds.items() if name in asked and name not in own}
+    asked = _asked_shared(parts, rule_id)
+    shared = {name: item for name, item in library.shared_thresholds.items() if name in asked}
     rows = []
     for owner, thresholds in ((rule_id, own), ("shared", shared)):
         for name, limit in limits_of(owner, thresholds, rulebook.site, rulebook.day, loaded.rule.waits).items():
@@ -176,15 +201,17 @@ def _thresholds(parts: Parts, rule_id: str) -> list[dict[str, Any]]:
 
 
 def _history(parts: Parts, rule_id: str) -> list[dict[str, Any]]:
-    """What this site changed about the rule, the newest first; nothing where a file rules."""
+    """What this site changed about the rule and the limits that it shares, the newest first; nothing where a file
+    rules."""
     if parts.settings.managed_by != "console":
         return []
+    shared = tuple(f"shared.{name}" for name in _asked_shared(parts, rule_id))
     return [
         {"at": revision.in_force_from, "author": revision.author, "reason": revision.reason,
          "change": f"{each['key']}: {each['old'] or 'not set'} to {each['new'] or 'not set'}"}
         for revision in parts.store.revisions()
         for each in revision.changes
-        if str(each.get("key", "")).startswith(f"{rule_id}.")
+        if (key := str(each.get("key", ""))).startswith(f"{rule_id}.") or key in shared
     ]  # fmt: skip
 
 

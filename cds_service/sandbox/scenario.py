@@ -49,6 +49,7 @@ __all__ = [
     "Scenario",
     "ScenarioFile",
     "read_file",
+    "scenario_file",
     "scenario_files",
 ]
 
@@ -56,12 +57,16 @@ __all__ = [
 @cache
 def scenario_files() -> dict[str, ScenarioFile]:
     """Every scenario file that ships, by the id of its rule."""
-    found = {}
-    for path in sorted(files("cds_service.scenarios").iterdir(), key=lambda each: each.name):
-        if path.name.endswith(".yaml") and path.name != FAMILY:
-            data = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
-            found[path.name.removesuffix(".yaml")] = read_file(data)
-    return found
+    names = sorted(path.name for path in files("cds_service.scenarios").iterdir())
+    rules = [name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and name != FAMILY]
+    return {rule: scenario_file(rule) for rule in rules}
+
+
+@cache
+def scenario_file(rule: str) -> ScenarioFile:
+    """The scenarios of one rule. FileNotFoundError where it has none."""
+    text = (files("cds_service.scenarios") / f"{rule}.yaml").read_text("utf-8")
+    return read_file(yaml.load(text, yaml.CSafeLoader))
 
 
 def _concept(system: str, code: str | None, text: str) -> Resource:

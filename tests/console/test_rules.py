@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 
+from cds_service.sandbox.scenario import scenario_file
+from cds_service.store import NewRevision
 from tests.console.browser import DESKTOP, PHONE, chromium, served, sign_in, tab
 from tests.console.support import Visitor, person, visitor
 from tests.console.watch_support import BUSY, SELDOM, STOPPED, lived_in
@@ -41,6 +44,23 @@ def test_every_page_is_there_for_who_may_see_it(ida: Visitor, hospital: Flask, p
     answer = ida.get(path)
     assert answer.status_code == 200, answer.text
     assert visitor(hospital).get(path).status_code == 303, "nobody else"
+
+
+def test_the_page_of_a_rule_names_its_patients_and_what_was_changed_of_it_and_of_the_limits_that_it_shares(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(console=True, managed_by="console")
+    document = "site: A\nrules:\n  shared:\n    thresholds: {lower_limit: {value: 0.75, reason: our laboratory}}\n"
+    now = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+    change = {"key": "shared.lower_limit", "old": "0.70 mmol/L", "new": "0.75 mmol/L"}
+    made = NewRevision(document, "d", "otto", "asked by the ward", now, now, 0, changes=(change,))
+    assert not isinstance(app.extensions["advisor"].store.publish(made), str)
+    reader = visitor(app, "vera", ("viewer",))
+    text = reader.get("/rules/low_serum_magnesium").text
+    assert "asked by the ward" in text and "shared.lower_limit: 0.70 mmol/L to 0.75 mmol/L" in text
+    first = scenario_file("low_serum_magnesium").scenarios[0]
+    assert first.name in text and "says what it could not check" in text
+    assert "asked by the ward" not in reader.get("/rules/levothyroxine_timing").text
 
 
 def test_every_page_of_a_service_on_which_nothing_happened_says_what_would_be_there(anna: Visitor) -> None:
