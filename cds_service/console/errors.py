@@ -83,7 +83,15 @@ class TooManyTries(Exception):
 def error_page(status: int, title: str = "", text: str = "", link: str = "", link_words: str = "") -> Response:
     """The page of a fault, in the words of its status where none are given."""
     head, told = WORDS.get(status, WORDS[400 if status < 500 else 500])
-    return page("error.html", status=status, title=title or head, text=text or told, link=link, link_words=link_words)
+    return page(
+        "error.html",
+        status=status,
+        code=status,
+        title=title or head,
+        text=text or told,
+        link=link,
+        link_words=link_words,
+    )
 
 
 def waiting_words(seconds: float) -> str:

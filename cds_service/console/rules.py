@@ -72,6 +72,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             one.row() | state_badge(one)
             | {"now": looked.words(one.rule), "alarms": alarms.get(one.rule, ()),
                "title_url": url_for("console.rule", rule_id=one.rule),
+               "idle": not (one.fired or one.answers.shown or alarms.get(one.rule) or words or state),
                "spark": url_for("console.firings", rule_id=one.rule, client=client) if any(one.days) else ""}
             for one in wanted
         ]  # fmt: skip

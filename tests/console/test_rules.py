@@ -63,6 +63,15 @@ def test_the_page_of_a_rule_names_its_patients_and_what_was_changed_of_it_and_of
     assert "asked by the ward" not in reader.get("/rules/levothyroxine_timing").text
 
 
+def test_the_list_of_rules_shows_those_that_did_something_and_names_the_others_beneath(ida: Visitor) -> None:
+    text = ida.get("/rules").text
+    table, _, beneath = text.partition("<details")
+    assert f"/rules/{STOPPED}" in table and "/rules/low_serum_magnesium" not in table
+    assert "/rules/low_serum_magnesium" in beneath and "did not fire in these days" in beneath
+    asked = ida.get("/rules?q=low serum magnesium").text
+    assert "/rules/low_serum_magnesium" in asked and "<details" not in asked
+
+
 def test_every_page_of_a_service_on_which_nothing_happened_says_what_would_be_there(anna: Visitor) -> None:
     for path in (
         "",
@@ -129,7 +138,8 @@ def test_a_rules_page_says_where_its_numbers_come_from(ida: Visitor) -> None:
         "/evidence/low_serum_magnesium",
     ):
         assert words in page, words
-    assert ida.get("/rules/no_such_rule").status_code == 404
+    missing = ida.get("/rules/no_such_rule")
+    assert missing.status_code == 404 and "Answer 404." in missing.text
 
 
 def test_the_sparkline_is_a_picture_without_script(ida: Visitor) -> None:
