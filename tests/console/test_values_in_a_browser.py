@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic, sleep
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, Page
 from tests.console.browser import DESKTOP, PHONE, chromium, served, sign_in, tab
 from tests.console.support import visitor
 from tests.console.test_values import LOWER, changed, in_force, led_to, published
+from tests.population.test_uploads import ndjson
 from tests.test_site_exceptions import is_low, low_magnesium
 
 # What no page is to have; the rest of axe's list is advice.
@@ -38,35 +40,75 @@ def looked_over(page: Page) -> None:
     assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), f"{page.url} is too wide"
 
 
+def put_into_a_draft(page: Page, value: str, unit: str) -> str:
+    """The editor's part; where the draft stands."""
+    page.get_by_role("link", name="Values in force").first.click()
+    page.get_by_role("link", name="Lower limit of serum magnesium, where the laboratory gives none").click()
+    page.get_by_role("link", name="Change this value").click()
+    page.get_by_label("Value", exact=True).fill(value)
+    page.get_by_label("Unit").select_option(unit)
+    page.get_by_label("Reason").fill("Our laboratory's own interval")
+    page.get_by_role("button", name="Put into the draft").click()
+    assert page.get_by_text(f"{value} {unit}").count()
+    assert not page.get_by_role("link", name="Publish", exact=True).count()
+    return page.url
+
+
+def approve_and_publish(page: Page, draft: str, number: int) -> None:
+    """The other person's part."""
+    page.goto(draft)
+    page.get_by_role("button", name="Approve as it stands").click()
+    assert page.get_by_text("approved").first.is_visible()
+    page.get_by_role("link", name="Publish", exact=True).click()
+    page.get_by_role("button", name="Publish", exact=True).click()
+    assert page.url.endswith(f"/history/{number}") and page.get_by_text("in force on every server").is_visible()
+
+
+def within_five_seconds(seen: Callable[[], bool]) -> bool:
+    end = monotonic() + 5
+    while not seen() and monotonic() < end:
+        sleep(0.2)
+    return seen()
+
+
 @pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without"])
-def test_a_limit_is_changed_approved_published_and_taken_back(
-    javascript: bool, second: Flask, browser: Browser
+def test_a_limit_is_changed_tried_approved_published_and_taken_back(
+    javascript: bool, second: Flask, make_app: Callable[..., Flask], browser: Browser
 ) -> None:
+    """One person drafts and tries it on uploaded patients, another approves and publishes; another worker's next card
+    follows; the history is compared, and the values before are put in force again."""
+    folder = second.extensions["advisor"].settings.data_dir
+    worker = make_app(console=True, managed_by="console", second_person=True, data_dir=folder).test_client()
+    assert not is_low(low_magnesium(worker, 0.75))
     said: list[str] = []
+    patients = [{"name": name, "mimeType": "application/ndjson", "buffer": text} for name, text in ndjson().items()]
     with served(second) as base:
         anna, ben = (tab(browser, base, said, viewport=DESKTOP, java_script_enabled=javascript) for _ in range(2))
         sign_in(anna, "anna")
         sign_in(ben, "ben")
-        anna.get_by_role("link", name="Values in force").first.click()
-        anna.get_by_role("link", name="Lower limit of serum magnesium, where the laboratory gives none").click()
-        anna.get_by_role("link", name="Change this value").click()
-        anna.get_by_label("Value", exact=True).fill("1.9")
-        anna.get_by_label("Unit").select_option("mg/dL")
-        anna.get_by_label("Reason").fill("Our laboratory's own interval")
-        anna.get_by_role("button", name="Put into the draft").click()
-        draft = anna.url
-        assert (
-            anna.get_by_text("1.9 mg/dL").count() and not anna.get_by_role("link", name="Publish", exact=True).count()
-        )
-        ben.goto(draft)
-        ben.get_by_role("button", name="Approve as it stands").click()
-        assert ben.get_by_text("approved").first.is_visible()
-        ben.get_by_role("link", name="Publish", exact=True).click()
-        ben.get_by_role("button", name="Publish", exact=True).click()
-        assert ben.url.endswith("/history/1") and ben.get_by_text("in force on every server").is_visible()
-        assert in_force(second) == "0.78" and is_low(low_magnesium(second.test_client(), 0.75))
+        draft = put_into_a_draft(anna, "1.9", "mg/dL")
+        anna.get_by_role("link", name="See what it would do to patients").click()
+        anna.get_by_label("My own patients, from files").check()
+        anna.get_by_label("Files of patients").set_input_files(patients)
+        anna.get_by_role("button", name="Show what would change").click()
+        assert anna.get_by_text("interruptive").first.is_visible()
+        assert anna.get_by_text("Nothing of the uploaded files was kept").is_visible()
+        approve_and_publish(ben, draft, 1)
+        assert within_five_seconds(lambda: is_low(low_magnesium(worker, 0.75)))
         anna.goto(f"{base}/console/values")
         assert anna.get_by_text("set as 1.9 mg/dL").is_visible()
+
+        approve_and_publish(ben, put_into_a_draft(anna, "0.68", "mmol/L"), 2)
+        assert within_five_seconds(lambda: not is_low(low_magnesium(worker, 0.75)))
+        ben.get_by_role("link", name="History").first.click()
+        ben.get_by_role("button", name="Compare").click()
+        assert ben.get_by_text("0.68 mmol/L").first.is_visible() and ben.get_by_text("0.78 mmol/L").first.is_visible()
+        anna.goto(f"{base}/console/history/1")
+        anna.get_by_role("link", name="Put these values in force again").click()
+        anna.get_by_label("Reason").fill("The analyser was changed back")
+        anna.get_by_role("button", name="Make a draft of these values").click()
+        approve_and_publish(ben, anna.url, 3)
+        assert within_five_seconds(lambda: is_low(low_magnesium(worker, 0.75)))
     assert not [line for line in said if "Content Security Policy" in line or "dialog" in line]
 
 
