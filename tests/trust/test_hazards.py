@@ -13,7 +13,7 @@ import yaml
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TABLE: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "hazards.yaml").read_text())
-IDS = [*(f"A{n}" for n in range(1, 61)), *(f"F{n}" for n in range(1, 45)), "S3"]
+IDS = [*(f"A{n}" for n in range(1, 61)), *(f"F{n}" for n in range(1, 45)), "S3", *(f"S{n}" for n in range(18, 30))]
 
 
 def functions_of(path: Path) -> set[str]:
