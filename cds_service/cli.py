@@ -16,7 +16,7 @@ COMMANDS = {
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
-    "facts": ("facts", "Facts of real calls that are kept as codes and numbers: show and delete them."),
+    "facts": ("facts", "Facts of real calls, kept as codes and numbers where keep_facts is set: show and delete them."),
     "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),
     "key": ("key", "The secret that hashes and links are made with: make one, or take another one into use."),
     "lock": ("lock", "Write WHAT changed in RULE into cards/changes.yaml, with the date and the version."),

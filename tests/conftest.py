@@ -78,6 +78,12 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture(autouse=True)
+def logs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is run within the tests sets up no log of its own, which would last."""
+    monkeypatch.setattr("cds_service.logs.configure", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
 def rule_faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fault]]:
     """Faults of ours that rules met: the service answers in spite of them, so here they fail every test."""
     met: list[Fault] = []

@@ -26,6 +26,7 @@ def test_readme_holds_both_commands() -> None:
 def test_first_command_shows_cards_and_keeps_serving(tmp_path: Path) -> None:
     leave_out = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "node_modules", "tests", "__pycache__")
     shutil.copytree(ROOT, tmp_path / "project", ignore=leave_out)
+    shutil.copytree(ROOT / "tests" / "scenarios", tmp_path / "project" / "tests" / "scenarios")  # they ship
     log = tmp_path / "output"
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONSAFEPATH"}}
     with log.open("w") as output:

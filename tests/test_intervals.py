@@ -19,6 +19,8 @@ NOT_ITS_OWN = ("general rule", "rule of its class", "by analogy", "a patient lea
 # Hours that stand in no cited source of the row are not taken over; each with the reason.
 OTHER_HOURS = {
     "digoxin_timing": "labels give no hours; a regulator's list asks for more than two, a compendium for one",
+    "ferrous_fumarate_timing": "as for the sulfate",
+    "ferrous_gluconate_timing": "as for the sulfate",
     "ferrous_sulfate_timing": "two hours stand in no source of the row; the cited product text has three to four",
     "ibandronic_acid_timing": "an EU leaflet, read after the dossier, asks for six hours after magnesium",
     "ofloxacin_timing": "a Spanish magnesium text and a trial, read after the dossier, give two hours on both sides",

@@ -66,20 +66,18 @@ def read_given(key: str | None, file: Path | None) -> HashKey | None:
     return HashKey(key)
 
 
-def check_in_use(connection: Connection, key: HashKey) -> None:
-    """See that the database was written with `key`; the first one is written down. StoreError for another one."""
-    row = {"fingerprint": key.fingerprint, "since": datetime.now(UTC)}
-    known = connection.execute(_IN_USE).scalar()
-    if known is None:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(hash_keys).values(row).on_conflict_do_nothing())
-        known = connection.execute(_IN_USE).scalar()
-    if known != key.fingerprint:
-        raise StoreError(
-            f"The database was written with the key {known}, and the one given is {key.fingerprint}. Give that one; "
-            "with another, what was accepted or dismissed silences nothing any more and links to plans end. To go on "
-            "with the new one all the same: magnesium-cds key adopt"
-        )
+def key_in_use(connection: Connection) -> str | None:
+    """The fingerprint of the key that the database was written with last; None before the first."""
+    return connection.execute(_IN_USE).scalar()
+
+
+def other_key(known: str, key: HashKey) -> str:
+    """Why a service with `key` does not start on a database of another one, and what to do."""
+    return (
+        f"The database was written with the key {known}, and the one given is {key.fingerprint}. Give that one; with "
+        "another, what was accepted or dismissed silences nothing any more and links to plans end. To go on with the "
+        "new one all the same: magnesium-cds key adopt"
+    )
 
 
 def take_into_use(connection: Connection, key: HashKey) -> None:

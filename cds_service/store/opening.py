@@ -3,20 +3,23 @@ with."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, classify
-from cds_service.store.keys import HashKey, check_in_use, key_names, load_or_create, read_given, take_into_use
-from cds_service.store.schema import prepare_folder, prepare_postgres, prepare_sqlite, start_lock
+from cds_service.store.keys import HashKey, key_in_use, key_names, load_or_create, other_key, read_given, take_into_use
+from cds_service.store.schema import START_WAIT, prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 
 log = structlog.get_logger("magnesium_cds.store")
 READERS: Final = 4
+LOCK_PAUSE: Final = 0.02
 LOCK_WAIT: Final = 1.0  # one attempt at another process's lock; the job's own time says how many attempts
 
 
@@ -27,6 +30,21 @@ class Opened(NamedTuple):
     writer: Engine
     key: HashKey
     notes: tuple[str, ...]
+
+
+def _written(writer: Engine, work: Callable[[Connection], None]) -> None:
+    """Do it in one transaction; a lock of another process is waited for."""
+    give_up = time.monotonic() + START_WAIT
+    while True:
+        try:
+            with writer.begin() as connection:
+                work(connection)
+        except SQLAlchemyError as error:
+            if classify(error).kind != "locked" or time.monotonic() > give_up:
+                raise
+            time.sleep(LOCK_PAUSE)
+        else:
+            return
 
 
 def open_database(
@@ -62,14 +80,17 @@ def open_database(
     # A file's own key that was lost before a hash was made with it is made anew.
     unused = given is None and file is not None and not found.used
     try:
-        with writer.begin() as connection:
-            (take_into_use if adopt or unused else check_in_use)(connection, hashing)
-    except (SQLAlchemyError, StoreError) as error:
+        with reader.connect() as connection:
+            known = key_in_use(connection)
+        if known != hashing.fingerprint:
+            if known is not None and not adopt and not unused:
+                raise StoreError(other_key(known, hashing))
+            _written(writer, lambda connection: take_into_use(connection, hashing))
+    except SQLAlchemyError as error:
+        raise StoreError(f"The database cannot be used: {classify(error).text}") from error
+    finally:  # whoever forks later makes connections of its own
         reader.dispose()
         writer.dispose()
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"The database cannot be written: {classify(error).text}") from error
     if found.new and had_key:
         notes.append("There was a hash key but no database: a new, empty one was made.")
     for note in notes:

@@ -36,4 +36,4 @@ def make_app() -> Flask:
 
 
 if __name__ == "__main__":
-    Server(Settings(port=int(sys.argv[1]), workers=1), make_app).run()
+    Server(Settings(port=int(sys.argv[1]), workers=1, watch=False), make_app).run()

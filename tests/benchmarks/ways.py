@@ -34,6 +34,7 @@ def run(way: str, port: int, folder: Path) -> None:
             stack.enter_context(patch.object(Store, "use_token", lambda *_: True))
         serve(
             Settings(
+                watch=False,
                 port=port,
                 workers=1,
                 data_dir=folder / way,

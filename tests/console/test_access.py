@@ -20,13 +20,17 @@ CHANGES = {"POST", "PUT", "PATCH", "DELETE"}
 def routes(app: Flask) -> Iterator[tuple[str, str, str]]:
     """Name, method and address of each route of the console, but for files that everybody may read."""
     adapter = app.url_map.bind("localhost")
+    options: set[str] = set()  # the framework's own answer, which an address gives once
     for rule in app.url_map.iter_rules():
         name = rule.endpoint.removeprefix("console.")
         if not rule.endpoint.startswith("console.") or name == "static":
             continue
         assert name in PLACES, f"{rule.rule} ({name}) has no line in tests/console/routes.py"
         values = PLACES[name].values | ({"kind": "csv"} if "kind" in rule.arguments else {})
-        yield from ((name, method, built(adapter, rule, values)) for method in sorted(rule.methods - {"HEAD"}))
+        path = built(adapter, rule, values)
+        methods = rule.methods - {"HEAD"} - ({"OPTIONS"} if path in options else set())
+        options.add(path)
+        yield from ((name, method, path) for method in sorted(methods))
 
 
 def built(adapter, rule: Rule, values: dict[str, str]) -> str:
@@ -142,16 +146,17 @@ HEADERS = {
 def test_every_answer_has_the_headers_that_keep_it_in_its_place(anna: Visitor) -> None:
     person(anna.store, SOMEBODY, "viewer")
     nobody = visitor(anna.app)
-    for _, method, path in routes(anna.app):
+    asked = [(method, path) for _, method, path in routes(anna.app) if "sign-out" not in path]
+    assert len(asked) > 30
+    for method, path in asked:
         for who in (nobody, anna):
-            if "sign-out" in path:
-                continue
             answer = who.http.open(path, method=method, headers={"Origin": who.base})
             assert HEADERS.items() <= dict(answer.headers).items(), (method, path)
             policy = answer.headers["Content-Security-Policy"]
             assert "unsafe" not in policy or answer.mimetype == "image/svg+xml"
             assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
-            assert not re.search(r"<script(?![^>]* src=)|\son\w+=|\sstyle=|<style", answer.text), (method, path)
+            own = "" if answer.mimetype == "image/svg+xml" else r"|\sstyle=|<style"  # of a picture's own document
+            assert not re.search(rf"<script(?![^>]* src=)|\son\w+={own}", answer.text), (method, path)
             assert "Werkzeug" not in answer.text and "Traceback" not in answer.text
 
 

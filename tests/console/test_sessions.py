@@ -152,7 +152,9 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_in_production_of_http(
 ) -> None:
     given = console.test_client().get("/console/sign-in").headers["Set-Cookie"]
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(given.split("; ")) and "Max-Age" not in given
-    app = worker(profile="production", public_url=BASE, clients=signer_file, trusted_proxies=1)
+    app = worker(
+        profile="production", public_url=BASE, clients=signer_file, trusted_proxies=1, data_dir=signer_file.parent / "production"
+    )  # fmt: skip
     seen = Visitor(app, base=BASE)
     given = seen.get("/sign-in").headers["Set-Cookie"]
     assert given.startswith("__Host-magnesium-console=")

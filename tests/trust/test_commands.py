@@ -19,6 +19,7 @@ from cds_service.cli import main
 from cds_service.sandbox.mock_ehr import KEYS_PATH, MockEhr, ScriptError, Signer, read_script
 from cds_service.trust.clients import parse_clients, written
 from cds_service.trust.keys import SANDBOX_ISSUER
+from tests.conftest import KEY
 from tests.trust.support import BASE, DISCOVERY, ISSUER, SERVICE
 
 
@@ -228,7 +229,8 @@ def test_a_key_set_is_read_and_explained(known: Shell, ehr: MockEhr) -> None:
     assert "key shared: it is a private or secret key" in output
 
 
-def test_the_whole_file_is_checked(known: Shell) -> None:
+def test_the_whole_file_is_checked(known: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGNESIUM_CDS_KEY", KEY)
     assert "1 client in" in known("check").output
     production = known("check", profile="production").output
     assert "all usable" in production
