@@ -162,6 +162,8 @@ class Rounds:
             try:
                 self.look()
             except StoreUnavailable as error:
+                if error.kind == "closed":  # the service ends
+                    return
                 log.error("nothing was watched", cause=error.kind)
             except Exception as error:  # noqa: BLE001 - a fault here must not end the watch
                 log.error("nothing was watched", cause=type(error).__name__)

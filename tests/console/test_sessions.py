@@ -153,7 +153,8 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_in_production_of_http(
     given = console.test_client().get("/console/sign-in").headers["Set-Cookie"]
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(given.split("; ")) and "Max-Age" not in given
     app = worker(
-        profile="production", public_url=BASE, clients=signer_file, trusted_proxies=1, data_dir=signer_file.parent / "production"
+        profile="production", public_url=BASE, clients=signer_file, trusted_proxies=1,
+        data_dir=signer_file.parent / "production",
     )  # fmt: skip
     seen = Visitor(app, base=BASE)
     given = seen.get("/sign-in").headers["Set-Cookie"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -223,6 +224,15 @@ def test_a_fault_of_ours_is_an_alarm(make_app: Callable[..., Flask]) -> None:
     assert job is not None and job.done.wait(60)
     Rounds(app).look()
     assert [(alarm.kind, alarm.subject) for alarm in store_of(app).open_alarms()] == [("fault", LOW)]
+
+
+def test_the_rounds_end_with_the_service(workers: Callable[..., Flask]) -> None:
+    app = workers()
+    rounds = threading.Thread(target=Rounds(app)._go_on, daemon=True)
+    rounds.start()
+    app.extensions["advisor"].store.close()
+    rounds.join(20)
+    assert not rounds.is_alive()
 
 
 def test_the_running_service_makes_its_rounds(tmp_path: Path) -> None:
