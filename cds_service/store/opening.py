@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -17,6 +17,7 @@ from cds_service.store.errors import StoreError, classify
 from cds_service.store.keys import HashKey, key_in_use, key_names, load_or_create, other_key, read_given, take_into_use
 from cds_service.store.schema import START_WAIT, prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 
+T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.store")
 READERS: Final = 4
 LOCK_PAUSE: Final = 0.02
@@ -32,19 +33,17 @@ class Opened(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _written(writer: Engine, work: Callable[[Connection], None]) -> None:
-    """Do it in one transaction; a lock of another process is waited for."""
+def _patiently(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Do it in one transaction; a lock of another process, and a busy server, are waited for."""
     give_up = time.monotonic() + START_WAIT
     while True:
         try:
-            with writer.begin() as connection:
-                work(connection)
+            with engine.begin() as connection:
+                return work(connection)
         except SQLAlchemyError as error:
-            if classify(error).kind != "locked" or time.monotonic() > give_up:
+            if classify(error).kind not in ("locked", "late") or time.monotonic() > give_up:
                 raise
             time.sleep(LOCK_PAUSE)
-        else:
-            return
 
 
 def open_database(
@@ -80,12 +79,11 @@ def open_database(
     # A file's own key that was lost before a hash was made with it is made anew.
     unused = given is None and file is not None and not found.used
     try:
-        with reader.connect() as connection:
-            known = key_in_use(connection)
+        known = _patiently(reader, key_in_use)
         if known != hashing.fingerprint:
             if known is not None and not adopt and not unused:
                 raise StoreError(other_key(known, hashing))
-            _written(writer, lambda connection: take_into_use(connection, hashing))
+            _patiently(writer, lambda connection: take_into_use(connection, hashing))
     except SQLAlchemyError as error:
         raise StoreError(f"The database cannot be used: {classify(error).text}") from error
     finally:  # whoever forks later makes connections of its own
