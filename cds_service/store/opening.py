@@ -79,11 +79,15 @@ def open_database(
     # A file's own key that was lost before a hash was made with it is made anew.
     unused = given is None and file is not None and not found.used
     try:
-        known = _patiently(reader, key_in_use)
-        if known != hashing.fingerprint:
-            if known is not None and not adopt and not unused:
-                raise StoreError(other_key(known, hashing))
-            _patiently(writer, lambda connection: take_into_use(connection, hashing))
+        if _patiently(reader, key_in_use) != hashing.fingerprint:
+
+            def take(connection: Connection) -> None:  # one writer at a time: of two that start at once, one is first
+                known = key_in_use(connection)
+                if known not in (None, hashing.fingerprint) and not adopt and not unused:
+                    raise StoreError(other_key(str(known), hashing))
+                take_into_use(connection, hashing)
+
+            _patiently(writer, take)
     except SQLAlchemyError as error:
         raise StoreError(f"The database cannot be used: {classify(error).text}") from error
     finally:  # whoever forks later makes connections of its own
