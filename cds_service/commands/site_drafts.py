@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cds_service.commands.common import FILE, MOMENT, database_options, faults_a
 from cds_service.commands.site_publishing import AS_JSON, published, text_of, told, told_made, told_why
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_in_words import in_words
-from cds_service.store import Draft, DraftText
+from cds_service.store import Draft
 
 BY = click.option("--by", required=True, help="Who does this.")
 VERSION = click.option("--version", type=int, required=True, help="The version that you looked at.")
@@ -93,9 +93,8 @@ def save(
         found = publishing.draft(number)
         told_here: dict[str, Any] = {"title": title, "reason": reason, "based_on": based_on}
         told_here |= {"in_force_from": begins, "in_force_until": ends}
-        fields = {name: getattr(found, name) for name in DraftText.__dataclass_fields__}
         given: dict[str, Any] = {name: value for name, value in told_here.items() if value is not None}
-        text = replace(DraftText(**fields), document=text_of(file), **given)
+        text = found.text(document=text_of(file), **given)
         _made(publishing.save(number, version, text, by), as_json)
 
 

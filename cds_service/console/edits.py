@@ -20,7 +20,7 @@ from cds_service.console.together import stale_page
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Piece, pieces_of, written
 from cds_service.content.yamlfile import MAX_BYTES, ContentError, Fault
-from cds_service.store import Draft, DraftText
+from cds_service.store import Draft
 
 
 class TextForm(FlaskForm):
@@ -91,7 +91,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         elif form.validate() and form.document.data is not None and form.version.data is not None:
             text = form.document.data.replace("\r\n", "\n")
             try:
-                publishing.save(number, form.version.data, _text_of(draft, document=text), who().name)
+                publishing.save(number, form.version.data, draft.text(document=text), who().name)
             except ContentError as error:
                 faults = list(error.faults)
             except NotDone as error:
@@ -137,7 +137,7 @@ def _put(
             reason = value.get("reason", "") if isinstance(value, dict) else ""
             draft = publishing.begin(title_of(parts.current.library, piece)[:200], who().name, text, reason)
         else:
-            draft = publishing.save(draft.id, version, _text_of(draft, document=text), who().name)
+            draft = publishing.save(draft.id, version, draft.text(document=text), who().name)
     except ContentError as error:
         for fault in error.faults:
             _place(form, piece, fault, faults)
@@ -161,9 +161,3 @@ def _place(form: PieceForm, piece: Piece, fault: Fault, faults: list[str]) -> No
                 form[name].errors = [*form[name].errors, f"{fault.message}."]
                 return
     faults.append(f"{fault.key}: {fault.message}.")
-
-
-def _text_of(draft: Draft, **more: Any) -> DraftText:
-    """What an editor writes of a draft, with something else in its place."""
-    fields = {name: getattr(draft, name) for name in DraftText.__dataclass_fields__}
-    return DraftText(**fields | more)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flask import Blueprint, Response, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -14,7 +12,7 @@ from cds_service.console.site_parts import default_of, in_lines, must_be_here, p
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Side, Ways, brought_together, three_ways
 from cds_service.content.yamlfile import ContentError
-from cds_service.store import Draft, DraftText
+from cds_service.store import Draft
 
 
 def stale_page(
@@ -93,8 +91,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
 
             if text is None:
                 return again(["Choose one side of each value that both changed."])
-            fields = {name: getattr(draft, name) for name in DraftText.__dataclass_fields__}
-            saved = replace(DraftText(**fields), document=text, based_on=based_on)
+            saved = draft.text(document=text, based_on=based_on)
             publishing.save(number, version, saved, who().name)
         except ContentError as error:
             return again(in_lines(error.faults))

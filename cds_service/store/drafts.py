@@ -64,6 +64,10 @@ class Draft(DraftText):
         """Whether it can still be edited."""
         return self.published_as is None and self.discarded_at is None
 
+    def text(self, **more: Any) -> DraftText:
+        """What an editor writes of it, with `more` in place of what stands there."""
+        return DraftText(**{name: getattr(self, name) for name in DraftText.__dataclass_fields__} | more)
+
     @property
     def approved(self) -> bool:
         """Whether somebody approved it as it stands, who wrote none of it."""
