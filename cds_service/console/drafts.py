@@ -35,7 +35,7 @@ from cds_service.console.together import conflict_page
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import pieces_of, three_ways, written
 from cds_service.content.yamlfile import ContentError
-from cds_service.store import Draft, DraftText, same_person
+from cds_service.store import Draft, same_person
 
 PREVIEW = "console.preview"
 """The page that tries a draft on patients before it is published, where the console has one; it takes `draft`."""
@@ -129,7 +129,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             pieces[piece] = start[piece]
         else:
             pieces.pop(piece, None)
-        text = _text_of(held, document=written(pieces))
+        text = held.text(document=written(pieces))
         return _tried(number, lambda: publishing.save(number, _version(), text, who().name), "That change is undone.")
 
     @blueprint.post("/drafts/<int:number>/approve")
@@ -217,8 +217,8 @@ def _tried(number: int, work: Any, said: str, then: str = "") -> ResponseReturnV
 
 def _saved(publishing: Publishing, held: Draft, form: DraftForm, more: list[str]) -> Response | None:
     begins, ends = form.begins.data, form.ends.data
-    text = _text_of(
-        held, title=form.title.data, reason=form.reason.data or "",
+    text = held.text(
+        title=form.title.data, reason=form.reason.data or "",
         in_force_from=begins.replace(tzinfo=UTC) if begins else None,
         in_force_until=ends.replace(tzinfo=UTC) if ends else None,
     )  # fmt: skip
@@ -277,8 +277,3 @@ def _row(one: Draft) -> dict[str, Any]:
 
 def _plain(at: datetime | None) -> datetime | None:
     return at.astimezone(UTC).replace(tzinfo=None) if at else None
-
-
-def _text_of(held: Draft, **more: Any) -> DraftText:
-    fields = {name: getattr(held, name) for name in DraftText.__dataclass_fields__}
-    return DraftText(**fields | more)
