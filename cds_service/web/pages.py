@@ -7,30 +7,22 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request
 
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Claim
 from cds_service.hooks.errors import FHIR_JSON
+from cds_service.hooks.html import CSP, HEADERS, html_response
 from cds_service.hooks.problems import Problem
 from cds_service.publish import fhir
 from cds_service.publish.changes import feed, feed_json, title_of
 from cds_service.publish.rule_in_words import evidence_of, rule_view
 
-CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+__all__ = ["CSP", "HEADERS", "content_blueprint", "html_response"]
 MAX_QUERY = 100
 T = TypeVar("T")
-
-
-def html_response(text: str, more: Mapping[str, str] | None = None) -> Response:
-    """A web page with a strict policy: nothing from or to elsewhere, no script, no framing. `more`: more headers."""
-    headers = {**HEADERS, "Content-Security-Policy": CSP, **(more or {})}
-    return Response(text, content_type="text/html; charset=utf-8", headers=headers)
 
 
 def content_blueprint(
@@ -44,6 +36,18 @@ def content_blueprint(
     """
     blueprint = Blueprint("content", __name__, template_folder="templates", static_folder="static",
                           static_url_path="/static")  # fmt: skip
+
+    @blueprint.app_context_processor
+    def frame() -> dict[str, Any]:
+        """What base.html asks for, on whatever page; also on that of a fault."""
+        return {"dev": dev, "has_page": lambda endpoint: endpoint in current_app.view_functions}
+
+    @blueprint.get("/favicon.ico")
+    def favicon() -> Response:
+        """For browsers that ask without having been told of it."""
+        answer = blueprint.send_static_file("icon.svg")
+        answer.content_type = "image/svg+xml; charset=utf-8"
+        return answer
 
     def rulebook() -> Rulebook:
         return current.on(now().date())
