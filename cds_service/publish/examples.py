@@ -56,9 +56,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class CardRead:
-    """A card as a clinician reads it, for the patient of this name."""
+    """A card as a clinician reads it, for the patient of this name. `of`: the rule that leads it."""
 
     patient: str
+    of: str
     indicator: str
     summary: str
     blocks: tuple[Block, ...]
@@ -66,8 +67,8 @@ class CardRead:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Of one rule: its patients, the card that it leads for the first of them (None where there is none), and how many
-    patients more there are who have site values of their own."""
+    """Of one rule: its patients, the card on which it is told for the first of them (None where it is not shown), and
+    how many patients more there are who have site values of their own."""
 
     listed: tuple[Example, ...] = ()
     card: CardRead | None = None
@@ -94,6 +95,7 @@ class Examples:
             ]
             data["card"] = {
                 "patient": self.card.patient,
+                "rule": self.card.of,
                 "indicator": self.card.indicator,
                 "summary": self.card.summary,
                 "detail": blocks,
@@ -128,7 +130,7 @@ def _examples(rule: str, side: Side) -> Examples:
     builder = Builder(side.content.library, side.now)
     return Examples(
         tuple(_example(rule, case, side, builder) for case in own),
-        _card(rule, own[0], side, builder) if own else None,
+        next((_card(rule, case, side, builder) for case in own if case.expect.outcome == "fired"), None),
         len(cases) - len(own),
     )
 
@@ -159,17 +161,18 @@ def _example(rule: str, case: Scenario, side: Side, builder: Builder) -> Example
 
 
 def _card(rule: str, case: Scenario, side: Side, builder: Builder) -> CardRead | None:
-    """The card that the rule leads; None where it leads none, as where its cards are not shown."""
+    """The card that the rule leads, else the one on which it stands; None where it is not shown."""
     call = _call(case, builder)
     try:
         shown = advice_of(side, call, call.chart(side)).shown
     except NotRead:
         return None
-    card = next((each.card for each in shown if each.card["extension"][EXTENSION]["rule"] == rule), None)
-    if card is None:
+    telling = [(str(each.card["extension"][EXTENSION]["rule"]), each.card) for each in shown if rule in each.rules]
+    if not telling:
         return None
+    leader, card = min(telling, key=lambda each: each[0] != rule)
     blocks = tuple(_block(text) for text in card.get("detail", "").split("\n\n") if text.strip())
-    return CardRead(sentence(case.name), card["indicator"], card["summary"], blocks)
+    return CardRead(sentence(case.name), leader, card["indicator"], card["summary"], blocks)
 
 
 def _block(text: str) -> Block:

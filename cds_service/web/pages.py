@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -55,6 +56,7 @@ def content_blueprint(
                           static_url_path="/static")  # fmt: skip
     library = current.library
     index, book = Index(library), ExampleBook(content)
+    icon = (Path(__file__).parent / "static/icon.svg").read_bytes()
 
     @blueprint.app_context_processor
     def frame() -> dict[str, Any]:
@@ -64,9 +66,7 @@ def content_blueprint(
     @blueprint.get("/favicon.ico")
     def favicon() -> Response:
         """For browsers that ask without having been told of it."""
-        answer = blueprint.send_static_file("icon.svg")
-        answer.content_type = "image/svg+xml; charset=utf-8"
-        return answer
+        return Response(icon, content_type="image/svg+xml; charset=utf-8", headers={"Cache-Control": "max-age=86400"})
 
     def rulebook() -> Rulebook:
         return current.on(now().date())
