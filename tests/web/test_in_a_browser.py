@@ -88,12 +88,11 @@ def test_from_the_first_page_every_link_opens_and_every_form_is_taken(
             forms += 1
     assert faults == []
     assert complaints(said) == []
-    assert forms >= 4 and {"content.rules", "content.claims", "content.changes", "content.rule", "content.claim"} <= {
-        *seen
-    }
+    assert forms >= 2
+    assert {f"content.{name}" for name in ("rules", "claims", "changes", "rule", "claim")} <= {*seen}
 
 
-def submitted(page: Page, place: int, path: str) -> list[str]:
+def submitted(page: Page, place: int, path: str, patience: float = 20_000) -> list[str]:
     """Fill a form of the page, send it as a person does, and see that its answer comes."""
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     form = page.locator("form").nth(place)
@@ -102,8 +101,8 @@ def submitted(page: Page, place: int, path: str) -> list[str]:
             field.fill("magnesium")
     button = form.locator("button:not([type=button]):not([type=reset]), input[type=submit]").first
     try:
-        with page.expect_navigation(timeout=20_000) as went:
-            button.click()
+        with page.expect_navigation(timeout=patience) as went:
+            button.click(timeout=patience)
     except Exception:  # noqa: BLE001 - a browser's own fault, of several kinds
         return [f"{path}: form {place} was not sent"]
     answer = went.value
@@ -122,9 +121,7 @@ def test_the_walk_finds_a_form_that_the_policy_blocks(
     with served(hospital) as base:
         page = tab(browser, base, said)
         page.goto("/claims")
-        page.set_default_timeout(3000)
-        page.locator("form button").click()
-        page.wait_for_timeout(300)
+        assert submitted(page, 0, "/claims", 2000) == ["/claims: form 0 was not sent"]
     assert complaints(said), "the browser says nothing of a blocked form, so the walk proves nothing"
 
 
@@ -144,11 +141,13 @@ def test_pages_work_without_scripts_and_a_keyboard_reaches_the_content_in_one_st
 
 def test_pages_print_without_what_is_for_the_screen_and_with_what_is_folded(browser: Browser, base: str) -> None:
     page = tab(browser, base)
-    page.goto("/evidence/levothyroxine_timing")
+    page.goto("/evidence")
+    folded = "!document.querySelector('.group:not([open]) li').checkVisibility()"
+    assert page.evaluate(folded)
     page.emulate_media(media="print")
     assert not page.get_by_role("navigation").first.is_visible()
-    page.goto("/evidence")
     assert not page.get_by_role("button", name="Search").is_visible()
+    assert not page.evaluate(folded)
 
 
 def test_every_address_that_answers_get_is_asked(hospital: Flask) -> None:
