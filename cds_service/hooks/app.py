@@ -95,7 +95,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
             now=now,
         )
     )
-    app.register_blueprint(content_blueprint(current, settings.dev, now, lambda: base_url(settings)))
+    app.register_blueprint(content_blueprint(current, content, settings.dev, now, lambda: base_url(settings)))
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor, frozenset(client.name for client in clients))
     _limits(app, settings, keeper)
