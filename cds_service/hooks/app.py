@@ -35,7 +35,7 @@ from cds_service.hooks.profile import profile_faults
 from cds_service.hooks.request import HookRequest
 from cds_service.hooks.rounds import CANARIES, canary_faults
 from cds_service.hooks.services import Advisor, base_url, service_blueprint, uncached
-from cds_service.hooks.trial import NOBODY, is_trial
+from cds_service.hooks.trial import trial_of
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
@@ -54,7 +54,7 @@ LOOPBACK = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\
 SANDBOX = "https://sandbox.cds-hooks.org"
 GATE_SECONDS: Final = 0.25
 CONSOLE_GATE_SECONDS: Final = 5.0
-LIMITED: Final = ("/cds-services", "/feedback", "/plan")  # what costs more than reading a page
+LIMITED: Final = ("/cds-services", "/feedback", "/plan", "/try")  # what costs more than reading a page
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
 
@@ -113,8 +113,8 @@ def _caller(keeper: Gatekeeper) -> Caller:
 
     A refusal is the same to the byte whatever its cause: only the log knows, in one word of a closed list.
     """
-    if is_trial(request.environ):
-        return NOBODY
+    if (trial := trial_of(request.environ)) is not None:
+        return trial.caller
     try:
         return keeper.admit(request.headers.getlist("Authorization"), request.path)
     except Refused as refusal:
