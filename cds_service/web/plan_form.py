@@ -18,7 +18,7 @@ from cds_service.planner.times_in_words import alternative_times
 from cds_service.spelling import joined, nearest
 from cds_service.web.pages import html_response
 from cds_service.web.plan_question import PlanQuestion, request_of
-from cds_service.web.try_form import Taken, clock_times, drug_names
+from cds_service.web.try_form import Taken, clock_times, drug_names, rows_of
 from cds_service.web.try_shown import day_of
 
 ROWS: Final = 5
@@ -47,8 +47,7 @@ def add(blueprint: Blueprint, advisor: Advisor, headers: Mapping[str, str]) -> N
     def day() -> Response:
         fields = request.form
         values = {name: fields.get(name, "").strip() for name in FIELDS}
-        pairs = zip(fields.getlist("drug"), fields.getlist("drug_when"), strict=False)
-        rows = [Taken(name.strip(), when.strip()) for name, when in pairs if name.strip() or when.strip()]
+        rows = rows_of("drug")
         question, faults = question_of(values, rows)
         if question is None:
             return page(values, rows, 422, faults=faults)

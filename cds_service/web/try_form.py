@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Final
+
+from flask import request
 
 from cds_service.content.concept import SERUM_MAGNESIUM
 from cds_service.content.library import Library
@@ -14,7 +17,7 @@ from cds_service.spelling import nearest
 from cds_service.terminology.index import Vocabulary
 from cds_service.terminology.units import UCUM
 
-DRUG_ROWS, ORDER_ROWS = 6, 2
+DRUG_ROWS, ORDER_ROWS, MOST_ROWS = 6, 2, 40
 OLDEST: Final = 130
 LONGEST: Final = 200  # characters of a name
 LABS: Final = {"magnesium": SERUM_MAGNESIUM, "egfr": "egfr", "creatinine": "creatinine"}
@@ -60,6 +63,12 @@ class Typed:
         return [*typed, *[Taken()] * max(least - len(typed), 0)]
 
 
+def rows_of(kind: str) -> list[Taken]:
+    """The rows of the form at hand, in order, without the empty ones; a field that was not sent is empty."""
+    pairs = zip_longest(request.form.getlist(kind), request.form.getlist(f"{kind}_when"), fillvalue="")
+    return [Taken(name.strip(), when.strip()) for name, when in pairs if name.strip() or when.strip()]
+
+
 def units_of_form(library: Library) -> dict[str, list[str]]:
     """The units that each laboratory field offers, the content's own first."""
     found = {}
@@ -100,6 +109,9 @@ def bundle_of(typed: Typed, library: Library, now: datetime, ordering: bool) -> 
             elif len(row.name) > LONGEST or len(row.when) > LONGEST:
                 faults[f"{kind}-{number}"] = f"Medicine {number}: shorten it to {LONGEST} characters."
             entries.append(_medicine(row, f"{kind}-{number}", status, now))
+    if len(typed.drugs) > MOST_ROWS or len(typed.orders) > MOST_ROWS:
+        # Said, since one that is left out unsaid could be the one that matters.
+        faults["drug-1"] = f"Medicines: no more than {MOST_ROWS} can be typed. Paste a Bundle in place of the form."
     if ordering and not typed.orders:
         faults["order-1"] = "This hook is about an order: type what is ordered, or choose patient-view."
     if faults:

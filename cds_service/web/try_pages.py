@@ -32,11 +32,11 @@ from cds_service.web.try_form import (
     LABS,
     SEXES,
     Faults,
-    Taken,
     Typed,
     bundle_of,
     drug_names,
     not_recognised,
+    rows_of,
     units_of_form,
 )
 from cds_service.web.try_shown import (
@@ -158,14 +158,8 @@ class TryPages:
     def _entered(self, fields: Mapping[str, str]) -> Entered:
         way: Way = "form" if fields.get("way") == "form" else "text"
         text = _file() or fields.get("text", "")
-        lists = request.form.getlist
-
-        def rows(kind: str) -> list[Taken]:
-            pairs = zip(lists(kind), lists(f"{kind}_when"), strict=False)
-            return [Taken(name.strip(), when.strip()) for name, when in pairs if name.strip() or when.strip()]
-
         names = ("age", "sex", *LABS, *(f"{lab}_unit" for lab in LABS))
-        typed = Typed({name: fields.get(name, "").strip() for name in names}, rows("drug")[:20], rows("order")[:20])
+        typed = Typed({name: fields.get(name, "").strip() for name in names}, rows_of("drug"), rows_of("order"))
         return Entered(way, fields.get("hook", "patient-view"), self._preset(fields), text=text, typed=typed)
 
     def _preset(self, fields: Mapping[str, str]) -> str:

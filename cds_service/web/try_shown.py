@@ -80,8 +80,9 @@ def open_points(made: Made, body: bytes, known_keys: Collection[str]) -> list[st
     """What is missing, and what could not be read, in words: of each input, of each entry, of each rule that was not
     evaluated."""
     facts = made.chart.facts
-    found = [
-        f"{key}: {state.state}{f', of which {state.unreadable} cannot be read' if state.unreadable else ''}"
+    found = [f"Not checked: {reason}" for reason in made.advice.not_checked()]
+    found += [
+        f"prefetch {key}: {state.state}{f', of which {state.unreadable} cannot be read' if state.unreadable else ''}"
         for key, state in sorted(facts.inputs.items())
         if state.state not in ("given", "empty", "fetched") or state.unreadable
     ]
@@ -91,7 +92,7 @@ def open_points(made: Made, body: bytes, known_keys: Collection[str]) -> list[st
     named = told.get("notIdentified", {}).get("entries", ())
     found += [f"{entry['resource']}: not identified: {entry['name'] or 'it has no name'}" for entry in named]
     found += [f"{entry['at']}: {entry['fault']}" for entry in told.get("notRead", ())]
-    return list(dict.fromkeys([*found, *(f"Not checked: {reason}" for reason in made.advice.not_checked())]))
+    return list(dict.fromkeys(found))
 
 
 def without_secret(body: bytes) -> tuple[bytes, bool]:

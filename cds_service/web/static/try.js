@@ -54,7 +54,7 @@ for (const rows of document.querySelectorAll("[data-more]")) {
   rows.addEventListener("input", () => {
     const all = rows.querySelectorAll(".row");
     const last = all[all.length - 1];
-    if (all.length >= 20 || !last.querySelector("input").value) return;
+    if (all.length >= 40 || !last.querySelector("input").value) return;
     const more = last.cloneNode(true);
     more.querySelectorAll(".fault").forEach((one) => one.remove());
     more.querySelectorAll("input").forEach((input) => {
