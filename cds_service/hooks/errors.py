@@ -1,4 +1,7 @@
-"""Errors on the wire: every non-2xx answer is an OperationOutcome that names the place and echoes no value."""
+"""Errors on the wire: every non-2xx answer is an OperationOutcome that names the place and echoes no value.
+
+Each issue carries its code of `publish/refusals.yaml`, and the address of the page that says what to change.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.hooks.problems import Issue, Problem
+from cds_service.publish.refusals import ERROR_SYSTEM
 
 FHIR_JSON = "application/fhir+json"
 
@@ -20,26 +24,32 @@ ISSUE_TYPES = {400: "invalid", 401: "login", 403: "forbidden", 404: "not-found",
                408: "timeout", 412: "incomplete", 413: "too-long", 415: "not-supported", 429: "throttled",
                431: "too-long", 500: "exception", 503: "transient"}  # fmt: skip
 
+# HTTP status -> code of a refusal that says none, as those of the framework.
+ERRORS = {401: "not-authenticated", 404: "unknown-address", 405: "method-not-allowed", 413: "body-too-large",
+          415: "content-type", 429: "too-many-calls", 503: "busy"}  # fmt: skip
 
-def outcome_response(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None) -> Response:
-    """An OperationOutcome as a response that nobody may cache."""
-    body = {
-        "resourceType": "OperationOutcome",
-        "issue": [
-            {
-                "severity": issue.severity,
-                "code": issue.code or ISSUE_TYPES.get(status, "processing"),
-                "details": {"text": issue.text},
-                **({"expression": list(issue.expression)} if issue.expression else {}),
-            }
-            for issue in issues
-        ],
-    }
+
+def outcome_response(
+    status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None, base: str = ""
+) -> Response:
+    """An OperationOutcome as a response that nobody may cache. `base`: our own URL, as configured; "" for none."""
+    body = {"resourceType": "OperationOutcome", "issue": [_issue(status, issue, base) for issue in issues]}
     response = Response(orjson.dumps(body), status, content_type=FHIR_JSON)
     response.headers["Cache-Control"] = "no-store"
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response
+
+
+def _issue(status: int, issue: Issue, base: str) -> dict[str, Any]:
+    error = issue.error or ERRORS.get(status, "request-unreadable" if status < 500 else "fault-of-ours")
+    made = {
+        "severity": issue.severity,
+        "code": issue.code or ISSUE_TYPES.get(status, "processing"),
+        "details": {"coding": [{"system": ERROR_SYSTEM, "code": error}], "text": issue.text},
+        "diagnostics": f"{base}/errors/{error}",
+    }
+    return made | ({"expression": list(issue.expression)} if issue.expression else {})
 
 
 class ReadRequest(Request):
@@ -64,9 +74,10 @@ def read_body(request: Request) -> bytes:
     not as strictness asks).
     """
     if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):
-        raise Problem.of(415, "Send JSON with Content-Type: application/json.")
+        raise Problem.of(415, "Send JSON with Content-Type: application/json.", error="content-type")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Problem.of(415, "Send the body without Content-Encoding; compressed requests are not read.")
+        text = "Send the body without Content-Encoding; compressed requests are not read."
+        raise Problem.of(415, text, error="content-encoding")
     most = request.max_content_length
     if request.content_length is None and most is not None:
         # Of a body in chunks that is too large, the framework gives the beginning: one byte more tells.
@@ -77,17 +88,17 @@ def read_body(request: Request) -> bytes:
     try:
         check(body)
     except NotStrict as fault:
-        raise Problem.of(400, fault.text, "request", code=fault.code) from None
+        raise Problem.of(400, fault.text, "request", error=fault.error, code=fault.code) from None
     return body
 
 
-def install_error_handlers(app: Flask) -> None:
-    """Problems, and the framework's own HTTP errors, become OperationOutcomes."""
+def install_error_handlers(app: Flask, base: str = "") -> None:
+    """Problems, and the framework's own HTTP errors, become OperationOutcomes. `base`: as `outcome_response`."""
     app.request_class = ReadRequest
 
     @app.errorhandler(Problem)
     def _problem(problem: Problem) -> Response:
-        return outcome_response(problem.status, problem.issues, problem.headers)
+        return outcome_response(problem.status, problem.issues, problem.headers, base)
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
@@ -104,4 +115,4 @@ def install_error_handlers(app: Flask) -> None:
         if status == 405 and allowed:
             headers["Allow"] = ", ".join(sorted(allowed))
         text = words.get(status, "The request could not be answered.")
-        return outcome_response(status, [Issue(text)], headers)
+        return outcome_response(status, [Issue(text)], headers, base)

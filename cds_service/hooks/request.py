@@ -24,7 +24,7 @@ from cds_service.fhir import (
     read_chart,
 )
 from cds_service.fhir.identity import is_id
-from cds_service.hooks.problems import Issue, Problem
+from cds_service.hooks.problems import OF_A_MEMBER, Issue, Problem
 from cds_service.terminology.index import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -160,33 +160,40 @@ def chart_of(
     except IdentityMismatch as error:
         log.warning("identity mismatch at %s", error.where)
         text = "This belongs to another patient than context.patientId, so nothing was evaluated."
-        raise Problem.of(412, text, error.where, code="conflict") from None
+        raise Problem.of(412, text, error.where, error="another-patient", code="conflict") from None
     except UnsupportedFhirVersion as error:
         text = f"This is FHIR {error.version}; the service reads R4 (4.0, 4.3) and R5."
-        raise Problem.of(400, text, error.where, code="not-supported") from None
+        raise Problem.of(400, text, error.where, error="fhir-version", code="not-supported") from None
     except UnreadableInput as error:
-        raise Problem.of(400, f"Cannot be read: {error.reason}.", error.where, code="structure") from None
+        text = f"Cannot be read: {error.reason}."
+        raise Problem.of(400, text, error.where, error="fhir-unreadable", code="structure") from None
 
 
 def _rules(envelope: Envelope, hook: str, drafts: object, plain: dict[str, Any]) -> list[Issue]:
     issues = []
     if envelope.hook != hook:
-        issues.append(Issue(f"This service answers the hook {hook}; call the service of the other hook.", ("hook",)))
+        text = f"This service answers the hook {hook}; call the service of the other hook."
+        issues.append(Issue(text, ("hook",), error="wrong-hook"))
     if hook in ORDER_HOOKS and (drafts is None or bytes(drafts) == b"null"):  # type: ignore[call-overload]
-        issues.append(Issue(f"{hook} needs context.draftOrders, a Bundle.", ("context.draftOrders",), "required"))
+        issues.append(_missing(f"{hook} needs context.draftOrders, a Bundle.", "context.draftOrders"))
     if hook == "order-select" and "selections" not in plain["context"]:
-        issues.append(Issue("order-select needs context.selections.", ("context.selections",), "required"))
+        issues.append(_missing("order-select needs context.selections.", "context.selections"))
     if envelope.fhirAuthorization and not envelope.fhirServer:
-        issues.append(Issue("fhirAuthorization is given without fhirServer.", ("fhirServer",), "required"))
+        issues.append(_missing("fhirAuthorization is given without fhirServer.", "fhirServer"))
     token_patient = envelope.fhirAuthorization.patient if envelope.fhirAuthorization else None
     if token_patient is not None and token_patient != envelope.context.patientId:
         raise Problem.of(
             412,
             "The access token is for another patient than the context.",
             "fhirAuthorization.patient",
+            error="token-of-another-patient",
             code="conflict",
         )
     return issues
+
+
+def _missing(text: str, place: str) -> Issue:
+    return Issue(text, (place,), "required", error="member-missing")
 
 
 def raw_object(body: bytes, where: str) -> dict[str, msgspec.Raw]:
@@ -194,9 +201,9 @@ def raw_object(body: bytes, where: str) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
-        raise Problem.of(400, "A JSON object is expected here.", where, code="structure") from None
+        raise Problem.of(400, "A JSON object is expected here.", where, error="wrong-type", code="structure") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Problem.of(400, "This is not JSON.", where, code="structure") from None
+        raise Problem.of(400, "This is not JSON.", where, error="not-json", code="structure") from None
 
 
 def decoded(body: bytes, where: str) -> Any:
@@ -204,7 +211,7 @@ def decoded(body: bytes, where: str) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Problem.of(400, "This is not JSON.", where, code="structure") from None
+        raise Problem.of(400, "This is not JSON.", where, error="not-json", code="structure") from None
 
 
 # Pydantic's own message would be fine, but some of them quote the value.
@@ -225,5 +232,5 @@ def _issues(error: ValidationError) -> list[Issue]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         path = ".".join(str(part) for part in item["loc"]) or "request"
         words, code = _WORDS.get(item["type"], ("has a value that is not allowed here", "value"))
-        found.append(Issue(f"{path} {words}.", (path,), code))
+        found.append(Issue(f"{path} {words}.", (path,), code, error=OF_A_MEMBER[code]))
     return found

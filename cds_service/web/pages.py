@@ -122,7 +122,7 @@ def content_blueprint(
 def _known(listed: Mapping[str, T], name: str, kind: str) -> T:
     """The one of this name. Raises Problem 404."""
     if name not in listed:
-        raise Problem.of(404, f"There is no {kind} with this id.")
+        raise Problem.of(404, f"There is no {kind} with this id.", error="no-such-entry")
     return listed[name]
 
 
