@@ -47,6 +47,7 @@ from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.profile import services_served
 from cds_service.trust.tokens import Refused
+from cds_service.web.api_pages import api_blueprint
 from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
 
@@ -96,6 +97,12 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
         )
     )
     app.register_blueprint(content_blueprint(current, settings.dev, now, lambda: base_url(settings)))
+    app.register_blueprint(
+        api_blueprint(
+            current, settings, version, now=now, base=lambda: base_url(settings),
+            open_calls=settings.dev and not clients,
+        )
+    )  # fmt: skip
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor, frozenset(client.name for client in clients))
     _limits(app, settings, keeper)

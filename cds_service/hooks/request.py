@@ -50,9 +50,18 @@ def _user(text: str) -> str:
     return _reference(text)
 
 
-FhirId = Annotated[str, AfterValidator(_id)]
-UserReference = Annotated[str, AfterValidator(_user)]
-Reference = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{1,63}/"), AfterValidator(_reference)]
+# `pattern` is for the published schema alone: the functions above are what checks.
+_AN_ID = r"[A-Za-z0-9\-][A-Za-z0-9\-.]{0,63}"
+FhirId = Annotated[str, AfterValidator(_id), Field(json_schema_extra={"pattern": f"^{_AN_ID}$"})]
+UserReference = Annotated[
+    str, AfterValidator(_user), Field(json_schema_extra={"pattern": f"^({'|'.join(_USERS)})/{_AN_ID}$"})
+]
+Reference = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z][A-Za-z]{1,63}/"),
+    AfterValidator(_reference),
+    Field(json_schema_extra={"pattern": f"^[A-Z][A-Za-z]{{1,63}}/{_AN_ID}$"}),
+]
 ORDER_HOOKS = ("order-select", "order-sign")
 
 

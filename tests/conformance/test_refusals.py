@@ -23,7 +23,7 @@ from cds_service.planner import token
 from cds_service.planner.model import MOST_DRUGS
 from cds_service.publish.refusals import ERROR_SYSTEM, example, refusals
 from cds_service.store.errors import unavailable
-from tests.conformance.calls import Body, post, sample_call
+from tests.conformance.calls import Body, in_production, post, sample_call
 
 PACKAGE = Path(cds_service.__file__).parent
 # What makes a refusal. Only the errors of the framework leave their code to the status.
@@ -203,18 +203,11 @@ def test_a_plan_of_last_month_says_that_its_address_has_expired(app: Flask, clie
 
 
 def test_a_call_without_a_token_names_the_page_at_the_public_address(make_app: Callable[..., Flask]) -> None:
-    client = known(make_app).test_client()
+    client = in_production(make_app).test_client()
     answer = client.post(SERVICE, json={})
     check("not-authenticated", answer)
     assert answer.json is not None
     assert answer.json["issue"][0]["diagnostics"] == "https://cds.example/errors/not-authenticated"
-
-
-def known(make_app: Callable[..., Flask], **settings: Any) -> Flask:
-    """In production, with one client, which never calls here."""
-    clients = Path(str(make_app().extensions["advisor"].settings.data_dir)) / "clients.toml"
-    clients.write_text('[[clients]]\nname = "a"\nissuer = "https://a.example"\njku = ["https://a.example/k"]\n')
-    return make_app(profile="production", public_url="https://cds.example", clients=clients, **settings)
 
 
 def test_where_nothing_could_be_checked_and_the_client_wants_a_412_it_has_its_code(
