@@ -86,7 +86,7 @@ def curl(name: str, path: str, base: str) -> str:
     """One line that makes the call on a machine with curl. `path`: where it is POSTed; "" for a Bundle."""
     source = f"curl -s {base}/examples/{name}.json"
     if not path:
-        return f"{source} | magnesium-cds evaluate -"
+        return f"{source} | magnesium-cds evaluate --hook {examples()[name].hook} -"
     return f"{source} | curl -s {JSON_HEADER} --data-binary @- {base}{path}"
 
 

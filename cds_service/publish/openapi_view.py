@@ -111,14 +111,14 @@ def _name(schema: Json) -> str:
 
 
 def schemas(document: Json) -> list[tuple[str, str, list[Member]]]:
-    """Name, words and members of each schema that has any, or a closed list of values."""
+    """Name, words and members of each schema."""
     found = []
     for name, schema in document["components"]["schemas"].items():
         rows = list(members(schema))
         about = schema.get("description", schema.get("title", ""))
         if "enum" in schema:
             about = f"{about} One of: {', '.join(map(str, schema['enum']))}."
-        if rows or "enum" in schema:
+        if rows or about:
             found.append((name, about, rows))
     return found
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 from typing import Any
 
+import orjson
 from pydantic import BaseModel
 
-from cds_service.content.rulebook import Rulebook
+from cds_service.content.library import Library
+from cds_service.content.rulebook import Rulebook, make_rulebook
+from cds_service.content.site import NO_SITE
 from cds_service.hooks.feedback import MAX_ITEMS, Feedback
 from cds_service.hooks.request import Envelope
 from cds_service.publish.openapi import MODELS, Service, document
@@ -61,3 +65,11 @@ def described(rulebook: Rulebook, settings: Settings, version: str, base: str, o
     served = services_served(rulebook.library.services, settings.split_services)
     services = {id_: name for id_, (name, _) in served.items()}
     return document(Service(rulebook, services, models(), version, base, settings.today_windows, open_calls))
+
+
+def openapi_text(library: Library, settings: Settings, version: str) -> str:
+    """The document as a file: for a service that asks for tokens, of the rules as they ship, whatever the day is."""
+    told = described(
+        make_rulebook(library, NO_SITE, date.max), settings, version, settings.public_url or "", open_calls=False
+    )
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() + "\n"
