@@ -72,20 +72,22 @@ class _Envelope(BaseModel):
 class FhirAuthorization(_Envelope):
     """How to read `fhirServer`. The token is transient: it is never stored, logged or printed."""
 
-    access_token: Annotated[str, StringConstraints(pattern=_BEARER, max_length=16384), Field(repr=False)]
+    access_token: Annotated[
+        str, StringConstraints(pattern=_BEARER, max_length=16384), Field(repr=False, description="a b64token")
+    ]
     token_type: Literal["Bearer"]
-    expires_in: Annotated[int, Field(gt=0)]
-    scope: str
+    expires_in: Annotated[int, Field(gt=0, description="seconds")]
+    scope: Annotated[str, Field(description="SMART scopes, in either syntax; what they do not allow is not asked for")]
     subject: str
-    patient: FhirId | None = None
+    patient: Annotated[FhirId | None, Field(description="must be that of the context")] = None
 
 
 class Context(_Envelope):
     """What all our hooks have. `draftOrders` is kept raw beside it."""
 
-    userId: UserReference
-    patientId: FhirId
-    encounterId: FhirId | None = None
+    userId: Annotated[UserReference, Field(description="who looks at the chart, such as Practitioner/abc")]
+    patientId: Annotated[FhirId, Field(description="whose chart it is; all that is sent must be this patient's")]
+    encounterId: Annotated[FhirId | None, Field(description="the encounter in which the chart is opened")] = None
     selections: Annotated[list[Reference], Field(max_length=200)] = []
 
 
@@ -93,11 +95,16 @@ class Envelope(_Envelope):
     """The call without its FHIR."""
 
     hook: Literal["patient-view", "order-select", "order-sign"]
-    hookInstance: UUID
-    fhirServer: Annotated[str, Field(max_length=2000)] | None = None
-    fhirAuthorization: FhirAuthorization | None = None
+    hookInstance: Annotated[UUID, Field(description="new for every call")]
+    fhirServer: Annotated[
+        Annotated[str, Field(max_length=2000)] | None,
+        Field(description="base URL of the EHR's FHIR server; read only where it is registered for the client"),
+    ] = None
+    fhirAuthorization: Annotated[
+        FhirAuthorization | None, Field(description="how fhirServer may be read; needs fhirServer")
+    ] = None
     context: Context
-    extension: dict[str, Any] | None = None
+    extension: Annotated[dict[str, Any] | None, Field(description="members of other specifications")] = None
 
 
 @dataclass(frozen=True, slots=True)

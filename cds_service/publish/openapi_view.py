@@ -36,14 +36,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An operation. `errors`: status, code and title of each refusal."""
+    """An operation. `errors`: status, code and title of each refusal. `token`: when one is needed, "" for never."""
 
     anchor: str
     method: str
     path: str
     summary: str
     about: str
-    token: bool
+    token: str
     params: list[Member]
     body: str
     examples: list[str]
@@ -80,11 +80,12 @@ def _shown(document: Json, method: str, path: str, operation: Json, base: str) -
         found = answer.get("content", {})
         answers += [Answer(status, media, _name(one["schema"])) for media, one in found.items()]
         answers += [] if found else [Answer(status, "", "")]
-    names, token = list(body.get("examples", {})), "security" in operation
+    names, asked = list(body.get("examples", {})), operation.get("security", [])
+    token = "Needs a token, but not of this service as it is now." if {} in asked else "Needs a token." if asked else ""
     return Shown(
         operation["operationId"], method.upper(), path, operation["summary"], operation.get("description", ""), token,
         params, _name(body.get("schema", {})), names, answers, errors,
-        _typed(method, path, operation, names, base, {} not in operation.get("security", [{}])),
+        _typed(method, path, operation, names, base, bool(asked) and {} not in asked),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from cds_service.publish.examples import examples
 from cds_service.publish.refusals import refusals
-from tests.conformance.calls import Body, in_production, invoke, own
+from tests.conformance.calls import ROOT, Body, in_production, invoke, own
 from tests.conformance.strict import faults
 from tests.conftest import NOW
 
@@ -118,6 +118,13 @@ def test_feedback_on_the_card_that_an_example_gave_is_counted(make_app: Callable
     assert reason in [{"code": one["code"], "system": one["system"]} for one in card["overrideReasons"]]
 
 
+def test_the_lines_in_the_docs_are_those_that_the_service_shows(listed: dict[str, Body]) -> None:
+    page = (ROOT / "docs" / "integration.md").read_text("utf-8").replace(" \\\n ", "")
+    assert listed["order-select"]["curl"].replace("http://localhost", "http://127.0.0.1:8000") in page
+    served = listed["bundle"]["curl"].partition(" | ")[2]
+    assert f"magnesium-cds example bundle | {served}" in page
+
+
 # The pages.
 
 
@@ -154,7 +161,9 @@ def test_the_reference_shows_every_operation_and_every_link_in_it_leads_somewher
 
 def test_the_commands_of_the_reference_work_where_all_is_filled_in(client: FlaskClient) -> None:
     page = Markup(client.get("/reference").text).unescape()
-    reads = [line for line in re.findall(r"<pre>(.*?)</pre>", page) if " | " not in line and "{" not in line]
+    reads = [
+        line for line in re.findall(r'<pre class="command">(.*?)</pre>', page) if " | " not in line and "{" not in line
+    ]
     assert len(reads) > 15
     for line in reads:
         words = shlex.split(line)
