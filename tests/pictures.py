@@ -205,7 +205,7 @@ def main() -> int:
             made = {
                 "plan": page_picture(browser, base + plan_path(client), 760),
                 "evidence": page_picture(browser, f"{base}/evidence/{RULE}", 760),
-                "try": page_picture(browser, f"{base}/", 900),
+                "try": page_picture(browser, f"{base}/", 950),
             }
         if build is not None:
             made["card"] = sandbox_picture(browser, build, folder / "sandbox")
