@@ -272,7 +272,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
                 "cards_not_recorded": advisor.store.counters().shown_dropped,
             }
         )
-        if clients and not store_ready:  # no token can be looked up, so every call is refused: callers go elsewhere
+        if clients and not store_ready and advisor.store.tokens_in_database:  # every call is refused: go elsewhere
             answer.status_code = 503
         return answer
 
