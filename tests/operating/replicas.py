@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
@@ -140,6 +140,8 @@ def hospital(
         for number, (url, chosen) in enumerate(zip(database, ports, strict=True), 1):
             own = folder / f"replica-{number}"
             own.mkdir()
+            if code is not None:  # versions before the setting key_file read it here
+                (own / "hash-key-0001").write_text(KEY)
             values = {**shared, "data_dir": own, **({"database": url} if url else {})}
             replicas.append(Replica(f"replica-{number}", folder, values, code, chosen))
         try:
@@ -208,6 +210,36 @@ class Callers:
             thread.join(30)
 
 
-def host_of(url: str) -> str:
-    """host:port of an address."""
-    return urlsplit(url).netloc
+MIGRATION = '''"""What a later version needs."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "{next}", "{last}", None, None
+
+
+def upgrade() -> None:
+    op.create_table("of_a_later_version", sa.Column("name", sa.String(100), primary_key=True))
+    op.add_column("feedback", sa.Column("of_a_later_version", sa.String(100)))
+'''
+
+
+def other_version(folder: Path, commit: str = "") -> Path:
+    """The folder of another version of the service: of a commit, or without one of a later version than this, which
+    has one more migration."""
+    if commit:
+        folder.mkdir()
+        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+        subprocess.run(["tar", "--extract", f"--directory={folder}"], input=archive, check=True)
+        shutil.copytree(folder / "cards", folder / "cds_service/cards")
+        shutil.copytree(folder / "tests/scenarios", folder / "cds_service/scenarios")
+        shutil.rmtree(folder / "tests")
+        return folder
+    shutil.copytree(ROOT / "cds_service", folder / "cds_service")
+    shutil.copytree(ROOT / "cards", folder / "cds_service/cards")
+    shutil.copytree(ROOT / "tests/scenarios", folder / "cds_service/scenarios")
+    versions = folder / "cds_service/store/migrations/versions"
+    last = max(path.name[:4] for path in versions.glob("0*.py"))
+    later = f"{int(last) + 1:04}"
+    (versions / f"{later}_later.py").write_text(MIGRATION.format(next=later, last=last))
+    return folder

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.operating.replicas import Callers, Hospital, hospital
+from tests.operating.replicas import Callers, Hospital, hospital, other_version
 from tests.trust.support import DISCOVERY, FEEDBACK, SERVICE, wait_until
 
 CALLERS = 3
@@ -89,3 +89,26 @@ def test_replica_that_loses_the_database_says_that_it_is_not_ready(
         finally:
             connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     wait_until(first.ready, 20, "not ready again")
+
+
+def test_upgrade_of_one_replica_after_the_other_fails_no_call_and_the_old_version_starts_no_more(
+    place: Hospital, tmp_path: Path
+) -> None:
+    """The first new one brings the database up to date under the calls of the old one, which goes on."""
+    later = other_version(tmp_path / "later")
+    with Callers(place, CALLERS) as callers:
+        callers.wait_for(20)
+        for replica in place.replicas:
+            replica.stop()
+            replica.code = later
+            replica.start()
+            callers.wait_for(20)
+    assert set(callers.told) == {200}, (callers.told, callers.failed)
+    old = place.replicas[0]
+    old.stop()
+    old.code = None
+    old.start(wait=False)
+    assert old.process is not None
+    assert old.process.wait(60) == 73
+    assert "written by a newer version" in old.log.read_text()
+    assert place.session().get(f"{place.base}/readyz", timeout=20).json()["instance"] == "replica-2"
