@@ -11,7 +11,10 @@ from cds_service import __version__
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
     "audit": ("audit", "The console's audit log: print it, and check that no line was changed."),
-    "catalogue": ("content", "Write cards/README.md, docs/what-is-read.md and docs/ehrs/ from the content."),
+    "catalogue": (
+        "content",
+        "Write cards/README.md, docs/what-is-read.md, docs/ehrs/ and docs/reference/ from the content and the code.",
+    ),
     "check": ("content", "Load all content and report every fault at once."),
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
