@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("content", "Load all content and report every fault at once."),
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
+    "docs": ("docs", "The docs as a site, with a search. A service in profile dev serves them at /docs/."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
     "facts": ("facts", "Facts of real calls, kept as codes and numbers where keep_facts is set: show and delete them."),
     "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),

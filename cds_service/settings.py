@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
-_PATHS = frozenset({"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static"})
+_PATHS = frozenset(
+    {"cds-services", "claims", "docs", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static"}
+)
 _LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
 
 

@@ -13,6 +13,7 @@ extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 html_theme = "furo"
 html_title = "Magnesium CDS"
+html_use_index = False
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False

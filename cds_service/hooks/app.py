@@ -47,6 +47,7 @@ from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.profile import services_served
 from cds_service.trust.tokens import Refused
+from cds_service.web.docs_pages import docs_blueprint
 from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
 
@@ -96,6 +97,8 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
         )
     )
     app.register_blueprint(content_blueprint(current, settings.dev, now, lambda: base_url(settings)))
+    if settings.dev:
+        app.register_blueprint(docs_blueprint())
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor, frozenset(client.name for client in clients))
     _limits(app, settings, keeper)
