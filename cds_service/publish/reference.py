@@ -73,13 +73,13 @@ def _cell(value: object) -> str:
 
 
 def settings_page(flags: Mapping[str, str]) -> str:
-    """Every setting: name, variable, option, default, what may stand there, meaning."""
+    """Every setting: name, meaning, default, what may stand there, variable, option."""
     rows = [
-        (f"`{name}`", f"`{PREFIX}{name.upper()}`", f"`{flags[name]}`" if name in flags else "",
-         plain(field.default), allowed(field), field.description)
+        (f"`{name}`", field.description, plain(field.default), allowed(field), f"`{PREFIX}{name.upper()}`",
+         f"`{flags[name]}`" if name in flags else "")
         for name, field in Settings.model_fields.items()
     ]  # fmt: skip
-    head = ("setting", "in the environment", "option of `serve`", "unless set", "may be", "what")
+    head = ("setting", "what", "unless set", "may be", "in the environment", "option of `serve`")
     return page("Settings", "`cds_service/settings.py`", SETTINGS, table(head, rows))
 
 

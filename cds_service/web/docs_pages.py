@@ -73,8 +73,8 @@ def in_html(text: str, name: str) -> str:
             slug = re.sub(r"[^\w\- ]", "", after.content.lower()).replace(" ", "-")
             seen[slug] = seen.get(slug, -1) + 1
             token.attrSet("id", slug if not seen[slug] else f"{slug}-{seen[slug]}")
-        if token.type == "fence":
-            token.attrSet("tabindex", "0")  # so that a long line can be read without a mouse
+        if token.type in ("fence", "table_open"):
+            token.attrSet("tabindex", "0")  # so that what is wide can be read without a mouse
         if token.children:
             token.children = list(_links(token.children, posixpath.dirname(name)))
     return str(markdown.renderer.render(tokens, markdown.options, {}))

@@ -99,7 +99,7 @@ def test_every_setting_is_told_with_its_default_and_how_it_is_set() -> None:
     assert list(rows) == list(Settings.model_fields)
     options = {option.name: option.opts[0] for option in serve.params if isinstance(option, click.Option)}
     for name, field in Settings.model_fields.items():
-        variable, option, default, _, meaning = rows[name][1:]
+        meaning, default, _, variable, option = rows[name][1:]
         assert named(variable) == [f"MAGNESIUM_CDS_{name.upper()}"]
         assert named(option) == ([options[name]] if name in options else [])
         assert (default, meaning) == (_plain(field.default), field.description)
