@@ -18,6 +18,7 @@ from cds_service.publish.refusals import refusals
 from cds_service.sandbox import patients
 from tests.conformance.calls import Body, every_sample_call, in_production, post, sample_call, services
 from tests.conformance.strict import Json, faults
+from tests.support.some import some
 from tests.test_golden import CALLS, recorded, with_our_prefetch
 
 PRESETS = ("epic", "oracle", "crd", "sandbox", "generic")
@@ -59,7 +60,7 @@ def test_every_address_is_in_the_document_or_on_the_list_of_those_left_out(app: 
 
 
 def test_every_service_has_its_own_path(app: Flask, told: Json, client: FlaskClient) -> None:
-    for service in services(client).values():
+    for service in some(services(client).values()):
         operation = told["paths"][f"/cds-services/{service['id']}"]["post"]
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         request = told["components"]["schemas"][name]
