@@ -20,6 +20,7 @@ from cds_service.content.shared import OverrideReason as Offered
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import OF_A_MEMBER, Issue, Problem
 from cds_service.hooks.profile import our_reason
+from cds_service.hooks.trial import is_trial
 from cds_service.publish.feedback_export import TYPES, Format, crd_metrics, exported, moment
 from cds_service.store import FeedbackItem, Store, StoreUnavailable
 from cds_service.trust.gatekeeper import Caller
@@ -146,7 +147,8 @@ def feedback_blueprint(
         received = now()
         items = [_item(entry, service_id, sender, received, reasons) for entry in body]
         try:
-            store.record_feedback(items)
+            if not is_trial(request.environ):  # read and judged as any other, and never among those that count
+                store.record_feedback(items)
         except StoreUnavailable as error:
             text = "The feedback could not be stored now. Send it again later: nothing is counted twice."
             later = {"Retry-After": _RETRY_AFTER}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -27,7 +27,7 @@ from cds_service.hooks.profile import Dialect, crd_asked, crd_discovery
 from cds_service.hooks.request import HookRequest, chart_of, parse_call
 from cds_service.hooks.tally import of_call, of_rules, slot
 from cds_service.hooks.told import Told
-from cds_service.hooks.trial import is_trial
+from cds_service.hooks.trial import is_trial, trial_of
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.store import Store
@@ -119,6 +119,8 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
         if incomplete is not None:
             raise incomplete
         _record(advisor, asked, advice)
+        if (trial := trial_of(request.environ)) is not None:
+            trial.look(chart, advice, asked.rulebook, asked.service)
         _keep(advisor, asked, advice)
         return _answer(advisor, asked, chart, advice)
 
@@ -141,7 +143,8 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     _, off = crd_asked(caller.profile, extension)
     trial = is_trial(request.environ)
     told = Told(
-        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off, trial
+        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off, trial,
+        timedelta(minutes=advisor.settings.accepted_rests_minutes),
     )  # fmt: skip
     return Call(asked, name, caller, now, rulebook, told, trial)
 

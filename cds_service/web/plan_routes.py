@@ -7,7 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import orjson
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, current_app, request, url_for
 from pydantic import ValidationError
 
 from cds_service import planner
@@ -27,6 +27,9 @@ WEEK_SECONDS = 7 * 24 * 3600
 UNLISTED = {"X-Robots-Tag": "noindex"}
 STATIC = Path(planner.__file__).parent / "static"
 LARGEST_BODY = 64 * 1024
+ICON = "content.static"
+# Where the page of a plan leads to, as far as the service has it.
+WAYS = (("home", "Magnesium CDS"), ("content.rules", "Evidence"))
 
 
 def plan_blueprint(
@@ -38,7 +41,7 @@ def plan_blueprint(
     max_age: int = WEEK_SECONDS,
     now: Callable[[], datetime],
 ) -> Blueprint:
-    """POST /plan, GET /plan/schema.json, GET /plan/<token> and /plan/<token>.svg.
+    """POST /plan, GET /plan/schema.json, GET /plan/<token>, /plan/<token>.json and /plan/<token>.svg.
 
     `secret` signs the tokens, which hold for `max_age` seconds. `content` is asked at every call, so that a site's
     values are in force at once. `client` names who asks a question, or raises the Problem of refusal; a plan's address
@@ -82,9 +85,26 @@ def plan_blueprint(
     @blueprint.get("/plan/<text>")
     def show(text: str) -> Response:
         asked, plan = opened(text)
-        styles = url_for(".static", filename="").rstrip("/")
-        html = page(asked, plan, styles=styles, picture=url_for(".show", text=text), banner=banner)
+        here = current_app.view_functions
+        html = page(
+            asked,
+            plan,
+            styles=url_for(".static", filename="").rstrip("/"),
+            picture=url_for(".show", text=text),
+            banner=banner,
+            ways=[(url_for(endpoint), words) for endpoint, words in WAYS if endpoint in here],
+            icon=url_for(ICON, filename="icon.svg") if ICON in here else "",
+            data=url_for(".as_data", text=text),
+        )
         return html_response(html, UNLISTED)
+
+    @blueprint.get("/plan/<text>.json")
+    def as_data(text: str) -> Response:
+        """The plan as POST /plan answers it. Of medicines that were not recognised an address holds only the number."""
+        asked, plan = opened(text)
+        body = answer_of(plan, asked, [], url_for(".show", text=text)).model_dump(exclude_none=True)
+        body["unknown"] = ["not named here"] * asked.unknown
+        return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS | UNLISTED)
 
     @blueprint.get("/plan/<text>.svg")
     def drawn(text: str) -> Response:

@@ -15,7 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from markupsafe import Markup
 
-from cds_service.publish.examples import examples
+from cds_service.publish.example_calls import examples
 from cds_service.publish.refusals import refusals
 from tests.conformance.calls import ROOT, Body, in_production, invoke, own
 from tests.conformance.strict import faults

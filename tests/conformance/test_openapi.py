@@ -155,7 +155,9 @@ def json_reads(told: Json) -> Iterator[tuple[str, str]]:
     for path, methods in told["paths"].items():
         for operation in [methods[method] for method in methods if method == "get"]:
             for param in operation.get("parameters", []):
-                path = path.replace(f"{{{param['name']}}}", param.get("example", ""))
+                path = path.replace(f"{{{param['name']}}}", param.get("example", "{}"))
+            if "{}" in path:
+                continue  # a plan, which has a test of its own
             for media, one in operation["responses"]["200"].get("content", {}).items():
                 if "json" in media and "$ref" in one["schema"]:
                     yield path, one["schema"]["$ref"].rpartition("/")[2]
@@ -177,6 +179,8 @@ def test_a_plan_is_as_the_document_says(told: Json, client: FlaskClient) -> None
         assert list(faults(told, "PlanQuestion", asked)) == []
         answer = client.post("/plan", json=asked)
         assert list(faults(told, "PlanAnswer", json.loads(answer.data))) == [], names
+        again = client.get(json.loads(answer.data)["link"] + ".json")
+        assert list(faults(told, "PlanAnswer", json.loads(again.data))) == [], names
 
 
 def test_path_arguments_are_written_as_openapi_has_them() -> None:
