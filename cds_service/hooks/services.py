@@ -133,7 +133,7 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     served = services_served(services, advisor.settings.split_services)
     if service not in served:
         known = ", ".join(served)
-        raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
+        raise Problem.of(404, f"There is no CDS service with this id; there are {known}.", error="no-such-service")
     g.service = service
     name, part = served[service]
     asked, rulebook = parse_call(read_body(request), services[name].hook), advisor.current.on(now.date())
@@ -185,7 +185,11 @@ def _incomplete(advisor: Advisor, call: Call, advice: Advice) -> Problem | None:
     missing = advice.not_checked() if wanted == "412" else []
     if not missing or advice.evaluation.of("fired"):
         return None
-    return Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in missing])
+    return Problem(412, [_not_checked(reason) for reason in missing])
+
+
+def _not_checked(reason: str) -> Issue:
+    return Issue(f"Not checked: {reason}.", (), "incomplete", "warning", error="not-checked")
 
 
 def _count(advisor: Advisor, call: Call, advice: Advice, shown: bool) -> None:

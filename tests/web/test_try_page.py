@@ -19,7 +19,6 @@ from cds_service.sandbox import patients
 from cds_service.settings import Settings, SettingsError, load_settings
 from cds_service.trust.profile import PRESETS
 from tests.console.browser import served
-from tests.console.conftest import cheap_hashes, clock, signer_file, worker  # noqa: F401 - fixtures
 from tests.console.support import Visitor, person
 from tests.trust.support import BASE
 from tests.web.support import bundle, cards, fill, paste, request_of
@@ -304,8 +303,8 @@ def test_it_can_be_switched_off(make_app: Maker) -> None:
 
 
 def test_in_production_it_is_off_unless_set_and_then_for_who_is_signed_in(
-    worker: Maker,  # noqa: F811
-    signer_file: Path,  # noqa: F811
+    worker: Maker,
+    signer_file: Path,
 ) -> None:
     right = {"profile": "production", "public_url": BASE, "clients": signer_file, "trusted_proxies": 1}
     off = worker(**right).test_client()
