@@ -231,8 +231,9 @@ class TryPages:
         if request.headers.get("Accept") == "application/json":
             return Response(orjson.dumps(done), answer.status, content_type="application/json", headers=HEADERS)
         back = patients.load().get(fields.get("sample", ""))
-        hook = fields.get("hook", "")
-        again = url_for("try_it.sample", sample=back.id, hook=hook, preset=as_preset) if back and hook in HOOKS else ""
+        hook, draft, again = fields.get("hook", ""), fields.get("draft", ""), ""
+        if back is not None and hook in HOOKS and (not draft or draft in back.drafts):
+            again = url_for("try_it.sample", sample=back.id, hook=hook, draft=draft or None, preset=as_preset)
         return self._html("try/feedback.html", answer.status, done=done, again=again)
 
     def page(

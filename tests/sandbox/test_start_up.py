@@ -13,7 +13,7 @@ from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 
 from cds_service.sandbox.patients import load
 from cds_service.sandbox.search import PARAMETERS
-from cds_service.sandbox.stub import StubServer, sandbox_address
+from cds_service.sandbox.stub import StubServer, _greeting, sandbox_address
 
 Get = Callable[..., Any]
 SANDBOX = {"Origin": "https://sandbox.cds-hooks.org", "Accept": "application/json+fhir"}
@@ -168,3 +168,21 @@ def test_run_prints_what_to_open_and_serves_until_interrupted() -> None:
     assert rest == "Stopped.\n"
     assert errors == ""
     assert process.returncode == 0
+
+
+def test_the_addresses_printed_open_the_screen_that_they_name() -> None:
+    """By `hook` and `screen` of the Sandbox's own source (main-view.jsx); without them it opens that of the last
+    visit."""
+    lines = list(_greeting("http://127.0.0.1:8001/fhir", "http://127.0.0.1:8000"))
+    addresses = {
+        lines[at - 1].partition(":")[0]: urlsplit(line.strip()) for at, line in enumerate(lines) if "://sandbox" in line
+    }
+    opened = {name: parse_qs(address.query) for name, address in addresses.items()}
+    assert {name: (query["hook"], query["screen"]) for name, query in opened.items()} == {
+        "Patient View": (["patient-view"], ["patient-view"]),
+        "Rx View": (["order-select"], ["rx-view"]),
+        "Rx Sign": (["order-sign"], ["rx-sign"]),
+    }
+    assert "prescribedMedication" not in opened["Patient View"]
+    # Magnesium oxide 400 mg as a capsule, the only one of our drafts that is in the Sandbox's list of medicines.
+    assert opened["Rx View"]["prescribedMedication"] == opened["Rx Sign"]["prescribedMedication"] == ["252430"]

@@ -1,1 +1,0 @@
-"""The pages to try patients on, and the planner's form."""
