@@ -43,13 +43,14 @@ KINDS = {
         test_shared_patients.py test_why.py test_withheld.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
     "service": """clients conformance console oidc_provider population sandbox store test_command_line.py
+        test_docs.py test_docs_site.py
         test_feedback.py test_feedback_moments.py test_fetching.py test_override_reasons.py test_plan_pages.py
         test_pictures.py test_published_content.py test_screener.py test_shown_cards.py test_site_exceptions.py
         test_site_publishing.py test_site_revisions.py test_site_values.py test_treatment.py watch web""",
     # Attackers, servers that fail, and bugs of our own.
     "hostile": "trust test_rule_faults.py test_text_of_the_ehr.py",
-    # The container image, a FHIR server of other hands, the first command, and that the benchmarks run.
-    "slow": "benchmarks fhir_server image test_first_command.py",
+    # Replicas, backups, upgrades, the container image, other servers, and that the benchmarks run.
+    "slow": "benchmarks fhir_server image operating test_first_command.py",
 }
 
 # Servers of other hands, each in a folder of its own: Node.js from PyPI, the server from npm. And what is skipped
@@ -67,7 +68,9 @@ PACKAGES = {
     "debootstrap": ("debootstrap", "the test of the container image"),
     "initdb": ("postgresql", "tests on PostgreSQL"),
     "nginx": ("nginx-light", "tests of the proxy in front"),
+    "openssl": ("openssl", "tests of the certificate"),
     "strace": ("strace", "the test of a power cut"),
+    "systemd-analyze": ("systemd", "the check of the systemd unit"),
 }
 
 
