@@ -176,6 +176,14 @@ def test_an_evidence_page_lists_the_changes_of_its_rule(client: FlaskClient, hel
     assert '"/evidence/changes"' in client.get("/evidence").text
 
 
+def test_of_changes_of_one_day_what_was_written_last_comes_first(client: FlaskClient, held: Held) -> None:
+    """And so in every process: two workers show one page."""
+    rule, lines = next((rule, lines) for rule, lines in held[0].changes.items()
+                       if len(lines) > 2 and len({line.date for line in lines}) == 1)  # fmt: skip
+    told = client.get(f"/evidence/{rule}.json").json["changes"]
+    assert [change["what"] for change in told] == [line.words for line in reversed(lines)]
+
+
 def test_a_version_that_was_mended_by_hand_is_a_fault_with_its_line(held: Held) -> None:
     *earlier, newest = held[0].changes[RULE_ID]
     wrong = [*earlier, newest.model_copy(update={"version": "2026-01-01.00000000"})]

@@ -54,9 +54,10 @@ def _numbers(library: Library) -> Iterator[tuple[str, date, str]]:
 
 
 def changes_of(library: Library, rule: str) -> list[Entry]:
-    """What changed in one rule, the newest first."""
-    found = {(day, what) for name, day, what in (*_written(library), *_numbers(library)) if name == rule}
-    return [Entry(day, what, (rule,)) for day, what in sorted(found, key=lambda each: each[0], reverse=True)]
+    """What changed in one rule, the newest first; of one day, what was written last."""
+    found = [(day, what) for name, day, what in (*_written(library), *_numbers(library)) if name == rule]
+    newest = sorted(dict.fromkeys(reversed(found)), key=lambda each: each[0], reverse=True)
+    return [Entry(day, what, (rule,)) for day, what in newest]
 
 
 def title_of(library: Library, rule: str) -> str:
