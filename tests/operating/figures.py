@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def fill(engine: Engine, cards: int, counts: int) -> None:
         )  # fmt: skip
         row = {name: getattr(one, name) for name in (column.name for column in shown_cards.columns)}
         row["suggestions"] = list(one.suggestions)
-        row["override_reasons"] = [reason._asdict() for reason in one.override_reasons * 4]
+        row["override_reasons"] = [asdict(reason) for reason in one.override_reasons * 4]
         return row
 
     def count(number: int) -> dict[str, Any]:
