@@ -16,7 +16,7 @@ PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
 _PATHS = frozenset(
-    {"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static", "try"}
+    {"cds-services", "claims", "docs", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static", "try"}
 )
 _LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
 

@@ -43,6 +43,7 @@ KINDS = {
         test_shared_patients.py test_why.py test_withheld.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
     "service": """clients conformance console oidc_provider population sandbox store test_command_line.py
+        test_docs.py test_docs_site.py
         test_feedback.py test_feedback_moments.py test_fetching.py test_override_reasons.py test_plan_pages.py
         test_pictures.py test_published_content.py test_screener.py test_shown_cards.py test_site_exceptions.py
         test_site_publishing.py test_site_revisions.py test_site_values.py test_treatment.py watch web""",

@@ -48,6 +48,7 @@ from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.profile import services_served
 from cds_service.trust.tokens import Refused
 from cds_service.web.api_pages import api_blueprint
+from cds_service.web.docs_pages import docs_blueprint
 from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
 
@@ -103,6 +104,8 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
             open_calls=settings.dev and not clients,
         )
     )  # fmt: skip
+    if settings.dev:
+        app.register_blueprint(docs_blueprint())
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor, frozenset(client.name for client in clients))
     _limits(app, settings, keeper)
