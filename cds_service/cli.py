@@ -11,6 +11,10 @@ from cds_service import __version__
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
     "audit": ("audit", "The console's audit log: print it, and check that no line was changed."),
+    "backup": (
+        "backup",
+        "Copy the SQLite database to FILE while the service runs. Of PostgreSQL, pg_dump makes a copy.",
+    ),
     "catalogue": (
         "content",
         "Write cards/README.md and the pages of docs/ that are made from the content and the code.",

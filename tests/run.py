@@ -49,8 +49,8 @@ KINDS = {
         test_site_publishing.py test_site_revisions.py test_site_values.py test_treatment.py watch web""",
     # Attackers, servers that fail, and bugs of our own.
     "hostile": "trust test_rule_faults.py test_text_of_the_ehr.py",
-    # The container image, a FHIR server of other hands, the first command, and that the benchmarks run.
-    "slow": "benchmarks fhir_server image test_first_command.py",
+    # Replicas, backups, upgrades, the container image, other servers, and that the benchmarks run.
+    "slow": "benchmarks fhir_server image operating test_first_command.py",
 }
 
 # Servers of other hands, each in a folder of its own: Node.js from PyPI, the server from npm. And what is skipped
@@ -68,7 +68,9 @@ PACKAGES = {
     "debootstrap": ("debootstrap", "the test of the container image"),
     "initdb": ("postgresql", "tests on PostgreSQL"),
     "nginx": ("nginx-light", "tests of the proxy in front"),
+    "openssl": ("openssl", "tests of the certificate"),
     "strace": ("strace", "the test of a power cut"),
+    "systemd-analyze": ("systemd", "the check of the systemd unit"),
 }
 
 

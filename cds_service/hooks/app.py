@@ -271,7 +271,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
         faults = [str(fault) for fault in advisor.current.faults]
         notes = [*rulebook.site.notes, *client_notes(rulebook.site, clients)]
         alarms, wrong = _watched(advisor.store) if store_ready else ("not known", [])
-        return uncached(
+        answer = uncached(
             {
                 "status": "ready" if store_ready and not faults and not wrong else "degraded",
                 "version": advisor.version,
@@ -288,6 +288,9 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
                 "cards_not_recorded": advisor.store.counters().shown_dropped,
             }
         )
+        if clients and not store_ready and advisor.store.tokens_in_database:  # every call is refused: go elsewhere
+            answer.status_code = 503
+        return answer
 
 
 def _watched(store: Store) -> tuple[int | str, list[str]]:
