@@ -28,10 +28,10 @@ from cds_service.content.site import read_site
 from cds_service.content.yamlfile import ContentError
 from cds_service.settings import SettingsError, load_settings
 from cds_service.trust.clients import parse_clients
-from tests.doc_blocks import ROOT, WORDS, Block, blocks, commands, pages, shows
+from tests.doc_blocks import ROOT, WORDS, Block, blocks, commands, pages, shows, why_not_run
 
 PAGES = pages()
-LANGUAGES = {"console", "sh", "json", "yaml", "toml", "text"}
+LANGUAGES = {"console", "sh", "json", "yaml", "toml", "text", "sql"}
 # Blocks of commands that no test runs, by page: each says its reason in a comment, and one more is a decision.
 NOT_RUN = {"README.md": 2, "docs/develop.md": 2, "docs/first-card.md": 1, "docs/sandbox.md": 2}
 SECONDS = 120
@@ -47,6 +47,8 @@ def faults_of(block: Block) -> str | None:
         return f"{block}: there is no {block.marks['run by']}"
     if block.language in PARSE and block.marks.get("holds") not in READ and "run by" not in block.marks:
         return f"{block}: say what it holds: {', '.join(READ)}"
+    if typed_in(block) and block.language == "console" and not any(commands(block)):
+        return f"{block}: no line begins with '$ '"
     if block.marks.get("not run") == "":
         return f"{block}: say why it is not run"
     return None
@@ -54,12 +56,15 @@ def faults_of(block: Block) -> str | None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_block_says_what_it_is(page: str) -> None:
-    assert [fault for block in blocks(page) if (fault := faults_of(block))] == []
+    shown = [block for block in blocks(page) if block.language not in ("console", "sh")]
+    assert [fault for block in (shown if why_not_run(page) else blocks(page)) if (fault := faults_of(block))] == []
 
 
 def test_what_is_not_run_is_counted() -> None:
     found = {page: sum("not run" in block.marks for block in blocks(page)) for page in PAGES}
     assert {page: count for page, count in found.items() if count} == NOT_RUN
+    whole = {page for page in PAGES if why_not_run(page)}
+    assert {page for page in whole if not page.startswith("docs/operate/")} == set()
 
 
 # What is to be typed.
@@ -135,7 +140,7 @@ def typed_in(block: Block) -> bool:
     return block.language in ("console", "sh") and not {"not run", "run by"} & set(block.marks)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(map(typed_in, blocks(page)))])
+@pytest.mark.parametrize("page", [page for page in PAGES if not why_not_run(page) and any(map(typed_in, blocks(page)))])
 def test_the_commands_of_a_page_do_what_it_shows(page: str, tmp_path: Path) -> None:
     with terminal(tmp_path) as opened:
         for block in blocks(page):
@@ -242,6 +247,7 @@ def test_a_wrong_example_is_found(holds: str, readers: Readers) -> None:
         ("```yaml\nsite: One\n```", "say what it holds"),
         ("<!-- holds: something -->\n```yaml\nsite: One\n```", "say what it holds"),
         ("<!-- not run: -->\n```sh\nmagnesium-cds check\n```", "why it is not run"),
+        ("```console\nmagnesium-cds check\n```", "no line begins with"),
         ("<!-- no run: slow -->\n```sh\nmagnesium-cds check\n```", "not one of"),
         ("<!-- run by: tests/test_gone.py -->\n```sh\nmagnesium-cds check\n```", "there is no"),
     ],
