@@ -46,7 +46,7 @@ def example(name: str | None) -> None:
     from cds_service.content.loading import load_library
     from cds_service.content.rulebook import make_rulebook
     from cds_service.content.site import NO_SITE
-    from cds_service.publish.example_requests import body_of, examples
+    from cds_service.publish.example_calls import body_of, examples
 
     listed = examples()
     if name is None:

@@ -67,9 +67,8 @@ def error_response(
     status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None, base: str = ""
 ) -> Response:
     """The answer to a call that failed: a web page for who asks for one, an OperationOutcome for everybody else."""
-    made = (_page(status, issues, headers) if asks_for_html() else None) or outcome_response(
-        status, issues, headers, base
-    )
+    page = _page(status, issues, headers) if asks_for_html() else None
+    made = page or outcome_response(status, issues, headers, base)
     made.vary.add("Accept")
     return made
 
@@ -155,7 +154,7 @@ def read_body(request: Request) -> bytes:
 
 
 def install_error_handlers(app: Flask, base: str = "") -> None:
-    """Problems, and the framework's own HTTP errors, are told as `error_response` does. `base`: as there."""
+    """Problems, and the framework's own HTTP errors, are told as `error_response` does. `base`: our URL, or ""."""
     app.request_class = ReadRequest
 
     @app.errorhandler(Problem)

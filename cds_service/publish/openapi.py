@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -15,7 +15,8 @@ from cds_service.advice.needs import inputs_read, needs_of
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.yamlfile import parse
 from cds_service.fhir import Need
-from cds_service.publish.example_requests import Example, examples
+from cds_service.publish.example_calls import Example, examples
+from cds_service.publish.finding import ALLOWED, ClaimFilters, RuleFilters
 from cds_service.publish.refusals import example, refusals
 from cds_service.store.statements import EXPORTED
 
@@ -25,6 +26,7 @@ MODELS: Final = REF + "{model}"  # pydantic's ref_template
 HOOK: Final = "hook"  # the body of the call of a service
 SERVICE_ROUTE: Final = "/cds-services/<service_id>"
 ORDER_HOOKS: Final = ("order-select", "order-sign")
+FILTERS: Final[Mapping[str, type[RuleFilters | ClaimFilters]]] = {"rules": RuleFilters, "claims": ClaimFilters}
 _ARGUMENT: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _RETRY: Final = {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
 _HEADERS: Final[Mapping[int, Json]] = {
@@ -54,6 +56,7 @@ class Operation(_Strict):
     summary: str
     about: str = ""
     params: Mapping[str, Param] = {}
+    filters: Literal["", "rules", "claims"] = ""
     body: str = ""
     examples: tuple[str, ...] = ()
     answers: Mapping[str, str]
@@ -170,9 +173,9 @@ def _operation(service: Service, route: str, method: str, told: Operation, id_: 
         about += f" Columns: {', '.join(EXPORTED)}."
     if about:
         made["description"] = about
-    names = told.params if not of_hook else {}
-    if names:
-        made["parameters"] = [_parameter(name, param) for name, param in names.items()]
+    params = [_parameter(name, param) for name, param in told.params.items()] + list(_filters(told.filters))
+    if params:
+        made["parameters"] = params
     if told.body:
         schema = _request_name(of_hook.hook) if of_hook else told.body
         chosen = [name for name, each in examples().items() if of_hook and each.call == "hook"
@@ -195,6 +198,15 @@ def _parameter(name: str, param: Param) -> Json:
     made: Json = {"name": name, "in": param.in_, "required": param.in_ == "path", "description": param.about}
     made["schema"] = dict(param.schema_)
     return made | ({"example": param.example} if param.example else {})
+
+
+def _filters(of: str) -> Iterator[Json]:
+    """The filters of a list, with the values that each may have."""
+    words = {"q": "Words that must be found.", "drug": "Id, title, name or brand of a drug."}
+    for field in fields(FILTERS[of]) if of else ():
+        values = {"enum": list(ALLOWED[field.name])} if field.name in ALLOWED else {"type": "string"}
+        about = words.get(field.name, f"Only those with this {field.name}.")
+        yield {"name": field.name, "in": "query", "required": False, "description": about, "schema": values}
 
 
 def _example(service: Service, name: str) -> Json:

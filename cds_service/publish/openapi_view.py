@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cds_service.publish.example_requests import curl
+from cds_service.publish.example_calls import curl
 from cds_service.publish.openapi import REF
 
 Json = dict[str, Any]

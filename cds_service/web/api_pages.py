@@ -14,7 +14,7 @@ from cds_service.advice.needs import needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.hooks.problems import Problem
-from cds_service.publish.example_requests import Example, as_json, body_of, curl, examples
+from cds_service.publish.example_calls import Example, as_json, body_of, curl, examples
 from cds_service.publish.openapi_view import schemas, sections
 from cds_service.publish.refusals import as_json as refusal_json
 from cds_service.publish.refusals import refusals
@@ -58,7 +58,7 @@ def api_blueprint(
     @blueprint.get("/reference")
     def reference() -> Response:
         told = document(in_force())
-        return page("reference.html", told=told, sections=sections(told, base()), schemas=schemas(told))
+        return page("reference.html", told=told, chapters=sections(told, base()), schemas=schemas(told))
 
     @blueprint.get("/errors")
     def errors() -> Response:
@@ -83,7 +83,7 @@ def api_blueprint(
         ids: dict[str, str] = {service.hook: name for name, service in current.library.services.items()}
         return {name: (example, example.path(ids)) for name, example in examples().items()}
 
-    @blueprint.get("/examples")
+    @blueprint.get("/examples", endpoint="examples")
     def list_examples() -> Response:
         shown = [(name, example, path, curl(name, path, base())) for name, (example, path) in listed().items()]
         return page("examples.html", examples=shown, open_calls=open_calls)

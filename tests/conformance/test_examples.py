@@ -15,11 +15,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from markupsafe import Markup
 
-from cds_service.publish.example_requests import examples
+from cds_service.publish.example_calls import examples
 from cds_service.publish.refusals import refusals
 from tests.conformance.calls import ROOT, Body, in_production, invoke, own
 from tests.conformance.strict import faults
 from tests.conftest import NOW
+from tests.support.some import some
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_an_example_of_another_name_is_told_with_the_nearest(client: FlaskClient
 
 def test_the_one_line_shown_takes_the_example_and_sends_it(client: FlaskClient, listed: dict[str, Body]) -> None:
     page = Markup(client.get("/examples").text).unescape()
-    for name, item in listed.items():
+    for name, item in some(listed.items()):
         assert item["curl"] in page
         first, _, second = item["curl"].partition(" | ")
         assert shlex.split(first) == ["curl", "-s", f"http://localhost/examples/{name}.json"]

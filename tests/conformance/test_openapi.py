@@ -18,6 +18,7 @@ from cds_service.publish.refusals import refusals
 from cds_service.sandbox import patients
 from tests.conformance.calls import Body, every_sample_call, in_production, post, sample_call, services
 from tests.conformance.strict import Json, faults
+from tests.support.some import some
 from tests.test_golden import CALLS, recorded, with_our_prefetch
 
 PRESETS = ("epic", "oracle", "crd", "sandbox", "generic")
@@ -59,7 +60,7 @@ def test_every_address_is_in_the_document_or_on_the_list_of_those_left_out(app: 
 
 
 def test_every_service_has_its_own_path(app: Flask, told: Json, client: FlaskClient) -> None:
-    for service in services(client).values():
+    for service in some(services(client).values()):
         operation = told["paths"][f"/cds-services/{service['id']}"]["post"]
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         request = told["components"]["schemas"][name]
@@ -154,7 +155,9 @@ def json_reads(told: Json) -> Iterator[tuple[str, str]]:
     for path, methods in told["paths"].items():
         for operation in [methods[method] for method in methods if method == "get"]:
             for param in operation.get("parameters", []):
-                path = path.replace(f"{{{param['name']}}}", param.get("example", ""))
+                path = path.replace(f"{{{param['name']}}}", param.get("example", "{}"))
+            if "{}" in path:
+                continue  # a plan, which has a test of its own
             for media, one in operation["responses"]["200"].get("content", {}).items():
                 if "json" in media and "$ref" in one["schema"]:
                     yield path, one["schema"]["$ref"].rpartition("/")[2]
@@ -176,6 +179,8 @@ def test_a_plan_is_as_the_document_says(told: Json, client: FlaskClient) -> None
         assert list(faults(told, "PlanQuestion", asked)) == []
         answer = client.post("/plan", json=asked)
         assert list(faults(told, "PlanAnswer", json.loads(answer.data))) == [], names
+        again = client.get(json.loads(answer.data)["link"] + ".json")
+        assert list(faults(told, "PlanAnswer", json.loads(again.data))) == [], names
 
 
 def test_path_arguments_are_written_as_openapi_has_them() -> None:

@@ -17,7 +17,7 @@ from cds_service.content.yamlfile import parse
 from cds_service.sandbox import patients
 from cds_service.sandbox.asking import hook_request
 
-FILE: Final = "examples.yaml"
+FILE: Final = "example_calls.yaml"
 JSON_HEADER: Final = "-H 'Content-Type: application/json'"
 Json = dict[str, Any]
 
