@@ -14,8 +14,6 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL
 )
 COMMENT = re.compile(r"<!-- (?P<says>[^\n]*) -->\s*\Z")
-# At the top of a page whose commands need what no test has: docker, a cluster, root on a server.
-WHOLE_PAGE = re.compile(r"^<!-- no command of this page is run: (?P<why>[^\n]+) -->$", re.MULTILINE)
 WORDS = ("not run", "run by", "serves", "exit", "file", "holds")
 
 
@@ -38,12 +36,6 @@ def pages() -> list[str]:
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     names = [file.relative_to(ROOT).as_posix() for file in found]
     return [name for name in names if not name.startswith(GENERATED)]
-
-
-def why_not_run(page: str) -> str | None:
-    """Why no command of a page is run; None where they are."""
-    found = WHOLE_PAGE.search((ROOT / page).read_text("utf-8"))
-    return found["why"] if found else None
 
 
 def blocks(page: str, text: str | None = None) -> list[Block]:

@@ -61,6 +61,7 @@ class Operation(_Strict):
     examples: tuple[str, ...] = ()
     answers: Mapping[str, str]
     refusals: tuple[str, ...] = ()
+    unable: str = ""  # when the same is answered with 503
     token: bool = False
 
 
@@ -183,6 +184,8 @@ def _operation(service: Service, route: str, method: str, told: Operation, id_: 
         content = {"schema": {"$ref": REF + schema}, "examples": {name: _example(service, name) for name in chosen}}
         made["requestBody"] = {"required": True, "content": {"application/json": content}}
     made["responses"] = {"200": _answered(told.answers)} | dict(refused(told))
+    if told.unable:
+        made["responses"]["503"] = _answered(told.answers) | {"description": told.unable}
     if told.token:
         made["security"] = [{"cdsHooks": []}, *([{}] if service.open_calls else [])]
     return made

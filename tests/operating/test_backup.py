@@ -76,6 +76,10 @@ def test_backup_of_sqlite_is_made_while_it_serves_and_starts_whole_elsewhere(
         assert counted(store)["shown_cards"] >= CARDS
         assert counted(store)["feedback"] == CARDS // 2
         assert store.broken_line() is None
+    (tmp_path / "key").write_text(KEY)
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f'data_dir = "{restored}"\nkey_file = "{tmp_path / "key"}"\n')
+    assert invoke("audit", "verify", "--settings", str(settings)).stdout.startswith("whole: 20 lines")
     with pytest.raises(StoreError, match="was written with the key"):
         Store.open(data_dir=restored, key="x" * 40)
     with sqlite3.connect(restored / FILE_NAME) as file:

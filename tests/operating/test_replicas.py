@@ -43,6 +43,12 @@ def test_both_replicas_answer_with_one_key_and_a_token_is_used_once_on_either(pl
         assert http.post(place.base + FEEDBACK, json=sent, headers=place.token(FEEDBACK), timeout=20).status_code == 200
 
 
+def test_metrics_are_not_told_to_who_comes_through_the_proxy(place: Hospital) -> None:
+    told = place.session().get(f"{place.base}/metrics", timeout=20)
+    assert (told.status_code, told.json()["resourceType"]) == (404, "OperationOutcome")
+    assert "Server" not in told.headers or "/" not in told.headers["Server"]
+
+
 def test_restart_of_a_replica_fails_no_call(place: Hospital) -> None:
     """Not even one that comes while it stops: what its kernel has accepted is answered, the rest goes to the other."""
     with Callers(place, CALLERS) as callers:
