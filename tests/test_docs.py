@@ -31,7 +31,7 @@ from cds_service.trust.clients import parse_clients
 from tests.doc_blocks import ROOT, WORDS, Block, blocks, commands, pages, shows
 
 PAGES = pages()
-LANGUAGES = {"console", "sh", "json", "yaml", "toml", "text"}
+LANGUAGES = {"console", "sh", "json", "yaml", "toml", "text", "sql"}
 # Blocks of commands that no test runs, by page: each says its reason in a comment, and one more is a decision.
 NOT_RUN = {
     "README.md": 2,
@@ -59,6 +59,8 @@ def faults_of(block: Block) -> str | None:
         return f"{block}: there is no {block.marks['run by']}"
     if block.language in PARSE and block.marks.get("holds") not in READ and "run by" not in block.marks:
         return f"{block}: say what it holds: {', '.join(READ)}"
+    if typed_in(block) and block.language == "console" and not any(commands(block)):
+        return f"{block}: no line begins with '$ '"
     if block.marks.get("not run") == "":
         return f"{block}: say why it is not run"
     return None
@@ -254,6 +256,7 @@ def test_a_wrong_example_is_found(holds: str, readers: Readers) -> None:
         ("```yaml\nsite: One\n```", "say what it holds"),
         ("<!-- holds: something -->\n```yaml\nsite: One\n```", "say what it holds"),
         ("<!-- not run: -->\n```sh\nmagnesium-cds check\n```", "why it is not run"),
+        ("```console\nmagnesium-cds check\n```", "no line begins with"),
         ("<!-- no run: slow -->\n```sh\nmagnesium-cds check\n```", "not one of"),
         ("<!-- run by: tests/test_gone.py -->\n```sh\nmagnesium-cds check\n```", "there is no"),
     ],

@@ -12,6 +12,7 @@ from cds_service.advice.needs import all_needs, inputs_read
 from cds_service.content.library import RULE_FOLDERS, Library, LoadedRule
 from cds_service.fhir import Need
 from cds_service.logs import REQUEST_FIELDS
+from cds_service.publish.refusals import refusals
 from cds_service.settings import PREFIX, Settings
 
 WRITTEN: Final = "Written by `magnesium-cds catalogue` from {source}; do not edit."
@@ -36,6 +37,12 @@ One file is one rule; its name is the rule's id. A running service shows each at
 sources and known limits; `magnesium-cds show ID` prints it whole. [The list for reviewers](../../cards/README.md)
 says more of sources and reviews. [How to write a rule](../rules.md).
 """
+ERRORS = """
+Every refusal is a FHIR OperationOutcome; `issue.details.coding` holds its code, and `issue.diagnostics` the address of
+its page in the running service, `/errors/CODE`. It says what is wrong and at which place, and never repeats a value.
+**An EHR must not take a refusal for "nothing to say".** The same by status, with what else to look at:
+[what each refusal means](../integration.md#what-each-refusal-means).
+"""
 LOG = """
 One JSON object a line, on stderr. No field holds a path, a query, an id, a name, an address or a header: what is not on
 the list is dropped before it is written.
@@ -52,6 +59,7 @@ def reference_pages(library: Library, flags: Mapping[str, str]) -> dict[str, str
         "settings.md": settings_page(flags),
         "prefetch.md": prefetch_page(library),
         "rules.md": rules_page(library),
+        "errors.md": errors_page(),
         "log.md": log_page(),
     }
 
@@ -178,6 +186,16 @@ def _rule(loaded: LoadedRule, library: Library) -> tuple[str, ...]:
     hooks = ", ".join(library.services[name].hook for name in rule.services)
     link = f"[{loaded.id}](../../cards/{loaded.file}){state}"
     return link, rule.title, hooks, rule.card.indicator, evidence, "; ".join(ranges)
+
+
+def errors_page() -> str:
+    """Every refusal: its code, status, meaning, an example of its words, and what to change."""
+    head = ("code", "status", "what happened", "says, for example", "what to change")
+    rows = [
+        (f"`{code}`", ", ".join(map(str, item.status)), f"{item.title}. {item.means}", item.says, item.change)
+        for code, item in refusals().items()
+    ]
+    return page("Errors", "`cds_service/publish/refusals.yaml`", ERRORS, table(head, rows))
 
 
 def log_page() -> str:

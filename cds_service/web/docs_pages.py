@@ -15,7 +15,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.security import safe_join
 
 from cds_service.publish.docs_site import MARK, pages_folder, site
-from cds_service.web.pages import HEADERS, html_response
+from cds_service.web.pages import CSP, HEADERS, html_response
 
 COMMENT = re.compile(r"^ *<!--.*?-->\n", re.MULTILINE | re.DOTALL)
 NO_PAGES = "The pages of the docs are not in this package. They lie in `docs/` of the sources."
@@ -31,27 +31,34 @@ def docs_blueprint() -> Blueprint:
 
     @blueprint.get("/docs/")
     def first() -> Response:
-        return page("index.html")
+        return below("index.html")
 
-    @blueprint.get("/docs/<path:name>")
-    def page(name: str) -> Response:
+    @blueprint.get("/docs/<path:page>")
+    def below(page: str) -> Response:
         built = site()
         if built is None:
-            return _plain(name)
-        found = safe_join(str(built.folder), name)
-        if name == MARK or found is None or not Path(found).is_file():
+            return _plain(page)
+        if page == MARK:
             raise NotFound
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        headers = HEADERS | {"Content-Security-Policy": built.policy}
-        return Response(Path(found).read_bytes(), mimetype=kind, headers=headers)
+        return _file(built.folder, page, built.policy)
 
     return blueprint
+
+
+def _file(folder: Path, name: str, policy: str) -> Response:
+    found = safe_join(str(folder), name)
+    if found is None or not Path(found).is_file():
+        raise NotFound
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return Response(Path(found).read_bytes(), mimetype=kind, headers=HEADERS | {"Content-Security-Policy": policy})
 
 
 def _plain(name: str) -> Response:
     folder = pages_folder()
     if folder is None:
         return html_response(render_template("docs_page.html", dev=True, title="Docs", body="", missing=NO_PAGES))
+    if name.endswith((".png", ".json")):
+        return _file(folder, name, CSP)
     found = safe_join(str(folder), f"{name.removesuffix('.html')}.md")
     if not name.endswith(".html") or found is None or not Path(found).is_file():
         raise NotFound

@@ -20,6 +20,7 @@ VALUES: dict[str, str] = {
     "rule_id": "low_serum_magnesium",
     "claim_id": "SC-003",
     "concept": "magnesium",
+    "page": "set.html",
 }
 MORE = (
     "/evidence/levothyroxine_timing",
