@@ -20,6 +20,7 @@ from cds_service.content.shared import OverrideReason as Offered
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.hooks.profile import our_reason
+from cds_service.metrics.instruments import count
 from cds_service.publish.feedback_export import TYPES, Format, crd_metrics, exported, moment
 from cds_service.store import FeedbackItem, Store, StoreUnavailable
 from cds_service.trust.gatekeeper import Caller
@@ -144,19 +145,29 @@ def feedback_blueprint(
         body, faults = _read_items(raw)
         received = now()
         items = [_item(entry, service_id, sender, received, reasons) for entry in body]
+        _count(items, faults)
         try:
-            store.record_feedback(items)
+            stored = store.record_feedback(items)
         except StoreUnavailable as error:
+            count("feedback_stored_total", "not_stored", by=len(items))
             text = "The feedback could not be stored now. Send it again later: nothing is counted twice."
             raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
+        for result in ("new", "repeated", "unmatched"):
+            count("feedback_stored_total", result, by=getattr(stored, "stored" if result == "new" else result))
         if faults:
-            stored = [Issue(f"Of the items, {len(items)} could be read and were stored.", severity="information")]
-            raise Problem(400, [*faults[:_MAX_TOLD], *(stored if items else ())])
+            told = [Issue(f"Of the items, {len(items)} could be read and were stored.", severity="information")]
+            raise Problem(400, [*faults[:_MAX_TOLD], *(told if items else ())])
         response = Response(status=200)
         del response.headers["Content-Type"]
         return response
 
     return blueprint
+
+
+def _count(items: Sequence[FeedbackItem], faults: Collection[Issue]) -> None:
+    for item in items:
+        count("feedback_total", item.outcome)
+    count("feedback_stored_total", "unreadable", by=len(faults))
 
 
 def export_blueprint(store: Store, reasons: Mapping[str, Offered], *, client: Callable[[], str]) -> Blueprint:
