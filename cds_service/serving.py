@@ -45,11 +45,11 @@ class Worker(ThreadWorker):
         fault = fault_of(exc)
         if req is None:
             log.warning("request not read", kind=fault.kind)
-            status, text = 400, "The request cannot be read."
+            status, text, error = 400, "The request cannot be read.", "request-unreadable"
         else:
             log.error("unexpected fault", kind=fault.kind, ref=fault.reference, places=fault.places)
-            status, text = 500, "The request could not be answered."
-        answer = outcome_response(status, [Issue(text)], {"Connection": "close"})
+            status, text, error = 500, "The request could not be answered.", "fault-of-ours"
+        answer = outcome_response(status, [Issue(text, error=error)], {"Connection": "close"})
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             *(f"{name}: {value}" for name, value in answer.headers),

@@ -15,7 +15,7 @@ PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
 _PATHS = frozenset(
-    {"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "metrics", "plan", "readyz", "static"}
+    {"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "metrics", "plan", "readyz", "static", "try"}
 )
 _LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
 
@@ -97,6 +97,13 @@ class Settings(BaseModel):
     console_url: Annotated[
         str | None, Field(description="console at an address of its own, and at no other; default: public_url")
     ] = None
+    try_page: Annotated[
+        bool | None,
+        Field(
+            description="page at / to try patients on, and the form at /plan; default: in dev only. In production for"
+            " who is signed in to the console"
+        ),
+    ] = None
     oidc_issuer: Annotated[
         str | None, Field(description="console: people sign in with an account of this OpenID Connect issuer too")
     ] = None
@@ -140,6 +147,9 @@ class Settings(BaseModel):
     on_incomplete: Annotated[
         Literal["info_card", "412"], Field(description="answer where nothing fired and something was not checked")
     ] = "info_card"
+    accepted_rests_minutes: Annotated[
+        int, Field(ge=0, le=15, description="minutes that an accepted suggestion silences its own finding; 0: none")
+    ] = 15
     today_windows: Annotated[
         bool, Field(description="date windows with today() in prefetch (CDS Hooks 3.0 clients)")
     ] = False
@@ -192,12 +202,24 @@ class Settings(BaseModel):
             raise ValueError(f"{value} is not a free path: /console is one, of small letters and digits")
         return value
 
+    @field_validator("try_page")
+    @classmethod
+    def _for_whom(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        if value and info.data.get("profile") == "production" and not info.data.get("console"):
+            raise ValueError("in production it is for who is signed in to the console: set console = true, or leave it")
+        return value
+
     @field_validator("managed_by")
     @classmethod
     def _one_manager(cls, value: str, info: ValidationInfo) -> str:
         if value == "console" and info.data.get("site"):
             raise ValueError("console: then `site` names no file. Put its values in force once: site apply FILE")
         return value
+
+    @property
+    def tries(self) -> bool:
+        """Whether the pages to try patients on are served."""
+        return self.dev if self.try_page is None else self.try_page
 
     @property
     def dev(self) -> bool:

@@ -45,7 +45,7 @@ KINDS = {
     "service": """clients conformance console observing oidc_provider population sandbox store test_command_line.py
         test_feedback.py test_feedback_moments.py test_fetching.py test_override_reasons.py test_plan_pages.py
         test_published_content.py test_screener.py test_shown_cards.py test_site_exceptions.py
-        test_site_publishing.py test_site_revisions.py test_site_values.py test_treatment.py watch""",
+        test_site_publishing.py test_site_revisions.py test_site_values.py test_treatment.py watch web""",
     # Attackers, servers that fail, and bugs of our own.
     "hostile": "trust test_rule_faults.py test_text_of_the_ehr.py",
     # The container image, a FHIR server of other hands, the first command, and that the benchmarks run.
