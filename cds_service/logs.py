@@ -92,6 +92,7 @@ LOG_EVENTS: Final = {
     "unexpected fault": LogEvent(
         "serving", "error", _FAULT, "A fault of ours; the caller got 500. Report `ref` and `places`."
     ),
+    "page of a fault not made": LogEvent("pages", "error", ("kind",), "A fault of ours; the caller got it as JSON."),
     "rules met a fault": LogEvent(
         "rules", "error", ("rules", *_FAULT), "These rules were not evaluated, and the card says so. Report it."
     ),
@@ -145,6 +146,7 @@ LOG_EVENTS: Final = {
     "nothing was watched": LogEvent("watch", "error", ("cause",), "A look failed; the next is soon."),
     "page not answered": LogEvent("console", "error", ("cause",), "The store does not answer."),
     "card of the first page not made": LogEvent("console", "error", ("cause",), "The store does not answer."),
+    "session not read": LogEvent("console", "error", ("cause",), "The store does not answer."),
     "session not kept": LogEvent("console", "error", ("cause",), "The store does not answer."),
     "issuer not reached": LogEvent("console", "error", ("kind",), "Sign-in with OpenID Connect does not work now."),
     "sign-in elsewhere not taken": LogEvent("console", "warning", ("kind",), "What the issuer gave was refused."),

@@ -109,7 +109,7 @@ def _metrics_route(app: Flask, settings: Settings, advisor: Advisor) -> None:
             given = request.headers.get("Authorization", "").encode("utf-8", "replace")
             if not hmac.compare_digest(given, b"Bearer " + token):
                 text = "Send the token of the setting metrics_token_file: Authorization: Bearer TOKEN."
-                raise Problem.of(401, text, headers={"WWW-Authenticate": "Bearer"})
+                raise Problem.of(401, text, error="metrics-token", headers={"WWW-Authenticate": "Bearer"})
         elif not settings.dev and ("X-Forwarded-For" in request.headers or "Forwarded" in request.headers):
             raise NotFound  # it came through a proxy: the numbers are for those who reach the service itself
         response = Response(exposition(_learned(settings, advisor)), content_type=CONTENT_TYPE)
