@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from cds_service.metrics.in_words import log_tables, metrics_table
 from cds_service.metrics.table import METRICS
 from tests.support.requires import require
 
@@ -132,11 +131,3 @@ def test_the_dashboard_is_one_that_grafana_can_import() -> None:
         assert letters == [chr(65 + number) for number in range(len(letters))]
         for target in panel["targets"]:
             assert set(re.findall(r"\$(\w+)", target["expr"])) <= {*variables, "__rate_interval"}
-
-
-def test_the_tables_of_the_docs_are_those_of_the_code() -> None:
-    text = RUNBOOK.read_text("utf-8")
-    for name, table in {"metrics": metrics_table(), "log": log_tables()}.items():
-        found = re.search(rf"<!-- {name}, made from the code -->\n(.*?)<!-- end -->", text, re.DOTALL)
-        assert found is not None
-        assert found[1] == table, f"write the table of {name} anew"
