@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 __version__ = version("magnesium-cds")
 __all__ = ["create_app"]
-log = logging.getLogger(__name__)
 
 
 def create_app(

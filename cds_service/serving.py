@@ -27,6 +27,8 @@ from cds_service.hooks.errors import outcome_response
 from cds_service.hooks.problems import Issue
 from cds_service.hooks.rounds import start_rounds
 from cds_service.logs import configure
+from cds_service.metrics.folder import worker_ended
+from cds_service.metrics.instruments import count
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
 
@@ -105,6 +107,7 @@ class Server(BaseApplication):
             "post_worker_init": _freeze,
             "post_fork": _can_be_ended,
             "worker_exit": _ended,
+            "child_exit": _gone,
             "forwarded_allow_ips": "",  # gunicorn believes no header on where a call comes from or goes to
             "control_socket_disable": True,
         }
@@ -115,6 +118,8 @@ class Server(BaseApplication):
     def load(self) -> Flask:  # type: ignore[override]
         configure(self.settings.log_level)
         app = self.make_app()
+        if (spans := app.extensions["spans"]) is not None:
+            spans.start()
         if self.settings.watch:
             start_rounds(app)
         return app
@@ -149,6 +154,8 @@ def _leave(worker: Any) -> None:
     if worker.booted and "advisor" in worker.wsgi.extensions:
         if (facts := worker.wsgi.extensions.get("facts")) is not None:
             facts.close()
+        if (spans := worker.wsgi.extensions.get("spans")) is not None:
+            spans.end()
         worker.wsgi.extensions["advisor"].store.close()
     os._exit(0)
 
@@ -157,6 +164,12 @@ def _ended(_master: object, worker: Any) -> None:
     """Of a worker that did not start the exit code tells why; and the master tells of those that have gone."""
     if worker.booted and worker.pid == os.getpid():
         _leave(worker)
+
+
+def _gone(_master: object, worker: Any) -> None:
+    """In the master, when a worker has ended in whatever way: what it counted stays."""
+    worker_ended(worker.pid)
+    count("worker_exits_total")
 
 
 def serve(settings: Settings, content: Content) -> None:

@@ -16,7 +16,20 @@ PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
 _PATHS = frozenset(
-    {"cds-services", "claims", "docs", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static", "try"}
+    {
+        "cds-services",
+        "claims",
+        "docs",
+        "evidence",
+        "feedback",
+        "fhir",
+        "healthz",
+        "metrics",
+        "plan",
+        "readyz",
+        "static",
+        "try",
+    }
 )
 _LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
 
@@ -164,10 +177,20 @@ class Settings(BaseModel):
         Field(description="also write a keep-apart instruction into the drug's text (default: only in dev)"),
     ] = None
     validate_all: Annotated[bool, Field(description="validate every resource, not only the cited ones")] = False
+    metrics: Annotated[
+        Literal["on", "off"], Field(description="answer /metrics, for Prometheus; in production never through a proxy")
+    ] = "on"
+    metrics_token_file: Annotated[
+        Path | None, Field(description="file of a token that /metrics asks for; then a proxy may pass it on")
+    ] = None
+    traces_to: Annotated[
+        str | None,
+        Field(description="OTLP/HTTP address that traces of calls are sent to (extra otel), with /v1/traces"),
+    ] = None
     max_body: Annotated[int, Field(ge=1024, description="largest request body, bytes")] = 8 * 1024 * 1024
     fetch_seconds: Annotated[float, Field(gt=0, le=10, description="time for all reads from the FHIR server")] = 1.5
 
-    @field_validator("public_url", "console_url", "oidc_issuer", "fhir_servers")
+    @field_validator("public_url", "console_url", "oidc_issuer", "fhir_servers", "traces_to")
     @classmethod
     def _addresses(cls, value: Any, info: ValidationInfo) -> Any:
         for url in (value,) if isinstance(value, str) else value or ():

@@ -43,7 +43,7 @@ KINDS = {
         test_plan_cards.py test_plan_of_a_site.py test_repetition.py test_scenarios.py test_screens.py
         test_shared_patients.py test_why.py test_withheld.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
-    "service": """clients conformance console oidc_provider population sandbox store test_command_line.py
+    "service": """clients conformance console observing oidc_provider population sandbox store test_command_line.py
         test_docs.py test_docs_site.py
         test_feedback.py test_feedback_moments.py test_fetching.py test_override_reasons.py test_plan_pages.py
         test_pictures.py test_published_content.py test_screener.py test_shown_cards.py test_site_exceptions.py
@@ -70,6 +70,7 @@ PACKAGES = {
     "initdb": ("postgresql", "tests on PostgreSQL"),
     "nginx": ("nginx-light", "tests of the proxy in front"),
     "openssl": ("openssl", "tests of the certificate"),
+    "promtool": ("prometheus", "the tests of alert rules and the dashboard"),
     "strace": ("strace", "the test of a power cut"),
     "systemd-analyze": ("systemd", "the check of the systemd unit"),
 }

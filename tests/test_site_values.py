@@ -127,7 +127,7 @@ def test_a_broken_file_leaves_the_last_good_values_in_force_and_says_so(service:
         assert state["status"] == "degraded"
         assert state["site"]["digest"] == good["site"]["digest"]
         assert "limit 0.80 mmol/L" in summaries(service)
-    assert "the last good ones stay in force" in service.log()
+    assert "site values not taken over" in service.log()
     assert "site.yaml:6" in service.log()
 
 

@@ -5,12 +5,12 @@ One problem is one card; the most urgent come first; there are at most so many, 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import orjson
+import structlog
 
 from cds_service.advice.card_extension import EXTENSION, finding_text
 from cds_service.advice.card_text import CardStyle, Group, Shown, Writer, against_magnesium
@@ -19,11 +19,12 @@ from cds_service.advice.plan_of_findings import plan_for
 from cds_service.advice.suggestions import sources_cited
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart
+from cds_service.metrics.stages import stage
 from cds_service.rules.evaluate import Evaluation, Outcome, evaluate
 from cds_service.rules.faults import Fault, attempt
 from cds_service.terminology.units import UnitTable
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("magnesium_cds.advice")
 MAX_REREADS = 8
 TIMING = "timing"
 INDICATORS = ("critical", "warning", "info")
@@ -151,6 +152,7 @@ def advise(
             evaluation = evaluation.withdrawn(untold.rules, untold.fault)
 
 
+@stage("rules")
 def outcomes_of(
     chart: Chart, rulebook: Rulebook, service: str, encounter_named: bool = False, client: str = ""
 ) -> tuple[Chart, Evaluation]:
@@ -162,7 +164,7 @@ def outcomes_of(
         broken = chart.invalid(sources_cited(evaluation.of("fired")))
         if not broken:
             break
-        log.warning("%d cited resources are not valid FHIR and were left out", len(broken))
+        log.warning("cited resources left out", number=len(broken))
         chart = chart.without(broken)
         evaluation = evaluate(chart.facts, rulebook, service, encounter_named)
     return chart, evaluation

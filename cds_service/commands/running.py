@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,9 +25,20 @@ from rich.console import Console
 
 from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
-from cds_service.commands.common import FILE, FOLDER, UNAVAILABLE, USAGE, serving_options, settings_of, stop
+from cds_service.commands.common import (
+    CANNOT_CREATE,
+    FILE,
+    FOLDER,
+    UNAVAILABLE,
+    USAGE,
+    serving_options,
+    settings_of,
+    stop,
+)
 from cds_service.commands.evaluate import print_cards
 from cds_service.logs import configure
+from cds_service.metrics.folder import NoFolder, in_use, shared_folder
+from cds_service.metrics.instruments import switch_off
 from cds_service.sandbox import patients
 from cds_service.sandbox.asking import hook_request
 from cds_service.sandbox.stub import run as run_stub
@@ -60,11 +71,17 @@ def serve(**flags: Any) -> None:
         if settings.data_dir is None:
             settings = settings.model_copy(update={"data_dir": folder})
             click.echo(f"No --data-dir: the database is in {folder}, and goes when the service ends.", err=True)
-        _serve(settings)
+        try:
+            with shared_folder(settings.data_dir) if settings.metrics == "on" else nullcontext():
+                _serve(settings)
+        except NoFolder as error:
+            stop(CANNOT_CREATE, str(error))
 
 
 def _serve(settings: Settings) -> None:
     _check_address(settings)
+    if settings.metrics == "off":
+        switch_off()
     # One process first: faults are told once and plainly, and the database is made before workers share it.
     content = load_content()
     with create_app(settings, content=content).extensions["advisor"].store as store:
@@ -124,8 +141,9 @@ def ended_at_once(folder: Path | None) -> Iterator[None]:
     """
 
     def end(number: int, _: object) -> None:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        for temporary in (folder, in_use()):
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
         os._exit(128 + number)
 
     names = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) is not signal.SIG_IGN]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from datetime import date, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
+
+import structlog
 
 from cds_service.content.library import Library
 from cds_service.content.rulebook import Rulebook, make_rulebook
@@ -19,7 +20,7 @@ from cds_service.settings import Settings
 if TYPE_CHECKING:
     from cds_service.store import Store
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("magnesium_cds.content")
 LOOK_EVERY = 1.0  # seconds; a change is in force well within five
 
 
@@ -37,6 +38,7 @@ class CurrentRulebook:
     """Hands out one immutable rulebook per call; reads the site values again when they changed.
 
     A broken, half-written or missing document leaves the last good values in force and is reported by `faults`.
+    `written`: what the values in force are called, and when (Unix time) they were published or changed.
     """
 
     def __init__(self, library: Library, source: SiteSource | None, input_keys: frozenset[str]) -> None:
@@ -49,6 +51,7 @@ class CurrentRulebook:
         self._looked = monotonic()
         written = source.changed() if source else None
         self._site = self._read(written) if written else NO_SITE
+        self.written: tuple[str, float | None] = (written.name, written.since) if written else ("", None)
         self._rulebook: Rulebook | None = None
 
     def on(self, day: date) -> Rulebook:
@@ -78,11 +81,12 @@ class CurrentRulebook:
             written = self._source.changed()
             if written is not None:
                 self.take(self._read(written))
+                self.written = written.name, written.since
                 self.faults = ()
-                log.info("site values in force: %s", self._site.digest)
+                log.info("site values in force", digest=self._site.digest)
         except ContentError as error:
             self.faults = tuple(error.faults)
-            log.error("site values not taken over; the last good ones stay in force: %s", error)
+            log.error("site values not taken over", told=[str(fault) for fault in error.faults])
         finally:
             self._looked = monotonic()
             self._lock.release()

@@ -34,4 +34,5 @@ class SiteRevisions:
         if number == self._number:
             return None
         self._number = number
-        return Written(found.document if found else EMPTY, f"revision {number}")
+        since = found.in_force_from.timestamp() if found else None
+        return Written(found.document if found else EMPTY, f"revision {number}", since)

@@ -11,10 +11,11 @@ from cds_service.content.yamlfile import ContentError, Fault
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A document of site values, and what faults in it are told under."""
+    """A document of site values, what faults in it are told under, and when (Unix time) it was published or changed."""
 
     text: str
     name: str
+    since: float | None = None
 
 
 class SiteSource(Protocol):
@@ -34,8 +35,10 @@ class SiteFile:
 
     def changed(self) -> Written | None:
         """As SiteSource."""
+        since: float | None = None
         try:
             found = self._file.stat()
+            since = found.st_mtime
             stamp: object = (found.st_mtime_ns, found.st_size, found.st_ino)
         except OSError:
             stamp = "missing"
@@ -43,6 +46,6 @@ class SiteFile:
             return None
         self._stamp = stamp
         try:
-            return Written(self._file.read_text(encoding="utf-8"), self._file.name)
+            return Written(self._file.read_text(encoding="utf-8"), self._file.name, since)
         except (OSError, UnicodeDecodeError) as error:
             raise ContentError([Fault(self._file.name, 0, "", "cannot be read")]) from error

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Literal, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +20,8 @@ import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from cds_service.fhir.strict_json import NotStrict, check
+from cds_service.metrics.instruments import count, observe
+from cds_service.metrics.stages import stage
 
 MAX_PAGES = 10
 _READS_AT_ONCE = 48
@@ -62,7 +64,8 @@ class FhirServer:
 
     `base_url`: http(s), already found allowed by the caller. `session`: ends an answer at the second number of its
     `timeout`, however slowly it comes. `total_seconds`: for all reads together, counted from
-    the first. Raises ValueError if the base URL is not one.
+    the first. `traceparent`: header by which the reads are known as part of a call. Raises ValueError if the base URL
+    is not one.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class FhirServer:
         total_seconds: float = 1.5,
         connect_seconds: float = 0.3,
         max_bytes: int = 8 * 1024 * 1024,
+        traceparent: str = "",
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -86,6 +90,7 @@ class FhirServer:
         self._seconds = total_seconds
         self._connect_seconds = connect_seconds
         self._max_bytes = max_bytes
+        self._traceparent = traceparent
         self._deadline: float | None = None
         self._lock = threading.Lock()
 
@@ -98,6 +103,22 @@ class FhirServer:
 
     def get(self, query: str) -> bytes:
         """The body of `base/query` (or of a URL below the base). Raises FetchFailed."""
+        began = perf_counter()
+        try:
+            body = self._read(query)
+        except FetchFailed as failure:
+            self.told(failure.reason)
+            raise
+        finally:
+            observe("fhir_read_seconds", perf_counter() - began, self.base_url)
+        self.told("read")
+        return body
+
+    def told(self, outcome: Reason | Literal["read"]) -> None:
+        """Count a read, and one that was not even tried."""
+        count("fhir_reads_total", self.base_url, outcome)
+
+    def _read(self, query: str) -> bytes:
         url = self.below_base(query)
         if url is None:
             raise FetchFailed("refused")
@@ -116,6 +137,8 @@ class FhirServer:
         headers = {"Accept": "application/fhir+json, application/json;q=0.9", "Accept-Encoding": "identity"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token.value}"
+        if self._traceparent:
+            headers["traceparent"] = self._traceparent
         try:
             with self._session.get(
                 url,
@@ -163,6 +186,7 @@ class FhirServer:
             raise FetchFailed("timed out")
         return left
 
+    @stage("fetch")
     def at_once(self, work: Sequence[Callable[[], T]]) -> list[T | FetchFailed]:
         """The results of independent reads, made at the same time, in order. Waits no longer than the deadline."""
         futures = [_pool().submit(each) for each in work]

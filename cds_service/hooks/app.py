@@ -30,6 +30,7 @@ from cds_service.fhir import FetchFailed, FhirServer
 from cds_service.hooks.errors import install_error_handlers
 from cds_service.hooks.feedback import export_blueprint, feedback_blueprint
 from cds_service.hooks.keeping import keeping, open_facts
+from cds_service.hooks.observing import observed
 from cds_service.hooks.problems import Problem
 from cds_service.hooks.profile import profile_faults
 from cds_service.hooks.request import HookRequest
@@ -37,6 +38,8 @@ from cds_service.hooks.rounds import CANARIES, canary_faults
 from cds_service.hooks.services import Advisor, base_url, service_blueprint, uncached
 from cds_service.hooks.trial import trial_of
 from cds_service.logs import request_line
+from cds_service.metrics.instruments import count
+from cds_service.metrics.stages import stage
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
 from cds_service.store import Store, StoreUnavailable
@@ -73,7 +76,8 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     facts = open_facts(settings, folder)
     current = CurrentRulebook(library, site_source(settings, store, now), frozenset(all_needs(library)))
     keeper = Gatekeeper(settings, clients, store)
-    session = guarded_session(servers_of(settings, clients))
+    servers = servers_of(settings, clients)
+    session = guarded_session(servers)
     secret = store.finding_hash(["plan token"])  # signs addresses of plans; the same in every worker of this database
     advisor = Advisor(
         settings, current, content.vocabulary, store, version, now, secret, _server_for(settings, session, library),
@@ -82,6 +86,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     served = services_served(library.services, settings.split_services)
     app.extensions["advisor"] = advisor
     app.extensions["facts"] = facts
+    observed(app, settings, advisor, served, [server.base_url for server in servers])
     install_error_handlers(app, settings.public_url or "")
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
     app.register_blueprint(
@@ -118,6 +123,7 @@ def _log_unexpected(exc_info: tuple[type[BaseException], BaseException, Tracebac
     log.error("unexpected fault", kind=fault.kind, ref=fault.reference, places=fault.places)
 
 
+@stage("auth")
 def _caller(keeper: Gatekeeper) -> Caller:
     """Who calls. Raises Problem 401, 429, 503.
 
@@ -126,17 +132,21 @@ def _caller(keeper: Gatekeeper) -> Caller:
     if (trial := trial_of(request.environ)) is not None:
         return trial.caller
     try:
-        return keeper.admit(request.headers.getlist("Authorization"), request.path)
+        caller = keeper.admit(request.headers.getlist("Authorization"), request.path)
     except Refused as refusal:
+        count("tokens_refused_total", refusal.cause)
         log.warning("call refused", cause=refusal.cause)
         text = "This call is not authenticated."
         raise Problem.of(401, text, error="not-authenticated", headers={"WWW-Authenticate": "Bearer"}) from None
     except TooMany as refusal:
+        count("turned_away_total", "client_rate")
         raise _too_many(refusal.seconds) from None
     except StoreUnavailable as error:
         log.error("token not checked", cause=error.kind)
         text = "It cannot be learned now whether this token was used before. Try again later."
         raise Problem.of(503, text, error="token-not-checked", headers={"Retry-After": "5"}) from error
+    g.client = caller.name
+    return caller
 
 
 def _too_many(seconds: int) -> Problem:
@@ -163,6 +173,7 @@ class _CallersServer(FhirServer):
             asked = unquote(query)
             laboratory = (steps[0], way) == ("Observation", "search") and not any(c in asked for c in self._elsewhere)
             if steps[0] and not may_read(self._scope, steps[0], way, laboratory):
+                self.told("not permitted")
                 raise FetchFailed("not permitted")
         return super().get(query)
 
@@ -175,7 +186,11 @@ class _CallersServer(FhirServer):
         if not work:
             return []
         with self._slots.slot(self.base_url) as free:
-            return super().at_once(work) if free else [FetchFailed("not reachable") for _ in work]
+            if free:
+                return super().at_once(work)
+            for _ in work:
+                self.told("not reachable")
+            return [FetchFailed("not reachable") for _ in work]
 
 
 def _server_for(
@@ -201,6 +216,7 @@ def _server_for(
             scope=authorization.scope if authorization else None,
             slots=slots,
             elsewhere=elsewhere,
+            traceparent=g.trace.traceparent,
         )
 
     return choose
@@ -229,9 +245,11 @@ def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
         try:
             keeper.knock(address_of_call(settings.trusted_proxies))
         except TooMany as refusal:
+            count("turned_away_total", "address_rate")
             raise _too_many(refusal.seconds) from None
         g.leaving = ExitStack()
         if not g.leaving.enter_context((pages if page else calls).place()):
+            count("turned_away_total", "busy")
             text = "Too many calls at the same time. Try again later."
             raise Problem.of(503, text, error="busy", headers={"Retry-After": "1"})
         return None
@@ -336,6 +354,8 @@ def _shared_answers(app: Flask, settings: Settings, origins: frozenset[str]) -> 
             method=request.method,
             route=request.url_rule.rule if request.url_rule else "none",
             service=g.get("service", ""),
+            trace=g.trace.id,
+            hook_instance=g.get("hook_instance", ""),
             status=response.status_code,
             ms=round((perf_counter() - g.get("started", perf_counter())) * 1000, 1),
             **g.get("summary", {}),

@@ -21,8 +21,9 @@ from cds_service.hooks.errors import read_body
 from cds_service.hooks.problems import OF_A_MEMBER, Issue, Problem
 from cds_service.hooks.profile import our_reason
 from cds_service.hooks.trial import is_trial
+from cds_service.metrics.instruments import count
 from cds_service.publish.feedback_export import TYPES, Format, crd_metrics, exported, moment
-from cds_service.store import FeedbackItem, Store, StoreUnavailable
+from cds_service.store import FeedbackItem, FeedbackResult, Store, StoreUnavailable
 from cds_service.trust.gatekeeper import Caller
 
 MAX_BYTES: Final = 1_048_576
@@ -147,21 +148,32 @@ def feedback_blueprint(
         received = now()
         items = [_item(entry, service_id, sender, received, reasons) for entry in body]
         try:
-            if not is_trial(request.environ):  # read and judged as any other, and never among those that count
-                store.record_feedback(items)
+            # That of a trial is read and judged as any other, and never among those that count.
+            stored = None if is_trial(request.environ) else store.record_feedback(items)
         except StoreUnavailable as error:
+            count("feedback_stored_total", "not_stored", by=len(items))
             text = "The feedback could not be stored now. Send it again later: nothing is counted twice."
             later = {"Retry-After": _RETRY_AFTER}
             raise Problem.of(503, text, error="feedback-not-stored", headers=later) from error
+        if stored is not None:
+            _count(items, faults, stored)
         if faults:
             text = f"Of the items, {len(items)} could be read and were stored."
-            stored = [Issue(text, severity="information", error="items-stored")]
-            raise Problem(400, [*faults[:_MAX_TOLD], *(stored if items else ())])
+            told = [Issue(text, severity="information", error="items-stored")]
+            raise Problem(400, [*faults[:_MAX_TOLD], *(told if items else ())])
         response = Response(status=200)
         del response.headers["Content-Type"]
         return response
 
     return blueprint
+
+
+def _count(items: Sequence[FeedbackItem], faults: Collection[Issue], stored: FeedbackResult) -> None:
+    for item in items:
+        count("feedback_total", item.outcome)
+    numbers = {"new": stored.stored, "repeated": stored.repeated, "unmatched": stored.unmatched}
+    for result, number in (numbers | {"unreadable": len(faults)}).items():
+        count("feedback_stored_total", result, by=number)
 
 
 def export_blueprint(store: Store, reasons: Mapping[str, Offered], *, client: Callable[[], str]) -> Blueprint:

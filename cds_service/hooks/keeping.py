@@ -25,7 +25,7 @@ def open_facts(settings: Settings, folder: Path | None) -> FactsStore | None:
     """The database of kept facts; None where they are off. Raises StoreError."""
     if not settings.keep_facts:
         if folder is not None and (folder / FACTS_FILE).exists():
-            log.warning("keep_facts is 0, and facts that were kept before are still there: magnesium-cds facts off")
+            log.warning("kept facts are still there")
         return None
     found = FactsStore.open(
         settings.facts_database, data_dir=folder, keep=settings.keep_facts, days=settings.keep_facts_days
@@ -33,7 +33,7 @@ def open_facts(settings: Settings, folder: Path | None) -> FactsStore | None:
     try:
         found.purge(datetime.now(UTC).date())
     except StoreUnavailable:
-        log.warning("kept facts could not be purged at start")
+        log.warning("kept facts not purged")
     return found
 
 

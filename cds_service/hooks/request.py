@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
@@ -27,7 +27,7 @@ from cds_service.fhir.identity import is_id
 from cds_service.hooks.problems import OF_A_MEMBER, Issue, Problem
 from cds_service.terminology.index import Vocabulary
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("magnesium_cds.hooks")
 
 _BEARER = r"^[A-Za-z0-9\-._~+/]+=*$"  # a b64token: RFC 6750, section 2.1
 _USERS = ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson")
@@ -174,7 +174,7 @@ def chart_of(
             null_is=null_is,
         )
     except IdentityMismatch as error:
-        log.warning("identity mismatch at %s", error.where)
+        log.warning("identity mismatch", where=error.where)
         text = "This belongs to another patient than context.patientId, so nothing was evaluated."
         raise Problem.of(412, text, error.where, error="another-patient", code="conflict") from None
     except UnsupportedFhirVersion as error:

@@ -19,6 +19,7 @@ from cds_service.advice.needs import needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart, FhirServer
+from cds_service.hooks.counted import of_advice
 from cds_service.hooks.diagnostics import diagnosed
 from cds_service.hooks.errors import read_body
 from cds_service.hooks.keeping import Keep
@@ -28,6 +29,8 @@ from cds_service.hooks.request import HookRequest, chart_of, parse_call
 from cds_service.hooks.tally import of_call, of_rules, slot
 from cds_service.hooks.told import Told
 from cds_service.hooks.trial import is_trial, trial_of
+from cds_service.metrics.stages import stage
+from cds_service.metrics.trace_ids import hook_instance_hash
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.store import Store
@@ -127,6 +130,7 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
     return blueprint
 
 
+@stage("read")
 def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     """The call in the request at hand. Raises Problem 400, 404, 412, 413, 415."""
     services, now = advisor.current.library.services, advisor.now()
@@ -137,6 +141,7 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     g.service = service
     name, part = served[service]
     asked, rulebook = parse_call(read_body(request), services[name].hook), advisor.current.on(now.date())
+    g.hook_instance = hook_instance_hash(asked.envelope.hookInstance)
     context, extension = asked.envelope.context, asked.envelope.extension or {}
     if part == "all" and caller.profile.trigger_extension:
         part = caller.profile.triggers.get(str(extension.get(caller.profile.trigger_extension)), "all")
@@ -149,6 +154,7 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     return Call(asked, name, caller, now, rulebook, told, trial)
 
 
+@stage("read")
 def _chart(advisor: Advisor, call: Call) -> Chart:
     """What is known of the patient. Raises Problem 400, 412."""
     settings, rulebook, profile = advisor.settings, call.rulebook, call.caller.profile
@@ -164,6 +170,7 @@ def _chart(advisor: Advisor, call: Call) -> Chart:
     )
 
 
+@stage("cards")
 def _advise(advisor: Advisor, call: Call, chart: Chart) -> Advice:
     settings, profile, envelope = advisor.settings, call.caller.profile, call.request.envelope
     most, _ = crd_asked(profile, envelope.extension)
@@ -192,12 +199,14 @@ def _not_checked(reason: str) -> Issue:
     return Issue(f"Not checked: {reason}.", (), "incomplete", "warning", error="not-checked")
 
 
+@stage("store")
 def _count(advisor: Advisor, call: Call, advice: Advice, shown: bool) -> None:
     """Add the call to the sums of its hour; `shown`: whether its cards are."""
     if not call.trial:
         where = slot(call.now, call.caller.id, call.told.called)
         met = of_call(advice, call.rulebook, call.service, shown)
         advisor.store.add_counts(where, of_rules(advice, shown), met)
+        of_advice(advice, call.told.called, shown)
 
 
 def _count_refused(advisor: Advisor, service: str, caller: Caller, refusal: Problem) -> None:
@@ -207,6 +216,7 @@ def _count_refused(advisor: Advisor, service: str, caller: Caller, refusal: Prob
         advisor.store.add_counts(where, (), [(("refused", str(refusal.status), ""), 1)])
 
 
+@stage("store")
 def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
     """Write down what is shown. Count the rules that a fault of ours kept from answering, and log each fault with their
     ids, never with what is a patient's."""
@@ -228,6 +238,7 @@ def _keep(advisor: Advisor, call: Call, advice: Advice) -> None:
         advisor.keep(advice, call.request.envelope.hook, context.encounterId is not None, call.now)
 
 
+@stage("cards")
 def _answer(advisor: Advisor, call: Call, chart: Chart, advice: Advice) -> Response:
     """The answer in the caller's dialect, with what an integrator can mend."""
     client, hook = call.caller.name, call.request.envelope.hook

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from cds_service.advice.advise import Candidate
 from cds_service.advice.card_text import Shown
 from cds_service.content.rulebook import Rulebook
+from cds_service.metrics.stages import stage
 from cds_service.store import Reason, Screen, ShownCard, Store
 from cds_service.trust.profile import Part, services_served
 
@@ -39,6 +40,7 @@ class Told:
     trial: bool = False
     rests: timedelta = SITTING
 
+    @stage("store")
     def before(self, candidates: Sequence[Candidate]) -> set[int]:
         """Findings that are not shown again, by index: accepted in this sitting, silenced by the site's own values, or
         seen by the same user on order-select. Only what stood there last counts: clients drop what was there before.

@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from cds_service.advice.needs import all_needs, inputs_read
 from cds_service.content.library import RULE_FOLDERS, Library, LoadedRule
 from cds_service.fhir import Need
-from cds_service.logs import REQUEST_FIELDS
+from cds_service.logs import LOG_EVENTS, LOG_FIELDS, OURS
+from cds_service.metrics.table import BUCKETS, METRICS
 from cds_service.publish.refusals import refusals
 from cds_service.settings import PREFIX, Settings
 
@@ -46,10 +47,13 @@ its page in the running service, `/errors/CODE`. It says what is wrong and at wh
 LOG = """
 One JSON object a line, on stderr. No field holds a path, a query, an id, a name, an address or a header: what is not on
 the list is dropped before it is written.
-
-## A request
-
-With `log_level = "INFO"` each answered request is one line, `"event": "request"`, of these fields and no other.
+Lines of libraries have `event`, `level`, `logger` and `timestamp` alone. With `log_level = "INFO"` each answered
+request is one line, `"event": "request"`. What to do with them: [Watching the service](../operate/observe.md).
+"""
+METRICS_SAY = """
+What `/metrics` tells Prometheus, and what each label may hold. A counter stands at 0 or is missing until its first
+event. Test patients (canaries, trials) are counted nowhere. Histograms have the buckets {buckets} seconds. How to
+scrape, alerts and dashboard: [Watching the service](../operate/observe.md).
 """
 
 
@@ -61,6 +65,7 @@ def reference_pages(library: Library, flags: Mapping[str, str]) -> dict[str, str
         "rules.md": rules_page(library),
         "errors.md": errors_page(),
         "log.md": log_page(),
+        "metrics.md": metrics_page(),
     }
 
 
@@ -199,5 +204,31 @@ def errors_page() -> str:
 
 
 def log_page() -> str:
-    """The fields of a line for a request."""
-    return page("Log", "`cds_service/logs.py`", LOG, "\n".join(f"- `{name}`" for name in sorted(REQUEST_FIELDS)))
+    """Every field and every event of the log."""
+    fields = table(
+        ("field", "type", "what"), ((f"`{name}`", field.type, field.meaning) for name, field in LOG_FIELDS.items())
+    )
+    events = table(
+        ("event", "level", "logger", "fields beside those of every line", "what it means, what to do"),
+        (
+            (
+                name,
+                event.level,
+                f"{OURS}.{event.logger}",
+                ", ".join(f"`{each}`" for each in event.fields),
+                event.meaning,
+            )
+            for name, event in LOG_EVENTS.items()
+        ),
+    )
+    return page("Log", "`cds_service/logs.py`", LOG, "## Fields", fields, "## Events", events)
+
+
+def metrics_page() -> str:
+    """Every metric with its labels."""
+    rows = (
+        (f"`{metric.full_name}`", metric.kind, metric.help, "; ".join(f"`{n}`: {w}" for n, w in metric.labels.items()))
+        for metric in METRICS.values()
+    )
+    says = METRICS_SAY.format(buckets=", ".join(f"{bucket:g}" for bucket in BUCKETS))
+    return page("Metrics", "`cds_service/metrics/table.py`", says, table(("metric", "kind", "what", "labels"), rows))

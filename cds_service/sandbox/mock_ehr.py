@@ -87,6 +87,7 @@ class Call:
     method: str
     path: str
     token: bool
+    traceparent: str = ""
 
 
 @dataclass
@@ -195,7 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
 
     def _answer(self, body: bytes) -> None:
-        self.ehr.calls.append(Call(self.command, self.path, "Authorization" in self.headers))
+        self.ehr.calls.append(
+            Call(self.command, self.path, "Authorization" in self.headers, self.headers.get("traceparent", ""))
+        )
         plan = self.ehr._plan(self.path)
         sleep(plan.delay)
         status, kind, content = self._content(plan, body)

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, Select, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cds_service.metrics.instruments import count
 from cds_service.store.errors import StoreUnavailable
 from cds_service.store.tables import call_counts, rule_counts
 from cds_service.store.writer import Job, Writer
@@ -187,9 +188,10 @@ class CountMemory:
         return sum(map(len, self._sums.values())) if len(self._sums) > 100 else 0
 
     def _lose(self) -> None:
+        count("store_total", "counts_dropped")
         if time.monotonic() - self._lost_told > 60:
             self._lost_told = time.monotonic()
-            log.error("counts dropped: the database takes none")
+            log.error("counts dropped")
 
     def _take_back(self, taken: Mapping[Slot, Sums]) -> None:
         with self._summing:

@@ -96,5 +96,5 @@ def open_database(
     if found.new and had_key:
         notes.append("There was a hash key but no database: a new, empty one was made.")
     for note in notes:
-        log.warning(note)
+        log.warning("database opened with a remark", remark=note)
     return Opened(reader, writer, hashing, tuple(notes))

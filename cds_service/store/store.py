@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from cds_service.metrics.instruments import count, observe
 from cds_service.store import statements
 from cds_service.store.audit import AuditMemory
 from cds_service.store.cards import CardMemory
@@ -172,7 +173,9 @@ class Store(
             self._purge_sometimes(cards[-1].shown_at)
         if not wait:
             return
+        began = time.perf_counter()
         in_time = job.done.is_set() if self._in_trouble() else job.done.wait(self.shown_wait)
+        observe("store_wait_seconds", time.perf_counter() - began, "write")
         if not in_time:
             self._count("shown_late", len(cards))
             self._trouble()
@@ -271,6 +274,7 @@ class Store(
         self._reset()
 
     def _count(self, name: str, more: int) -> None:
+        count("store_total", name, by=more)
         with self._counting:
             self._counts[name] += more
 
@@ -321,7 +325,10 @@ class Store(
         except StoreUnavailable:
             on_failure()
             raise
-        if not job.done.wait(self.feedback_wait):
+        began = time.perf_counter()
+        in_time = job.done.wait(self.feedback_wait)
+        observe("store_wait_seconds", time.perf_counter() - began, "write")
+        if not in_time:
             raise unavailable("late")
         if job.error is not None:
             raise StoreUnavailable(job.error.kind, job.error.text)
@@ -340,11 +347,14 @@ class Store(
             slots.release()
             raise unavailable("closed") from error
         future.add_done_callback(lambda _: slots.release())
+        began = time.perf_counter()
         try:
             return future.result(wait)
         except TimeoutError as error:
             future.cancel()
             raise unavailable("late") from error
+        finally:
+            observe("store_wait_seconds", time.perf_counter() - began, "read")
 
     def _query(self, query: Callable[[Connection], T]) -> T:
         try:

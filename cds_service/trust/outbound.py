@@ -22,6 +22,7 @@ import structlog
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from cds_service.metrics.instruments import level
 from cds_service.trust.addresses import Network
 from cds_service.trust.breaker import Breaker, RetryBudget
 from cds_service.trust.connections import guarded_pools
@@ -124,7 +125,10 @@ class GuardedAdapter(HTTPAdapter):
         finally:
             self._open.release()
             if result.good is not None:
+                before = self.breaker.open
                 self.breaker.leave(entered, good=result.good)
+                if self.breaker.open != before:
+                    level("fhir_breaker_open", not before, self.server.base_url)
             if result.good is False and self.breaker.open:
                 log.warning("server not asked for a while", server=self.server.base_url)
 

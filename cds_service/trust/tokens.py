@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import jwt
 import orjson
@@ -27,6 +27,7 @@ Cause = Literal[
     "no_token", "malformed", "header", "algorithm", "issuer", "tenant", "jku", "key", "claims", "audience", "expired",
     "not_yet", "lifetime", "signature", "replayed", "sandbox_key",
 ]  # fmt: skip
+CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 
 class Refused(Exception):

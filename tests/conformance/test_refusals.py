@@ -248,7 +248,7 @@ def test_a_fault_of_ours_is_told_as_one(make_app: Callable[..., Flask]) -> None:
 
 
 APART = {"plan-expired", "not-authenticated", "not-checked", "too-many-calls", "busy", "feedback-not-stored",
-         "feedback-not-read", "token-not-checked", "fault-of-ours"}  # fmt: skip
+         "feedback-not-read", "token-not-checked", "fault-of-ours", "metrics-token"}  # fmt: skip
 
 
 def test_every_refusal_of_the_service_is_provoked_here() -> None:

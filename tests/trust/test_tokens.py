@@ -54,7 +54,7 @@ def refused(answer: TestResponse) -> bool:
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert sorted(answer.headers.keys()) == [
         "Cache-Control", "Content-Length", "Content-Type", "Referrer-Policy", "Strict-Transport-Security", "Vary",
-        "WWW-Authenticate", "X-Content-Type-Options",
+        "WWW-Authenticate", "X-Content-Type-Options", "X-Request-Id",
     ]  # fmt: skip
     return True
 

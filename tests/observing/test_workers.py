@@ -1,0 +1,144 @@
+"""`/metrics` of a real service with several workers: sums are right, whoever is killed, and a start is a start."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.observing.support import Samples, of, scraped
+from tests.trust.support import DISCOVERY, FEEDBACK, SERVICE, Service, bare_body, running, wait_until
+from tests.trust.test_processes import workers
+
+NAME = SERVICE.rpartition("/")[2]
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, as Linux has it")
+
+
+def calls(service: Service, number: int) -> None:
+    def call(_: int) -> int:
+        return requests.post(service.url + SERVICE, json=bare_body(), timeout=30).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(call, range(number))) == {200}
+
+
+def counted(found: Samples) -> float:
+    return of(found, "calls_total", service=NAME, client="dev", status="2xx")
+
+
+def folders(place: Path) -> list[Path]:
+    return sorted(place.glob("magnesium-cds-metrics-*"))
+
+
+def test_the_sums_of_two_workers_are_right_and_survive_a_killed_one_and_a_restart_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, data = tmp_path / "tmp", tmp_path / "data"
+    place.mkdir()
+    data.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    with running(data, workers=2) as service:
+        calls(service, 30)
+        answer = requests.post(service.url + SERVICE, json={"hook": "patient-view"}, timeout=10)
+        assert answer.status_code == 400
+        item = {"card": "no-card", "outcome": "overridden", "outcomeTimestamp": "2026-11-21T09:30:00Z"}
+        assert requests.post(service.url + FEEDBACK, json={"feedback": [item]}, timeout=10).status_code == 200
+        used = {path.name for path in folders(place)[0].glob("counter_*.db")}
+        found = scraped(service.url)
+        assert counted(found) == 30
+        assert of(found, "calls_total", service=NAME, status="4xx") == 1
+        assert of(found, "call_seconds_count", service=NAME) == 31
+        assert of(found, "call_seconds_bucket", service=NAME, le="+Inf") == 31
+        assert of(found, "stage_seconds_count", stage="rules") == 30
+        assert of(found, "incomplete_calls_total", service=NAME) == 30, "nothing was sent, so something is missing"
+        assert of(found, "cards_total", rule="not_evaluated", indicator="info") == 30
+        assert of(found, "feedback_total", outcome="overridden") == 1
+        assert of(found, "feedback_stored_total", result="unmatched") == 1
+        assert of(found, "workers") == 2
+        assert of(found, "store_up") == 1
+        assert len(used) >= 2, "both workers count"
+
+        for gone in range(1, 4):  # killed workers take none of their counts along, and leave no file behind
+            victim = workers(service)[0]
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda v=victim: v not in workers(service) and len(workers(service)) == 2, 20, "not back")  # type: ignore[misc]
+            wait_until(lambda: requests.get(service.url + DISCOVERY, timeout=10).ok, 20, "does not answer")
+            wait_until(lambda n=gone: of(scraped(service.url), "worker_exits_total") == n, 10, "no exit is told")  # type: ignore[misc]
+            assert counted(scraped(service.url)) == 30
+            assert not list(folders(place)[0].glob(f"*_{victim}.db"))
+        calls(service, 10)
+        found = scraped(service.url)
+        assert counted(found) == 40
+        assert of(found, "call_seconds_count", service=NAME) == 41
+        assert found["process_resident_memory_bytes", ()] > 10_000_000
+        assert found["process_cpu_seconds_total", ()] > 0
+
+    assert not folders(place), "the folder goes with the service"
+    with running(data, workers=2) as service:
+        assert counted(scraped(service.url)) == 0, "nothing of the former run"
+        os.kill(service.process.pid, signal.SIGKILL)
+        service.process.wait(10)
+        left = folders(place)
+        assert len(left) == 1, "who is killed cannot tidy up"
+    with running(data, workers=1) as service:
+        assert left[0] not in folders(place), "the next start does"
+        assert len(folders(place)) == 1
+        assert counted(scraped(service.url)) == 0
+
+
+def test_workers_that_are_replaced_on_a_reload_lose_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, workers=2) as service:
+        calls(service, 12)
+        before = workers(service)
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(workers(service)) == 2 and not set(before) & set(workers(service)), 40, "not replaced")
+        wait_until(lambda: of(scraped(service.url), "worker_exits_total") == 2, 10, "no exits are told")
+        assert counted(scraped(service.url)) == 12
+
+
+def test_the_folder_is_in_the_data_folder_where_nothing_temporary_can_be_written(tmp_path: Path) -> None:
+    from cds_service.metrics import folder
+
+    sealed = tmp_path / "no-such-place"
+    made, held = folder._fresh(tmp_path)
+    os.close(held)
+    assert made.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder.tempfile, "gettempdir", lambda: str(sealed))
+        made, held = folder._fresh(tmp_path)
+        os.close(held)
+        assert made.parent == tmp_path
+        with pytest.raises(folder.NoFolder, match="metrics = off"):
+            folder._fresh(None)
+
+
+def test_with_metrics_off_nothing_is_there(tmp_path: Path) -> None:
+    with running(tmp_path, metrics="off") as service:
+        assert requests.get(f"{service.url}/metrics", timeout=10).status_code == 404
+        calls(service, 1)
+
+
+def test_a_disk_that_is_full_costs_the_numbers_and_no_call(tmp_path: Path) -> None:
+    """The room for numbers is written out before it is used: a hole in a mapped file would end the worker."""
+    from prometheus_client import values
+
+    from cds_service.metrics import folder
+
+    before = values.MmapedDict, values.ValueClass  # type: ignore[attr-defined]
+    try:
+        folder._use(tmp_path)
+        made = values.MmapedDict(str(tmp_path / "counter_1.db"))  # type: ignore[attr-defined]
+        for number in range(2000):
+            made.write_value(f"a key that is fifty characters long or so, {number:06}", number, 0.0)
+        assert made.read_value("a key that is fifty characters long or so, 001999")[0] == 1999
+        made.close()
+        file = tmp_path / "counter_1.db"
+        assert file.stat().st_blocks * 512 >= file.stat().st_size, "no holes"
+    finally:
+        values.MmapedDict, values.ValueClass = before  # type: ignore[attr-defined]
+        folder._folder.clear()
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
