@@ -15,7 +15,7 @@ PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
 _PATHS = frozenset({"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static"})
-_LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
+_LISTS = frozenset({"cards", "fhir_servers", "oidc_roles", "origins"})
 
 
 class SettingsError(Exception):
@@ -81,6 +81,9 @@ class Settings(BaseModel):
         Field(description="database URL of kept facts; default: SQLite of their own in the data folder", repr=False),
     ] = None
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
+    cards: Annotated[
+        tuple[Path, ...], Field(description="folders of other people's rules, each in a namespace of its own")
+    ] = ()
     managed_by: Annotated[
         Literal["file", "console"],
         Field(description="who sets the site's own values: the file named by `site`, or revisions in the database"),
