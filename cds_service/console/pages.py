@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +11,8 @@ import orjson
 import pygal
 from flask import Response, render_template, request, url_for
 from pygal.style import Style
+
+from cds_service.publish.csv_text import csv_text
 
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none';"
@@ -31,7 +31,6 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex",
 }
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def page(template: str, *, status: int = 200, **values: Any) -> Response:
@@ -68,12 +67,9 @@ class Table:
             plain = [{column.key: _plain(row.get(column.key)) for column in self.columns} for row in self.rows]
             body, content_type = orjson.dumps({self.name: plain}), "application/json"
         else:
-            text = io.StringIO()
-            writer = csv.writer(text, quoting=csv.QUOTE_ALL)
-            writer.writerow([_cell(_head(column)) for column in self.columns])
-            writer.writerows([[_cell(row.get(column.key)) for column in self.columns] for row in self.rows])
-            # The mark at the start tells spreadsheets that it is UTF-8.
-            body, content_type = ("\ufeff" + text.getvalue()).encode(), "text/csv; charset=utf-8"
+            head = [_head(column) for column in self.columns]
+            text = csv_text(head, ([_cell(row.get(column.key)) for column in self.columns] for row in self.rows))
+            body, content_type = text.encode(), "text/csv; charset=utf-8"
         headers = {"Content-Disposition": f'attachment; filename="{self.name}.{kind}"'}
         return Response(body, content_type=content_type, headers=headers)
 
@@ -119,13 +115,8 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """What is a number stays one; text that begins as a formula does not run."""
     value = _plain(value)
-    if isinstance(value, list):
-        value = "; ".join(map(str, value))
-    if value is None:
-        return ""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 # Colours that stand out on light and on dark paper; shapes and the table beneath tell what colours do not.

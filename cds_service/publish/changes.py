@@ -55,7 +55,8 @@ def _numbers(library: Library) -> Iterator[tuple[str, date, str]]:
 
 def changes_of(library: Library, rule: str) -> list[Entry]:
     """What changed in one rule, the newest first."""
-    return [entry for entry in feed(library) if rule in entry.rules]
+    found = {(day, what) for name, day, what in (*_written(library), *_numbers(library)) if name == rule}
+    return [Entry(day, what, (rule,)) for day, what in sorted(found, key=lambda each: each[0], reverse=True)]
 
 
 def title_of(library: Library, rule: str) -> str:

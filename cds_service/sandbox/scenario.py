@@ -5,7 +5,7 @@ The codes of the concepts that a scenario names are written into real FHIR R4 re
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from uuid import uuid4
@@ -37,9 +37,12 @@ HL7 = "http://terminology.hl7.org/CodeSystem/"
 ROUTES = {"oral": "26643006", "intravenous": "47625008", "topical": "6064005", "ophthalmic": "54485002"}
 ROUTES |= {"intramuscular": "78421000"}
 PATIENT = "scenario-patient"
+WRITTEN_FOR = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+"""The moment at which all patients of scenarios are looked at: the dates that stand in their files are around it."""
 
 __all__ = [
     "KINDS",
+    "WRITTEN_FOR",
     "Builder",
     "ConditionLine",
     "DrugLine",

@@ -1,140 +1,256 @@
-"""Our content over HTTP: web pages of rules and claims, and the same as JSON and FHIR for other machines."""
+"""Our content over HTTP: web pages of rules and claims, and the same as JSON, CSV and FHIR for other machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request, url_for
 
+from cds_service.advice.loaded_content import Content
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.shared import Claim
 from cds_service.hooks.errors import FHIR_JSON
-from cds_service.hooks.problems import Problem
+from cds_service.hooks.html import CSP, HEADERS, html_response
+from cds_service.hooks.problems import Issue, Problem
 from cds_service.publish import fhir
 from cds_service.publish.changes import feed, feed_json, title_of
-from cds_service.publish.rule_in_words import evidence_of, rule_view
-
-CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+from cds_service.publish.csv_text import csv_text
+from cds_service.publish.examples import ExampleBook
+from cds_service.publish.finding import (
+    ALLOWED,
+    SEVERE_FIRST,
+    WORST_FIRST,
+    ClaimFilters,
+    Found,
+    Index,
+    RuleFilters,
+    faults_of_filters,
 )
-HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+from cds_service.publish.rule_in_words import evidence_of, rule_view
+from cds_service.publish.set_here import set_here
+
+__all__ = ["CSP", "HEADERS", "content_blueprint", "html_response"]
 MAX_QUERY = 100
+FEW = 25  # so many are shown open; a longer list begins folded but for what is most urgent
 T = TypeVar("T")
-
-
-def html_response(text: str, more: Mapping[str, str] | None = None) -> Response:
-    """A web page with a strict policy: nothing from or to elsewhere, no script, no framing. `more`: more headers."""
-    headers = {**HEADERS, "Content-Security-Policy": CSP, **(more or {})}
-    return Response(text, content_type="text/html; charset=utf-8", headers=headers)
+F = TypeVar("F", RuleFilters, ClaimFilters)
 
 
 def content_blueprint(
-    current: CurrentRulebook, dev: bool, now: Callable[[], datetime], base: Callable[[], str]
+    current: CurrentRulebook, content: Content, dev: bool, now: Callable[[], datetime], base: Callable[[], str]
 ) -> Blueprint:
-    """GET /evidence, /claims (searchable by ?q= and ?verdict=), one of each below it, all as .json too;
-    /evidence/changes, also as .atom, with addresses below `base`; and
+    """GET /evidence and /claims (searched and filtered by their query, as .json and .csv too), one page of each below
+    it, as .json too; /evidence/changes, also as .json and .atom, with addresses below `base`; /favicon.ico; and
     /fhir/PlanDefinition/<rule>, /fhir/ValueSet/<concept>, /fhir/Questionnaire/magnesium-intake.
 
     The pages are readable without JavaScript and without login.
     """
     blueprint = Blueprint("content", __name__, template_folder="templates", static_folder="static",
                           static_url_path="/static")  # fmt: skip
+    library = current.library
+    index, book = Index(library), ExampleBook(content)
+    icon = (Path(__file__).parent / "static/icon.svg").read_bytes()
+
+    @blueprint.app_context_processor
+    def frame() -> dict[str, Any]:
+        """What base.html asks for, on whatever page; also on that of a fault."""
+        return {"dev": dev, "has_page": lambda endpoint: endpoint in current_app.view_functions}
+
+    @blueprint.get("/favicon.ico")
+    def favicon() -> Response:
+        """For browsers that ask without having been told of it."""
+        return Response(icon, content_type="image/svg+xml; charset=utf-8", headers={"Cache-Control": "max-age=86400"})
 
     def rulebook() -> Rulebook:
         return current.on(now().date())
 
     def page(template: str, **values: Any) -> Response:
-        return html_response(render_template(template, dev=dev, library=current.library, **values))
+        return html_response(render_template(template, library=library, **values))
 
     @blueprint.get("/evidence")
     def rules() -> Response:
-        folders: dict[str, list[LoadedRule]] = {}
-        for loaded in sorted(current.library.rules.values(), key=lambda item: item.rule.title):
-            folders.setdefault(loaded.folder, []).append(loaded)
-        return page("evidence_index.html", folders=folders)
+        asked = _asked(RuleFilters)
+        found = index.rules(asked)
+        return page(
+            "evidence_index.html", asked=asked, found=found, groups=_groups(found.items, _indicator, SEVERE_FIRST),
+            state=lambda loaded: _state(loaded, rulebook()), drugs=index.drugs, allowed=ALLOWED, few=FEW,
+            forms=_forms(".rules_json", ".rules_csv", **_said(asked)),
+        )  # fmt: skip
+
+    @blueprint.get("/evidence.json")
+    def rules_json() -> Response:
+        asked = _asked(RuleFilters)
+        found = _none_of_an_unknown_drug(index.rules(asked))
+        listed = [_rule_row(loaded, rulebook(), base()) for loaded in found.items.values()]
+        settled = [{"interaction": name, "why": why.strip()} for name, why in (found.settled or {}).items()]
+        return _json({"asked": _said(asked), "of": len(library.rules), "rules": listed, "noRuleOnPurpose": settled})
+
+    @blueprint.get("/evidence.csv")
+    def rules_csv() -> Response:
+        found = _none_of_an_unknown_drug(index.rules(_asked(RuleFilters)))
+        return _csv("evidence", RULE_COLUMNS, (_rule_row(one, rulebook(), base()) for one in found.items.values()))
 
     @blueprint.get("/evidence/changes")
     def changes() -> Response:
-        return page("changes.html", entries=feed(current.library))
+        return page("changes.html", entries=feed(library), forms=_forms(".changes_json", ".changes_atom"))
 
     @blueprint.get("/evidence/changes.atom")
     def changes_atom() -> Response:
-        text = render_template("changes.atom.xml", library=current.library, entries=feed(current.library), base=base(),
+        text = render_template("changes.atom.xml", library=library, entries=feed(library), base=base(),
                                title_of=title_of)  # fmt: skip
         return Response(text, content_type="application/atom+xml; charset=utf-8")
 
     @blueprint.get("/evidence/changes.json")
     def changes_json() -> Response:
-        return _json(feed_json(current.library, base()))
+        return _json(feed_json(library, base()))
 
     @blueprint.get("/evidence/<rule_id>")
     def rule(rule_id: str) -> Response:
-        return page("evidence_page.html", **rule_view(_known(current.library.rules, rule_id, "rule"), rulebook()))
+        loaded, book_now = _known(library.rules, rule_id, "rule"), rulebook()
+        return page(
+            "evidence_page.html", **rule_view(loaded, book_now), set_here=set_here(loaded, book_now),
+            examples=book.examples(loaded, book_now), state=_state(loaded, book_now),
+            forms=_forms(".rule_json", ".plan_definition", rule_id=rule_id),
+        )  # fmt: skip
 
     @blueprint.get("/evidence/<rule_id>.json")
     def rule_json(rule_id: str) -> Response:
-        return _json(evidence_of(_known(current.library.rules, rule_id, "rule"), rulebook()))
-
-    def asked(name: str) -> str:
-        return request.args.get(name, "")[:MAX_QUERY].strip()
+        loaded, book_now = _known(library.rules, rule_id, "rule"), rulebook()
+        more = {
+            "kind": loaded.folder,
+            "indicator": loaded.rule.card.indicator,
+            "shownHere": _state(loaded, book_now),
+            "setHere": [each.as_json() for each in set_here(loaded, book_now)],
+            "examples": book.examples(loaded, book_now).as_json(),
+        }
+        return _json(evidence_of(loaded, book_now) | more)
 
     @blueprint.get("/claims")
     def claims() -> Response:
-        query, verdict = asked("q"), asked("verdict")
-        verdicts = sorted({claim.verdict for claim in current.library.claims.values()})
-        found = search(current.library, query, verdict)
-        return page("claims.html", claims=found, query=query, verdict=verdict, verdicts=verdicts)
+        asked = _asked(ClaimFilters)
+        found = index.claims(asked)
+        return page(
+            "claims.html", asked=asked, found=found, groups=_groups(found.items, _verdict, WORST_FIRST),
+            allowed=ALLOWED, few=FEW, forms=_forms(".claims_json", ".claims_csv", **_said(asked)),
+        )  # fmt: skip
 
     @blueprint.get("/claims.json")
     def claims_json() -> Response:
-        found = search(current.library, asked("q"), asked("verdict"))
-        return _json({"claims": [claim_json(name, claim, current.library) for name, claim in found.items()]})
+        found = index.claims(_asked(ClaimFilters)).items
+        return _json({"claims": [claim_json(name, claim, library) for name, claim in found.items()]})
+
+    @blueprint.get("/claims.csv")
+    def claims_csv() -> Response:
+        found = index.claims(_asked(ClaimFilters)).items
+        rows = ({"id": name, **claim.model_dump(mode="json"), "rules": "; ".join(claim.rules),
+                 "url": f"{base()}/claims/{name}"} for name, claim in found.items())  # fmt: skip
+        return _csv("claims", CLAIM_COLUMNS, rows)
 
     @blueprint.get("/claims/<claim_id>")
     def claim(claim_id: str) -> Response:
-        return page("claim.html", name=claim_id, claim=_known(current.library.claims, claim_id, "claim"))
+        shown = _known(library.claims, claim_id, "claim")
+        return page("claim.html", name=claim_id, claim=shown, forms=_forms(".one_claim_json", claim_id=claim_id))
 
     @blueprint.get("/claims/<claim_id>.json")
     def one_claim_json(claim_id: str) -> Response:
-        return _json(claim_json(claim_id, _known(current.library.claims, claim_id, "claim"), current.library))
+        return _json(claim_json(claim_id, _known(library.claims, claim_id, "claim"), library))
 
     @blueprint.get("/fhir/PlanDefinition/<rule_id>")
     def plan_definition(rule_id: str) -> Response:
-        return _json(fhir.plan_definition(_known(current.library.rules, rule_id, "rule"), rulebook()), FHIR_JSON)
+        return _json(fhir.plan_definition(_known(library.rules, rule_id, "rule"), rulebook()), FHIR_JSON)
 
     @blueprint.get("/fhir/ValueSet/<concept>")
     def value_set(concept: str) -> Response:
-        entry = _known(current.library.terminology, concept, "concept")
-        return _json(fhir.value_set(concept, entry, current.library), FHIR_JSON)
+        return _json(fhir.value_set(concept, _known(library.terminology, concept, "concept"), library), FHIR_JSON)
 
     @blueprint.get("/fhir/Questionnaire/magnesium-intake")
     def questionnaire() -> Response:
-        return _json(fhir.questionnaire(current.library.screener), FHIR_JSON)
+        return _json(fhir.questionnaire(library.screener), FHIR_JSON)
 
     return blueprint
+
+
+RULE_COLUMNS = ("id", "title", "indicator", "kind", "certainty", "strength", "direction", "source", "status",
+                "shownHere", "version", "url")  # fmt: skip
+CLAIM_COLUMNS = ("id", "claim", "verdict", "certainty", "topic", "statement", "rules", "url")
+# How the other forms of a page are called, and of which type they are.
+FORMS = {
+    "json": ("JSON", "application/json"),
+    "csv": ("CSV", "text/csv"),
+    "atom": ("Atom, to follow", "application/atom+xml"),
+    "definition": ("FHIR PlanDefinition", FHIR_JSON),
+}
+
+
+def _asked(kind: type[F]) -> F:
+    """The filters of the query. Raises Problem 400 where one has a value that does not exist."""
+    asked = kind(**{field.name: request.args.get(field.name, "")[:MAX_QUERY].strip() for field in fields(kind)})
+    if faults := faults_of_filters(asked):
+        raise Problem(400, [Issue(text, (name,)) for name, text in faults])
+    return asked
+
+
+def _said(asked: RuleFilters | ClaimFilters) -> dict[str, str]:
+    return {name: value for name, value in asdict(asked).items() if value}
+
+
+def _none_of_an_unknown_drug(found: Found[T]) -> Found[T]:
+    """What was found. Raises Problem 400 where it was asked for a drug that nobody here knows: an empty list would
+    read as if there were nothing to say of it."""
+    if found.unknown_drug:
+        raise Problem.of(400, "drug: no drug is known here by this name. Search with q, or leave it out.", "drug")
+    return found
+
+
+def _groups(items: Mapping[str, T], key: Callable[[T], str], order: Sequence[str]) -> dict[str, dict[str, T]]:
+    """What was found by `key`, in this order, without empty groups."""
+    made = {each: {name: item for name, item in items.items() if key(item) == each} for each in order}
+    return {name: group for name, group in made.items() if group}
+
+
+def _indicator(loaded: LoadedRule) -> str:
+    return loaded.rule.card.indicator
+
+
+def _verdict(claim: Claim) -> str:
+    return claim.verdict
+
+
+def _state(loaded: LoadedRule, rulebook: Rulebook) -> str:
+    """Whether its cards are shown here: shown, silent, hidden; else draft or retired."""
+    active = rulebook.rules.get(loaded.id)
+    return active.visibility if active else loaded.rule.status
+
+
+def _rule_row(loaded: LoadedRule, rulebook: Rulebook, base: str) -> dict[str, Any]:
+    """A rule in a list for machines."""
+    rule = loaded.rule
+    return {
+        "id": loaded.id, "title": rule.title, "indicator": rule.card.indicator, "kind": loaded.folder,
+        "certainty": rule.evidence.certainty, "strength": rule.evidence.strength,
+        "direction": rule.evidence.direction, "source": rulebook.library.source(rule.evidence.references[0]),
+        "status": rule.status, "shownHere": _state(loaded, rulebook), "version": loaded.version,
+        "url": f"{base}/evidence/{loaded.id}",
+    }  # fmt: skip
+
+
+def _forms(*endpoints: str, **values: Any) -> list[tuple[str, str, str]]:
+    """The same page in other forms, of what the address names and what was asked: address, name, type."""
+    return [(url_for(name, **values), *FORMS[name.rpartition("_")[2]]) for name in endpoints]
 
 
 def _known(listed: Mapping[str, T], name: str, kind: str) -> T:
     """The one of this name. Raises Problem 404."""
     if name not in listed:
-        raise Problem.of(404, f"There is no {kind} with this id.")
+        raise Problem.of(404, f"There is no {kind} with this id.", error="no-such-entry")
     return listed[name]
-
-
-def search(library: Library, query: str, verdict: str) -> dict[str, Claim]:
-    """Claims that hold every word of the query, and have the verdict where one is given."""
-    words = query.lower().split()
-    return {
-        name: claim
-        for name, claim in library.claims.items()
-        if (not verdict or claim.verdict == verdict)
-        and all(word in f"{name} {claim.topic} {claim.claim} {claim.statement}".lower() for word in words)
-    }
 
 
 def claim_json(name: str, claim: Claim, library: Library) -> dict[str, Any]:
@@ -150,3 +266,9 @@ def claim_json(name: str, claim: Claim, library: Library) -> dict[str, Any]:
 
 def _json(body: dict[str, Any], kind: str = "application/json") -> Response:
     return Response(orjson.dumps(body), content_type=kind)
+
+
+def _csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
+    text = csv_text(columns, ([row.get(column) for column in columns] for row in rows))
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return Response(text, content_type="text/csv; charset=utf-8", headers=headers)

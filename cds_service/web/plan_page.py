@@ -31,9 +31,20 @@ class Row:
     magnesium: bool
 
 
-def page(request: PlanRequest, plan: Plan, *, styles: str, picture: str, banner: str = "") -> str:
+def page(
+    request: PlanRequest,
+    plan: Plan,
+    *,
+    styles: str,
+    picture: str,
+    banner: str = "",
+    ways: Sequence[tuple[str, str]] = (),
+    icon: str = "",
+    data: str = "",
+) -> str:
     """The page as HTML. `styles`: address of the folder with the stylesheets; `picture`: address of this plan
-    without its ending, for the link to .svg; `banner`: a line on top, such as the profile's."""
+    without its ending, for the link to .svg; `banner`: a line on top, such as the profile's; `ways`: addresses of other
+    pages and their names, the way home first; `icon` and `data`: addresses of the icon and of the plan as JSON."""
     return (
         environment()
         .get_template("plan.html")
@@ -42,6 +53,9 @@ def page(request: PlanRequest, plan: Plan, *, styles: str, picture: str, banner:
             styles=styles,
             picture=picture,
             banner=banner,
+            ways=ways,
+            icon=icon,
+            data=data,
             wide=svg(request, plan, WIDE, inline=True),
             narrow=svg(request, plan, NARROW, inline=True),
         )

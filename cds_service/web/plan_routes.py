@@ -7,7 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import orjson
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, current_app, request, url_for
 from pydantic import ValidationError
 
 from cds_service import planner
@@ -27,6 +27,9 @@ WEEK_SECONDS = 7 * 24 * 3600
 UNLISTED = {"X-Robots-Tag": "noindex"}
 STATIC = Path(planner.__file__).parent / "static"
 LARGEST_BODY = 64 * 1024
+ICON = "content.static"
+# Where the page of a plan leads to, as far as the service has it.
+WAYS = (("home", "Magnesium CDS"), ("content.rules", "Evidence"))
 
 
 def plan_blueprint(
@@ -38,7 +41,7 @@ def plan_blueprint(
     max_age: int = WEEK_SECONDS,
     now: Callable[[], datetime],
 ) -> Blueprint:
-    """POST /plan, GET /plan/schema.json, GET /plan/<token> and /plan/<token>.svg.
+    """POST /plan, GET /plan/schema.json, GET /plan/<token>, /plan/<token>.json and /plan/<token>.svg.
 
     `secret` signs the tokens, which hold for `max_age` seconds. `content` is asked at every call, so that a site's
     values are in force at once. `client` names who asks a question, or raises the Problem of refusal; a plan's address
@@ -51,9 +54,10 @@ def plan_blueprint(
         try:
             asked = token.read(text, secret, max_age, content(today), today)
         except token.ExpiredToken:
-            raise Problem.of(410, "This plan's address has expired. Open it again from the order.") from None
+            words = "This plan's address has expired. Open it again from the order."
+            raise Problem.of(410, words, error="plan-expired") from None
         except token.BadToken:
-            raise Problem.of(404, "There is no plan at this address.") from None
+            raise Problem.of(404, "There is no plan at this address.", error="no-such-plan") from None
         return asked, plan_day(asked)
 
     @blueprint.post("/plan")
@@ -65,9 +69,11 @@ def plan_blueprint(
             asked, unknown = request_of(question, content(today), today)
             text = token.sign(asked, secret)
         except ScheduleError as error:
-            raise Problem.of(400, f"The waking hours cannot be used: {error}.", "waking") from error
+            words = f"The waking hours cannot be used: {error}."
+            raise Problem.of(400, words, "waking", error="waking-hours") from error
         except TooLarge as error:
-            raise Problem.of(400, f"medications hold {error}.", "medications", code="too-costly") from error
+            words = f"medications hold {error}."
+            raise Problem.of(400, words, "medications", error="plan-too-large", code="too-costly") from error
         link = url_for(".show", text=text)
         body = answer_of(plan_day(asked), asked, unknown, link).model_dump(exclude_none=True)
         return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS | UNLISTED)
@@ -79,9 +85,26 @@ def plan_blueprint(
     @blueprint.get("/plan/<text>")
     def show(text: str) -> Response:
         asked, plan = opened(text)
-        styles = url_for(".static", filename="").rstrip("/")
-        html = page(asked, plan, styles=styles, picture=url_for(".show", text=text), banner=banner)
+        here = current_app.view_functions
+        html = page(
+            asked,
+            plan,
+            styles=url_for(".static", filename="").rstrip("/"),
+            picture=url_for(".show", text=text),
+            banner=banner,
+            ways=[(url_for(endpoint), words) for endpoint, words in WAYS if endpoint in here],
+            icon=url_for(ICON, filename="icon.svg") if ICON in here else "",
+            data=url_for(".as_data", text=text),
+        )
         return html_response(html, UNLISTED)
+
+    @blueprint.get("/plan/<text>.json")
+    def as_data(text: str) -> Response:
+        """The plan as POST /plan answers it. Of medicines that were not recognised an address holds only the number."""
+        asked, plan = opened(text)
+        body = answer_of(plan, asked, [], url_for(".show", text=text)).model_dump(exclude_none=True)
+        body["unknown"] = ["not named here"] * asked.unknown
+        return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS | UNLISTED)
 
     @blueprint.get("/plan/<text>.svg")
     def drawn(text: str) -> Response:
@@ -105,9 +128,9 @@ def _issue(kind: str, place: tuple[int | str, ...]) -> Issue:
     """Our own words and the place; nothing that was sent is repeated, so an unknown member is named by its parent."""
     known = place[:-1] if kind == "extra_forbidden" else place
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in known).lstrip(".") or "body"
-    words = {
-        "missing": "is missing",
-        "extra_forbidden": "has a member that is not known",
-        "json_invalid": "is not JSON",
-    }
-    return Issue(f"{path} {words.get(kind, 'has a value that is not allowed here')}.", [path])
+    words, error = {
+        "missing": ("is missing", "member-missing"),
+        "extra_forbidden": ("has a member that is not known", "member-unknown"),
+        "json_invalid": ("is not JSON", "not-json"),
+    }.get(kind, ("has a value that is not allowed here", "value-not-allowed"))
+    return Issue(f"{path} {words}.", [path], error=error)

@@ -1,4 +1,4 @@
-"""A real browser on the console: served over HTTP, in any width and colour, with or without JavaScript."""
+"""A real browser on our pages: served over HTTP, in any width and colour, with or without JavaScript."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -15,6 +16,7 @@ from tests.console.support import PASSWORD
 from tests.support.requires import require
 
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -62,6 +64,21 @@ def tab(browser: Browser, base: str, said: list[str] | None = None, **options: A
         page.on("console", lambda message: said.append(message.text))
         page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     return page
+
+
+def without_barriers(page: Page, name: str) -> list[str]:
+    """What a person with a screen reader, a keyboard, or a small screen would stumble over."""
+    found = [f"{name}: {violation['id']} at {violation['nodes'][0]['target']}"
+             for violation in Axe().run(page, options=RULES).response["violations"]]  # fmt: skip
+    if not page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"):
+        found.append(f"{name}: wider than the screen")
+    small = page.evaluate(
+        """[...document.querySelectorAll(
+             'button, .button, nav a, input, select, summary, .choice label, .found a, .forms a')]
+           .filter(e => e.offsetParent && e.type !== 'hidden' && e.getBoundingClientRect().height < 24)
+           .map(e => e.outerHTML.slice(0, 60))"""
+    )
+    return found + [f"{name}: too small to hit: {one}" for one in small]
 
 
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:

@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page
 
 from cds_service.console.sign_in import first_code
 from cds_service.store import NewLine
 from tests.conftest import NOW
-from tests.console.browser import DESKTOP, PHONE, chromium, served, sign_in, tab
+from tests.console.browser import DESKTOP, PHONE, chromium, served, sign_in, tab, without_barriers
 from tests.console.routes import PLACES, SOMEBODY
 from tests.console.support import PASSWORD, person
 
 Maker = Callable[..., Flask]
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 NAME = "<img src=x onerror=alert(1)>\"'"
 EVIL = f"{NAME}><script>alert(2)</script>"
 
@@ -53,20 +51,6 @@ def pages(app: Flask) -> dict[str, tuple[str, bool]]:
         if place.page:
             found[name] = (adapter.build(f"console.{name}", place.values), not place.role)
     return found
-
-
-def without_barriers(page: Page, name: str) -> list[str]:
-    """What a person with a screen reader, a keyboard, or a small screen would stumble over."""
-    found = [f"{name}: {violation['id']} at {violation['nodes'][0]['target']}"
-             for violation in Axe().run(page, options=RULES).response["violations"]]  # fmt: skip
-    if not page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"):
-        found.append(f"{name}: wider than the screen")
-    small = page.evaluate(
-        """[...document.querySelectorAll('button, .button, nav a, input, select, .choice label')]
-           .filter(e => e.offsetParent && e.type !== 'hidden' && e.getBoundingClientRect().height < 24)
-           .map(e => e.outerHTML.slice(0, 60))"""
-    )
-    return found + [f"{name}: too small to hit: {one}" for one in small]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
