@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import cache
@@ -31,7 +33,8 @@ from cds_service.population import kept_facts
 from cds_service.publish.fhir import plan_definition, value_set
 from cds_service.sandbox.expected import EXTENSION, leader, outcome_of, rules_of
 from cds_service.sandbox.scenario import Builder, Scenario, scenario_files
-from cds_service.settings import Settings, load_settings
+from cds_service.settings import Settings, SettingsError, load_settings
+from cds_service.store import StoreError
 from tests.conformance.calls import every_sample_call, invoke, services, serving, until
 from tests.conftest import NOW
 from tests.support.some import some
@@ -520,7 +523,7 @@ def test_what_changed_in_their_rules_is_written_into_their_folder(folder: Path) 
 
 
 def test_every_command_of_the_page_runs(folder: Path, tmp_path: Path) -> None:
-    lines = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("magnesium-cds ")]
     assert len(commands) == len(lines) == 5
     for words in commands:
@@ -546,3 +549,38 @@ def test_the_setting_names_folders_too(tmp_path: Path) -> None:
     file.write_text(f'cards = ["{EXAMPLE}"]\n')
     assert load_settings({}, file, {}).cards == (EXAMPLE,)
     assert load_settings({}, None, {"MAGNESIUM_CDS_CARDS": f"{EXAMPLE} other"}).cards == (EXAMPLE, Path("other"))
+
+
+# Extras, named as they can be installed from a checkout: the project is in no registry.
+
+
+def test_every_text_names_an_extra_as_it_can_be_installed() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "cds_service").rglob("*.py")]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in some(files)}
+    assert [name for name, text in texts.items() if "magnesium-cds[" in text] == []
+    told = {extra for text in texts.values() for found in re.findall(r"pip install (?:-e )?'\.\[([\w,]+)\]'", text)
+            for extra in found.split(",")}  # fmt: skip
+    assert told == extras.keys(), "every extra is named somewhere, and no other"
+
+
+@pytest.mark.parametrize(
+    ("settings", "hidden", "extra"),
+    [
+        ({"database": "postgresql+psycopg://nobody@127.0.0.1:1/none"}, "psycopg", "postgres"),
+        (
+            {"console": True, "oidc_issuer": "https://login.example", "oidc_client_id": "a",
+             "oidc_client_secret": "b", "oidc_roles": ("a=admin",), "public_url": "https://cds.example"},
+            "authlib", "oidc",
+        ),
+    ],
+)  # fmt: skip
+def test_a_service_without_an_extra_says_what_to_type(
+    settings: dict[str, Any], hidden: str, extra: str, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == hidden]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, hidden, None)
+    with pytest.raises((SettingsError, StoreError)) as told:
+        create_app(Settings.model_validate({"data_dir": tmp_path, **settings}), content=content)
+    assert f"pip install '.[{extra}]'" in str(told.value)
