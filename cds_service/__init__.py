@@ -36,7 +36,9 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    install(app, settings, __version__, now or (lambda: datetime.now(UTC)), content or load_content())
+    install(
+        app, settings, __version__, now or (lambda: datetime.now(UTC)), content or load_content(cards=settings.cards)
+    )
     if settings.console:
         from cds_service.console.blueprint import install_console
 

@@ -31,7 +31,7 @@ _PATHS = frozenset(
         "try",
     }
 )
-_LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
+_LISTS = frozenset({"cards", "fhir_servers", "oidc_roles", "origins"})
 
 
 class SettingsError(Exception):
@@ -102,6 +102,9 @@ class Settings(BaseModel):
     ] = None
     facts_database_file: Annotated[Path | None, Field(description="file that holds the URL of kept facts")] = None
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
+    cards: Annotated[
+        tuple[Path, ...], Field(description="folders of other people's rules, each in a namespace of its own")
+    ] = ()
     managed_by: Annotated[
         Literal["file", "console"],
         Field(description="who sets the site's own values: the file named by `site`, or revisions in the database"),

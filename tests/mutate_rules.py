@@ -31,11 +31,12 @@ from cds_service.content.rule import Rule
 from cds_service.content.site import SiteValues, read_site
 from cds_service.content.test_words import InfusionTest, LabTest
 from cds_service.content.yamlfile import ContentError
+from cds_service.sandbox.expected import outcome_of
 from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.settings import Settings
 from tests.conftest import NOW, shipped
 from tests.test_contraindication_matrix import AGAINST_MAGNESIUM
-from tests.test_scenarios import FILES, TEMPLATES, check, outcome_of
+from tests.test_scenarios import FILES, TEMPLATES, check
 from tests.variants import variants
 
 # Mutants that answer as the rule does, for every patient: (rule, kind, change) -> why.

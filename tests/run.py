@@ -35,7 +35,7 @@ KINDS = {
         test_changes.py test_conditions_vocabulary.py test_content_faults.py test_coverage.py test_dossier.py
         test_drug_names.py test_family.py test_forms_of_codes.py test_law.py test_names_of_countries.py
         test_readme.py test_regions.py
-        test_sources.py test_structure.py test_terminology.py test_test_words.py test_tests.py""",
+        test_sources.py test_structure.py test_terminology.py test_test_words.py test_tests.py test_third_party.py""",
     # A patient in, cards out.
     "scenario": """test_accepting.py test_cards.py test_charts.py test_contraindication_matrix.py test_emergencies.py
         test_further_patients.py test_golden.py test_inpatient.py test_intervals.py test_kidneys_not_known.py

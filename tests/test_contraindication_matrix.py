@@ -17,10 +17,11 @@ from flask.testing import FlaskClient
 from cds_service.advice.loaded_content import Content
 from cds_service.content.base import named
 from cds_service.content.rule import Rule
+from cds_service.sandbox.expected import EXTENSION
 from cds_service.sandbox.scenario import Builder, LabLine, Scenario
 from tests.conftest import NOW, shipped
 from tests.support.some import some
-from tests.test_scenarios import EXTENSION, FILES
+from tests.test_scenarios import FILES
 
 RULES = {name: loaded.rule for name, loaded in shipped().library.rules.items() if loaded.rule.status == "active"}
 ORDER, CHART = "order", "chart"

@@ -13,9 +13,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.expected import EXTENSION
 from cds_service.sandbox.scenario import DrugLine, Scenario
 from tests.conftest import shipped
-from tests.test_scenarios import EXTENSION, FILES, told
+from tests.test_scenarios import FILES, told
 
 RULES = {name: loaded.rule for name, loaded in shipped().library.rules.items()}
 AGAINST = {name for name, rule in RULES.items() if rule.evidence.direction == "against"}

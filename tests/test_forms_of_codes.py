@@ -8,11 +8,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.expected import outcome_of
 from cds_service.sandbox.scenario import Builder, Scenario
 from cds_service.terminology.index import Vocabulary
 from tests.conftest import NOW, shipped
 from tests.test_not_identified import EXPECT, GOOD_KIDNEYS, POOR_KIDNEYS, answer, drafted, order, problem, result, told
-from tests.test_scenarios import TEMPLATES, outcome_of
+from tests.test_scenarios import TEMPLATES
 
 RXNORM, SNOMED, LOINC = "http://www.nlm.nih.gov/research/umls/rxnorm", "http://snomed.info/sct", "http://loinc.org"
 ICD10CM, ATC = "http://hl7.org/fhir/sid/icd-10-cm", "http://www.whocc.no/atc"

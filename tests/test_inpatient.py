@@ -15,9 +15,10 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
 from cds_service.content.rule import PLACEHOLDER, Rule
+from cds_service.sandbox.expected import outcome_of
 from cds_service.sandbox.scenario import Scenario
 from tests.conftest import NOW, shipped
-from tests.test_scenarios import FILES, outcome_of, post, site_app, site_client
+from tests.test_scenarios import FILES, post, site_app, site_client
 
 __all__ = ["site_app", "site_client"]
 

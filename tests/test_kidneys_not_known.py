@@ -17,9 +17,10 @@ from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import make_rulebook
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.rules.prepared import tells_that_none_is_there
+from cds_service.sandbox.expected import EXTENSION
 from cds_service.sandbox.scenario import ConditionLine, DrugLine, LabLine, Scenario
 from tests.conftest import NOW, shipped
-from tests.test_scenarios import EXTENSION, FILES, told
+from tests.test_scenarios import FILES, told
 
 LIBRARY = shipped().library
 RULES = {name: loaded.rule for name, loaded in LIBRARY.rules.items()}

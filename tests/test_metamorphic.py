@@ -20,10 +20,11 @@ from flask import Flask
 
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import inputs_read
+from cds_service.sandbox.expected import EXTENSION
 from cds_service.sandbox.scenario import LOINC, PATIENT, RXNORM, SNOMED, UCUM, Builder, Scenario
 from tests.conftest import NOW, shipped
 from tests.support.some import some
-from tests.test_scenarios import EXTENSION, FILES
+from tests.test_scenarios import FILES
 
 Request = dict[str, Any]
 Outcomes = dict[str, tuple[str, str]]

@@ -11,10 +11,11 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
 from cds_service.rules import evaluate
+from cds_service.sandbox.expected import offers
 from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
 from tests.test_not_identified import EXPECT, GOOD_KIDNEYS, order, problem, result
-from tests.test_scenarios import TEMPLATES, offers
+from tests.test_scenarios import TEMPLATES
 
 FINDING = "**Not proposed:** times for magnesium or a changed order, because another finding speaks against magnesium."
 HIDDEN = "**Not proposed:** times for magnesium or a changed order, because a reason against magnesium may be hidden: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import all_needs
 from cds_service.content.site import read_site
-from cds_service.sandbox.scenario import KINDS, Builder, Expect, Scenario, read_file, scenario_files
+from cds_service.sandbox.expected import differences, outcome_of
+from cds_service.sandbox.scenario import KINDS, Builder, Scenario, read_file, scenario_files
 from tests.conftest import NOW, shipped
 from tests.variants import variants
 
-EXTENSION = "org.magnesium-cds"
 # Everything that any service may ask for; a service reads its own keys.
 TEMPLATES = {key: need.template for key, need in all_needs(shipped().library).items()}
 
@@ -31,9 +31,6 @@ VARIANTS = [
     for rule, file in FILES.items()
     for case in variants(rule, file, shipped().library)
 ]
-# FHIR's words for ours, and ours in the card's line of evidence.
-STRENGTH_CODES = {"strong": "strong", "conditional": "weak"}
-DIRECTION_WORDS = {"for": "for these options", "against": "against giving magnesium"}
 
 
 def post(client: FlaskClient, content: Content, scenario: Scenario) -> dict[str, Any]:
@@ -96,89 +93,9 @@ def test_the_rule_fires_for_each_concept_of_its_lists_and_for_no_other(
     assert outcome_of(rule, told(client, content, rule, case))["outcome"] == case.expect.outcome
 
 
-def outcome_of(rule: str, answer: dict[str, Any]) -> dict[str, Any]:
-    return next(item for item in answer["extension"][EXTENSION]["outcomes"] if item["rule"] == rule)
-
-
 def check(rule: str, case: Scenario, answer: dict[str, Any]) -> None:
     """What the scenario says of the answer."""
-    expect, found = case.expect, outcome_of(rule, answer)
-    assert found["outcome"] == expect.outcome, found
-    if expect.reason:
-        assert expect.reason in found.get("reason", "")
-    for other, kind in expect.others.items():
-        assert outcome_of(other, answer)["outcome"] == kind, other
-    if expect.cards is not None:
-        assert len(answer["cards"]) == expect.cards
-    if not expect.offers_magnesium:
-        assert list(offers(answer)) == []
-    leads = [card for card in answer["cards"] if leader(card) == rule]
-    beneath = [card for card in answer["cards"] if rule in rules_of(card)[1:]]
-    where = "silent" if expect.outcome != "fired" else expect.shown
-    assert [bool(leads), bool(beneath)] == [where == "leads", where == "beneath"], [
-        rules_of(c) for c in answer["cards"]
-    ]
-    if where in ("leads", "beneath"):
-        (card,) = leads or beneath
-        assert where == "leads" or leader(card) == expect.under
-        check_card(card, expect)
-    elif expect.outcome == "fired":
-        last = answer["cards"][-1]["detail"] if answer["cards"] else ""
-        assert (title(rule) in last) == (where == "named")
-
-
-def offers(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What proposes to give magnesium: any action but a laboratory order, and a link to a planned day."""
-    for card in answer["cards"]:
-        actions = [action for suggestion in card.get("suggestions", []) for action in suggestion["actions"]]
-        yield from (item for item in actions if item["resource"]["resourceType"] != "ServiceRequest")
-        yield from (link for link in card.get("links", []) if "/plan/" in link["url"])
-
-
-def check_card(card: dict[str, Any], expect: Expect) -> None:
-    """What the scenario says of the card that tells the finding."""
-    detail = card["detail"]
-    for text in [expect.summary] if isinstance(expect.summary, str) else expect.summary:
-        assert text in card["summary"], card["summary"]
-    for text in [expect.detail] if isinstance(expect.detail, str) else expect.detail:
-        assert text in detail, detail
-    for text in [expect.absent] if isinstance(expect.absent, str) else expect.absent:
-        assert text not in f"{card['summary']}\n{detail}"
-    if expect.indicator:
-        assert card["indicator"] == expect.indicator
-    if expect.evidence:
-        said = expect.evidence
-        coded = card["extension"][EXTENSION]["evidence"]
-        assert coded["certainty"]["code"] == said.certainty.replace("_", "-")
-        assert coded["strength"]["code"] == STRENGTH_CODES[said.strength]
-        assert coded["direction"] == said.direction
-        certainty = said.certainty.replace("_", " ")
-        line = f"{certainty.capitalize()} certainty, {said.strength} recommendation {DIRECTION_WORDS[said.direction]}."
-        assert f"**Evidence:** {line}" in detail, detail
-        known = shipped().library.rules.get(leader(card))
-        graded = not known or not known.rule.tells_a_result
-        assert card["summary"].endswith(f"(evidence: {certainty})") is graded or known is None
-    if expect.options is not None:
-        block = detail.partition("**Consider:**\n")[2].partition("\n\n")[0]
-        assert block.splitlines() == [f"- {option}" for option in expect.options]
-    if expect.suggestions is not None:
-        assert [item["label"] for item in card.get("suggestions", [])] == expect.suggestions
-    if expect.reasons is not None:
-        assert [item["code"] for item in card.get("overrideReasons", [])] == expect.reasons
-
-
-def leader(card: dict[str, Any]) -> str:
-    """The rule whose card it is."""
-    return str(card["extension"][EXTENSION]["rule"])
-
-
-def rules_of(card: dict[str, Any]) -> list[str]:
-    own = card["extension"][EXTENSION]
-    return [leader(card), *(item["rule"] for item in own.get("alsoFired", []))]
-
-
-def title(rule: str) -> str:
-    return shipped().library.rules[rule].rule.title
+    assert differences(rule, case.expect, answer, shipped().library) == []
 
 
 RULES = sorted(name for name, loaded in shipped().library.rules.items() if loaded.rule.status == "active")

@@ -8,10 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
+from cds_service.sandbox.expected import outcome_of
 from cds_service.sandbox.scenario import Builder, Scenario
 from tests.conftest import NOW
 from tests.test_not_identified import EXPECT, told
-from tests.test_scenarios import TEMPLATES, outcome_of
+from tests.test_scenarios import TEMPLATES
 
 PAGE = [{"relation": "next", "url": "https://ehr.example/fhir?page=2"}]
 

@@ -67,20 +67,20 @@ def problem_of(outcome: Outcome) -> str:
     return TIMING if rule.when is None else rule.card.problem
 
 
-def urgency(outcome: Outcome) -> tuple[int, int, str]:
-    """Sort key: indicator, then the rule's priority, then its id."""
+def urgency(outcome: Outcome) -> tuple[int, bool, int, str]:
+    """Sort key: indicator, then our rules before those of others, then the rule's priority, then its id."""
     card = outcome.written.card
-    return INDICATORS.index(card.indicator), card.priority, outcome.rule_id
+    return INDICATORS.index(card.indicator), outcome.rule.loaded.package is not None, card.priority, outcome.rule_id
 
 
 def _never_cut(group: Group) -> bool:
     return any(outcome.written.card.never_cut for outcome in group.outcomes)
 
 
-def _place(group: Group) -> tuple[int, int, str]:
+def _place(group: Group) -> tuple[int, bool, int, str]:
     """Sort key of cards. One that is never cut off stands among the warnings, whatever its own urgency."""
-    first, priority, rule = urgency(group.lead)
-    return (min(first, 1) if _never_cut(group) else first), priority, rule
+    first, theirs, priority, rule = urgency(group.lead)
+    return (min(first, 1) if _never_cut(group) else first), theirs, priority, rule
 
 
 @dataclass(frozen=True, slots=True)

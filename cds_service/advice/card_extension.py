@@ -40,7 +40,13 @@ def basis(outcomes: Sequence[Outcome], rulebook: Rulebook) -> dict[str, Any]:
     identified = sorted({item["identifiedBy"] for item in inputs if "identifiedBy" in item})
     if identified:
         found["identifiedBy"] = identified
-    also = [{"rule": o.rule_id, "version": o.rule.loaded.version} for o in outcomes[1:]]
+    if lead.rule.loaded.package:
+        found["package"] = lead.rule.loaded.package.told()
+    also = [
+        {"rule": o.rule_id, "version": o.rule.loaded.version}
+        | ({"package": o.rule.loaded.package.told()} if o.rule.loaded.package else {})
+        for o in outcomes[1:]
+    ]
     if also:
         found["alsoFired"] = also
     if rulebook.site_digest:

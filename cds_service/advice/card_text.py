@@ -15,6 +15,7 @@ from cds_service.advice.in_words import Display
 from cds_service.advice.phrasing import fill, sentence
 from cds_service.advice.plan_in_words import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan, wait_of
+from cds_service.advice.signed import by_publisher, source_label, whose
 from cds_service.advice.suggestions import suggestions_for
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule
@@ -113,7 +114,7 @@ class Writer:
             "indicator": lead.written.card.indicator,
             "detail": self._detail(group, rest),
             "source": {
-                "label": self._source_label(lead.rule),
+                "label": source_label(library, lead.rule),
                 "url": self._evidence(lead),
                 "topic": self._topic(lead.written.card.topic),
             },
@@ -144,11 +145,6 @@ class Writer:
 
     def _evidence(self, outcome: Outcome) -> str:
         return f"{self.style.base_url}/evidence/{quote(outcome.rule_id)}"
-
-    def _source_label(self, rule: ActiveRule) -> str:
-        """Who stands behind a rule's first reference; where that is a weak source, this product."""
-        reference = self.library.references[rule.loaded.rule.evidence.references[0]]
-        return self.library.wording.source_label if reference.weak else reference.name
 
     def _topic(self, topic: str) -> dict[str, str]:
         return {"system": TOPIC_SYSTEM, "code": topic, "display": self.library.wording.topics[topic]}
@@ -190,10 +186,9 @@ class Writer:
         rule, short = outcome.written, outcome.written.card.short
         assert outcome.verdict is not None
         if rule.when is None or (rule.card.joins and short is None):
-            return self._texts(outcome)[0]
-        return sentence(
-            fill(rule.title if short is None else short, self.display.placeholders(outcome.rule, outcome.verdict))
-        )
+            return by_publisher(self.library, outcome.rule, self._texts(outcome)[0])
+        line = fill(rule.title if short is None else short, self.display.placeholders(outcome.rule, outcome.verdict))
+        return sentence(line if short is None else by_publisher(self.library, outcome.rule, line))
 
     def _summary(self, group: Group) -> str:
         library, outcome = self.library, group.lead
@@ -335,6 +330,7 @@ class Writer:
                 elif told := self.display.regions(limit):
                     points.append(told)
             points += [wording.notes[note] for note in verdict.notes]
+            points += whose(self.library, outcome.rule)
             hits = [value for value in verdict.bindings.values() if isinstance(value, LabHit)]
             points += [
                 fill(

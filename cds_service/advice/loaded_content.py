@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ class Content(NamedTuple):
     vocabulary: Vocabulary
 
 
-def load_content(root: Path | None = None) -> Content:
-    """All content below `root` (default: as shipped), checked. Raises ContentError."""
-    library = load_library(root)
+def load_content(root: Path | None = None, cards: Sequence[Path] = ()) -> Content:
+    """All content below `root` (default: as shipped) and the packages of others in the folders `cards`, checked. Raises
+    ContentError."""
+    library = load_library(root, cards)
     return Content(library, Vocabulary(library))

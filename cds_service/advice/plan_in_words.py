@@ -10,6 +10,7 @@ from typing import Literal
 from cds_service.advice.in_words import Display
 from cds_service.advice.phrasing import fill
 from cds_service.advice.plan_of_findings import DayPlan, NoPlan
+from cds_service.advice.signed import by_publisher
 from cds_service.content.rulebook import ActiveRule
 from cds_service.content.texts import PlanText
 from cds_service.planner.model import (
@@ -102,6 +103,7 @@ def plan_lines(findings: Sequence[tuple[str, ActiveRule]], display: Display, sho
     for line, rule in shown:
         evidence = rule.loaded.rule.evidence
         certainty = library.evidence.certainty[evidence.certainty].label
+        line = by_publisher(library, rule, line)
         values = {"line": line, "certainty": certainty, "source": library.source(evidence.references[0], year=False)}
         lines.append(fill(words.interval_short if short else words.interval, values))
     if len(shown) < len(findings):

@@ -23,6 +23,7 @@ from cds_service.commands.common import (
     FILE,
     FOLDER,
     USAGE,
+    cards_in_use,
     counted,
     settings_of,
     stop,
@@ -187,7 +188,7 @@ def _orders_in_words(known: tuple[Client, ...], settings: Settings) -> list[str]
 
 @cache
 def _content() -> Library:
-    return load_library()
+    return load_library(cards=cards_in_use())
 
 
 def _message(item: Any) -> str:

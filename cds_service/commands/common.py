@@ -22,6 +22,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MOMENT = click.DateTime(["%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z"])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 """A folder that need not be there yet."""
+CARDS = click.Path(exists=True, file_okay=False, path_type=Path)
+CARDS_HELP = "Folder of somebody else's rules, beside ours; repeatable."
 
 
 def stop(code: int, *lines: str) -> NoReturn:
@@ -60,6 +62,7 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--origin", "origins", multiple=True, help="Browser origin that may call; repeatable."),
         click.option("--site", type=FILE, help="File of this site's own values (YAML)."),
+        click.option("--cards", multiple=True, type=CARDS, help=CARDS_HELP),
         click.option("--public-url", help="Base URL that clients and browsers see."),
         click.option("--on-incomplete", type=click.Choice(["info_card", "412"]), help="Default: info_card."),
         click.option(
@@ -78,6 +81,24 @@ def settings_of(flags: dict[str, Any]) -> Settings:
     """Settings from flags, environment and settings file. Raises SettingsError."""
     file = flags.pop("settings_file", None)
     return load_settings(flags, file)
+
+
+def _remember_cards(context: click.Context, _: click.Parameter, value: tuple[Path, ...]) -> None:
+    context.meta[CARDS_HELP] = value
+
+
+cards_option = click.option(
+    "--cards", multiple=True, type=CARDS, help=CARDS_HELP, expose_value=False, callback=_remember_cards
+)
+"""Of a command that reads content, whatever else it is given; see `cards_in_use`."""
+
+
+def cards_in_use() -> tuple[Path, ...]:
+    """The folders of other people's rules that the command line, the environment or the settings file of this command
+    names. Raises SettingsError."""
+    context = click.get_current_context(silent=True)
+    given = context.params.get("settings_file") if context else None
+    return load_settings({"cards": context.meta.get(CARDS_HELP) if context else None}, given).cards
 
 
 @contextmanager

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from cds_service import __version__
-from cds_service.commands.common import CANNOT_CREATE, FAILED, USAGE, faults_as_json, stop
+from cds_service.advice.loaded_content import Content
+from cds_service.commands.common import (
+    CANNOT_CREATE,
+    FAILED,
+    USAGE,
+    cards_in_use,
+    cards_option,
+    faults_as_json,
+    stop,
+)
+from cds_service.commands.scenarios import tried
 from cds_service.content.library import default_root
 from cds_service.content.loading import gone_files, load_library, read_content
 from cds_service.content.long_form import long_form
@@ -22,22 +33,34 @@ CONTENT = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
+@cards_option
 @click.option("--content", type=CONTENT, help="Folder of content to check instead of the one shipped.")
 @click.option("--json", "as_json", is_flag=True, help="Faults as JSON.")
 def check(content: Path | None, as_json: bool) -> None:
-    """Load all content and report every fault at once. Exit 78 on faults."""
+    """Load all content and report every fault at once. Exit 78 on faults.
+
+    With --cards somebody else's rules are checked beside ours, and tried on the patients in their folder `scenarios`.
+    """
+    cards, patients = cards_in_use(), 0
     with faults_as_json(as_json):
-        library, documents = read_content(content)
-        Vocabulary(library)
-        if faults := [*gone_files(content or default_root()), *source_faults(library, documents)]:
+        library, documents = read_content(content, cards)
+        loaded = Content(library, Vocabulary(library))
+        faults = [*gone_files(content or default_root()), *source_faults(library, documents)]
+        morning = datetime.now(UTC).replace(hour=9, minute=30, second=0, microsecond=0)
+        for package, folder in zip(library.packages, cards, strict=True):
+            count, found = tried(loaded, package, folder, morning)
+            patients, faults = patients + count, [*faults, *found]
+        if faults:
             raise ContentError(faults)
-    counts = {
+    counts: dict[str, int | str] = {
         "rules": len(library.rules),
         "terminology": len(library.terminology),
         "references": len(library.references),
         "claims": len(library.claims),
         "digest": library.digest,
     }
+    if cards:
+        counts |= {"packages": len(library.packages), "their patients": patients}
     click.echo(json.dumps({"faults": [], **counts}) if as_json else ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
@@ -83,11 +106,12 @@ def catalogue(content: Path | None, only_check: bool) -> None:
 
 
 @click.command()
+@cards_option
 @click.argument("rule")
 @click.option("--content", type=CONTENT, help="Folder of content instead of the one shipped.")
 def show(rule: str, content: Path | None) -> None:
     """Print RULE in long form, as the loader reads it: a timing rule is filled by its family."""
-    rules = load_library(content).rules
+    rules = load_library(content, cards_in_use()).rules
     if rule not in rules:
         stop(USAGE, f"no rule {rule}{nearest(rule, rules)}")
     click.echo(long_form(rules[rule].data), nl=False)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
-from cds_service.commands.common import FAILED, stop
+from cds_service.commands.common import FAILED, cards_in_use, stop
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site_sources import SiteFile
@@ -39,7 +39,7 @@ class Document:
 
 def in_force(site: Path | None) -> InForce:
     """Content and site values as they hold now. Raises ContentError."""
-    content, now = load_content(), datetime.now(UTC)
+    content, now = load_content(cards=cards_in_use()), datetime.now(UTC)
     current = CurrentRulebook(content.library, SiteFile(site) if site else None, frozenset(all_needs(content.library)))
     return InForce(content, current.on(now.date()), now)
 

@@ -11,7 +11,16 @@ import orjson
 
 from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
-from cds_service.commands.common import FAILED, FILE, USAGE, database_options, settings_of, stop
+from cds_service.commands.common import (
+    FAILED,
+    FILE,
+    USAGE,
+    cards_in_use,
+    cards_option,
+    database_options,
+    settings_of,
+    stop,
+)
 from cds_service.commands.facts import opened
 from cds_service.commands.site_publishing import published, text_of
 from cds_service.content.library import Library
@@ -30,6 +39,7 @@ KEPT = "kept"
 
 
 @click.command()
+@cards_option
 @click.argument("file", type=FILE)
 @click.option("--against", help="Site file, or number of a revision (0: nothing set). Default: nothing set.")
 @click.option(
@@ -44,7 +54,7 @@ def preview(
 ) -> None:
     """Say what the site values in FILE would do to many patients: cards that come, go or read differently."""
     configure("WARNING")
-    content, now = load_content(), datetime.now(UTC)
+    content, now = load_content(cards=cards_in_use()), datetime.now(UTC)
     library = content.library
     after = make_rulebook(library, _read(text_of(file), str(file), library), now.date())
     before = make_rulebook(library, _against(against, library, flags), now.date())

@@ -83,7 +83,7 @@ def _serve(settings: Settings) -> None:
     if settings.metrics == "off":
         switch_off()
     # One process first: faults are told once and plainly, and the database is made before workers share it.
-    content = load_content()
+    content = load_content(cards=settings.cards)
     with create_app(settings, content=content).extensions["advisor"].store as store:
         code = _first_code(store) if settings.console else None
     declared = load_clients(settings)

@@ -16,6 +16,8 @@ from cds_service.commands.common import (
     FILE,
     MOMENT,
     USAGE,
+    cards_in_use,
+    cards_option,
     database_options,
     faults_as_json,
     stop,
@@ -59,11 +61,12 @@ def _today() -> date:
 
 
 @site.command()
+@cards_option
 @click.argument("file", type=FILE)
 @click.option("--json", "as_json", is_flag=True)
 def validate(file: Path, as_json: bool) -> None:
     """Check a site file and name every fault with line, allowed range and nearest name. Exit 78 on faults."""
-    library = load_library()
+    library = load_library(cards=cards_in_use())
     with faults_as_json(as_json):
         values = _site_values(file, library)
     if as_json:
@@ -75,13 +78,14 @@ def validate(file: Path, as_json: bool) -> None:
 
 
 @site.command("show")
+@cards_option
 @click.argument("file", type=FILE, required=False)
 @click.option("--client", default="", help="As it is for this client.")
 @click.option("--encounter", type=click.Choice(get_args(EncounterKind)), help="As it is in such an encounter.")
 @click.option("--json", "as_json", is_flag=True)
 def show_site(file: Path | None, client: str, encounter: EncounterKind | None, as_json: bool) -> None:
     """Show every threshold with the value in force under FILE (or the defaults), for all calls or for some."""
-    library = load_library()
+    library = load_library(cards=cards_in_use())
     values = (_site_values(file, library) if file else SiteValues()).at(client, encounter)
     rows = threshold_rows(library, values, _today())
     if as_json:
@@ -107,13 +111,14 @@ def show_site(file: Path | None, client: str, encounter: EncounterKind | None, a
 
 
 @site.command()
+@cards_option
 @click.argument("old")
 @click.argument("new")
 @AS_JSON
 @database_options
 def diff(old: str, new: str, as_json: bool, **flags: Any) -> None:
     """Show what changes from OLD to NEW: files, or numbers of revisions (0: nothing set). Exit 1 where they differ."""
-    library = load_library()
+    library = load_library(cards=cards_in_use())
     before, after = (_side(side, library, flags) for side in (old, new))
     found = changes(library, before, after, _today())
     if as_json:
@@ -166,6 +171,7 @@ def export_site(number: int | None, as_json: bool, **flags: Any) -> None:
 
 
 @site.command()
+@cards_option
 @click.argument("file", type=FILE)
 @click.option("--author", required=True, help="Who sets these values.")
 @click.option("--reason", required=True, help="Why.")

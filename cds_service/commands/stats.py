@@ -11,7 +11,16 @@ import click
 import orjson
 
 from cds_service.advice.needs import all_needs
-from cds_service.commands.common import FAILED, UNAVAILABLE, USAGE, database_options, settings_of, stop
+from cds_service.commands.common import (
+    FAILED,
+    UNAVAILABLE,
+    USAGE,
+    cards_in_use,
+    cards_option,
+    database_options,
+    settings_of,
+    stop,
+)
 from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.loading import load_library
 from cds_service.publish.feedback_export import moment
@@ -24,6 +33,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command()
+@cards_option
 @click.option("--rule", help="Only this rule.")
 @click.option("--client", help="Only calls of this client.")
 @click.option("--since", help="From this day or moment on (2026-01-31, or with time and offset); default: 28 days ago.")
@@ -54,7 +64,7 @@ def stats(
         stop(USAGE, "--since and --until are days such as 2026-01-31, or times with offset.")
     if begin >= end:
         stop(USAGE, "--since is not before --until.")
-    library = load_library()
+    library = load_library(cards=cards_in_use())
     if rule is not None and rule not in library.rules:
         stop(FAILED, f"There is no rule {rule}{nearest(rule, library.rules)}")
     with Store.open(settings.database, data_dir=settings.data_dir) as store:

@@ -56,7 +56,7 @@ def oidc_faults(settings: Settings) -> list[str]:
     if not settings.oidc_roles:
         faults.append('oidc_issuer needs oidc_roles, as ["pharmacy-admins=admin"]: else nobody could come in')
     if settings.console and find_spec("authlib") is None:
-        faults.append('oidc_issuer needs a library: pip install "magnesium-cds[oidc]"')
+        faults.append("oidc_issuer needs a library; in a checkout: pip install '.[oidc]'")
     return faults
 
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from cds_service.content.yamlfile import KeyPath
 
 Text = Annotated[str, Field(min_length=3)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^([a-z][a-z0-9]*-)?[a-z][a-z0-9_]*$")]
+"""A name of ours, or one of a package behind its namespace."""
 
 Region = Literal["us", "eu"]
 """Whose product texts and dietary reference values: the United States', or those of the European Union."""

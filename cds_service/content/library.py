@@ -16,6 +16,7 @@ from cds_service.content.base import UNIT_OF_THE_LAB, EncounterKind, Name, Text,
 from cds_service.content.canaries import Canary
 from cds_service.content.concept import Concept, broader
 from cds_service.content.directions import CommonDirections, DirectionWords
+from cds_service.content.package import Package
 from cds_service.content.products import Form, OtherIngredient, OtherName, Product
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.texts import Wording
@@ -31,7 +32,10 @@ NOT_CONTENT = frozenset({"README.md", "__init__.py"})
 
 @dataclass(frozen=True)
 class LoadedRule:
-    """A rule with its id (file stem), its folder, and `version`: date of review and digest of `data`, its long form."""
+    """A rule with its id (file stem), its folder, and `version`: date of review and digest of `data`, its long form.
+
+    `package`: whose it is, where it is not ours. Its title then ends with the publisher's name.
+    """
 
     id: str
     folder: str
@@ -39,11 +43,12 @@ class LoadedRule:
     rule: Rule
     version: str
     data: Mapping[str, Any] = field(repr=False)
+    package: Package | None = None
 
 
 @dataclass(frozen=True)
 class Library:
-    """All content: every file below the folder. `digest` names exactly these bytes.
+    """All content: every file below the folder, and what `packages` of others add. `digest` names exactly these bytes.
 
     Rules and terminology are folders; `listed` are the drugs of which one file holds a line each. Of each other field
     the type names its file, or its folder of files by their stems: the loader reads that file as that type.
@@ -91,6 +96,7 @@ class Library:
     other_ingredients: Annotated[list[OtherIngredient], "terminology/other_ingredients.csv"]
     other_names: Annotated[list[OtherName], "terminology/other_names.csv"]
     digest: str
+    packages: tuple[Package, ...] = ()
 
     @property
     def shared_thresholds(self) -> Mapping[str, Threshold]:

@@ -17,7 +17,7 @@ SourceKind = Literal[
     "us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort",
     "regulator", "laboratory", "standard", "review",
     "compendium", "web", "textbook",
-    "policy", "arithmetic",
+    "policy", "arithmetic", "local_policy",
 ]  # fmt: skip
 PRIMARY: tuple[SourceKind, ...] = (
     "us_label", "smpc", "leaflet", "guideline", "systematic_review", "trial", "cohort",
@@ -31,7 +31,8 @@ Read = Literal["whole", "section", "passage", "excerpt", "abstract", "none", "no
 
 
 class Reference(Strict):
-    """A source, once. `kind`: what it is; policy is this product's own choice, arithmetic is computed.
+    """A source, once. `kind`: what it is; policy is this product's own choice, arithmetic is computed,
+    local_policy is what the publisher of a package chose.
 
     `read`: how much of it was read (`none`: known, not read; `not_found`: looked for in vain); `checked` says how and
     where, on `checked_on`. `short` is its name on a card, `version` the edition or date of the text, `section` where in
@@ -53,7 +54,7 @@ class Reference(Strict):
 
     @model_validator(mode="after")
     def _says_what_was_read(self) -> Reference:
-        if (self.read is None) != (self.kind in ("policy", "arithmetic")):
+        if (self.read is None) != (self.kind in ("policy", "arithmetic", "local_policy")):
             raise ValueError("needs read, unless it is policy or arithmetic, which nobody reads")
         return self
 

@@ -157,7 +157,7 @@ def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]
     try:
         parsed = TypeAdapter(SiteDocument).validate_python(document.data)
     except ValidationError as error:
-        from cds_service.content.loading import faults_of
+        from cds_service.content.reading import faults_of
 
         raise ContentError(faults_of(error, document)) from error
     faults = faults_of_site(parsed, document, library, input_keys)

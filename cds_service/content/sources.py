@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cds_service.content.library import Library
+from cds_service.content.package import namespace_of
 from cds_service.content.rule import Rule, Threshold
 from cds_service.content.shared import PRIMARY
 from cds_service.content.yamlfile import Document, Fault, KeyPath
@@ -109,7 +110,7 @@ def _weak_thresholds(library: Library, documents: Mapping[str, Document]) -> Ite
 
 def without_primary(library: Library) -> list[str]:
     """Thresholds, by their names, whose value rests neither on a primary text nor on our own choice."""
-    fine = (*PRIMARY, "policy", "arithmetic")
+    fine = (*PRIMARY, "policy", "arithmetic", "local_policy")
     return [
         called
         for called, _, _, threshold in thresholds_of(library)
@@ -208,10 +209,14 @@ def _named_in(data: Any, source: bool = False) -> Iterator[str]:
 
 def _changes(library: Library, document: Document) -> Iterator[Fault]:
     """What changed in every rule is written down, and of every rule that is gone, why."""
+    locked = {namespace_of(name) for name in library.changes}
     for name, loaded in library.rules.items():
+        if loaded.package is not None and loaded.package.namespace not in locked:
+            continue  # a package need not keep such a file
         newest = library.changes[name][-1] if name in library.changes else None
         if newest is None:
-            yield Fault(CHANGES, 0, name, f"is new: `magnesium-cds lock {name} 'first version'` writes it down")
+            file = f"{loaded.package.folder}/{CHANGES}" if loaded.package else CHANGES
+            yield Fault(file, 0, name, f"is new: `magnesium-cds lock {name} 'first version'` writes it down")
         elif newest.version != loaded.version:
             message = f"{loaded.file} changed: `magnesium-cds lock {name} 'what changed'` writes it down, with the date"
             yield document.fault((name, len(library.changes[name]) - 1), message)

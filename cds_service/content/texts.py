@@ -65,6 +65,7 @@ class Wording(Strict):
     """`wording.yaml`: every sentence of a card that is not a rule's own."""
 
     source_label: Text
+    packages: dict[Literal["source_label", "line", "note"], Text]
     primary_not_read: Text
     regions: dict[Region, str]
     source_kinds: dict[SourceKind, Text]

@@ -33,7 +33,7 @@ _WHEN = frozenset(
         "PCV",
     }
 )  # fmt: skip
-_CONCEPT_ID = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_CONCEPT_ID = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 _YES = b"true"
 _AN_HOUR = 3600  # seconds
 _read_quantity = Decoder(QuantityView).decode

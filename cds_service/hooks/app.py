@@ -296,6 +296,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
                 "profile": settings.profile,
                 "instance": settings.instance,
                 "content": rulebook.library.digest,
+                "packages": [package.told() for package in rulebook.library.packages],
                 "rules": len(rulebook.rules),
                 "rule_faults": dict(advisor.rule_faults),
                 "site": {"digest": rulebook.site_digest, "faults": faults, "notes": notes},

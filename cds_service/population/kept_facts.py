@@ -194,8 +194,8 @@ MOMENTS: Final = frozenset({
 
 
 def _key(key: object) -> bool:
-    """Keys of inputs, labs and repairs are ours."""
-    return isinstance(key, str) and key.replace("_", "").isalnum()
+    """Keys of inputs, labs and repairs are ours, or those of a package behind its namespace."""
+    return isinstance(key, str) and key.replace("_", "").replace("-", "").isalnum()
 
 
 def _stands_for(of: str, name: str) -> str:

@@ -54,13 +54,14 @@ def plan_definition(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "id": loaded.id.replace("_", "-"),
         "url": f"{CANONICAL}:rule:{loaded.id}",
         "version": loaded.version,
-        "name": "".join(part.capitalize() for part in loaded.id.split("_")),
+        "name": _computable(loaded.id),
         "title": rule.title,
         "type": {"coding": [{"system": PLAN_TYPES, "code": "eca-rule"}]},
         "status": rule.status,
         "experimental": True,
         "description": rule.why.strip(),
         "usage": rule.known_limits.strip(),
+        **({"publisher": loaded.package.publisher} if loaded.package else {}),
         "lastReviewDate": rule.reviewed.date.isoformat(),
         "relatedArtifact": [_citation(library.references[key]) for key in rule.evidence.references],
         "action": [
@@ -82,6 +83,11 @@ def plan_definition(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
             }
         ],
     }  # fmt: skip
+
+
+def _computable(name: str) -> str:
+    """A name that programs may use: no underscore, no hyphen."""
+    return "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
 
 
 def _coded(system: str, code: str, display: str) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def value_set(concept: str, entry: Concept, library: Library) -> dict[str, Any]:
         "resourceType": "ValueSet",
         "id": concept.replace("_", "-")[:64],
         "url": f"{CANONICAL}:concept:{concept}",
-        "name": "".join(part.capitalize() for part in concept.split("_")),
+        "name": _computable(concept),
         "title": entry.title,
         "status": "active",
         "experimental": True,

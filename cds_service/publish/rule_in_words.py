@@ -242,6 +242,7 @@ def evidence_of(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
         "rule": loaded.id,
         "version": loaded.version,
         "title": rule.title,
+        **({"package": loaded.package.told()} if loaded.package else {}),
         "status": rule.status,
         "reviewed": rule.reviewed.model_dump(mode="json"),
         "why": rule.why.strip(),

@@ -162,7 +162,7 @@ def prepare_postgres(url: URL) -> Prepared:
     try:
         engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})
     except ModuleNotFoundError as error:
-        raise StoreError('PostgreSQL needs its driver: pip install "magnesium-cds[postgres]".') from error
+        raise StoreError("PostgreSQL needs its driver; in a checkout: pip install '.[postgres]'") from error
     try:
         with engine.connect() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = {round(START_WAIT * 1000)}"))

@@ -24,8 +24,8 @@ from typing import Literal
 
 from cds_service.content.concept import Concept
 from cds_service.content.library import default_root
-from cds_service.content.loading import Reader
 from cds_service.content.products import Form, Product
+from cds_service.content.reading import Reader
 from cds_service.content.tables import NameWords
 from cds_service.content.yamlfile import ContentError
 from cds_service.patient import Route
