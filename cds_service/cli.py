@@ -11,10 +11,18 @@ from cds_service import __version__
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
     "audit": ("audit", "The console's audit log: print it, and check that no line was changed."),
-    "catalogue": ("content", "Write cards/README.md, docs/what-is-read.md, docs/ehrs/ and docs/openapi.json."),
+    "backup": (
+        "backup",
+        "Copy the SQLite database to FILE while the service runs. Of PostgreSQL, pg_dump makes a copy.",
+    ),
+    "catalogue": (
+        "content",
+        "Write cards/README.md and the pages of docs/ that are made from the content and the code.",
+    ),
     "check": ("content", "Load all content and report every fault at once."),
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
+    "docs": ("docs", "The docs as a site, with a search. A service in profile dev serves them at /docs/."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
     "example": ("openapi", "Print the body of an example of a call, made for this moment; without NAME list them."),
     "facts": ("facts", "Facts of real calls, kept as codes and numbers where keep_facts is set: show and delete them."),

@@ -55,6 +55,19 @@ class Worker(ThreadWorker):
         with suppress(OSError):
             client.sendall("\r\n".join([*lines, "", ""]).encode() + answer.get_data())
 
+    def set_accept_enabled(self, enabled: bool | None) -> None:
+        """As gunicorn; a worker that stops takes whom it has accepted in the kernel's queue, and then lets its address
+        go. gunicorn keeps that until its last connection ends, and drops without an answer who came meanwhile."""
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            before = -1
+            while before != self.nr_conns:
+                before = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
     def handle_quit(self, *_: object) -> None:
         """At once: gunicorn takes a lock here, and waits for ever where the signal came while a call was handed on."""
         _leave(self)

@@ -48,6 +48,7 @@ from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.profile import services_served
 from cds_service.trust.tokens import Refused
 from cds_service.web.api_pages import api_blueprint
+from cds_service.web.docs_pages import docs_blueprint
 from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
 
@@ -103,6 +104,8 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
             open_calls=settings.dev and not clients,
         )
     )  # fmt: skip
+    if settings.dev:
+        app.register_blueprint(docs_blueprint())
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor, frozenset(client.name for client in clients))
     _limits(app, settings, keeper)
@@ -268,7 +271,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
         faults = [str(fault) for fault in advisor.current.faults]
         notes = [*rulebook.site.notes, *client_notes(rulebook.site, clients)]
         alarms, wrong = _watched(advisor.store) if store_ready else ("not known", [])
-        return uncached(
+        answer = uncached(
             {
                 "status": "ready" if store_ready and not faults and not wrong else "degraded",
                 "version": advisor.version,
@@ -285,6 +288,9 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
                 "cards_not_recorded": advisor.store.counters().shown_dropped,
             }
         )
+        if clients and not store_ready and advisor.store.tokens_in_database:  # every call is refused: go elsewhere
+            answer.status_code = 503
+        return answer
 
 
 def _watched(store: Store) -> tuple[int | str, list[str]]:

@@ -76,7 +76,7 @@ def error_response(
 def _page(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None) -> Response | None:
     """The page of a fault; None where it cannot be made, which must not hide what went wrong before."""
     title, advice = PAGES.get(status, PAGES[400 if status < 500 else 500])
-    told = [issue.text for issue in issues]
+    told = [(issue.text, _code(status, issue)) for issue in issues]
     try:
         text = render_template("problem.html", status=status, title=title, told=told, advice=advice)
     except (TemplateError, OSError, RuntimeError) as error:
@@ -97,8 +97,13 @@ def outcome_response(
     return response
 
 
+def _code(status: int, issue: Issue) -> str:
+    """The code of a refusal in `publish/refusals.yaml`."""
+    return issue.error or ERRORS.get(status, "request-unreadable" if status < 500 else "fault-of-ours")
+
+
 def _issue(status: int, issue: Issue, base: str) -> dict[str, Any]:
-    error = issue.error or ERRORS.get(status, "request-unreadable" if status < 500 else "fault-of-ours")
+    error = _code(status, issue)
     made = {
         "severity": issue.severity,
         "code": issue.code or ISSUE_TYPES.get(status, "processing"),
