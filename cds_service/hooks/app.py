@@ -341,7 +341,7 @@ def _shared_answers(app: Flask, settings: Settings, origins: frozenset[str]) -> 
             while request.stream.read(64 * 1024):
                 pass
         origin = request.headers.get("Origin")
-        response.headers.add("Vary", "Origin")
+        response.vary.add("Origin")  # beside Accept, in one header
         if origin and allowed(origin) and not settings.in_console(request.path):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"

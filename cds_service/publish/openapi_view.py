@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cds_service.publish.example_calls import curl
-from cds_service.publish.openapi import REF
+from cds_service.publish.openapi import REF, written
+from cds_service.publish.refusals import refusals
 
 Json = dict[str, Any]
 _HEADER: Final = " -H 'Authorization: Bearer TOKEN'"
@@ -36,7 +37,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An operation. `errors`: status, code and title of each refusal. `token`: when one is needed, "" for never."""
+    """An operation. `groups`: what it can refuse with as many others do; `errors`: status, code and
+    title of each other refusal. `token`: when one is needed, "" for never."""
 
     anchor: str
     method: str
@@ -48,6 +50,7 @@ class Shown:
     body: str
     examples: list[str]
     answers: list[Answer]
+    groups: list[str]
     errors: list[tuple[str, str, str]]
     curl: str
 
@@ -55,7 +58,7 @@ class Shown:
 def sections(document: Json, base: str) -> list[tuple[str, str, list[Shown]]]:
     """Name and words of each tag, with its operations. `base`: our URL, for what is to be typed."""
     every = [
-        (operation["tags"][0], _shown(document, method, path, operation, base))
+        (operation["tags"][0], _shown(method, path, operation, base))
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
@@ -65,7 +68,7 @@ def sections(document: Json, base: str) -> list[tuple[str, str, list[Shown]]]:
     ]
 
 
-def _shown(document: Json, method: str, path: str, operation: Json, base: str) -> Shown:
+def _shown(method: str, path: str, operation: Json, base: str) -> Shown:
     params = [
         Member(item["name"], *_type(item["schema"]), item["required"], _said(item))
         for item in operation.get("parameters", [])
@@ -75,18 +78,27 @@ def _shown(document: Json, method: str, path: str, operation: Json, base: str) -
     for status, answer in operation["responses"].items():
         if int(status) >= 400:
             examples = answer["content"]["application/fhir+json"]["examples"]
-            errors += [(status, code, document["components"]["examples"][code]["summary"]) for code in examples]
+            errors += [(status, code, refusals()[code].title) for code in examples]
             continue
         found = answer.get("content", {})
         answers += [Answer(status, media, _name(one["schema"])) for media, one in found.items()]
         answers += [] if found else [Answer(status, "", "")]
+    found_codes = {code for _, code, _ in errors}
+    groups = {name: codes for name, codes in shared_refusals().items() if found_codes.issuperset(codes)}
+    told = {code for codes in groups.values() for code in codes}
+    errors = [one for one in errors if one[1] not in told]
     names, asked = list(body.get("examples", {})), operation.get("security", [])
     token = "Needs a token, but not of this service as it is now." if {} in asked else "Needs a token." if asked else ""
     return Shown(
         operation["operationId"], method.upper(), path, operation["summary"], operation.get("description", ""), token,
-        params, _name(body.get("schema", {})), names, answers, errors,
+        params, _name(body.get("schema", {})), names, answers, list(groups), errors,
         _typed(method, path, operation, names, base, bool(asked) and {} not in asked),
     )  # fmt: skip
+
+
+def shared_refusals() -> dict[str, tuple[str, ...]]:
+    """Codes that many operations refuse with, by what makes them: the caller, the body, or a fault of ours."""
+    return {**written().groups, "any": ("fault-of-ours",)}
 
 
 def _said(param: Json) -> str:

@@ -15,7 +15,7 @@ from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.hooks.problems import Problem
 from cds_service.publish.example_calls import Example, as_json, body_of, curl, examples
-from cds_service.publish.openapi_view import schemas, sections
+from cds_service.publish.openapi_view import schemas, sections, shared_refusals
 from cds_service.publish.refusals import as_json as refusal_json
 from cds_service.publish.refusals import refusals
 from cds_service.settings import Settings
@@ -58,7 +58,8 @@ def api_blueprint(
     @blueprint.get("/reference")
     def reference() -> Response:
         told = document(in_force())
-        return page("reference.html", told=told, chapters=sections(told, base()), schemas=schemas(told))
+        more = {"shared": shared_refusals(), "refusals": refusals()}
+        return page("reference.html", told=told, chapters=sections(told, base()), schemas=schemas(told), **more)
 
     @blueprint.get("/errors")
     def errors() -> Response:

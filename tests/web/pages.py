@@ -20,6 +20,8 @@ VALUES: dict[str, str] = {
     "rule_id": "low_serum_magnesium",
     "claim_id": "SC-003",
     "concept": "magnesium",
+    "code": "not-checked",
+    "name": "patient-view",
     "page": "set.html",
 }
 MORE = (
