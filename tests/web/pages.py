@@ -20,6 +20,7 @@ VALUES: dict[str, str] = {
     "rule_id": "low_serum_magnesium",
     "claim_id": "SC-003",
     "concept": "magnesium",
+    "source_key": "alfred_rcpa_aacb",
 }
 MORE = (
     "/evidence/levothyroxine_timing",
@@ -31,6 +32,8 @@ MORE = (
     "/claims?q=multiple+sclerosis",
     "/claims?q=nothing+of+this+name",
     "/claims?verdict=contradicted",
+    "/sources?q=nothing+of+this+name",
+    "/sources?q=label",
     "/nothing/here",
     "/evidence?kind=nothing",
     "/evidence/no_such_rule",
