@@ -43,5 +43,14 @@ def create_app(
         from cds_service.console.blueprint import install_console
 
         install_console(app)
+    if settings.tries:
+        from cds_service.web.try_pages import install_tries
+
+        if settings.dev:
+            install_tries(app, lambda: True, sign_in="")
+        else:
+            from cds_service.console.session import signed_in
+
+            install_tries(app, signed_in, sign_in=f"{settings.console_url or ''}{settings.console_path}/sign-in")
     warm()
     return app

@@ -11,16 +11,26 @@ from cds_service import __version__
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
     "audit": ("audit", "The console's audit log: print it, and check that no line was changed."),
-    "catalogue": ("content", "Write cards/README.md, docs/what-is-read.md and docs/ehrs/ from the content."),
+    "backup": (
+        "backup",
+        "Copy the SQLite database to FILE while the service runs. Of PostgreSQL, pg_dump makes a copy.",
+    ),
+    "catalogue": (
+        "content",
+        "Write cards/README.md and the pages of docs/ that are made from the content and the code.",
+    ),
     "check": ("content", "Load all content and report every fault at once."),
     "clients": ("clients", "Add, list, check and remove the EHRs that may call."),
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
+    "docs": ("docs", "The docs as a site, with a search. A service in profile dev serves them at /docs/."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
+    "example": ("openapi", "Print the body of an example of a call, made for this moment; without NAME list them."),
     "facts": ("facts", "Facts of real calls, kept as codes and numbers where keep_facts is set: show and delete them."),
     "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),
     "key": ("key", "The secret that hashes and links are made with: make one, or take another one into use."),
     "lock": ("lock", "Write WHAT changed in RULE into cards/changes.yaml, with the date and the version."),
     "mock-ehr": ("mock_ehr", "Serve a fake EHR: FHIR over the sample patients, a key set, and tokens for anyone."),
+    "openapi": ("openapi", "Print the OpenAPI 3.1 document of the service, as it is served at /openapi.json."),
     "people": ("people", "People of the console: add, list, change roles, give a new code, remove."),
     "plan": ("plan", "Plan when to take magnesium beside the other medicines in FILE ('-' for stdin)."),
     "sandbox": ("running", "Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."),

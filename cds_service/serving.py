@@ -43,17 +43,30 @@ class Worker(ThreadWorker):
         fault = fault_of(exc)
         if req is None:
             log.warning("request not read", kind=fault.kind)
-            status, text = 400, "The request cannot be read."
+            status, text, error = 400, "The request cannot be read.", "request-unreadable"
         else:
             log.error("unexpected fault", kind=fault.kind, ref=fault.reference, places=fault.places)
-            status, text = 500, "The request could not be answered."
-        answer = outcome_response(status, [Issue(text)], {"Connection": "close"})
+            status, text, error = 500, "The request could not be answered.", "fault-of-ours"
+        answer = outcome_response(status, [Issue(text, error=error)], {"Connection": "close"})
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             *(f"{name}: {value}" for name, value in answer.headers),
         ]
         with suppress(OSError):
             client.sendall("\r\n".join([*lines, "", ""]).encode() + answer.get_data())
+
+    def set_accept_enabled(self, enabled: bool | None) -> None:
+        """As gunicorn; a worker that stops takes whom it has accepted in the kernel's queue, and then lets its address
+        go. gunicorn keeps that until its last connection ends, and drops without an answer who came meanwhile."""
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            before = -1
+            while before != self.nr_conns:
+                before = self.nr_conns
+                self.accept(listener)
+            listener.close()
 
     def handle_quit(self, *_: object) -> None:
         """At once: gunicorn takes a lock here, and waits for ever where the signal came while a call was handed on."""

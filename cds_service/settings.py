@@ -8,13 +8,16 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 PREFIX = "MAGNESIUM_CDS_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNIX = "unix:"
-_PATHS = frozenset({"cds-services", "claims", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static"})
+_PATHS = frozenset(
+    {"cds-services", "claims", "docs", "evidence", "feedback", "fhir", "healthz", "plan", "readyz", "static", "try"}
+)
 _LISTS = frozenset({"fhir_servers", "oidc_roles", "origins"})
 
 
@@ -45,6 +48,10 @@ class Settings(BaseModel):
     data_dir: Annotated[Path | None, Field(description="folder of the database and of generated secrets")] = None
     database: Annotated[
         str | None, Field(description="database URL; default: SQLite in the data folder", repr=False)
+    ] = None
+    database_file: Annotated[Path | None, Field(description="file that holds the database URL")] = None
+    database_password_file: Annotated[
+        Path | None, Field(description="file that holds the password of the database, whose URL has none")
     ] = None
     key: Annotated[
         str | None,
@@ -80,6 +87,7 @@ class Settings(BaseModel):
         str | None,
         Field(description="database URL of kept facts; default: SQLite of their own in the data folder", repr=False),
     ] = None
+    facts_database_file: Annotated[Path | None, Field(description="file that holds the URL of kept facts")] = None
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     managed_by: Annotated[
         Literal["file", "console"],
@@ -94,6 +102,13 @@ class Settings(BaseModel):
     console_path: Annotated[str, Field(description="path below which the console stands")] = "/console"
     console_url: Annotated[
         str | None, Field(description="console at an address of its own, and at no other; default: public_url")
+    ] = None
+    try_page: Annotated[
+        bool | None,
+        Field(
+            description="page at / to try patients on, and the form at /plan; default: in dev only. In production for"
+            " who is signed in to the console"
+        ),
     ] = None
     oidc_issuer: Annotated[
         str | None, Field(description="console: people sign in with an account of this OpenID Connect issuer too")
@@ -138,6 +153,9 @@ class Settings(BaseModel):
     on_incomplete: Annotated[
         Literal["info_card", "412"], Field(description="answer where nothing fired and something was not checked")
     ] = "info_card"
+    accepted_rests_minutes: Annotated[
+        int, Field(ge=0, le=15, description="minutes that an accepted suggestion silences its own finding; 0: none")
+    ] = 15
     today_windows: Annotated[
         bool, Field(description="date windows with today() in prefetch (CDS Hooks 3.0 clients)")
     ] = False
@@ -180,12 +198,24 @@ class Settings(BaseModel):
             raise ValueError(f"{value} is not a free path: /console is one, of small letters and digits")
         return value
 
+    @field_validator("try_page")
+    @classmethod
+    def _for_whom(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        if value and info.data.get("profile") == "production" and not info.data.get("console"):
+            raise ValueError("in production it is for who is signed in to the console: set console = true, or leave it")
+        return value
+
     @field_validator("managed_by")
     @classmethod
     def _one_manager(cls, value: str, info: ValidationInfo) -> str:
         if value == "console" and info.data.get("site"):
             raise ValueError("console: then `site` names no file. Put its values in force once: site apply FILE")
         return value
+
+    @property
+    def tries(self) -> bool:
+        """Whether the pages to try patients on are served."""
+        return self.dev if self.try_page is None else self.try_page
 
     @property
     def dev(self) -> bool:
@@ -218,6 +248,41 @@ class Settings(BaseModel):
         return self.dev if self.instruction_in_text is None else self.instruction_in_text
 
 
+def _read_secrets(values: dict[str, Any], origin: Mapping[str, str]) -> None:
+    """Put what secret files hold in the place of their names. Raises SettingsError."""
+    for name in ("database", "facts_database"):
+        if (text := _secret(values, origin, f"{name}_file")) is not None:
+            if values.get(name):
+                raise SettingsError(
+                    f"{origin[f'{name}_file']}: {name} is given by {origin[name]} too: take one of them"
+                )
+            values[name] = text
+    if (password := _secret(values, origin, "database_password_file")) is not None:
+        where = origin["database_password_file"]
+        url = urlsplit(str(values.get("database") or ""))
+        if not url.scheme.startswith("postgres") or not url.username or url.password is not None:
+            raise SettingsError(
+                f"{where}: the database URL must be of PostgreSQL, with a user and without a password: "
+                "postgresql://USER@HOST/NAME"
+            )
+        place = f"{url.username}:{quote(password, safe='')}@{url.netloc.rpartition('@')[2]}"
+        values["database"] = url._replace(netloc=place).geturl()
+
+
+def _secret(values: Mapping[str, Any], origin: Mapping[str, str], name: str) -> str | None:
+    """What the file holds that this setting names, without space around it; None where it names none."""
+    if not values.get(name):
+        return None
+    path = Path(str(values[name]))
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{origin[name]}: {path} cannot be read ({type(error).__name__})") from error
+    if not text or "\n" in text:
+        raise SettingsError(f"{origin[name]}: {path} must hold one line: the secret and nothing else")
+    return text
+
+
 def load_settings(
     flags: Mapping[str, Any], file: Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> Settings:
@@ -242,6 +307,7 @@ def load_settings(
         if value is not None and value != ():
             values[name] = value
             origin[name] = "--" + name.replace("_", "-")
+    _read_secrets(values, origin)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

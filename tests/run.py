@@ -33,7 +33,7 @@ KINDS = {
     # One part at a time: what is read from FHIR, how a day is planned, what the content holds.
     "unit": """directions fhir planner test_add_a_rule.py test_brand_names.py test_codes_of_a_site.py
         test_changes.py test_conditions_vocabulary.py test_content_faults.py test_coverage.py test_dossier.py
-        test_drug_names.py test_family.py test_forms_of_codes.py test_names_of_countries.py test_regions.py
+        test_drug_names.py test_family.py test_forms_of_codes.py test_law.py test_names_of_countries.py test_regions.py
         test_sources.py test_structure.py test_terminology.py test_test_words.py test_tests.py""",
     # A patient in, cards out.
     "scenario": """test_accepting.py test_cards.py test_charts.py test_contraindication_matrix.py test_emergencies.py
@@ -43,13 +43,14 @@ KINDS = {
         test_shared_patients.py test_why.py test_withheld.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
     "service": """clients conformance console oidc_provider population sandbox store test_command_line.py
+        test_docs.py test_docs_site.py
         test_feedback.py test_feedback_moments.py test_fetching.py test_override_reasons.py test_plan_pages.py
-        test_published_content.py test_screener.py test_shown_cards.py test_site_exceptions.py
+        test_pictures.py test_published_content.py test_screener.py test_shown_cards.py test_site_exceptions.py
         test_site_publishing.py test_site_revisions.py test_site_values.py test_treatment.py watch web""",
     # Attackers, servers that fail, and bugs of our own.
     "hostile": "trust test_rule_faults.py test_text_of_the_ehr.py",
-    # The container image, a FHIR server of other hands, the first command, and that the benchmarks run.
-    "slow": "benchmarks fhir_server image test_first_command.py",
+    # Replicas, backups, upgrades, the container image, other servers, and that the benchmarks run.
+    "slow": "benchmarks fhir_server image operating test_first_command.py",
 }
 
 # Servers of other hands, each in a folder of its own: Node.js from PyPI, the server from npm. And what is skipped
@@ -67,7 +68,9 @@ PACKAGES = {
     "debootstrap": ("debootstrap", "the test of the container image"),
     "initdb": ("postgresql", "tests on PostgreSQL"),
     "nginx": ("nginx-light", "tests of the proxy in front"),
+    "openssl": ("openssl", "tests of the certificate"),
     "strace": ("strace", "the test of a power cut"),
+    "systemd-analyze": ("systemd", "the check of the systemd unit"),
 }
 
 

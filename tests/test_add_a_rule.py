@@ -381,11 +381,11 @@ def test_a_short_rule_may_differ_from_its_family(cards: Path) -> None:
     assert rule.card.consider == ["Consider asking how {drug} is taken."]
 
 
-def test_the_short_rule_of_the_readme_can_be_loaded(cards: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    shown = dedent("  family: separate\n" + readme.split("  family: separate\n")[1].split("  ```")[0])
+def test_the_short_rule_of_the_docs_can_be_loaded(cards: Path) -> None:
+    told = (Path(__file__).parents[1] / "docs" / "rules.md").read_text("utf-8")
+    shown = dedent("  family: separate\n" + told.split("  family: separate\n")[1].split("  ```")[0])
     (cards / "timing" / "chloroquine_timing.yaml").write_text(shown, "utf-8")
-    assert invoke("lock", "chloroquine_timing", "As in the README", "--content", cards).returncode == 0
+    assert invoke("lock", "chloroquine_timing", "As in the docs", "--content", cards).returncode == 0
     assert invoke("check", "--content", cards).returncode == 0
 
 

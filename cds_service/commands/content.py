@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from cds_service import __version__
 from cds_service.commands.common import CANNOT_CREATE, FAILED, USAGE, faults_as_json, stop
 from cds_service.content.library import default_root
 from cds_service.content.loading import gone_files, load_library, read_content
 from cds_service.content.long_form import long_form
 from cds_service.content.sources import source_faults
 from cds_service.content.yamlfile import ContentError
+from cds_service.settings import Settings
 from cds_service.spelling import nearest
 from cds_service.terminology.index import Vocabulary
 
@@ -43,17 +45,30 @@ def check(content: Path | None, as_json: bool) -> None:
 @click.option("--content", type=CONTENT, help="Folder of content instead of the one shipped.")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a page is not current.")
 def catalogue(content: Path | None, only_check: bool) -> None:
-    """Write cards/README.md, docs/what-is-read.md and docs/ehrs/ from the content."""
+    """Write cards/README.md and the pages of docs/ that are made from the content and the code.
+
+    They are docs/reference, docs/ehrs, docs/what-is-read.md and docs/openapi.json.
+    """
     from cds_service.publish.catalogue import catalogue_text
+    from cds_service.publish.command_line import commands_page, flags_of
     from cds_service.publish.ehr_sheet import ehr_pages
+    from cds_service.publish.reference import reference_pages
     from cds_service.publish.what_is_read import what_is_read
+    from cds_service.web.described import openapi_text
 
     root = content or default_root()
     library = load_library(root)
     pages = {root / "README.md": catalogue_text(library)}
-    if (root.parent / "docs").is_dir():
-        pages[root.parent / "docs" / "what-is-read.md"] = what_is_read(library)
-        pages |= {root.parent / "docs" / "ehrs" / name: text for name, text in ehr_pages(library).items()}
+    docs = root.parent / "docs"
+    if docs.is_dir():
+        main = click.get_current_context().find_root()
+        if not isinstance(main.command, click.Group) or not (serve := main.command.get_command(main, "serve")):
+            raise TypeError("the command line is a group that can serve")
+        pages[docs / "what-is-read.md"] = what_is_read(library)
+        pages |= {docs / "ehrs" / name: text for name, text in ehr_pages(library).items()}
+        pages |= {docs / "reference" / name: text for name, text in reference_pages(library, flags_of(serve)).items()}
+        pages[docs / "reference" / "commands.md"] = commands_page(main.command)
+        pages[docs / "openapi.json"] = openapi_text(library, Settings(), __version__)
     for target, text in pages.items():
         name = f"{target.parent.name}/{target.name}"
         if only_check:

@@ -60,7 +60,7 @@ def evaluate(
         click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
         return
     console = Console(highlight=False)
-    print_cards(console, asked.hook, answer)
+    print_cards(console, asked.hook, answer, without=STYLE.base_url)
     for card in answer["cards"]:
         for item in card["extension"][EXTENSION].get("inputs", []):
             console.print("  used: " + ", ".join(f"{key} {value}" for key, value in item.items()), markup=False)
@@ -69,8 +69,9 @@ def evaluate(
         console.print(f"{outcome['outcome']:15} {outcome['rule']}{reason}", markup=False)
 
 
-def print_cards(console: Console, title: str, answer: Mapping[str, Any]) -> None:
-    """The cards of one answer, with what they suggest and where their basis is."""
+def print_cards(console: Console, title: str, answer: Mapping[str, Any], without: str = "") -> None:
+    """The cards of one answer, with what they suggest and where their basis is. `without`: the address of a service
+    that does not run: for its pages, a command that tells the same."""
     console.rule(escape(title), align="left")
     cards = answer.get("cards", [])
     if not cards:
@@ -82,8 +83,13 @@ def print_cards(console: Console, title: str, answer: Mapping[str, Any]) -> None
         for suggestion in card.get("suggestions", []):
             parts.append(Text(f"[ {suggestion['label']} ]", style="reverse"))
         parts.append(Text(f"Source: {card['source']['label']}", style="dim"))
-        for link in card.get("links", []):
-            parts.append(Text(f"{link['label']}: {link['url']}", style="dim"))
+        told = card.get("extension", {}).get(EXTENSION, {})
+        if without and "version" in told:
+            rules = [told["rule"], *(each["rule"] for each in told.get("alsoFired", ()))]
+            parts += [Text(f"Evidence: magnesium-cds show {rule}", style="dim") for rule in rules]
         style = COLOURS[card["indicator"]]
         console.print(Panel(Group(*parts), title=card["indicator"], border_style=style, title_align="left"))
+        for link in card.get("links", []):  # below, since an address that is cut cannot be clicked
+            if not (without and link["url"].startswith(f"{without}/")):
+                console.print(Text(f"{link['label']}: {link['url']}", style="dim"), soft_wrap=True)
     console.print()

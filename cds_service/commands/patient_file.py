@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
 from cds_service.advice.loaded_content import Content, load_content
-from cds_service.advice.needs import all_needs, needs_of
-from cds_service.advice.one_bundle import NotOnePatient, hook_request, is_hook_request
+from cds_service.advice.needs import all_needs
 from cds_service.commands.common import FAILED, stop
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site_sources import SiteFile
-from cds_service.fhir import Chart
-from cds_service.fhir.strict_json import NotStrict, check
+from cds_service.hooks.one_patient import Asked, NotAsked, chart_asked, document_of, is_patient, lines_of, question_of
 from cds_service.hooks.problems import Problem
-from cds_service.hooks.request import chart_of, parse_call
+
+__all__ = ["Document", "InForce", "in_force", "is_patient", "read_document", "read_patient"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +37,6 @@ class Document:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PatientFile:
-    """One patient's chart, and the service that was asked about it."""
-
-    chart: Chart
-    hook: str
-    service: str
-    encounter_named: bool
-
-
 def in_force(site: Path | None) -> InForce:
     """Content and site values as they hold now. Raises ContentError."""
     content, now = load_content(), datetime.now(UTC)
@@ -59,50 +45,20 @@ def in_force(site: Path | None) -> InForce:
 
 
 def read_document(file: BinaryIO) -> Document:
-    """The file, as strictly as the service reads a call: of a member that stands twice nobody knows which one holds.
-    Exits 1 where it is refused."""
+    """The file, as strictly as the service reads a call. Exits 1 where it is refused."""
     raw = file.read()
     try:
-        check(raw)
-        return Document(file.name, json.loads(raw), raw)
-    except NotStrict as fault:
-        stop(FAILED, f"{file.name}: {fault.text}")
-    except (ValueError, RecursionError):
-        stop(FAILED, f"{file.name}: not JSON")
+        return Document(file.name, document_of(raw), raw)
+    except NotAsked as fault:
+        stop(FAILED, *[f"{file.name}: {line}" for line in fault.lines])
 
 
-def is_patient(document: Any) -> bool:
-    """Whether a JSON document may be a patient's: a hook request or a Bundle."""
-    return is_hook_request(document) or (isinstance(document, dict) and document.get("resourceType") == "Bundle")
-
-
-def read_patient(file: Document, held: InForce, hook: str | None = None) -> PatientFile:
+def read_patient(file: Document, held: InForce, hook: str | None = None) -> Asked:
     """The chart in a file; a Bundle is tried with `hook`, else with patient-view. Exits 1 where it is refused."""
-    document, name = file.data, file.name
-    if not is_patient(document):
-        stop(FAILED, f"{name}: neither a CDS Hooks request nor a FHIR Bundle")
-    asked = str(document["hook"]) if is_hook_request(document) else hook or "patient-view"
-    if hook and hook != asked:
-        stop(FAILED, f"{name}: this is a request of the hook {asked}, not {hook}")
-    rulebook, library = held.rulebook, held.content.library
-    service = next((key for key, item in library.services.items() if item.hook == asked), None)
-    if service is None:
-        stop(FAILED, f"{name}: no service answers the hook {asked}")
-    needs = needs_of(rulebook, service).values()
     try:
-        body = file.raw if is_hook_request(document) else _written(hook_request(document, asked, needs), name)
-        call = parse_call(body, asked)
-        chart = chart_of(call, needs, held.content.vocabulary.of_site(rulebook.site), rulebook, held.now)
-    except NotOnePatient as error:
-        stop(FAILED, f"{name}: {error}")
+        question = question_of(file.data, file.raw, held.rulebook, hook)
+        return chart_asked(question, held.rulebook, held.content.vocabulary, held.now)
+    except NotAsked as fault:
+        stop(FAILED, *[f"{file.name}: {line}" for line in fault.lines])
     except Problem as problem:
-        lines = [f"{', '.join(issue.expression)}: {issue.text}".removeprefix(": ") for issue in problem.issues]
-        stop(FAILED, f"Refused ({problem.status}):", *[f"  {line}" for line in lines])
-    return PatientFile(chart, asked, service, call.envelope.context.encounterId is not None)
-
-
-def _written(request: dict[str, Any], name: str) -> bytes:
-    try:
-        return orjson.dumps(request)
-    except TypeError:  # a number or text that is no JSON of the wire
-        stop(FAILED, f"{name}: cannot be written as JSON")
+        stop(FAILED, f"Refused ({problem.status}):", *[f"  {line}" for line in lines_of(problem)])

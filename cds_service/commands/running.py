@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 import requests
@@ -40,11 +41,14 @@ __all__ = ["demo", "hook_request", "sandbox", "serve"]
 READY_SECONDS = 60.0
 STOPS = {signal.SIGINT, signal.SIGTERM}
 NEXT = """\
-Discovery   {base}/cds-services
-Evidence    {base}/evidence
-State       {base}/readyz
-Try         magnesium-cds evaluate FILE    (a hook request, or a FHIR Bundle of one patient)
-            magnesium-cds sandbox          (sample patients for the CDS Hooks Sandbox)"""
+Where to look next
+  Try your own   {base}/    (paste a request or a Bundle, or type a few facts)
+  Evidence       {base}/evidence
+  Discovery      {base}/cds-services    (for an EHR)
+{docs}  In another terminal{activate}:
+    magnesium-cds demo --all         the other sample patients
+    magnesium-cds evaluate FILE      a hook request, or a FHIR Bundle of one patient
+    magnesium-cds sandbox            the same patients in the CDS Hooks Sandbox"""
 
 
 @click.command()
@@ -165,8 +169,11 @@ def free_port(host: str, wanted: int | None) -> int:
 
 
 @contextmanager
-def serving(host: str, port: int, folder: Path, *more: str, temporary: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """This program serving in a child process, ready when entered, ended when left.
+def serving(
+    host: str, port: int, folder: Path, *more: str, temporary: bool, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """This program serving in a child process, ready when entered, ended when left. `more`: options of serve;
+    `settings`: by the names that they have in the environment.
 
     A signal ends both at once and takes a temporary folder away. Nothing is raised for it: what is raised while the
     collector works is lost.
@@ -175,7 +182,7 @@ def serving(host: str, port: int, folder: Path, *more: str, temporary: bool) -> 
     # -P: the installed package, not a checkout that happens to be the current folder.
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
-    environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
+    environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance, **settings}
 
     def deaf() -> None:  # Ctrl-C also reaches the child, and Python would tell of it while it starts
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -242,8 +249,9 @@ def _wait_ready(child: subprocess.Popen[bytes], base: str, instance: str) -> Non
 @click.option("--port", type=click.IntRange(1, 65535), help="Port (default 8000, or a free one).")
 @click.option("--data-dir", type=FOLDER, help="Default: a temporary folder.")
 @click.option("--site", type=FILE, help="Site values to try.")
+@click.option("--all", "everybody", is_flag=True, help="All sample patients on every hook, not the three best.")
 @click.option("--once", is_flag=True, help="Print the cards and end, instead of keeping on serving.")
-def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, once: bool) -> None:
+def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, everybody: bool, once: bool) -> None:
     """Start on sample patients, show their cards, and keep serving."""
     port = free_port(host, port)
     base = f"http://{host}:{port}"
@@ -258,8 +266,9 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
         data_folder(data_dir, "demo-") as folder,
         serving(host, port, folder, *own_site, temporary=temporary) as child,
     ):
-        show_samples(console, base)
-        console.print(NEXT.format(base=base))
+        show_samples(console, base, everybody)
+        docs = f"  Docs           {base}/docs\n" if _opens(f"{base}/docs/") else ""
+        console.print(NEXT.format(base=base, docs=docs, activate=before_commands()), markup=False, soft_wrap=True)
         if once:
             return
         goes = ", and goes with it" if temporary else ""
@@ -268,16 +277,44 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
         child.wait()
 
 
-def show_samples(console: Console, base: str) -> None:
-    """Post every hook that has something to say for every sample patient, as an EHR would, and print the answers."""
+def show_samples(console: Console, base: str, everybody: bool = False) -> None:
+    """Post hooks for sample patients, as an EHR would, and print the answers: one card of each of three patients, or of
+    `everybody` on every hook that has something to say. Below each, where it can be tried."""
     now = datetime.now(UTC)
     services = {item["hook"]: item for item in requests.get(f"{base}/cds-services", timeout=10).json()["services"]}
-    for sample in patients.load().values():
-        for hook, service in services.items():
-            if hook != "patient-view" and not sample.drafts:
-                continue
-            answer = call(base, service, hook_request(sample, hook, service["prefetch"], now))
-            print_cards(console, f"{sample.name}: {sample.title} ({hook})", answer)
+    every = patients.load()
+    shown = (
+        [(name, hook, "") for name, one in every.items() for hook in services if hook == "patient-view" or one.drafts]
+        if everybody
+        else patients.FEATURED
+    )
+    for name, hook, draft in shown:
+        sample, drafts = every[name], [draft] if draft else []
+        answer = call(base, services[hook], hook_request(sample, hook, services[hook]["prefetch"], now, *drafts))
+        print_cards(console, f"{sample.title} ({hook})", answer)
+        place = urlencode({"sample": name, "hook": hook, **({"draft": draft} if draft else {})})
+        console.print(f"In the browser: {base}/try?{place}\n", markup=False, soft_wrap=True)
+
+
+def before_commands() -> str:
+    """What is to be typed before the commands of this project work in a new terminal, as " (first: ...)"; "" where
+    they are on the path already."""
+    found, here = shutil.which("magnesium-cds"), Path(sys.executable).parent
+    if found and Path(found).parent in (here, Path(sys.argv[0]).parent.absolute()):
+        return ""
+    activate = here / "activate"
+    if not activate.exists():
+        return " (first: pipx ensurepath, or the full path of magnesium-cds)"
+    with suppress(ValueError):
+        activate = activate.relative_to(Path.cwd())
+    return f" (first: . {activate})"
+
+
+def _opens(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 def call(base: str, service: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
@@ -303,6 +340,11 @@ def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) 
     fhir = f"http://{host}:{fhir_port}/fhir"
     with (
         data_folder(data_dir, "sandbox-") as folder,
-        serving(host, port, folder, "--fhir-server", fhir, "--dev-preset", "sandbox", temporary=data_dir is None),
-    ):
+        serving(
+            host, port, folder, "--fhir-server", fhir, "--dev-preset", "sandbox", temporary=data_dir is None,
+            MAGNESIUM_CDS_ACCEPTED_RESTS_MINUTES="0",  # what was taken once comes again: others try the same patient
+        ),
+    ):  # fmt: skip
+        if first := before_commands():
+            click.echo(f"In another terminal{first}: magnesium-cds evaluate FILE")
         run_stub(host, fhir_port, f"http://{host}:{port}/cds-services", echo=click.echo)

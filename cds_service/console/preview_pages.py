@@ -24,7 +24,8 @@ from cds_service.advice.loaded_content import Content
 from cds_service.console.access import audit, needs
 from cds_service.console.pages import Column, Table, page, table
 from cds_service.console.parts import Parts
-from cds_service.content.publishing import NotDone, Publishing
+from cds_service.console.site_parts import publishing_of
+from cds_service.content.publishing import NotDone
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, SiteValues
 from cds_service.content.yamlfile import ContentError
@@ -157,12 +158,6 @@ class _Refused(ValueError):
     """What was sent cannot be used; the text says what to do."""
 
 
-def _publishing(parts: Parts) -> Publishing:
-    return Publishing(
-        parts.store, parts.current.library, parts.current.input_keys, parts.settings.second_person, parts.now
-    )
-
-
 def _form(parts: Parts) -> PreviewForm:
     form = PreviewForm()
     revisions = [
@@ -178,7 +173,7 @@ def _form(parts: Parts) -> PreviewForm:
 
 def _values(parts: Parts, name: str) -> Rulebook:
     """The rulebook of one choice. Raises NotDone and ContentError."""
-    today, publishing = parts.now().date(), _publishing(parts)
+    today, publishing = parts.now().date(), publishing_of(parts)
     if name == IN_FORCE:
         return parts.current.on(today)
     kind, _, number = name.partition(":")
@@ -206,7 +201,7 @@ def _after(parts: Parts, form: PreviewForm) -> Rulebook:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise _Refused("The site file is no text in UTF-8.") from None
-    values = _publishing(parts).read(text, name)
+    values = publishing_of(parts).read(text, name)
     return make_rulebook(parts.current.library, values, parts.now().date())
 
 

@@ -8,14 +8,15 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
-from flask import Flask, Request, Response, session
+from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.datastructures import CallbackDict
 
 from cds_service.console.access import Person
-from cds_service.console.parts import Parts
+from cds_service.console.parts import Parts, parts_of_app
 from cds_service.store import NewLine, StoreUnavailable
 
 log = structlog.get_logger("magnesium_cds.console")
@@ -129,6 +130,22 @@ def current_session() -> ConsoleSession:
     found = session._get_current_object()  # type: ignore[attr-defined]
     assert isinstance(found, ConsoleSession)
     return found
+
+
+def signed_in() -> bool:
+    """Whether the browser at hand is that of somebody signed in, on a page that is not the console's own. Where the
+    console has an address of its own, only there: its cookie goes nowhere else."""
+    sessions, parts = current_app.session_interface, parts_of_app()
+    assert isinstance(sessions, ConsoleSessions)
+    name, own = request.cookies.get(sessions.cookie, ""), parts.settings.console_url
+    if len(name) != _CHARS or not name.isalnum() or (own and request.host != urlsplit(own).netloc):
+        return False
+    try:
+        known = parts.store.session(name, parts.now())
+    except StoreUnavailable as error:
+        log.error("session not read", cause=error.kind)
+        return False
+    return known is not None and known.person is not None and bool(known.roles)
 
 
 def _random() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import orjson
@@ -16,15 +15,13 @@ from wtforms.validators import InputRequired, Length
 from cds_service.advice.advise import advise
 from cds_service.advice.card_text import CardStyle
 from cds_service.advice.loaded_content import Content
-from cds_service.advice.needs import needs_of
-from cds_service.advice.one_bundle import NotOnePatient, hook_request, is_hook_request
+from cds_service.advice.one_bundle import is_hook_request
 from cds_service.console.access import audit, needs
 from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
 from cds_service.content.site import SiteValues, read_site
-from cds_service.fhir.strict_json import NotStrict, check
+from cds_service.hooks.one_patient import NotAsked, chart_asked, document_of, lines_of, question_of
 from cds_service.hooks.problems import Problem
-from cds_service.hooks.request import chart_of, parse_call
 from cds_service.publish.recorded import Recorded, recorded
 from cds_service.publish.why import Why, tree
 from cds_service.spelling import nearest
@@ -144,43 +141,27 @@ def _recorded(parts: Parts, content: Content, card: str) -> Recorded | None:
 
 def _pasted(parts: Parts, content: Content, text: str, hook: str, rule: str) -> dict[str, Any]:
     """The outcomes, the cards and the tests of one rule. Raises _Refused."""
-    body = text.encode("utf-8", "replace")
+    raw, rulebook = text.encode("utf-8", "replace"), parts.current.on(parts.now().date())
     try:
-        check(body)
-        document = json.loads(body)
-    except NotStrict as fault:
-        raise _Refused(fault.text) from None
-    except (ValueError, RecursionError):
-        raise _Refused("This is not JSON.") from None
-    called = is_hook_request(document)
-    if not called and not (isinstance(document, dict) and document.get("resourceType") == "Bundle"):
-        raise _Refused("This is neither a CDS Hooks request nor a FHIR Bundle.")
-    rulebook = parts.current.on(parts.now().date())
-    asked = str(document["hook"]) if called else hook
-    service = next((name for name, item in content.library.services.items() if item.hook == asked), None)
-    if service is None:
-        raise _Refused("No service answers the hook of this request.")
-    wanted = needs_of(rulebook, service).values()
-    vocabulary = parts.vocabulary.of_site(rulebook.site)
-    try:
-        call = parse_call(body if called else orjson.dumps(hook_request(document, asked, wanted)), asked)
-        chart = chart_of(call, wanted, vocabulary, rulebook, parts.now())
-    except NotOnePatient as error:
-        raise _Refused(f"{error}.") from None
+        document = document_of(raw)
+        of_request = document.get("hook") if is_hook_request(document) else hook
+        question = question_of(document, raw, rulebook, str(of_request))
+        asked = chart_asked(question, rulebook, content.vocabulary, parts.now())
+    except NotAsked as fault:
+        raise _Refused(*[f"This cannot be used: {line}." for line in fault.lines]) from None
     except Problem as problem:
-        lines = [f"{', '.join(each.expression)}: {each.text}".removeprefix(": ") for each in problem.issues]
-        raise _Refused(*lines) from None
+        raise _Refused(*lines_of(problem)) from None
     advice = advise(
-        chart, rulebook, service, units=vocabulary.units, style=CardStyle(),
-        encounter_named=call.envelope.context.encounterId is not None,
+        asked.chart, rulebook, asked.service, units=content.vocabulary.units, style=CardStyle(),
+        encounter_named=asked.encounter_named,
     )  # fmt: skip
     tried = [each.rule_id for each in advice.evaluation.outcomes]
     if rule and rule not in tried:
-        raise _Refused(f"{asked} has no rule of this id{nearest(rule, tried)}.")
+        raise _Refused(f"{asked.hook} has no rule of this id{nearest(rule, tried)}.")
     answer = advice.answer()
     return {
-        "hook": asked,
+        "hook": asked.hook,
         "cards": [{name: card[name] for name in ("summary", "indicator", "detail")} for card in answer["cards"]],
         "outcomes": answer["extension"]["org.magnesium-cds"]["outcomes"],
-        "why": tree(advice, rulebook, service, rule) if rule else None,
+        "why": tree(advice, rulebook, asked.service, rule) if rule else None,
     }

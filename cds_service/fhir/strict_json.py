@@ -40,12 +40,13 @@ _items = Decoder(list[Raw]).decode
 
 
 class NotStrict(Exception):
-    """Why a body is refused, in words of ours. `code` is a FHIR issue type."""
+    """Why a body is refused, in words of ours. `code` is a FHIR issue type, `error` our own code of the refusal."""
 
-    def __init__(self, text: str, code: str) -> None:
+    def __init__(self, text: str, code: str, error: str) -> None:
         super().__init__(text)
         self.text = text
         self.code = code
+        self.error = error
 
 
 def check(body: bytes) -> None:
@@ -56,11 +57,11 @@ def check(body: bytes) -> None:
     """
     escapes = b"\\" in body
     if escapes and b"\\u0000" in body and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", body):
-        raise NotStrict("A text holds the character NUL.", "value")
+        raise NotStrict("A text holds the character NUL.", "value", "nul-character")
     plain = _without_escapes(body) if escapes else body
     quotes = plain.count(b'"')
     if quotes > 2 * MOST_TEXTS:
-        raise NotStrict(f"There are more than {MOST_TEXTS} names and texts.", "too-costly")
+        raise NotStrict(f"There are more than {MOST_TEXTS} names and texts.", "too-costly", "too-many-parts")
     _not_too_deep(plain)
     # In small letters, names that differ in case are one name too, of which a parser keeps one member.
     small = body.lower().strip()
@@ -70,9 +71,9 @@ def check(body: bytes) -> None:
         whole = len(small) <= _PIECE or small.count(b",") * _SPARSE >= len(small)
         kept = _kept_of_piece(small) if whole else _kept(small)
     except (ValueError, DecodeError):  # msgspec's and orjson's own, and those of Unicode
-        raise NotStrict(_where_it_ends(body), "structure") from None
+        raise NotStrict(_where_it_ends(body), "structure", "not-json") from None
     if kept != quotes:
-        raise NotStrict("An object has the same member twice.", "structure")
+        raise NotStrict("An object has the same member twice.", "structure", "member-twice")
 
 
 def _where_it_ends(body: bytes) -> str:
@@ -97,13 +98,13 @@ def _not_too_deep(plain: bytes) -> None:
     if b'"' in brackets:
         brackets = _TEXT.sub(b"", brackets)
     if len(brackets) > 2 * MOST_PARTS:
-        raise NotStrict(f"There are more than {MOST_PARTS} objects and arrays.", "too-costly")
+        raise NotStrict(f"There are more than {MOST_PARTS} objects and arrays.", "too-costly", "too-many-parts")
     for _ in range(_USUAL):  # each takes away the innermost level, and of most bodies there is nothing left
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")
     if max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b")), default=0) > DEEPEST - _USUAL:
-        raise NotStrict(f"Objects and arrays nest deeper than {DEEPEST} levels.", "too-costly")
+        raise NotStrict(f"Objects and arrays nest deeper than {DEEPEST} levels.", "too-costly", "too-deep")
 
 
 def _has_odd_name(plain: bytes) -> bool:
@@ -119,7 +120,9 @@ def _with_plain_names(body: bytes) -> Iterator[bytes]:
         begin, following = found.span(1)
         number += 1
         if number > MOST_ODD_NAMES or following - begin > LONGEST_ODD_NAME:
-            raise NotStrict("There are too many names in unusual letters, or too long ones.", "too-costly")
+            raise NotStrict(
+                "There are too many names in unusual letters, or too long ones.", "too-costly", "too-many-parts"
+            )
         yield body[end:begin]
         yield orjson.dumps(normalize("NFKC", orjson.loads(body[begin:following])).casefold())
         end = following

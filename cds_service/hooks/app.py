@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -35,7 +35,7 @@ from cds_service.hooks.profile import profile_faults
 from cds_service.hooks.request import HookRequest
 from cds_service.hooks.rounds import CANARIES, canary_faults
 from cds_service.hooks.services import Advisor, base_url, service_blueprint, uncached
-from cds_service.hooks.trial import NOBODY, is_trial
+from cds_service.hooks.trial import trial_of
 from cds_service.logs import request_line
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
@@ -47,6 +47,8 @@ from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session, may_read
 from cds_service.trust.profile import services_served
 from cds_service.trust.tokens import Refused
+from cds_service.web.api_pages import api_blueprint
+from cds_service.web.docs_pages import docs_blueprint
 from cds_service.web.pages import content_blueprint, html_response
 from cds_service.web.plan_routes import plan_blueprint
 
@@ -80,7 +82,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     served = services_served(library.services, settings.split_services)
     app.extensions["advisor"] = advisor
     app.extensions["facts"] = facts
-    install_error_handlers(app)
+    install_error_handlers(app, settings.public_url or "")
     app.register_blueprint(service_blueprint(advisor, lambda: _caller(keeper)))
     app.register_blueprint(
         feedback_blueprint(store, served, library.override_reasons, client=lambda: _caller(keeper), now=now)
@@ -96,6 +98,14 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
         )
     )
     app.register_blueprint(content_blueprint(current, content, settings.dev, now, lambda: base_url(settings)))
+    app.register_blueprint(
+        api_blueprint(
+            current, settings, version, now=now, base=lambda: base_url(settings),
+            open_calls=settings.dev and not clients,
+        )
+    )  # fmt: skip
+    if settings.dev:
+        app.register_blueprint(docs_blueprint())
     app.log_exception = _log_unexpected  # type: ignore[method-assign, assignment]
     _state_routes(app, settings, advisor, frozenset(client.name for client in clients))
     _limits(app, settings, keeper)
@@ -113,24 +123,25 @@ def _caller(keeper: Gatekeeper) -> Caller:
 
     A refusal is the same to the byte whatever its cause: only the log knows, in one word of a closed list.
     """
-    if is_trial(request.environ):
-        return NOBODY
+    if (trial := trial_of(request.environ)) is not None:
+        return trial.caller
     try:
         return keeper.admit(request.headers.getlist("Authorization"), request.path)
     except Refused as refusal:
         log.warning("call refused", cause=refusal.cause)
         text = "This call is not authenticated."
-        raise Problem.of(401, text, headers={"WWW-Authenticate": "Bearer"}) from None
+        raise Problem.of(401, text, error="not-authenticated", headers={"WWW-Authenticate": "Bearer"}) from None
     except TooMany as refusal:
         raise _too_many(refusal.seconds) from None
     except StoreUnavailable as error:
         log.error("token not checked", cause=error.kind)
         text = "It cannot be learned now whether this token was used before. Try again later."
-        raise Problem.of(503, text, headers={"Retry-After": "5"}) from error
+        raise Problem.of(503, text, error="token-not-checked", headers={"Retry-After": "5"}) from error
 
 
 def _too_many(seconds: int) -> Problem:
-    return Problem.of(429, "Too many calls. Try again later.", headers={"Retry-After": str(seconds)})
+    text = "Too many calls. Try again later."
+    return Problem.of(429, text, error="too-many-calls", headers={"Retry-After": str(seconds)})
 
 
 class _CallersServer(FhirServer):
@@ -210,7 +221,8 @@ def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
         if request.environ["PATH_INFO"].startswith("//"):
             raise NotFound  # the framework would take it for the path with one slash
         in_console = settings.in_console(request.path)
-        if not request.path.startswith(LIMITED) and not in_console:
+        page = in_console or request.path.startswith("/try")  # whose own calls find their place among the others
+        if not request.path.startswith(LIMITED) and not page:
             return None
         if request.method == "OPTIONS" and not in_console:
             return Response(status=204)  # a pre-flight carries no credentials and is never authenticated
@@ -219,8 +231,9 @@ def _limits(app: Flask, settings: Settings, keeper: Gatekeeper) -> None:
         except TooMany as refusal:
             raise _too_many(refusal.seconds) from None
         g.leaving = ExitStack()
-        if not g.leaving.enter_context((pages if in_console else calls).place()):
-            raise Problem.of(503, "Too many calls at the same time. Try again later.", headers={"Retry-After": "1"})
+        if not g.leaving.enter_context((pages if page else calls).place()):
+            text = "Too many calls at the same time. Try again later."
+            raise Problem.of(503, text, error="busy", headers={"Retry-After": "1"})
         return None
 
     @app.teardown_request
@@ -240,6 +253,9 @@ def address_of_call(trusted_proxies: int) -> str:
 def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: frozenset[str]) -> None:
     @app.get("/")
     def home() -> Response:
+        shown = app.extensions["try_home"]() if "try_home" in app.extensions else None
+        if shown is not None:
+            return cast(Response, shown)
         rulebook = advisor.current.on(advisor.now().date())
         held = {"library": rulebook.library, "muted": muted_severe(rulebook)}
         return html_response(render_template("home.html", dev=settings.dev, base=base_url(settings), **held))
@@ -255,7 +271,7 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
         faults = [str(fault) for fault in advisor.current.faults]
         notes = [*rulebook.site.notes, *client_notes(rulebook.site, clients)]
         alarms, wrong = _watched(advisor.store) if store_ready else ("not known", [])
-        return uncached(
+        answer = uncached(
             {
                 "status": "ready" if store_ready and not faults and not wrong else "degraded",
                 "version": advisor.version,
@@ -272,6 +288,9 @@ def _state_routes(app: Flask, settings: Settings, advisor: Advisor, clients: fro
                 "cards_not_recorded": advisor.store.counters().shown_dropped,
             }
         )
+        if clients and not store_ready and advisor.store.tokens_in_database:  # every call is refused: go elsewhere
+            answer.status_code = 503
+        return answer
 
 
 def _watched(store: Store) -> tuple[int | str, list[str]]:

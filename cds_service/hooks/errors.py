@@ -1,4 +1,7 @@
-"""Errors: an OperationOutcome that names the place and echoes no value, or a web page for who asks for one."""
+"""Errors: an OperationOutcome that names the place and echoes no value, or a web page for who asks for one.
+
+Each issue carries its code of `publish/refusals.yaml`, and the address of the page that says what to change.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.hooks.html import asks_for_html, html_response
 from cds_service.hooks.problems import Issue, Problem
+from cds_service.publish.refusals import ERROR_SYSTEM
 
 log = structlog.get_logger("magnesium_cds.pages")
 FHIR_JSON = "application/fhir+json"
@@ -23,6 +27,10 @@ FHIR_JSON = "application/fhir+json"
 ISSUE_TYPES = {400: "invalid", 401: "login", 403: "forbidden", 404: "not-found", 405: "not-supported",
                408: "timeout", 412: "incomplete", 413: "too-long", 415: "not-supported", 429: "throttled",
                431: "too-long", 500: "exception", 503: "transient"}  # fmt: skip
+
+# HTTP status -> code of a refusal that says none, as those of the framework.
+ERRORS = {401: "not-authenticated", 404: "unknown-address", 405: "method-not-allowed", 413: "body-too-large",
+          415: "content-type", 429: "too-many-calls", 503: "busy"}  # fmt: skip
 
 TEXTS: Final[Mapping[int, str]] = {
     400: "The request cannot be read.",
@@ -55,9 +63,13 @@ PAGES: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
-def error_response(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None) -> Response:
+def error_response(
+    status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None, base: str = ""
+) -> Response:
     """The answer to a call that failed: a web page for who asks for one, an OperationOutcome for everybody else."""
-    made = (_page(status, issues, headers) if asks_for_html() else None) or outcome_response(status, issues, headers)
+    made = (_page(status, issues, headers) if asks_for_html() else None) or outcome_response(
+        status, issues, headers, base
+    )
     made.vary.add("Accept")
     return made
 
@@ -65,7 +77,7 @@ def error_response(status: int, issues: Sequence[Issue], headers: Mapping[str, s
 def _page(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None) -> Response | None:
     """The page of a fault; None where it cannot be made, which must not hide what went wrong before."""
     title, advice = PAGES.get(status, PAGES[400 if status < 500 else 500])
-    told = [issue.text for issue in issues]
+    told = [(issue.text, _code(status, issue)) for issue in issues]
     try:
         text = render_template("problem.html", status=status, title=title, told=told, advice=advice)
     except (TemplateError, OSError, RuntimeError) as error:
@@ -74,25 +86,32 @@ def _page(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | Non
     return html_response(text, headers, status)
 
 
-def outcome_response(status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None) -> Response:
-    """An OperationOutcome as a response that nobody may cache."""
-    body = {
-        "resourceType": "OperationOutcome",
-        "issue": [
-            {
-                "severity": issue.severity,
-                "code": issue.code or ISSUE_TYPES.get(status, "processing"),
-                "details": {"text": issue.text},
-                **({"expression": list(issue.expression)} if issue.expression else {}),
-            }
-            for issue in issues
-        ],
-    }
+def outcome_response(
+    status: int, issues: Sequence[Issue], headers: Mapping[str, str] | None = None, base: str = ""
+) -> Response:
+    """An OperationOutcome as a response that nobody may cache. `base`: our own URL, as configured; "" for none."""
+    body = {"resourceType": "OperationOutcome", "issue": [_issue(status, issue, base) for issue in issues]}
     response = Response(orjson.dumps(body), status, content_type=FHIR_JSON)
     response.headers["Cache-Control"] = "no-store"
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response
+
+
+def _code(status: int, issue: Issue) -> str:
+    """The code of a refusal in `publish/refusals.yaml`."""
+    return issue.error or ERRORS.get(status, "request-unreadable" if status < 500 else "fault-of-ours")
+
+
+def _issue(status: int, issue: Issue, base: str) -> dict[str, Any]:
+    error = _code(status, issue)
+    made = {
+        "severity": issue.severity,
+        "code": issue.code or ISSUE_TYPES.get(status, "processing"),
+        "details": {"coding": [{"system": ERROR_SYSTEM, "code": error}], "text": issue.text},
+        "diagnostics": f"{base}/errors/{error}",
+    }
+    return made | ({"expression": list(issue.expression)} if issue.expression else {})
 
 
 class ReadRequest(Request):
@@ -117,9 +136,10 @@ def read_body(request: Request) -> bytes:
     not as strictness asks).
     """
     if request.mimetype not in ("application/json", "application/fhir+json", "application/json+fhir"):
-        raise Problem.of(415, "Send JSON with Content-Type: application/json.")
+        raise Problem.of(415, "Send JSON with Content-Type: application/json.", error="content-type")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Problem.of(415, "Send the body without Content-Encoding; compressed requests are not read.")
+        text = "Send the body without Content-Encoding; compressed requests are not read."
+        raise Problem.of(415, text, error="content-encoding")
     most = request.max_content_length
     if request.content_length is None and most is not None:
         # Of a body in chunks that is too large, the framework gives the beginning: one byte more tells.
@@ -130,17 +150,17 @@ def read_body(request: Request) -> bytes:
     try:
         check(body)
     except NotStrict as fault:
-        raise Problem.of(400, fault.text, "request", code=fault.code) from None
+        raise Problem.of(400, fault.text, "request", error=fault.error, code=fault.code) from None
     return body
 
 
-def install_error_handlers(app: Flask) -> None:
-    """Problems, and the framework's own HTTP errors, are told as `error_response` does."""
+def install_error_handlers(app: Flask, base: str = "") -> None:
+    """Problems, and the framework's own HTTP errors, are told as `error_response` does. `base`: as there."""
     app.request_class = ReadRequest
 
     @app.errorhandler(Problem)
     def _problem(problem: Problem) -> Response:
-        return error_response(problem.status, problem.issues, problem.headers)
+        return error_response(problem.status, problem.issues, problem.headers, base)
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
@@ -150,4 +170,4 @@ def install_error_handlers(app: Flask) -> None:
         if status == 405 and allowed:
             headers["Allow"] = ", ".join(sorted(allowed))
         text = TEXTS.get(status, "The request could not be answered.")
-        return error_response(status, [Issue(text)], headers)
+        return error_response(status, [Issue(text)], headers, base)

@@ -18,8 +18,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from cds_service.content.shared import OverrideReason as Offered
 from cds_service.hooks.errors import read_body
-from cds_service.hooks.problems import Issue, Problem
+from cds_service.hooks.problems import OF_A_MEMBER, Issue, Problem
 from cds_service.hooks.profile import our_reason
+from cds_service.hooks.trial import is_trial
 from cds_service.publish.feedback_export import TYPES, Format, crd_metrics, exported, moment
 from cds_service.store import FeedbackItem, Store, StoreUnavailable
 from cds_service.trust.gatekeeper import Caller
@@ -135,22 +136,26 @@ def feedback_blueprint(
     def receive(service_id: str) -> Response:
         sender = client()
         if service_id not in services:
-            raise Problem.of(404, "There is no CDS service with this id.")
+            raise Problem.of(404, "There is no CDS service with this id.", error="no-such-service")
         request.max_content_length = MAX_BYTES
         try:
             raw = read_body(request)
         except RequestEntityTooLarge:
-            raise Problem.of(413, f"The body is larger than {MAX_BYTES} bytes. Send it in parts.") from None
+            text = f"The body is larger than {MAX_BYTES} bytes. Send it in parts."
+            raise Problem.of(413, text, error="body-too-large") from None
         body, faults = _read_items(raw)
         received = now()
         items = [_item(entry, service_id, sender, received, reasons) for entry in body]
         try:
-            store.record_feedback(items)
+            if not is_trial(request.environ):  # read and judged as any other, and never among those that count
+                store.record_feedback(items)
         except StoreUnavailable as error:
             text = "The feedback could not be stored now. Send it again later: nothing is counted twice."
-            raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
+            later = {"Retry-After": _RETRY_AFTER}
+            raise Problem.of(503, text, error="feedback-not-stored", headers=later) from error
         if faults:
-            stored = [Issue(f"Of the items, {len(items)} could be read and were stored.", severity="information")]
+            text = f"Of the items, {len(items)} could be read and were stored."
+            stored = [Issue(text, severity="information", error="items-stored")]
             raise Problem(400, [*faults[:_MAX_TOLD], *(stored if items else ())])
         response = Response(status=200)
         del response.headers["Content-Type"]
@@ -168,18 +173,19 @@ def export_blueprint(store: Store, reasons: Mapping[str, Offered], *, client: Ca
         sender = client()
         form, bounds = request.args.get("format", "jsonl"), []
         if form not in (*TYPES, "crd"):
-            raise Problem.of(400, "The format is jsonl, csv or crd.", "format")
+            raise Problem.of(400, "The format is jsonl, csv or crd.", "format", error="export-format")
         for name in ("since", "until"):
             text = request.args.get(name)
             try:
                 bounds.append(moment(text) if text else None)
             except ValueError:
-                raise Problem.of(400, "This is a day such as 2026-01-31, or a time with its offset.", name) from None
+                words = "This is a day such as 2026-01-31, or a time with its offset."
+                raise Problem.of(400, words, name, error="export-moment") from None
         try:
             rows = store.export(*bounds, sender, form == "crd")
         except StoreUnavailable as error:
-            text = "The feedback could not be read now. Try again later."
-            raise Problem.of(503, text, headers={"Retry-After": _RETRY_AFTER}) from error
+            words, later = "The feedback could not be read now. Try again later.", {"Retry-After": _RETRY_AFTER}
+            raise Problem.of(503, words, error="feedback-not-read", headers=later) from error
         lines: Format = "csv" if form == "csv" else "jsonl"
         body = crd_metrics(rows) if form == "crd" else exported(rows, lines, reasons.values())
         response = Response(body, content_type=TYPES.get(form, TYPES["jsonl"]))
@@ -195,14 +201,15 @@ def _read_items(raw: bytes) -> tuple[list[Feedback], list[Issue]]:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         text = f"The body is not JSON (character {error.pos})."
-        raise Problem.of(400, text, code="structure") from error
+        raise Problem.of(400, text, error="not-json", code="structure") from error
     # Counted before it is looked into, so that a huge array costs nothing.
     listed = body.get("feedback") if isinstance(body, dict) else None
     if not isinstance(listed, list) or not listed:
         text = "The body must be an object with an array `feedback` that has at least one item."
-        raise Problem.of(400, text, "feedback", code="structure")
+        raise Problem.of(400, text, "feedback", error="feedback-empty", code="structure")
     if len(listed) > MAX_ITEMS:
-        raise Problem.of(413, f"More than {MAX_ITEMS} items. Send them in parts.", "feedback")
+        text = f"More than {MAX_ITEMS} items. Send them in parts."
+        raise Problem.of(413, text, "feedback", error="too-many-items")
     items, faults = [], []
     for index, each in enumerate(listed):
         try:
@@ -213,7 +220,8 @@ def _read_items(raw: bytes) -> tuple[list[Feedback], list[Issue]]:
             continue
         if item.outcome == "accepted" and not item.acceptedSuggestions:
             text = "acceptedSuggestions is required when the outcome is accepted."
-            faults.append(Issue(text, (f"feedback[{index}].acceptedSuggestions",), "required"))
+            place = (f"feedback[{index}].acceptedSuggestions",)
+            faults.append(Issue(text, place, "required", error="member-missing"))
             continue
         items.append(item)
     return items, faults
@@ -269,4 +277,5 @@ def _issue(fault: ErrorDetails, item: str) -> Issue:
     own = fault.get("ctx", {}).get("error")
     words = str(own) if isinstance(own, ValueError) else _WORDS.get(fault["type"], "is not valid")
     place = f"{item}.{_place(fault['loc'])}".rstrip(".")
-    return Issue(f"{place} {words}.", (place,), "required" if fault["type"] == "missing" else "value")
+    code = "required" if fault["type"] == "missing" else "value"
+    return Issue(f"{place} {words}.", (place,), code, error=OF_A_MEMBER[code])

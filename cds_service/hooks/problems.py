@@ -1,9 +1,15 @@
-"""Why a call is refused, in words of ours: raised where the fault is found, answered by `hooks/errors.py`."""
+"""Why a call is refused, in words of ours: raised where the fault is found, answered by `hooks/errors.py`.
+
+`error` is the stable code of `publish/refusals.yaml`, which says what it means and what to change.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+# What is wrong with one member of a body: FHIR issue type -> our code.
+OF_A_MEMBER = {"required": "member-missing", "structure": "wrong-type", "value": "value-not-allowed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +20,7 @@ class Issue:
     expression: Sequence[str] = ()
     code: str = ""
     severity: str = "error"
+    error: str = ""
 
 
 @dataclass(eq=False)
@@ -26,7 +33,13 @@ class Problem(Exception):
 
     @classmethod
     def of(
-        cls, status: int, text: str, *expression: str, code: str = "", headers: Mapping[str, str] | None = None
+        cls,
+        status: int,
+        text: str,
+        *expression: str,
+        error: str = "",
+        code: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> Problem:
         """A problem with one issue."""
-        return cls(status, (Issue(text, expression, code),), headers or {})
+        return cls(status, (Issue(text, expression, code, error=error),), headers or {})

@@ -24,7 +24,7 @@ from cds_service.fhir import (
     read_chart,
 )
 from cds_service.fhir.identity import is_id
-from cds_service.hooks.problems import Issue, Problem
+from cds_service.hooks.problems import OF_A_MEMBER, Issue, Problem
 from cds_service.terminology.index import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,18 @@ def _user(text: str) -> str:
     return _reference(text)
 
 
-FhirId = Annotated[str, AfterValidator(_id)]
-UserReference = Annotated[str, AfterValidator(_user)]
-Reference = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{1,63}/"), AfterValidator(_reference)]
+# `pattern` is for the published schema alone: the functions above are what checks.
+_AN_ID = r"[A-Za-z0-9\-][A-Za-z0-9\-.]{0,63}"
+FhirId = Annotated[str, AfterValidator(_id), Field(json_schema_extra={"pattern": f"^{_AN_ID}$"})]
+UserReference = Annotated[
+    str, AfterValidator(_user), Field(json_schema_extra={"pattern": f"^({'|'.join(_USERS)})/{_AN_ID}$"})
+]
+Reference = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z][A-Za-z]{1,63}/"),
+    AfterValidator(_reference),
+    Field(json_schema_extra={"pattern": f"^[A-Z][A-Za-z]{{1,63}}/{_AN_ID}$"}),
+]
 ORDER_HOOKS = ("order-select", "order-sign")
 
 
@@ -63,20 +72,22 @@ class _Envelope(BaseModel):
 class FhirAuthorization(_Envelope):
     """How to read `fhirServer`. The token is transient: it is never stored, logged or printed."""
 
-    access_token: Annotated[str, StringConstraints(pattern=_BEARER, max_length=16384), Field(repr=False)]
+    access_token: Annotated[
+        str, StringConstraints(pattern=_BEARER, max_length=16384), Field(repr=False, description="a b64token")
+    ]
     token_type: Literal["Bearer"]
-    expires_in: Annotated[int, Field(gt=0)]
-    scope: str
+    expires_in: Annotated[int, Field(gt=0, description="seconds")]
+    scope: Annotated[str, Field(description="SMART scopes, in either syntax; what they do not allow is not asked for")]
     subject: str
-    patient: FhirId | None = None
+    patient: Annotated[FhirId | None, Field(description="must be that of the context")] = None
 
 
 class Context(_Envelope):
     """What all our hooks have. `draftOrders` is kept raw beside it."""
 
-    userId: UserReference
-    patientId: FhirId
-    encounterId: FhirId | None = None
+    userId: Annotated[UserReference, Field(description="who looks at the chart, such as Practitioner/abc")]
+    patientId: Annotated[FhirId, Field(description="whose chart it is; all that is sent must be this patient's")]
+    encounterId: Annotated[FhirId | None, Field(description="the encounter in which the chart is opened")] = None
     selections: Annotated[list[Reference], Field(max_length=200)] = []
 
 
@@ -84,11 +95,16 @@ class Envelope(_Envelope):
     """The call without its FHIR."""
 
     hook: Literal["patient-view", "order-select", "order-sign"]
-    hookInstance: UUID
-    fhirServer: Annotated[str, Field(max_length=2000)] | None = None
-    fhirAuthorization: FhirAuthorization | None = None
+    hookInstance: Annotated[UUID, Field(description="new for every call")]
+    fhirServer: Annotated[
+        Annotated[str, Field(max_length=2000)] | None,
+        Field(description="base URL of the EHR's FHIR server; read only where it is registered for the client"),
+    ] = None
+    fhirAuthorization: Annotated[
+        FhirAuthorization | None, Field(description="how fhirServer may be read; needs fhirServer")
+    ] = None
     context: Context
-    extension: dict[str, Any] | None = None
+    extension: Annotated[dict[str, Any] | None, Field(description="members of other specifications")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,33 +176,40 @@ def chart_of(
     except IdentityMismatch as error:
         log.warning("identity mismatch at %s", error.where)
         text = "This belongs to another patient than context.patientId, so nothing was evaluated."
-        raise Problem.of(412, text, error.where, code="conflict") from None
+        raise Problem.of(412, text, error.where, error="another-patient", code="conflict") from None
     except UnsupportedFhirVersion as error:
         text = f"This is FHIR {error.version}; the service reads R4 (4.0, 4.3) and R5."
-        raise Problem.of(400, text, error.where, code="not-supported") from None
+        raise Problem.of(400, text, error.where, error="fhir-version", code="not-supported") from None
     except UnreadableInput as error:
-        raise Problem.of(400, f"Cannot be read: {error.reason}.", error.where, code="structure") from None
+        text = f"Cannot be read: {error.reason}."
+        raise Problem.of(400, text, error.where, error="fhir-unreadable", code="structure") from None
 
 
 def _rules(envelope: Envelope, hook: str, drafts: object, plain: dict[str, Any]) -> list[Issue]:
     issues = []
     if envelope.hook != hook:
-        issues.append(Issue(f"This service answers the hook {hook}; call the service of the other hook.", ("hook",)))
+        text = f"This service answers the hook {hook}; call the service of the other hook."
+        issues.append(Issue(text, ("hook",), error="wrong-hook"))
     if hook in ORDER_HOOKS and (drafts is None or bytes(drafts) == b"null"):  # type: ignore[call-overload]
-        issues.append(Issue(f"{hook} needs context.draftOrders, a Bundle.", ("context.draftOrders",), "required"))
+        issues.append(_missing(f"{hook} needs context.draftOrders, a Bundle.", "context.draftOrders"))
     if hook == "order-select" and "selections" not in plain["context"]:
-        issues.append(Issue("order-select needs context.selections.", ("context.selections",), "required"))
+        issues.append(_missing("order-select needs context.selections.", "context.selections"))
     if envelope.fhirAuthorization and not envelope.fhirServer:
-        issues.append(Issue("fhirAuthorization is given without fhirServer.", ("fhirServer",), "required"))
+        issues.append(_missing("fhirAuthorization is given without fhirServer.", "fhirServer"))
     token_patient = envelope.fhirAuthorization.patient if envelope.fhirAuthorization else None
     if token_patient is not None and token_patient != envelope.context.patientId:
         raise Problem.of(
             412,
             "The access token is for another patient than the context.",
             "fhirAuthorization.patient",
+            error="token-of-another-patient",
             code="conflict",
         )
     return issues
+
+
+def _missing(text: str, place: str) -> Issue:
+    return Issue(text, (place,), "required", error="member-missing")
 
 
 def raw_object(body: bytes, where: str) -> dict[str, msgspec.Raw]:
@@ -194,9 +217,9 @@ def raw_object(body: bytes, where: str) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
-        raise Problem.of(400, "A JSON object is expected here.", where, code="structure") from None
+        raise Problem.of(400, "A JSON object is expected here.", where, error="wrong-type", code="structure") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Problem.of(400, "This is not JSON.", where, code="structure") from None
+        raise Problem.of(400, "This is not JSON.", where, error="not-json", code="structure") from None
 
 
 def decoded(body: bytes, where: str) -> Any:
@@ -204,7 +227,7 @@ def decoded(body: bytes, where: str) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Problem.of(400, "This is not JSON.", where, code="structure") from None
+        raise Problem.of(400, "This is not JSON.", where, error="not-json", code="structure") from None
 
 
 # Pydantic's own message would be fine, but some of them quote the value.
@@ -225,5 +248,5 @@ def _issues(error: ValidationError) -> list[Issue]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         path = ".".join(str(part) for part in item["loc"]) or "request"
         words, code = _WORDS.get(item["type"], ("has a value that is not allowed here", "value"))
-        found.append(Issue(f"{path} {words}.", (path,), code))
+        found.append(Issue(f"{path} {words}.", (path,), code, error=OF_A_MEMBER[code]))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -27,7 +27,7 @@ from cds_service.hooks.profile import Dialect, crd_asked, crd_discovery
 from cds_service.hooks.request import HookRequest, chart_of, parse_call
 from cds_service.hooks.tally import of_call, of_rules, slot
 from cds_service.hooks.told import Told
-from cds_service.hooks.trial import is_trial
+from cds_service.hooks.trial import is_trial, trial_of
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.store import Store
@@ -119,6 +119,8 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
         if incomplete is not None:
             raise incomplete
         _record(advisor, asked, advice)
+        if (trial := trial_of(request.environ)) is not None:
+            trial.look(chart, advice, asked.rulebook, asked.service)
         _keep(advisor, asked, advice)
         return _answer(advisor, asked, chart, advice)
 
@@ -131,7 +133,7 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     served = services_served(services, advisor.settings.split_services)
     if service not in served:
         known = ", ".join(served)
-        raise Problem.of(404, f"There is no CDS service with this id; there are {known}.")
+        raise Problem.of(404, f"There is no CDS service with this id; there are {known}.", error="no-such-service")
     g.service = service
     name, part = served[service]
     asked, rulebook = parse_call(read_body(request), services[name].hook), advisor.current.on(now.date())
@@ -141,7 +143,8 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     _, off = crd_asked(caller.profile, extension)
     trial = is_trial(request.environ)
     told = Told(
-        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off, trial
+        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off, trial,
+        timedelta(minutes=advisor.settings.accepted_rests_minutes),
     )  # fmt: skip
     return Call(asked, name, caller, now, rulebook, told, trial)
 
@@ -182,7 +185,11 @@ def _incomplete(advisor: Advisor, call: Call, advice: Advice) -> Problem | None:
     missing = advice.not_checked() if wanted == "412" else []
     if not missing or advice.evaluation.of("fired"):
         return None
-    return Problem(412, [Issue(f"Not checked: {reason}.", (), "incomplete", "warning") for reason in missing])
+    return Problem(412, [_not_checked(reason) for reason in missing])
+
+
+def _not_checked(reason: str) -> Issue:
+    return Issue(f"Not checked: {reason}.", (), "incomplete", "warning", error="not-checked")
 
 
 def _count(advisor: Advisor, call: Call, advice: Advice, shown: bool) -> None:

@@ -22,7 +22,8 @@ class Told:
     """One call, as the store keeps it: the client and the service, whose patient (kept as a hash alone), and when.
 
     `called`: the id under which the service was called, `part`: which of its cards are wanted; `off`: topics that the
-    call wants no cards on. Of a `trial` nothing is asked and nothing written down.
+    call wants no cards on. Of a `trial` nothing is asked and nothing written down. `rests`: how long an accepted
+    suggestion silences its own finding; zero: not at all.
     """
 
     store: Store
@@ -36,6 +37,7 @@ class Told:
     now: datetime
     off: frozenset[str] = frozenset()
     trial: bool = False
+    rests: timedelta = SITTING
 
     def before(self, candidates: Sequence[Candidate]) -> set[int]:
         """Findings that are not shown again, by index: accepted in this sitting, silenced by the site's own values, or
@@ -70,7 +72,7 @@ class Told:
             if done := past.get(key):
                 ago = self.now - done.acted_at
                 if done.outcome == "accepted":
-                    silent = silent or ago <= SITTING
+                    silent = silent or (bool(self.rests) and ago <= self.rests)
                 elif days and (done.reason_system, done.reason_code) in snoozing:
                     silent = silent or ago <= (min(days, CRITICAL_SILENCE) if critical else days)
             if silent:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from cds_service.content.rule import Rule
@@ -96,8 +97,28 @@ def evaluate(
         )
     )
     told = tells_that_none_is_there(rulebook, service)
-    tried = (ready for ready in prepared(rulebook, service) if only is None or ready.rule.id in only)
-    return Evaluation(tuple(_outcome(ready, context, told) for ready in tried), context)
+    every, quiet = prepared(rulebook, service), _all_quiet(rulebook, service)
+    found = attempt(_without_subject, every, context)
+    absent = [False] * len(every) if isinstance(found, Fault) else found
+    outcomes = tuple(
+        at_once if is_absent else _outcome(ready, context, told)
+        for ready, at_once, is_absent in zip(every, quiet, absent, strict=True)
+        if only is None or ready.rule.id in only
+    )
+    return Evaluation(outcomes, context)
+
+
+def _without_subject(rules: Sequence[Prepared], context: Context) -> list[bool]:
+    """Of each rule, whether it is for everybody and its drug or problem is certainly not there: most are not."""
+    if context.facts.person.deceased:
+        return [False] * len(rules)
+    return [ready.for_everybody and ready.cannot_fire(context) for ready in rules]
+
+
+@lru_cache(maxsize=64)
+def _all_quiet(rulebook: Rulebook, service: str) -> tuple[Outcome, ...]:
+    """What is said of each rule that a service tries, where it is quiet."""
+    return tuple(Outcome(ready.rule, "quiet") for ready in prepared(rulebook, service))
 
 
 def _outcome(ready: Prepared, context: Context, told: frozenset[str]) -> Outcome:

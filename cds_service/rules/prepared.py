@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from cds_service.content.base import Asked
-from cds_service.content.rule import Rule, Threshold
+from cds_service.content.rule import AppliesTo, Rule, Threshold
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.content.test_words import KidneyTest
 from cds_service.patient import CONDITIONS
@@ -20,13 +20,14 @@ from cds_service.rules.context import Context
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A rule with its sets and ages looked up. `asked` has to be there, all of it.
+    """A rule with its sets and ages looked up. `asked` has to be there, all of it. `for_everybody`: no `applies_to`.
 
     `about_the_order`: on order hooks one of the drugs that the rule names has to be drafted. `ages_in_hospital`: its
     results are read for less long there. `pregnancy_matters`: a card says so where pregnancy could not be read.
     """
 
     rule: ActiveRule
+    for_everybody: bool
     age_at_least: Decimal | int | None
     age_below: Decimal | int | None
     unless_medication: frozenset[str]
@@ -92,6 +93,7 @@ def _prepare(rule: ActiveRule, shared: Mapping[str, Threshold]) -> Prepared:
     back = (shared[item.name] for item in written.named() if item.mark.looks_back and item.name in shared)
     return Prepared(
         rule,
+        scope == AppliesTo(),
         _plain(limits[scope.age_at_least]) if scope.age_at_least else None,
         _plain(limits[scope.age_below]) if scope.age_below else None,
         frozenset(scope.unless_medication),

@@ -15,6 +15,14 @@ from . import expand
 from .expand import Resource
 from .sample import Sample
 
+FEATURED = (
+    ("ciprofloxacin", "order-sign", "magnesium-oxide"),
+    ("digoxin", "patient-view", ""),
+    ("kidney", "order-sign", "magnesium-oxide"),
+)
+"""Whom to look at first, on which hook and with which draft: a day planned, a low value that matters, kidneys that
+fail."""
+
 
 class SampleError(Exception):
     """A sample file that cannot be used: its name, and each fault with its place."""

@@ -25,6 +25,18 @@ from .search import PARAMETERS, SearchError, find, search, searchset
 FHIR_PATH = "/fhir"
 SANDBOX = "https://sandbox.cds-hooks.org/"
 FIRST_PATIENT = "low-magnesium"
+SCREENS = {
+    "patient-view": ("patient-view", "Patient View"),
+    "order-select": ("rx-view", "Rx View"),
+    "order-sign": ("rx-sign", "Rx Sign"),
+}
+"""By hook: the Sandbox's own name of its screen (`src/components/Header/header.jsx`), and what it is called there."""
+SHOWN = (
+    ("low-magnesium", "patient-view", ""),
+    ("levothyroxine", "order-select", "magnesium-oxide"),
+    ("levothyroxine", "order-sign", "magnesium-oxide"),
+)
+"""Patients to open first, with a draft of theirs whose drug the Sandbox can prescribe."""
 
 _TYPES = {
     "_id": "token",
@@ -167,12 +179,19 @@ def _root() -> Response:
     raise NotFound(f"The FHIR server is at {FHIR_PATH}.")
 
 
-def sandbox_address(fhir_url: str, cds_url: str, patient: str = FIRST_PATIENT, sandbox: str = SANDBOX) -> str:
-    """The address that opens a CDS Hooks Sandbox on this FHIR server, this service and this patient."""
+def sandbox_address(
+    fhir_url: str, cds_url: str, patient: str = FIRST_PATIENT, sandbox: str = SANDBOX, hook: str = "", drug: str = ""
+) -> str:
+    """The address that opens a CDS Hooks Sandbox on this FHIR server, this service and this patient; on the screen of
+    this `hook`, with the `drug` of this RxNorm code chosen, where the Sandbox knows it."""
     discovery = cds_url.rstrip("/")
     if not discovery.endswith("/cds-services"):
         discovery += "/cds-services"
     query = {"fhirServiceUrl": fhir_url, "serviceDiscoveryURL": discovery, "patientId": patient}
+    if hook:  # else it opens the screen of the last visit
+        query |= {"hook": hook, "screen": SCREENS[hook][0]}
+    if drug:
+        query["prescribedMedication"] = drug
     return f"{sandbox.rstrip('/')}/?{urlencode(query)}"
 
 
@@ -215,9 +234,13 @@ def _greeting(fhir_url: str, cds_url: str) -> Iterator[str]:
     yield f"FHIR R4 server with {len(load())} sample patients: {fhir_url}"
     yield f"CDS service: {cds_url}"
     yield "Open in a browser on this machine:"
-    yield f"  {sandbox_address(fhir_url, cds_url)}"
+    for patient, hook, draft in SHOWN:
+        sample = load()[patient]
+        drug = sample.drafts[draft].rxnorm if draft else ""
+        yield f"{SCREENS[hook][1]}: {sample.title}"
+        yield f"  {sandbox_address(fhir_url, cds_url, patient, hook=hook, drug=drug)}"
     if urlsplit(fhir_url).hostname in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        yield "Put an address that the browser can reach in place of this one."
+        yield "Put an address that the browser can reach in place of these."
     yield "Other patients (patientId=...):"
     for sample in load().values():
         yield f"  {sample.id:15} {sample.title}"

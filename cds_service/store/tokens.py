@@ -51,6 +51,11 @@ class TokenMemory:
     _opening = threading.Lock()
     _cleaned_at = float("-inf")
 
+    @property
+    def tokens_in_database(self) -> bool:
+        """Whether no token can be taken while the database does not answer."""
+        return self._write_engine.dialect.name == "postgresql"
+
     def use_token(self, issuer: str, jti: str, expires_at: datetime, now: datetime, issued_at: datetime) -> bool:
         """Whether this token of this issuer was never used before; from now on it was.
 

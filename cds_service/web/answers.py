@@ -31,7 +31,7 @@ def forms(*endpoints: str, **values: Any) -> list[tuple[str, str, str]]:
 def known(listed: Mapping[str, T], name: str, kind: str) -> T:
     """The one of this name. Raises Problem 404."""
     if name not in listed:
-        raise Problem.of(404, f"There is no {kind} with this id.")
+        raise Problem.of(404, f"There is no {kind} with this id.", error="no-such-entry")
     return listed[name]
 
 

@@ -68,8 +68,8 @@ class IntervalAnswer(_Body):
     """How far magnesium stays from one medicine, in hours."""
 
     medication: str
-    drugThenMagnesium: float | None
-    magnesiumThenDrug: float | None
+    drugThenMagnesium: float | None = None
+    magnesiumThenDrug: float | None = None
     avoid: bool
     verified: bool
     certainty: str

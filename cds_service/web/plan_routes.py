@@ -54,9 +54,10 @@ def plan_blueprint(
         try:
             asked = token.read(text, secret, max_age, content(today), today)
         except token.ExpiredToken:
-            raise Problem.of(410, "This plan's address has expired. Open it again from the order.") from None
+            words = "This plan's address has expired. Open it again from the order."
+            raise Problem.of(410, words, error="plan-expired") from None
         except token.BadToken:
-            raise Problem.of(404, "There is no plan at this address.") from None
+            raise Problem.of(404, "There is no plan at this address.", error="no-such-plan") from None
         return asked, plan_day(asked)
 
     @blueprint.post("/plan")
@@ -68,9 +69,11 @@ def plan_blueprint(
             asked, unknown = request_of(question, content(today), today)
             text = token.sign(asked, secret)
         except ScheduleError as error:
-            raise Problem.of(400, f"The waking hours cannot be used: {error}.", "waking") from error
+            words = f"The waking hours cannot be used: {error}."
+            raise Problem.of(400, words, "waking", error="waking-hours") from error
         except TooLarge as error:
-            raise Problem.of(400, f"medications hold {error}.", "medications", code="too-costly") from error
+            words = f"medications hold {error}."
+            raise Problem.of(400, words, "medications", error="plan-too-large", code="too-costly") from error
         link = url_for(".show", text=text)
         body = answer_of(plan_day(asked), asked, unknown, link).model_dump(exclude_none=True)
         return Response(orjson.dumps(body), content_type="application/json", headers=HEADERS | UNLISTED)
@@ -125,9 +128,9 @@ def _issue(kind: str, place: tuple[int | str, ...]) -> Issue:
     """Our own words and the place; nothing that was sent is repeated, so an unknown member is named by its parent."""
     known = place[:-1] if kind == "extra_forbidden" else place
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in known).lstrip(".") or "body"
-    words = {
-        "missing": "is missing",
-        "extra_forbidden": "has a member that is not known",
-        "json_invalid": "is not JSON",
-    }
-    return Issue(f"{path} {words.get(kind, 'has a value that is not allowed here')}.", [path])
+    words, error = {
+        "missing": ("is missing", "member-missing"),
+        "extra_forbidden": ("has a member that is not known", "member-unknown"),
+        "json_invalid": ("is not JSON", "not-json"),
+    }.get(kind, ("has a value that is not allowed here", "value-not-allowed"))
+    return Issue(f"{path} {words}.", [path], error=error)

@@ -21,6 +21,7 @@ from uuid import uuid4
 import requests
 import structlog
 from click.testing import CliRunner
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -167,6 +168,13 @@ def problem(response: TestResponse, status: int) -> list[Body]:
 def places(issues: list[Body]) -> list[str]:
     """Where the faults are."""
     return [place for issue in issues for place in issue.get("expression", [])]
+
+
+def in_production(make_app: Callable[..., Flask], **settings: Any) -> Flask:
+    """A service in production with one client, which never calls here."""
+    clients = Path(str(make_app().extensions["advisor"].settings.data_dir)) / "clients.toml"
+    clients.write_text('[[clients]]\nname = "a"\nissuer = "https://a.example"\njku = ["https://a.example/k"]\n')
+    return make_app(profile="production", public_url="https://cds.example", clients=clients, **settings)
 
 
 def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -111,7 +111,7 @@ def test_a_pasted_patient_gets_every_outcome_and_the_tests_of_one_rule(app: Flas
         ("[]", "", "neither a CDS Hooks request nor a FHIR Bundle"),
         ('{"resourceType": "Bundle"}', "", "0 Patient resources"),
         ('{"hook": "patient-view", "context": {}}', "", "userId is required"),
-        ('{"hook": "Zq7", "context": {}}', "", "No service answers the hook"),
+        ('{"hook": "Zq7", "context": {}}', "", "no service answers the hook"),
     ],
 )
 def test_what_cannot_be_read_is_told_and_not_repeated(app: Flask, body: str, rule: str, said: str) -> None:

@@ -1,6 +1,7 @@
 """The image is built from docker/Dockerfile and answers a hook. Its base is made in build.py."""
 
 import datetime
+import email
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from packaging.utils import canonicalize_name
 
 from tests.image.build import Image, built_image
 from tests.support.requires import require, require_root
@@ -150,6 +151,37 @@ def test_image_holds_no_compiler_no_pip_and_no_source_tree(image: Image) -> None
     assert (root / "data").stat().st_uid == USER
 
 
+def installed(image: Image) -> dict[str, str]:
+    """Name -> version of every distribution in the image's environment, as its files say."""
+    (site,) = (image.root() / "opt/magnesium-cds/lib").glob("python3*/site-packages")
+    found = {}
+    for file in site.glob("*.dist-info/METADATA"):
+        head = email.message_from_string(file.read_text("utf-8"))
+        found[canonicalize_name(head["Name"])] = str(head["Version"])
+    return found
+
+
+def test_image_holds_what_the_lock_file_names_and_nothing_else(image: Image) -> None:
+    found = installed(image)
+    assert found.pop("magnesium-cds") == image.config()["Labels"]["org.opencontainers.image.version"]
+    lines = (DOCKER / "requirements.lock").read_text().splitlines()
+    locked = dict(line.split(" ")[0].split("==") for line in lines if "==" in line and not line.startswith((" ", "#")))
+    assert found == {name: version for name, version in locked.items() if name in found}
+    missing = set(locked) - set(found)
+    assert not missing, f"locked, and not installed: {missing}"
+
+
+def test_list_of_components_in_the_image_names_every_package_that_is_in_it(image: Image) -> None:
+    listed = json.loads((image.root() / "usr/share/magnesium-cds/sbom.cdx.json").read_text())
+    assert listed["bomFormat"] == "CycloneDX"
+    assert listed["metadata"]["component"]["name"] == "magnesium-cds"
+    named = {canonicalize_name(one["name"]): one["version"] for one in listed["components"]}
+    named["magnesium-cds"] = listed["metadata"]["component"]["version"]
+    assert named == installed(image)
+    assert all(one.get("purl", "").startswith("pkg:pypi/") for one in listed["components"])
+    assert "/build" not in json.dumps(listed), "a folder of the machine that built it"
+
+
 def test_commands_in_the_image_are_not_run_as_root(image: Image) -> None:
     said = subprocess.run(image.command("id", "-u"), capture_output=True, text=True, timeout=60)
     assert said.stdout.strip() == str(USER), said.stderr
@@ -271,19 +303,3 @@ def test_service_runs_on_a_read_only_file_system_without_privileges(image: Image
         assert running.call("GET", "/healthz")[0] == 200
         running.process.terminate()
         assert running.process.wait(30) == 0, running.log.read_text()[-4000:]
-
-
-def test_compose_file_runs_the_image_with_the_least_it_needs_behind_the_proxy() -> None:
-    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
-    for one in services.values():
-        assert one["read_only"] is True
-        assert one["cap_drop"] == ["ALL"]
-        assert one["security_opt"] == ["no-new-privileges:true"]
-        assert [mount.split(":")[0] for mount in one["tmpfs"]] == ["/tmp"]
-    service, proxy = services["magnesium-cds"], services["proxy"]
-    assert service["volumes"] == ["data:/data"]
-    assert "ports" not in service, "nobody passes the proxy by"
-    assert service["environment"] == {"MAGNESIUM_CDS_TRUSTED_NETWORK": "true", "MAGNESIUM_CDS_TRUSTED_PROXIES": "1"}
-    assert proxy["volumes"] == ["./nginx.conf:/etc/nginx/nginx.conf:ro"]
-    assert f"server magnesium-cds:{PORT};" in (DOCKER / "nginx.conf").read_text()
-    assert all(port.startswith("127.0.0.1:") for port in proxy["ports"])

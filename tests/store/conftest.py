@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ Opener = Callable[..., Store]
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[], str]]:
     """Gives the URL of a new, empty database at each call."""
+    with postgres_server() as new_database:
+        yield new_database
+
+
+@contextmanager
+def postgres_server() -> Iterator[Callable[[], str]]:
+    """As the fixture."""
     initdb = require("initdb", "tests on PostgreSQL", "postgresql")
     psycopg = pytest.importorskip("psycopg") if os.environ.get("MAGNESIUM_CDS_REQUIRE_ALL") != "1" else None
     if psycopg is None:

@@ -1,4 +1,7 @@
-"""docs/integration.md says what is: its commands are run, its tables hold every name there is and no other."""
+"""docs/integration.md says what is: its commands are run, its tables hold every name there is and no other.
+
+The blocks of the other pages are run by tests/test_docs.py; here a token has to be of the second that is shown.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from flask.testing import FlaskClient
 from cds_service.advice.loaded_content import Content
 from cds_service.cli import main
 from cds_service.commands.clients import add
+from cds_service.commands.running import serve
 from cds_service.content.site_checks import units_of
 from cds_service.fhir import bundles, server, strict_json
 from cds_service.hooks import feedback
@@ -37,14 +41,15 @@ from tests.trust.support import BASE, FEEDBACK, SERVICE, body_for, client_entry,
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "integration.md").read_text("utf-8")
+SETTINGS = (ROOT / "docs" / "reference" / "settings.md").read_text("utf-8")
 HOOKS = ROOT / "cds_service" / "hooks"
 WIRE = [HOOKS / f"{name}.py" for name in ("app", "errors", "services", "feedback", "request")]
 WIRE += [ROOT / "cds_service" / f"{name}.py" for name in ("serving", "fhir/strict_json")]
 
 
-def table(heading: str) -> list[list[str]]:
+def table(heading: str, page: str = PAGE) -> list[list[str]]:
     """The cells of the rows below the head that begins so."""
-    lines = PAGE.splitlines()
+    lines = page.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |"))
     rows = []
     for line in lines[start + 2 :]:
@@ -89,9 +94,16 @@ def test_every_cause_of_the_log_is_told() -> None:
     assert sorted(told) == sorted(get_args(tokens.Cause))
 
 
-def test_every_setting_is_told_with_its_default() -> None:
-    told = {named(row[0])[0]: (row[1], row[2]) for row in table("setting")}
-    assert told == {name: (_plain(field.default), field.description) for name, field in Settings.model_fields.items()}
+def test_every_setting_is_told_with_its_default_and_how_it_is_set() -> None:
+    rows = {named(row[0])[0]: row for row in table("setting", SETTINGS)}
+    assert list(rows) == list(Settings.model_fields)
+    options = {option.name: option.opts[0] for option in serve.params if isinstance(option, click.Option)}
+    for name, field in Settings.model_fields.items():
+        meaning, default, _, variable, option = rows[name][1:]
+        assert named(variable) == [f"MAGNESIUM_CDS_{name.upper()}"]
+        assert named(option) == ([options[name]] if name in options else [])
+        assert (default, meaning) == (_plain(field.default), field.description)
+    assert set(options) - set(rows) == {"settings_file"}
 
 
 def _plain(value: Any) -> str:
@@ -183,7 +195,7 @@ def test_what_a_refusal_says_is_what_a_caller_gets(
     ],
 )
 def test_every_number_told_is_that_of_the_service(words: str, value: bool) -> None:
-    assert words in PAGE
+    assert words in PAGE + SETTINGS
     assert value
 
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-TABLE: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "hazards.yaml").read_text())
-IDS = [*(f"A{n}" for n in range(1, 61)), *(f"F{n}" for n in range(1, 45)), "S3", *(f"S{n}" for n in range(18, 30))]
+from tests.trust.safety_case import HARMS, HERE, MARK, PAGE, ROOT, functions_of, page, sentence
+from tests.trust.safety_case import HAZARDS as TABLE
 
-
-def functions_of(path: Path) -> set[str]:
-    """Names of the test functions of a file."""
-    tree = ast.parse(path.read_text())
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+IDS = [*(f"A{n}" for n in range(1, 61)), *(f"F{n}" for n in range(1, 45)), *(f"S{n}" for n in range(1, 37))]
 
 
 OWN = {name for path in HERE.glob("test_*.py") for name in functions_of(path)}
@@ -50,3 +40,27 @@ def test_every_test_that_carries_an_id_is_in_the_table() -> None:
     listed = {(hazard, name) for hazard, entry in TABLE.items() for name in entry.get("tests", ())}
     carried = {(hazard, name) for name in OWN for hazard in ids_in(name)}
     assert sorted(carried - listed) == []
+
+
+def test_every_hazard_leads_to_one_harm_which_the_page_speaks_of() -> None:
+    placed = [hazard for harm in HARMS.values() for hazard in harm["hazards"]]
+    assert sorted(placed) == sorted(IDS)
+    by_hand, _, _ = PAGE.read_text("utf-8").partition(MARK)
+    for harm in HARMS.values():
+        assert f"| **{harm['title']}** |" in by_hand, harm["title"]
+
+
+def test_the_safety_case_is_current() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run `python -m tests.trust.safety_case`"
+
+
+def test_the_safety_case_speaks_of_hazards_that_there_are() -> None:
+    by_hand, _, _ = PAGE.read_text("utf-8").partition(MARK)
+    named = set(re.findall(r"\b[AFS]\d+\b", by_hand))
+    assert named
+    assert named <= set(IDS)
+
+
+def test_the_name_of_a_test_is_the_sentence_that_it_holds() -> None:
+    assert sentence("test_a15_a17_times_in_milliseconds_are_refused") == "times in milliseconds are refused"
+    assert sentence("test_urine_is_not_serum") == "urine is not serum"

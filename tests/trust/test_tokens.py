@@ -42,7 +42,8 @@ from tests.trust.support import (
 Call = Callable[..., TestResponse]
 REFUSAL = (
     b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"login",'
-    b'"details":{"text":"This call is not authenticated."}}]}'
+    b'"details":{"coding":[{"system":"urn:magnesium-cds:error","code":"not-authenticated"}],'
+    b'"text":"This call is not authenticated."},"diagnostics":"https://cds.example/errors/not-authenticated"}]}'
 )
 
 

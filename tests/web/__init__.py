@@ -1,0 +1,1 @@
+"""The pages to try patients on, and the planner's form."""

@@ -1,4 +1,4 @@
-"""A hospital that set values of its own, for the pages that show them."""
+"""A hospital that set values of its own, for the pages that show them, and who is signed in to the console."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+
+from tests.console.conftest import cheap_hashes, clock, dear_hashes, signer_file, worker
+
+__all__ = ["cheap_hashes", "clock", "dear_hashes", "hospital", "reader", "signer_file", "worker"]
 
 SITE = """site: Example hospital
 rules:

@@ -1,0 +1,124 @@
+"""A backup is made while the service serves, and what is restored from it is whole: on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from cds_service.store import Store, StoreError
+from cds_service.store.audit import NewLine
+from cds_service.store.engine import FILE_NAME
+from tests.conformance.calls import invoke
+from tests.conftest import KEY
+from tests.store.helpers import accepted, card
+from tests.support.requires import require
+from tests.trust.support import SERVICE, body_for
+
+CARDS = 50
+
+
+def filled(store: Store) -> dict[str, int]:
+    """Cards, their feedback and lines of the audit log are put into it; how many of each."""
+    cards = [card() for _ in range(CARDS)]
+    store.record_shown(cards)
+    store.record_feedback([accepted(one) for one in cards[::2]])
+    for number in range(20):
+        store.audit(NewLine(datetime.now(UTC), "anna", "tried", str(number)))
+    return counted(store)
+
+
+def counted(store: Store) -> dict[str, int]:
+    with store._read_engine.connect() as connection:
+        tables = ("shown_cards", "feedback", "audit_lines")
+        return {name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar() or 0 for name in tables}
+
+
+def test_backup_of_sqlite_is_made_while_it_serves_and_starts_whole_elsewhere(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    folder, copy = tmp_path / "data", tmp_path / "monday.sqlite3"
+    app = make_app(data_dir=folder, key=KEY, now=lambda: datetime.now(UTC))
+    filled(app.extensions["advisor"].store)
+    told: Counter[int] = Counter()
+    body, stopped, began = body_for(app), threading.Event(), threading.Event()
+
+    def call() -> None:
+        client = app.test_client()
+        while not stopped.is_set():
+            told[client.post(SERVICE, json=body).status_code] += 1
+            began.set()
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    assert began.wait(30)
+    done = invoke("backup", str(copy), "--data-dir", str(folder))
+    stopped.set()
+    caller.join(30)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(told) == {200}
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "monday.sqlite3"]
+
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    shutil.copy(copy, restored / FILE_NAME)
+    with Store.open(data_dir=restored, key=KEY) as store:
+        assert counted(store)["shown_cards"] >= CARDS
+        assert counted(store)["feedback"] == CARDS // 2
+        assert store.broken_line() is None
+    with pytest.raises(StoreError, match="was written with the key"):
+        Store.open(data_dir=restored, key="x" * 40)
+    with sqlite3.connect(restored / FILE_NAME) as file:
+        for (trigger,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+            file.execute(f"DROP TRIGGER {trigger}")
+        file.execute("UPDATE audit_lines SET person = 'eve' WHERE number = 3")
+    with Store.open(data_dir=restored, key=KEY) as store:
+        assert store.broken_line() is not None
+
+
+def test_backup_says_why_it_makes_none(tmp_path: Path) -> None:
+    other = tmp_path / "there"
+    other.write_text("something else")
+    assert invoke("backup", str(other), "--data-dir", str(tmp_path / "none")).returncode == 69
+    assert not (tmp_path / "none").exists(), "a database that is not there is not made"
+    with Store.open(data_dir=tmp_path / "data"):
+        pass
+    assert invoke("backup", str(other), "--data-dir", str(tmp_path / "data")).returncode == 73
+    assert other.read_text() == "something else"
+    assert invoke("backup", str(tmp_path / "no/folder"), "--data-dir", str(tmp_path / "data")).returncode == 73
+    (tmp_path / "settings.toml").write_text('database = "postgresql://mg@db/x"\n')
+    done = invoke("backup", str(tmp_path / "new"), "--settings", str(tmp_path / "settings.toml"))
+    assert (done.returncode, "pg_dump" in done.stdout + done.stderr) == (2, True)
+    (tmp_path / "data" / FILE_NAME).write_bytes(b"not a database" * 1000)
+    assert invoke("backup", str(tmp_path / "new"), "--data-dir", str(tmp_path / "data")).returncode == 73
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "settings.toml", "there"]
+
+
+def test_dump_of_postgresql_is_made_while_it_is_written_and_starts_whole_elsewhere(
+    postgres: Callable[[], str], tmp_path: Path
+) -> None:
+    programs = {name: require(name, "copies a PostgreSQL", "postgresql") for name in ("pg_dump", "pg_restore")}
+    first, second, dump = postgres(), postgres(), tmp_path / "monday.dump"
+    with Store.open(first, key=KEY) as store:
+        held = filled(store)
+        subprocess.run([programs["pg_dump"], "--format=custom", f"--file={dump}", first], check=True)
+        store.record_shown([card()])  # after the copy
+    restore = [programs["pg_restore"], "--no-owner", "--exit-on-error", "--single-transaction"]
+    subprocess.run([*restore, f"--dbname={second}", dump], check=True)
+    with pytest.raises(StoreError, match="was written with the key"):
+        Store.open(second, key="x" * 40)
+    with Store.open(second, key=KEY) as store:
+        assert counted(store) == held
+        assert store.broken_line() is None
+        store.record_shown([card()])
+        assert store.counters().shown_written == 1
