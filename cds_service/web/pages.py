@@ -190,7 +190,7 @@ def _asked(kind: type[F]) -> F:
     """The filters of the query. Raises Problem 400 where one has a value that does not exist."""
     asked = kind(**{field.name: request.args.get(field.name, "")[:MAX_QUERY].strip() for field in fields(kind)})
     if faults := faults_of_filters(asked):
-        raise Problem(400, [Issue(text, (name,)) for name, text in faults])
+        raise Problem(400, [Issue(text, (name,), error="value-not-allowed") for name, text in faults])
     return asked
 
 
@@ -202,7 +202,8 @@ def _none_of_an_unknown_drug(found: Found[T]) -> Found[T]:
     """What was found. Raises Problem 400 where it was asked for a drug that nobody here knows: an empty list would
     read as if there were nothing to say of it."""
     if found.unknown_drug:
-        raise Problem.of(400, "drug: no drug is known here by this name. Search with q, or leave it out.", "drug")
+        text = "drug: no drug is known here by this name. Search with q, or leave it out."
+        raise Problem.of(400, text, "drug", error="value-not-allowed")
     return found
 
 

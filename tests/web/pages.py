@@ -21,6 +21,8 @@ VALUES: dict[str, str] = {
     "claim_id": "SC-003",
     "concept": "magnesium",
     "source_key": "alfred_rcpa_aacb",
+    "code": "plan-expired",
+    "name": "index.html",  # of the docs
 }
 MORE = (
     "/evidence/levothyroxine_timing",
