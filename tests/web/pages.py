@@ -20,9 +20,10 @@ VALUES: dict[str, str] = {
     "rule_id": "low_serum_magnesium",
     "claim_id": "SC-003",
     "concept": "magnesium",
+    "code": "not-checked",
+    "name": "patient-view",
+    "page": "index.html",
     "source_key": "alfred_rcpa_aacb",
-    "code": "plan-expired",
-    "name": "index.html",  # of the docs
 }
 MORE = (
     "/evidence/levothyroxine_timing",
@@ -69,6 +70,7 @@ def public_pages(app: Flask) -> list[str]:
     found = []
     for _, path in addresses(app):
         answer = client.get(path, headers=BROWSER)
+        assert answer.status_code < 500, path
         if answer.content_type.startswith("text/html") and answer.status_code < 300:
             found.append(path)
     return [*found, *MORE, expired_plan(app)]
