@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-from flask import Blueprint, Response, current_app, render_template, request, url_for
+from flask import Blueprint, Response, current_app, render_template, request
 
 from cds_service.advice.loaded_content import Content
 from cds_service.content.current import CurrentRulebook
@@ -21,7 +20,6 @@ from cds_service.hooks.html import CSP, HEADERS, html_response
 from cds_service.hooks.problems import Issue, Problem
 from cds_service.publish import fhir
 from cds_service.publish.changes import feed, feed_json, title_of
-from cds_service.publish.csv_text import csv_text
 from cds_service.publish.examples import ExampleBook
 from cds_service.publish.finding import (
     ALLOWED,
@@ -35,9 +33,10 @@ from cds_service.publish.finding import (
 )
 from cds_service.publish.rule_in_words import evidence_of, rule_view
 from cds_service.publish.set_here import set_here
+from cds_service.web.answers import MAX_QUERY, csv_answer, forms, json_answer, known
+from cds_service.web.source_pages import add_sources
 
 __all__ = ["CSP", "HEADERS", "content_blueprint", "html_response"]
-MAX_QUERY = 100
 FEW = 25  # so many are shown open; a longer list begins folded but for what is most urgent
 T = TypeVar("T")
 F = TypeVar("F", RuleFilters, ClaimFilters)
@@ -47,8 +46,8 @@ def content_blueprint(
     current: CurrentRulebook, content: Content, dev: bool, now: Callable[[], datetime], base: Callable[[], str]
 ) -> Blueprint:
     """GET /evidence and /claims (searched and filtered by their query, as .json and .csv too), one page of each below
-    it, as .json too; /evidence/changes, also as .json and .atom, with addresses below `base`; /favicon.ico; and
-    /fhir/PlanDefinition/<rule>, /fhir/ValueSet/<concept>, /fhir/Questionnaire/magnesium-intake.
+    it, as .json too; /sources and below; /evidence/changes, also as .json and .atom, with addresses below `base`;
+    /favicon.ico; and /fhir/PlanDefinition/<rule>, /fhir/ValueSet/<concept>, /fhir/Questionnaire/magnesium-intake.
 
     The pages are readable without JavaScript and without login.
     """
@@ -81,7 +80,7 @@ def content_blueprint(
         return page(
             "evidence_index.html", asked=asked, found=found, groups=_groups(found.items, _indicator, SEVERE_FIRST),
             state=lambda loaded: _state(loaded, rulebook()), drugs=index.drugs, allowed=ALLOWED, few=FEW,
-            forms=_forms(".rules_json", ".rules_csv", **_said(asked)),
+            forms=forms(".rules_json", ".rules_csv", **_said(asked)),
         )  # fmt: skip
 
     @blueprint.get("/evidence.json")
@@ -90,16 +89,20 @@ def content_blueprint(
         found = _none_of_an_unknown_drug(index.rules(asked))
         listed = [_rule_row(loaded, rulebook(), base()) for loaded in found.items.values()]
         settled = [{"interaction": name, "why": why.strip()} for name, why in (found.settled or {}).items()]
-        return _json({"asked": _said(asked), "of": len(library.rules), "rules": listed, "noRuleOnPurpose": settled})
+        return json_answer(
+            {"asked": _said(asked), "of": len(library.rules), "rules": listed, "noRuleOnPurpose": settled}
+        )
 
     @blueprint.get("/evidence.csv")
     def rules_csv() -> Response:
         found = _none_of_an_unknown_drug(index.rules(_asked(RuleFilters)))
-        return _csv("evidence", RULE_COLUMNS, (_rule_row(one, rulebook(), base()) for one in found.items.values()))
+        return csv_answer(
+            "evidence", RULE_COLUMNS, (_rule_row(one, rulebook(), base()) for one in found.items.values())
+        )
 
     @blueprint.get("/evidence/changes")
     def changes() -> Response:
-        return page("changes.html", entries=feed(library), forms=_forms(".changes_json", ".changes_atom"))
+        return page("changes.html", entries=feed(library), forms=forms(".changes_json", ".changes_atom"))
 
     @blueprint.get("/evidence/changes.atom")
     def changes_atom() -> Response:
@@ -109,20 +112,20 @@ def content_blueprint(
 
     @blueprint.get("/evidence/changes.json")
     def changes_json() -> Response:
-        return _json(feed_json(library, base()))
+        return json_answer(feed_json(library, base()))
 
     @blueprint.get("/evidence/<rule_id>")
     def rule(rule_id: str) -> Response:
-        loaded, book_now = _known(library.rules, rule_id, "rule"), rulebook()
+        loaded, book_now = known(library.rules, rule_id, "rule"), rulebook()
         return page(
             "evidence_page.html", **rule_view(loaded, book_now), set_here=set_here(loaded, book_now),
             examples=book.examples(loaded, book_now), state=_state(loaded, book_now),
-            forms=_forms(".rule_json", ".plan_definition", rule_id=rule_id),
+            forms=forms(".rule_json", ".plan_definition", rule_id=rule_id),
         )  # fmt: skip
 
     @blueprint.get("/evidence/<rule_id>.json")
     def rule_json(rule_id: str) -> Response:
-        loaded, book_now = _known(library.rules, rule_id, "rule"), rulebook()
+        loaded, book_now = known(library.rules, rule_id, "rule"), rulebook()
         more = {
             "kind": loaded.folder,
             "indicator": loaded.rule.card.indicator,
@@ -130,7 +133,7 @@ def content_blueprint(
             "setHere": [each.as_json() for each in set_here(loaded, book_now)],
             "examples": book.examples(loaded, book_now).as_json(),
         }
-        return _json(evidence_of(loaded, book_now) | more)
+        return json_answer(evidence_of(loaded, book_now) | more)
 
     @blueprint.get("/claims")
     def claims() -> Response:
@@ -138,55 +141,49 @@ def content_blueprint(
         found = index.claims(asked)
         return page(
             "claims.html", asked=asked, found=found, groups=_groups(found.items, _verdict, WORST_FIRST),
-            allowed=ALLOWED, few=FEW, forms=_forms(".claims_json", ".claims_csv", **_said(asked)),
+            allowed=ALLOWED, few=FEW, forms=forms(".claims_json", ".claims_csv", **_said(asked)),
         )  # fmt: skip
 
     @blueprint.get("/claims.json")
     def claims_json() -> Response:
         found = index.claims(_asked(ClaimFilters)).items
-        return _json({"claims": [claim_json(name, claim, library) for name, claim in found.items()]})
+        return json_answer({"claims": [claim_json(name, claim, library) for name, claim in found.items()]})
 
     @blueprint.get("/claims.csv")
     def claims_csv() -> Response:
         found = index.claims(_asked(ClaimFilters)).items
         rows = ({"id": name, **claim.model_dump(mode="json"), "rules": "; ".join(claim.rules),
                  "url": f"{base()}/claims/{name}"} for name, claim in found.items())  # fmt: skip
-        return _csv("claims", CLAIM_COLUMNS, rows)
+        return csv_answer("claims", CLAIM_COLUMNS, rows)
 
     @blueprint.get("/claims/<claim_id>")
     def claim(claim_id: str) -> Response:
-        shown = _known(library.claims, claim_id, "claim")
-        return page("claim.html", name=claim_id, claim=shown, forms=_forms(".one_claim_json", claim_id=claim_id))
+        shown = known(library.claims, claim_id, "claim")
+        return page("claim.html", name=claim_id, claim=shown, forms=forms(".one_claim_json", claim_id=claim_id))
 
     @blueprint.get("/claims/<claim_id>.json")
     def one_claim_json(claim_id: str) -> Response:
-        return _json(claim_json(claim_id, _known(library.claims, claim_id, "claim"), library))
+        return json_answer(claim_json(claim_id, known(library.claims, claim_id, "claim"), library))
 
     @blueprint.get("/fhir/PlanDefinition/<rule_id>")
     def plan_definition(rule_id: str) -> Response:
-        return _json(fhir.plan_definition(_known(library.rules, rule_id, "rule"), rulebook()), FHIR_JSON)
+        return json_answer(fhir.plan_definition(known(library.rules, rule_id, "rule"), rulebook()), FHIR_JSON)
 
     @blueprint.get("/fhir/ValueSet/<concept>")
     def value_set(concept: str) -> Response:
-        return _json(fhir.value_set(concept, _known(library.terminology, concept, "concept"), library), FHIR_JSON)
+        return json_answer(fhir.value_set(concept, known(library.terminology, concept, "concept"), library), FHIR_JSON)
 
     @blueprint.get("/fhir/Questionnaire/magnesium-intake")
     def questionnaire() -> Response:
-        return _json(fhir.questionnaire(library.screener), FHIR_JSON)
+        return json_answer(fhir.questionnaire(library.screener), FHIR_JSON)
 
+    add_sources(blueprint, library)
     return blueprint
 
 
 RULE_COLUMNS = ("id", "title", "indicator", "kind", "certainty", "strength", "direction", "source", "status",
                 "shownHere", "version", "url")  # fmt: skip
 CLAIM_COLUMNS = ("id", "claim", "verdict", "certainty", "topic", "statement", "rules", "url")
-# How the other forms of a page are called, and of which type they are.
-FORMS = {
-    "json": ("JSON", "application/json"),
-    "csv": ("CSV", "text/csv"),
-    "atom": ("Atom, to follow", "application/atom+xml"),
-    "definition": ("FHIR PlanDefinition", FHIR_JSON),
-}
 
 
 def _asked(kind: type[F]) -> F:
@@ -242,18 +239,6 @@ def _rule_row(loaded: LoadedRule, rulebook: Rulebook, base: str) -> dict[str, An
     }  # fmt: skip
 
 
-def _forms(*endpoints: str, **values: Any) -> list[tuple[str, str, str]]:
-    """The same page in other forms, of what the address names and what was asked: address, name, type."""
-    return [(url_for(name, **values), *FORMS[name.rpartition("_")[2]]) for name in endpoints]
-
-
-def _known(listed: Mapping[str, T], name: str, kind: str) -> T:
-    """The one of this name. Raises Problem 404."""
-    if name not in listed:
-        raise Problem.of(404, f"There is no {kind} with this id.", error="no-such-entry")
-    return listed[name]
-
-
 def claim_json(name: str, claim: Claim, library: Library) -> dict[str, Any]:
     """A claim with its sources and their check status; only citable ones count as sources."""
     item = {"id": name, **claim.model_dump(mode="json", exclude_none=True, exclude={"references"})}
@@ -263,13 +248,3 @@ def claim_json(name: str, claim: Claim, library: Library) -> dict[str, Any]:
         for key in claim.references
     ]  # fmt: skip
     return item
-
-
-def _json(body: dict[str, Any], kind: str = "application/json") -> Response:
-    return Response(orjson.dumps(body), content_type=kind)
-
-
-def _csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
-    text = csv_text(columns, ([row.get(column) for column in columns] for row in rows))
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return Response(text, content_type="text/csv; charset=utf-8", headers=headers)

@@ -22,7 +22,8 @@ VALUES: dict[str, str] = {
     "concept": "magnesium",
     "code": "not-checked",
     "name": "patient-view",
-    "page": "set.html",
+    "page": "index.html",
+    "source_key": "alfred_rcpa_aacb",
 }
 MORE = (
     "/evidence/levothyroxine_timing",
@@ -34,6 +35,8 @@ MORE = (
     "/claims?q=multiple+sclerosis",
     "/claims?q=nothing+of+this+name",
     "/claims?verdict=contradicted",
+    "/sources?q=nothing+of+this+name",
+    "/sources?q=label",
     "/nothing/here",
     "/evidence?kind=nothing",
     "/evidence/no_such_rule",
@@ -67,6 +70,7 @@ def public_pages(app: Flask) -> list[str]:
     found = []
     for _, path in addresses(app):
         answer = client.get(path, headers=BROWSER)
+        assert answer.status_code < 500, path
         if answer.content_type.startswith("text/html") and answer.status_code < 300:
             found.append(path)
     return [*found, *MORE, expired_plan(app)]
