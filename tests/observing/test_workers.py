@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.observing.support import Samples, of, scraped
+from tests.support.proxy import proxy
 from tests.trust.support import DISCOVERY, FEEDBACK, SERVICE, Service, bare_body, running, wait_until
 from tests.trust.test_processes import workers
 
@@ -142,3 +143,13 @@ def test_a_disk_that_is_full_costs_the_numbers_and_no_call(tmp_path: Path) -> No
         values.MmapedDict, values.ValueClass = before  # type: ignore[attr-defined]
         folder._folder.clear()
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+
+def test_nobody_reads_the_numbers_through_the_proxy_in_front(tmp_path: Path) -> None:
+    with running(tmp_path) as service, proxy(f"127.0.0.1:{service.port}", tmp_path) as port:
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).status_code == 200
+        for path in ("/metrics", "/metrics?x=1", "//metrics", "/./metrics", "/%6detrics"):
+            answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10)
+            assert answer.status_code == 404, path
+            assert "magnesium_cds_" not in answer.text
+        assert requests.get(f"{service.url}/metrics", timeout=10).status_code == 200
