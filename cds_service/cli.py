@@ -24,7 +24,7 @@ COMMANDS = {
     "demo": ("running", "Start on sample patients, show their cards, and keep serving."),
     "docs": ("docs", "The docs as a site, with a search. A service in profile dev serves them at /docs/."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
-    "example": ("openapi", "Print the body of an example of a call, made for this moment; without NAME list them."),
+    "example": ("openapi", "Print the body of the example NAME, made for this moment; without NAME list them."),
     "facts": ("facts", "Facts of real calls, kept as codes and numbers where keep_facts is set: show and delete them."),
     "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),
     "key": ("key", "The secret that hashes and links are made with: make one, or take another one into use."),

@@ -45,8 +45,8 @@ its page in the running service, `/errors/CODE`. It says what is wrong and at wh
 [what each refusal means](../integration.md#what-each-refusal-means).
 """
 LOG = """
-One JSON object a line, on stderr. No field holds a path, a query, an id, a name, an address or a header: what is not on
-the list is dropped before it is written.
+One JSON object a line, on stderr. No field holds a path, query, id, name, address or header of a patient's call: what
+is not on the list is dropped before it is written.
 Lines of libraries have `event`, `level`, `logger` and `timestamp` alone. With `log_level = "INFO"` each answered
 request is one line, `"event": "request"`. What to do with them: [Watching the service](../operate/observe.md).
 """
@@ -82,7 +82,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())
+    text = " ".join(str(value).replace("|", "\\|").split())
+    return text if "`" in text else text.replace("<", "\\<")  # which would be taken for HTML
 
 
 def settings_page(flags: Mapping[str, str]) -> str:
