@@ -486,7 +486,7 @@ def test_check_tries_their_patients_and_counts_them() -> None:
             "the outcome of low_serum_magnesium is",
         ),
         ("  labs: [{lab: serum_magnesium", "  labs: [{lab: exampleh-none", "there is no concept 'exampleh-none'"),
-        ("scenarios:", "patients:", "scenarios: field required"),
+        ("scenarios:", "patients:", "patients: extra inputs are not permitted"),
     ],
 )
 def test_check_names_the_patient_whom_their_rule_fails(old: str, new: str, says: str, folder: Path) -> None:
