@@ -151,11 +151,14 @@ def typed_in(block: Block) -> bool:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(typed_in, blocks(page)))])
 def test_the_commands_of_a_page_do_what_it_shows(page: str, tmp_path: Path) -> None:
+    typed = 0
     with terminal(tmp_path) as opened:
         for block in blocks(page):
             opened.save(block)
             if typed_in(block):
                 opened.type(block)
+                typed += 1
+    assert typed
 
 
 PLANTED = {
@@ -219,9 +222,10 @@ def readers(make_app: Callable[..., Flask], content: Content, tmp_path: Path) ->
     return Readers(make_app().test_client(), content, tmp_path)
 
 
-def read(block: Block, readers: Readers) -> None:
-    PARSE[block.language](block.text)
+def read(block: Block, readers: Readers) -> Any:
+    parsed = PARSE[block.language](block.text)
     getattr(readers, block.marks["holds"].replace(" ", "_"))(block.text)
+    return parsed
 
 
 EXAMPLES = [block for page in PAGES for block in blocks(page) if block.marks.get("holds") in READ]
@@ -229,7 +233,7 @@ EXAMPLES = [block for page in PAGES for block in blocks(page) if block.marks.get
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=str)
 def test_an_example_is_read_by_what_reads_it_in_the_service(block: Block, readers: Readers) -> None:
-    read(block, readers)
+    assert read(block, readers)
 
 
 WRONG = {
