@@ -118,7 +118,7 @@ class Server(BaseApplication):
     def load(self) -> Flask:  # type: ignore[override]
         configure(self.settings.log_level)
         app = self.make_app()
-        if (spans := app.extensions["spans"]) is not None:
+        if (spans := app.extensions.get("spans")) is not None:
             spans.start()
         if self.settings.watch:
             start_rounds(app)

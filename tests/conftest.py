@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import structlog
 from flask import Flask
 from flask.testing import FlaskClient
+from structlog.stdlib import ProcessorFormatter
 
 from cds_service import create_app
 from cds_service.advice.loaded_content import Content, load_content
@@ -22,6 +26,19 @@ from cds_service.terminology.index import Vocabulary
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-golden`: write what tests/test_golden.py expects from the answers given now; such a run fails."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/*.expected.json, then fail")
+
+
+@pytest.fixture(autouse=True)
+def _log_of_this_test_alone() -> Iterator[None]:
+    """A command that sets up the log of its process sets up none of the tests that follow."""
+    root, configure = logging.getLogger(), structlog.configure
+    level = root.level
+    with patch("structlog.configure", lambda **words: configure(**words | {"cache_logger_on_first_use": False})):
+        yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root.handlers[:] = [each for each in root.handlers if not isinstance(each.formatter, ProcessorFormatter)]
+        root.setLevel(level)
 
 
 KEY = "a key that only the tests have, of more than 32 characters"

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -422,8 +422,8 @@ def test_workers_serve_the_content_that_was_checked_at_the_start(
     loaded: list[Content] = []
     served: list[Server] = []
 
-    def load() -> Content:
-        loaded.append(load_content())
+    def load(cards: Sequence[Path] = ()) -> Content:
+        loaded.append(load_content(cards=cards))
         return loaded[-1]
 
     monkeypatch.setattr("cds_service.commands.running.load_content", load)

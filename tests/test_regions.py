@@ -109,7 +109,7 @@ def test_show_tells_both_and_the_loader_reads_that_the_same(regional: tuple[Path
 def test_why_and_site_show_tell_both(
     regional: tuple[Path, Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient_file, "load_content", lambda: regional[1])
+    monkeypatch.setattr(patient_file, "load_content", lambda *_, **__: regional[1])
     app = create_app(Settings(data_dir=tmp_path / "data"), now=lambda: datetime.now(UTC), content=regional[1])
     service = services(app.test_client())[CASE.hook]
     body = Builder(regional[1].library, datetime.now(UTC)).request(CASE, service["prefetch"])
@@ -119,7 +119,7 @@ def test_why_and_site_show_tell_both(
     assert done.exit_code == 0, done.output
     assert f"{LABEL.capitalize()}: 6 h (" in done.output
     assert f"; {LABEL}: 6 h, EU text (US text: 4 h))" in done.output
-    monkeypatch.setattr(site_commands, "load_library", lambda: regional[1].library)
+    monkeypatch.setattr(site_commands, "load_library", lambda *_, **__: regional[1].library)
     lines = CliRunner().invoke(site_commands.show_site).output.splitlines()
     (line,) = [line for line in lines if line.startswith(f"{DRUG}.magnesium_then_drug")]
     assert line.startswith(f"{DRUG}.magnesium_then_drug = 6 h; US text 4; EU text 6; may be 4 to 10")

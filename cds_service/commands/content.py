@@ -19,7 +19,6 @@ from cds_service.commands.common import (
     faults_as_json,
     stop,
 )
-from cds_service.commands.scenarios import tried
 from cds_service.content.library import default_root
 from cds_service.content.loading import gone_files, load_library, read_content
 from cds_service.content.long_form import long_form
@@ -48,6 +47,8 @@ def check(content: Path | None, as_json: bool) -> None:
         faults = [*gone_files(content or default_root()), *source_faults(library, documents)]
         morning = datetime.now(UTC).replace(hour=9, minute=30, second=0, microsecond=0)
         for package, folder in zip(library.packages, cards, strict=True):
+            from cds_service.commands.scenarios import tried
+
             count, found = tried(loaded, package, folder, morning)
             patients, faults = patients + count, [*faults, *found]
         if faults:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -22,6 +23,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 log = structlog.get_logger("magnesium_cds.metrics")
 _children: dict[tuple[str, ...], Any] = {}
 _state = {"off": False, "lost": False}
+_making = Lock()
 
 
 def switch_off() -> None:
@@ -71,9 +73,14 @@ def _registry() -> Any:
     return CollectorRegistry()
 
 
-@lru_cache(maxsize=1)
 def _made() -> dict[str, Any]:
     """The instruments of the table, but for what is learned when it is asked for."""
+    with _making:  # the first calls of a worker come at once, and a registry takes each instrument once
+        return _made_once()
+
+
+@lru_cache(maxsize=1)
+def _made_once() -> dict[str, Any]:
     from prometheus_client import Counter, Gauge, Histogram, values
 
     if in_use() is None:

@@ -54,8 +54,7 @@ class Spans:
             import opentelemetry.sdk.trace  # noqa: F401
         except ImportError as error:
             raise SettingsError(
-                "traces_to: sending traces needs the extra otel, which is not installed: "
-                "pip install 'magnesium-cds[otel]', or '.[otel]' in a checkout"
+                "traces_to: sending traces needs the extra otel, which is not installed: pip install '.[otel]'"
             ) from error
         return cls(address, version)
 

@@ -77,7 +77,7 @@ def _shown(method: str, path: str, operation: Json, base: str) -> Shown:
     answers, errors = [], []
     for status, answer in operation["responses"].items():
         if int(status) >= 400:
-            examples = answer["content"]["application/fhir+json"]["examples"]
+            examples = answer["content"].get("application/fhir+json", {}).get("examples", {})
             errors += [(status, code, refusals()[code].title) for code in examples]
             continue
         found = answer.get("content", {})

@@ -132,7 +132,7 @@ def test_without_the_extra_the_start_says_what_to_install(
     for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with pytest.raises(SettingsError, match=r"traces_to: .*pip install 'magnesium-cds\[otel\]'"):
+    with pytest.raises(SettingsError, match=r"traces_to: .*pip install '\.\[otel\]'"):
         make_app(traces_to="http://collector.example:4318/v1/traces")
 
 
