@@ -26,7 +26,7 @@ from cds_service.cli import main
 from cds_service.sandbox.mock_ehr import Signer
 from cds_service.trust.keys import SANDBOX_ISSUER
 from tests.test_golden import CALLS, ORIGIN, recorded
-from tests.trust.support import SANDBOX_JWK, Json, clients_file, running
+from tests.trust.support import BASE, SANDBOX_JWK, Json, clients_file, running
 from tests.trust.test_tokens import REFUSAL
 
 ADDRESS = "http://127.0.0.1:8123"
@@ -125,7 +125,8 @@ def test_no_call_of_the_sandbox_passes_where_another_audience_is_declared(
     http = serving(signed_here.public(), audiences=[wrong])
     with capture_logs() as logs:
         found = [send(http, path, body, signed_here.token(ADDRESS + path)) for _, path, body in RECORDED]
-    assert [(answer.status_code, answer.data) for answer in found] == [(401, REFUSAL)] * len(RECORDED)
+    here = REFUSAL.replace(BASE.encode(), ADDRESS.encode())
+    assert [(answer.status_code, answer.data) for answer in found] == [(401, here)] * len(RECORDED)
     assert [line["cause"] for line in logs if line["event"] == "call refused"] == ["audience"] * len(RECORDED)
     assert {answer.headers["Access-Control-Allow-Origin"] for answer in found} == {ORIGIN}, "else the browser hides it"
 
