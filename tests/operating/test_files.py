@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from cds_service import __version__
 from cds_service.cli import main
+from cds_service.publish.refusals import refusals
 from cds_service.settings import PREFIX, Settings, load_settings
 from cds_service.trust.clients import parse_clients
 from tests.support.requires import require
@@ -281,3 +282,13 @@ def test_image_installs_nothing_that_has_no_hash() -> None:
     installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) (.*)", DOCKERFILE)
     assert len(installs) == 4
     assert all("--require-hashes" in words or "--no-index" in words for words in installs)
+
+
+def test_the_proxy_refuses_with_codes_of_the_catalogue() -> None:
+    told = re.search(r"map \$status \$refusal \{(.*?)\}", NGINX, re.DOTALL)
+    assert told is not None
+    codes = dict(re.findall(r"(\d{3}|default) ([a-z-]+);", told[1]))
+    known = refusals()
+    assert {code for code, refusal in known.items() if refusal.by == "proxy"} <= set(codes.values())
+    assert codes.pop("default") in known
+    assert [status for status, code in codes.items() if int(status) not in known[code].status] == []
