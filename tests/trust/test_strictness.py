@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from typing import Any
@@ -110,10 +111,15 @@ def cheaply(post: Any, raw: bytes) -> TestResponse:
 def worked(post: Any, raw: bytes) -> tuple[TestResponse, float]:
     """The answer, and the seconds of our own work: the best of three, since what runs beside it shows in it."""
     spent = []
-    for _ in range(3):
-        start = time.process_time()
-        answer: TestResponse = post(raw)
-        spent.append(time.process_time() - start)
+    gc.collect()
+    gc.freeze()  # as the service does: what thousands of tests left behind is not gone through again
+    try:
+        for _ in range(3):
+            start = time.process_time()
+            answer: TestResponse = post(raw)
+            spent.append(time.process_time() - start)
+    finally:
+        gc.unfreeze()
     return answer, min(spent)
 
 
