@@ -10,12 +10,12 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Final, Generic, TypeVar, get_args
 
+from cds_service.advice.advise import INDICATORS
 from cds_service.content.concept import MAGNESIUM, Concept
 from cds_service.content.library import RULE_FOLDERS, Library, LoadedRule
 from cds_service.content.rule import Certainty, Indicator
 from cds_service.content.shared import Claim, Verdict
 
-SEVERE_FIRST: Final = ("critical", "warning", "info")
 WORST_FIRST: Final = ("contradicted", "unsupported", "unverifiable_citation", "partly_supported", "supported")
 DRUGS: Final = ("drug", "drug_class")
 T = TypeVar("T")
@@ -171,7 +171,7 @@ class Index:
         found = [self.library.rules[name] for name in matching(self._rule_words, asked.q) if
                  not asked.drug or self.about[name] & drug]  # fmt: skip
         fitting = [loaded for loaded in found if _fits(loaded, asked)]
-        fitting.sort(key=lambda each: (SEVERE_FIRST.index(each.rule.card.indicator), each.rule.title.lower()))
+        fitting.sort(key=lambda each: (INDICATORS.index(each.rule.card.indicator), each.rule.title.lower()))
         words = asked.q or asked.drug
         return Found(
             {each.id: each for each in fitting},

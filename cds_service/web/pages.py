@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Response, current_app, render_template, request
 
+from cds_service.advice.advise import INDICATORS
 from cds_service.advice.loaded_content import Content
 from cds_service.content.current import CurrentRulebook
 from cds_service.content.library import Library, LoadedRule
@@ -23,7 +24,6 @@ from cds_service.publish.changes import feed, feed_json, title_of
 from cds_service.publish.examples import ExampleBook
 from cds_service.publish.finding import (
     ALLOWED,
-    SEVERE_FIRST,
     WORST_FIRST,
     ClaimFilters,
     Found,
@@ -78,7 +78,7 @@ def content_blueprint(
         asked = _asked(RuleFilters)
         found = index.rules(asked)
         return page(
-            "evidence_index.html", asked=asked, found=found, groups=_groups(found.items, _indicator, SEVERE_FIRST),
+            "evidence_index.html", asked=asked, found=found, groups=_groups(found.items, _indicator, INDICATORS),
             state=lambda loaded: _state(loaded, rulebook()), drugs=index.drugs, allowed=ALLOWED, few=FEW,
             forms=forms(".rules_json", ".rules_csv", **_said(asked)),
         )  # fmt: skip
