@@ -1,0 +1,1 @@
+"""Every rule over all patients of a hospital, as `magnesium-cds screen` does."""
