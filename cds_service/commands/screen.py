@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from cds_service.commands.common import FAILED, MOMENT, USAGE, cards_in_use, cards_option, counted, stop
+from cds_service.commands.common import FAILED, FILE, MOMENT, USAGE, cards_in_use, cards_option, counted, stop
 from cds_service.commands.site_publishing import text_of
 from cds_service.logs import configure
 
 MIB = 1024 * 1024
+SHORTEST_KEY = 16
 
 
 @click.command()
@@ -26,6 +27,7 @@ MIB = 1024 * 1024
 @click.option("--now", type=MOMENT, help="The moment that results are aged against (default: this one).")
 @click.option("--validate", is_flag=True, help="Validate what findings cite, as a hook call does: slower.")
 @click.option("--identified", is_flag=True, help="Write the ids of patients beside their pseudonyms.")
+@click.option("--key", type=FILE, help="Secret of pseudonyms: two screenings with one name patients alike.")
 @click.option("--processes", type=click.IntRange(1, 256), help="Default: one for each core.")
 @click.option("--memory", type=click.IntRange(256), default=1024, help="MiB for all processes (default 1024).")
 def screen(
@@ -33,6 +35,7 @@ def screen(
     out: Path,
     site: Path | None,
     now: datetime | None,
+    key: Path | None,
     processes: int | None,
     memory: int,
     **flags: bool,
@@ -73,7 +76,7 @@ def screen(
         if folder.begin(asked)["finished"]:
             click.echo(f"{out} holds this screening already.")
             return
-        recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], folder.secret())
+        recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], _secret(key) or folder.secret())
         found = local(
             sources, folder, recipe, content,
             processes=processes or os.cpu_count() or 1, memory=memory * MIB, say=_teller(),
@@ -87,6 +90,14 @@ def screen(
     click.echo("\n".join(_told(found, out)))
     if not found["patients"]:
         stop(FAILED, "No patient was there.")
+
+
+def _secret(path: Path | None) -> bytes:
+    """What a file of at least 16 bytes holds; nothing where none is named."""
+    secret = path.read_bytes() if path else b""
+    if path and len(secret) < SHORTEST_KEY:
+        stop(USAGE, f"{path} is too short for a secret: {SHORTEST_KEY} bytes at least, such as of `openssl rand 32`.")
+    return secret
 
 
 def _why(fault: Exception) -> str:

@@ -10,7 +10,6 @@ import argparse
 import gzip
 import random
 from collections import defaultdict
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -157,11 +156,17 @@ def _result(luck: random.Random) -> Resource:
     return made
 
 
-def medications() -> Iterator[Resource]:
+@lru_cache(maxsize=1)
+def medications() -> list[Resource]:
     """The shared Medication resources."""
-    for title, entry in _concepts()["drug"]:
-        coding = {"system": RXNORM, "code": entry.rxnorm_ingredients[0], "display": entry.title}
-        yield {"resourceType": "Medication", "id": f"shared-{title.replace('_', '-')}", "code": {"coding": [coding]}}
+    return [
+        {
+            "resourceType": "Medication",
+            "id": f"shared-{title.replace('_', '-')}",
+            "code": {"coding": [{"system": RXNORM, "code": entry.rxnorm_ingredients[0], "display": entry.title}]},
+        }
+        for title, entry in _concepts()["drug"]
+    ]
 
 
 def bundle(resources: list[Resource]) -> Resource:

@@ -16,7 +16,7 @@ from cds_service.population.screening.lines import Line, Lines, closed
 PIECE: Final = 32 * 1024 * 1024  # bytes of one task
 MOST_TASKS: Final = 256  # each is a file that every part is gathered from
 LONGEST_DOCUMENT: Final = 256 * 1024 * 1024
-NAMES: Final = (".ndjson", ".json", ".jsonl", ".ndjson.gz", ".json.gz", ".jsonl.gz")
+NO_INPUT: Final = "export.json"  # what an export says of itself
 _GZIP: Final = b"\x1f\x8b"
 _NOT_PACKED: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 
@@ -93,14 +93,15 @@ def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
     files: dict[Path, str] = {}
     for given in inputs:
         if given.is_dir():
-            found = sorted(path for path in given.rglob("*") if path.is_file() and path.name.endswith(NAMES))
-            files |= {path: path.relative_to(given).as_posix() for path in found if path.name != "export.json"}
+            # Whatever its name: a file that is passed over may hold patients.
+            found = sorted(path for path in given.rglob("*") if path.is_file() and path.name != NO_INPUT)
+            files |= {path: path.relative_to(given).as_posix() for path in found if not path.name.startswith(".")}
         elif given.is_file():
             files[given] = given.name
         else:
             raise Refused(f"{given} is neither a file nor a folder.")
     if not files:
-        raise Refused(f"There is no file to read. Names end in {', '.join(NAMES)}.")
+        raise Refused("There is no file to read.")
     sizes = {path: path.stat().st_size for path in files}
     piece = max(piece, sum(sizes.values()) // MOST_TASKS + 1)
     tasks: list[Task] = []
