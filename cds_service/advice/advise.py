@@ -107,8 +107,10 @@ class Advice:
         return {"cards": [item.card for item in self.shown], "extension": {EXTENSION: told}}
 
     def _outcome(self, outcome: Outcome) -> dict[str, Any]:
-        said = {"rule": outcome.rule_id, "outcome": outcome.kind}
-        return said | ({"reason": "; ".join(self.display.reasons(outcome.reasons))} if outcome.reasons else {})
+        said = {"rule": outcome.rule.id, "outcome": outcome.kind}
+        if outcome.reasons:
+            said["reason"] = "; ".join(self.display.reasons(outcome.reasons))
+        return said
 
     def summary(self) -> dict[str, int]:
         """Counts for the log."""
@@ -117,7 +119,7 @@ class Advice:
             "cards": len(self.shown),
             "fired": len(evaluation.of("fired")),
             "not_evaluated": len(evaluation.of("not_evaluated")),
-            "faults": sum(outcome.fault is not None for outcome in evaluation.outcomes),
+            "faults": sum(outcome.fault is not None for outcome in evaluation.notable),
             "unreadable": sum(a.unreadable for a in evaluation.context.facts.inputs.values()),
         }
 
@@ -141,7 +143,7 @@ def advise(
     chart, evaluation = outcomes_of(chart, rulebook, service, encounter_named, client)
     rulebook = evaluation.context.rulebook
     display = Display(rulebook, evaluation.context, units, style.units)
-    for outcome in [outcome for outcome in evaluation.outcomes if outcome.reasons]:
+    for outcome in [outcome for outcome in evaluation.notable if outcome.reasons]:
         words = attempt(display.reasons, outcome.reasons)
         if isinstance(words, Fault):  # its reasons cannot be worded
             evaluation = evaluation.withdrawn({outcome.rule_id}, words)

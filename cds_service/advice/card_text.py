@@ -78,7 +78,7 @@ class Group:
 def against_magnesium(evaluation: Evaluation) -> list[Outcome]:
     """What speaks against giving magnesium at all: findings, be they untold, and rules that could not be tried although
     there is something to try them on. Beside any of them nothing is proposed that presumes giving magnesium."""
-    may_be = (o for o in evaluation.outcomes if o.verdict is not None or o.hidden)
+    may_be = (o for o in evaluation.notable if o.verdict is not None or o.hidden)
     return [outcome for outcome in may_be if outcome.written.card.contraindicates_magnesium]
 
 

@@ -70,6 +70,8 @@ def _joins(found: list[Token], plain: str, end: int, touching: bool) -> bool:
 
 
 def _plain(text: str) -> str:
+    if text.isascii():  # nothing of what follows would change it
+        return text.translate(_SIGNS).casefold()
     letters: list[str] = []
     for c in text:
         if c.isascii():
@@ -114,6 +116,8 @@ PLACES = frozenset(
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a phrase."""
+    if text.isascii() and text.isalpha():
+        return (text.casefold(),)
     return tuple(token.text for token in tokens_of(text))
 
 

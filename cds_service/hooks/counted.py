@@ -12,7 +12,9 @@ def of_advice(advice: Advice, service: str, shown: bool) -> None:
     """Count what came of a call; `service`: the id called, `shown`: whether its cards are."""
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    for outcome in advice.evaluation.outcomes:
+    evaluation = advice.evaluation
+    outcomes["quiet"] = len(evaluation.outcomes) - len(evaluation.notable)
+    for outcome in evaluation.notable:
         outcomes[outcome.kind] += 1
         if outcome.kind == "fired":
             count("rule_fired_total", outcome.rule_id)
@@ -20,7 +22,7 @@ def of_advice(advice: Advice, service: str, shown: bool) -> None:
             reasons.update({reason.code for reason in outcome.reasons})
         if outcome.fault is not None:
             count("rule_faults_total", outcome.rule_id)
-    for kind, number in outcomes.items():
+    for kind, number in (+outcomes).items():
         count("rule_outcomes_total", kind, by=number)
     for reason, number in reasons.items():
         count("not_evaluated_total", reason, by=number)

@@ -223,7 +223,7 @@ def _record(advisor: Advisor, call: Call, advice: Advice) -> None:
     call.told.record(advice.shown, advisor.version)
     g.summary = advice.summary() | ({"trial": True} if call.trial else {})
     met: dict[Fault, list[str]] = {}
-    for outcome in advice.evaluation.outcomes:
+    for outcome in advice.evaluation.notable:
         if outcome.fault is not None:
             advisor.rule_faults[outcome.rule_id] += not call.trial
             met.setdefault(outcome.fault, []).append(outcome.rule_id)

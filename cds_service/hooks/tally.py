@@ -50,11 +50,10 @@ def slot(now: datetime, client: str, service: str) -> Slot:
 
 def of_rules(advice: Advice, shown: bool) -> Iterator[tuple[str, int]]:
     """Each rule that was not quiet, with the index of its column; once more where it stands on a card."""
-    for outcome in advice.evaluation.outcomes:
-        if outcome.kind != "quiet":
-            yield outcome.rule_id, _OF_KIND[outcome.kind]
-            if outcome.fault is not None:
-                yield outcome.rule_id, FAULT
+    for outcome in advice.evaluation.notable:
+        yield outcome.rule_id, _OF_KIND[outcome.kind]
+        if outcome.fault is not None:
+            yield outcome.rule_id, FAULT
     if shown:
         for card in advice.shown:
             for place, rule in enumerate(card.rules):
@@ -65,7 +64,7 @@ def of_call(advice: Advice, rulebook: Rulebook, service: str, shown: bool) -> li
     """All else that is counted of an answered call; `service` is a name of the content."""
     found: list[tuple[Label, int]] = [(("version", rulebook.library.digest, rulebook.site_digest), 1)]
     found += [(("hidden", rule, ""), 1) for rule in _hidden_of(rulebook, service)]
-    for outcome in advice.evaluation.outcomes:
+    for outcome in advice.evaluation.notable:
         if outcome.kind == "not_evaluated":
             found += [(("reason", outcome.rule_id, code), 1) for code in {each.code for each in outcome.reasons}]
     if shown:

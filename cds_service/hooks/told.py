@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from cds_service.advice.advise import Candidate
 from cds_service.advice.card_text import Shown
@@ -60,11 +61,7 @@ class Told:
             names = services_served((name for name, service in services if service.hook == "order-select"), True)
             screens = [self._screen(name) for name in names]
             seen = self.store.seen(screens, self.now - SITTING)
-        reasons = self.rulebook.library.override_reasons.values()
-        snoozing = {(item.system, item.code) for item in reasons if item.snoozes}
-        # A client may send HL7's code: it silences where all of ours that it stands for do.
-        meant = [((item.hl7.system, item.hl7.code), item.snoozes) for item in reasons]
-        snoozing |= {code for code, _ in meant if all(snoozes for other, snoozes in meant if other == code)}
+        snoozing = _snoozing(self.rulebook)
         found = set()
         for index, (item, key) in enumerate(zip(candidates, wanted, strict=True)):
             critical = item.indicator == "critical"
@@ -119,3 +116,13 @@ class Told:
     def _key(self, rule: str, finding: str) -> tuple[str, str]:
         """Keyed hashes of the patient under the leading rule, and of the finding."""
         return self.store.subject_hash(self.client, self.patient, rule), self.store.finding_hash([finding])
+
+
+@lru_cache(maxsize=8)
+def _snoozing(rulebook: Rulebook) -> frozenset[tuple[str | None, str]]:
+    """Override reasons (system, code) that silence. A client may send HL7's code: it silences where all of ours that it
+    stands for do."""
+    reasons = rulebook.library.override_reasons.values()
+    meant = [((item.hl7.system, item.hl7.code), item.snoozes) for item in reasons]
+    ours = {(item.system, item.code) for item in reasons if item.snoozes}
+    return frozenset(ours | {code for code, _ in meant if all(snoozes for other, snoozes in meant if other == code)})

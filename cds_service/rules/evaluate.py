@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from cds_service.content.rule import Rule
@@ -12,15 +12,17 @@ from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
+from cds_service.rules.index import RuleIndex, index_of
 from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import usable
-from cds_service.rules.prepared import Prepared, prepared, tells_that_none_is_there
+from cds_service.rules.prepared import Prepared, tells_that_none_is_there
 from cds_service.rules.purposes import with_purposes
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
 from cds_service.rules.verdict import FALSE, IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
 
 Kind = Literal["fired", "quiet", "not_evaluated", "not_applicable"]
+Guard = tuple[Kind, Reason]
 
 NO_SUBJECT = frozenset({"no_intake", "no_upper_level", "no_allowance", "input_not_available"})
 # What is not known blocks a rule only where its worst reading could make a card now: not where the result that the rule
@@ -60,15 +62,20 @@ class Outcome:
         return self.kind == "not_evaluated" and not NOTHING_RECENT.issuperset(reason.code for reason in self.reasons)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluation:
     """All outcomes of a call, in the order of the rulebook, with the context that they were made in."""
 
     outcomes: tuple[Outcome, ...]
     context: Context
 
+    @cached_property
+    def notable(self) -> tuple[Outcome, ...]:
+        """The outcomes of all rules that were not quiet: most are, and nothing is said of them."""
+        return tuple(outcome for outcome in self.outcomes if outcome.kind != "quiet")
+
     def of(self, kind: Kind) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.kind == kind]
+        return [outcome for outcome in (self.outcomes if kind == "quiet" else self.notable) if outcome.kind == kind]
 
     def withdrawn(self, rules: Collection[str], fault: Fault) -> Evaluation:
         """The same with these rules not evaluated: a fault keeps them from being told."""
@@ -87,53 +94,92 @@ def evaluate(
     service: str,
     encounter_named: bool = False,
     only: Collection[str] | None = None,
+    every: bool = False,
 ) -> Evaluation:
     """Try every rule of `service`, or `only` these of them. Pure: same facts and rulebook, same outcomes. A rule that
-    meets a fault of ours is not evaluated."""
+    meets a fault of ours is not evaluated. With `every` each rule is tried one by one, to prove the index."""
     hook = rulebook.library.services[service].hook
     context = with_purposes(
         Context(
             facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=encounter_named
         )
     )
-    told = tells_that_none_is_there(rulebook, service)
-    every, quiet = prepared(rulebook, service), _all_quiet(rulebook, service)
-    found = attempt(_without_subject, every, context)
-    absent = [False] * len(every) if isinstance(found, Fault) else found
-    outcomes = tuple(
-        at_once if is_absent else _outcome(ready, context, told)
-        for ready, at_once, is_absent in zip(every, quiet, absent, strict=True)
-        if only is None or ready.rule.id in only
-    )
-    return Evaluation(outcomes, context)
+    told, index = tells_that_none_is_there(rulebook, service), index_of(rulebook, service)
+    wanted = None if only is None else index.among(only)
+    found = Fault("", (), "") if every else attempt(_by_index, index, _Call(context, told), wanted)
+    if isinstance(found, Fault):
+        among = range(len(index.every)) if wanted is None else sorted(wanted)
+        found = [_outcome(index.every[place], _Call(context, told)) for place in among]
+    return Evaluation(tuple(found), context)
 
 
-def _without_subject(rules: Sequence[Prepared], context: Context) -> list[bool]:
-    """Of each rule, whether it is for everybody and its drug or problem is certainly not there: most are not."""
-    if context.facts.person.deceased:
-        return [False] * len(rules)
-    return [ready.for_everybody and ready.cannot_fire(context) for ready in rules]
+def _by_index(index: RuleIndex, call: _Call, wanted: frozenset[int] | None) -> list[Outcome]:
+    """Only rules whose drug and problem may be there are tried. All others are quiet, but for those that are not for
+    this patient: of these each scope is asked once."""
+    context = call.context
+    if context.facts.person.deceased and not context.drafts_expected:
+        outcomes = list(_all_deceased(index))
+        return outcomes if wanted is None else [outcomes[place] for place in sorted(wanted)]
+    outcomes = list(_all_quiet(index))
+    tried = index.may_fire(context)
+    if wanted is not None:
+        tried = [place for place in tried if place in wanted]
+    for place in tried:
+        outcomes[place] = _outcome(index.every[place], call)
+    done = frozenset(tried)
+    for places in index.scopes.values():
+        absent = [place for place in places if place not in done and (wanted is None or place in wanted)]
+        if not absent:
+            continue
+        guard = call.guard(index.every[absent[0]])
+        if guard is not None:
+            kind, reason = guard
+            for place in absent:
+                outcomes[place] = Outcome(index.every[place].rule, kind, (reason,))
+    return outcomes if wanted is None else [outcomes[place] for place in sorted(wanted)]
 
 
 @lru_cache(maxsize=64)
-def _all_quiet(rulebook: Rulebook, service: str) -> tuple[Outcome, ...]:
+def _all_quiet(index: RuleIndex) -> tuple[Outcome, ...]:
     """What is said of each rule that a service tries, where it is quiet."""
-    return tuple(Outcome(ready.rule, "quiet") for ready in prepared(rulebook, service))
+    return tuple(Outcome(ready.rule, "quiet") for ready in index.every)
 
 
-def _outcome(ready: Prepared, context: Context, told: frozenset[str]) -> Outcome:
-    found = attempt(_try, ready, context, told)
+@lru_cache(maxsize=64)
+def _all_deceased(index: RuleIndex) -> tuple[Outcome, ...]:
+    """The same of a patient who is recorded as dead, where nothing is being ordered."""
+    return tuple(Outcome(ready.rule, "not_applicable", (Reason("deceased"),)) for ready in index.every)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One patient, the labs of which other rules tell that there is no result, and which scopes hold the patient."""
+
+    context: Context
+    told: frozenset[str]
+    _guards: dict[str, Guard | None] = field(default_factory=dict)
+
+    def guard(self, ready: Prepared) -> Guard | None:
+        """Why a rule is not for this patient, or None; found once for all rules of one scope."""
+        if ready.scope not in self._guards:
+            self._guards[ready.scope] = _guard(ready, self.context, self.context.limits(ready.rule.limits))
+        return self._guards[ready.scope]
+
+
+def _outcome(ready: Prepared, call: _Call) -> Outcome:
+    found = attempt(_try, ready, call)
     if isinstance(found, Fault):
         return Outcome(ready.rule, "not_evaluated", (found.reason,), fault=found)
     return found
 
 
-def _try(ready: Prepared, context: Context, told: frozenset[str]) -> Outcome:
-    rule = ready.rule
+def _try(ready: Prepared, call: _Call) -> Outcome:
+    rule, context, told = ready.rule, call.context, call.told
     limits = context.limits(rule.limits)
-    guard = _guard(ready, context, limits)
+    guard = call.guard(ready)
     if guard is not None:
-        return guard
+        kind, reason = guard
+        return Outcome(rule, kind, (reason,))
     if ready.cannot_fire(context):
         return Outcome(rule, "quiet")
     written = rule.loaded.rule
@@ -202,32 +248,32 @@ def drafted(verdict: Verdict) -> bool:
     return any(isinstance(item, Medication) and item.status == "draft" for item in found)
 
 
-def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Outcome | None:
+def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Guard | None:
     """`applies_to`: outside it the rule is not applicable; where age is unknown it is not evaluated."""
-    rule, person, scope = ready.rule, context.facts.person, ready.rule.loaded.rule.applies_to
+    person, scope = context.facts.person, ready.rule.loaded.rule.applies_to
     # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
     if person.deceased and not context.drafts_expected:
-        return Outcome(rule, "not_applicable", (Reason("deceased"),))
+        return "not_applicable", Reason("deceased")
     at_least, below = ready.age_at_least, ready.age_below
     if at_least is not None or below is not None:
         inside = {(at_least is None or years >= at_least) and (below is None or years < below) for years in person.ages}
         if len(inside) != 1:
-            return Outcome(rule, "not_evaluated", (context.person_gap("age_unknown"),))
+            return "not_evaluated", context.person_gap("age_unknown")
         if False in inside:
-            return Outcome(rule, "not_applicable", (Reason("outside_age"),))
+            return "not_applicable", Reason("outside_age")
     if scope.recent_result:
         found = usable(scope.recent_result.lab, context, limits[scope.recent_result.within])
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
-            return Outcome(rule, "not_applicable", (found,))
+            return "not_applicable", found
     if scope.not_pregnant and person.pregnant:
-        return Outcome(rule, "not_applicable", (Reason("pregnant"),))
+        return "not_applicable", Reason("pregnant")
     if not ready.unless_medication.isdisjoint(context.drugs):
         for item in context.medications(ready.unless_medication, "any", "any"):
-            return Outcome(rule, "not_applicable", (Reason("other_drug", min(item.drugs & ready.unless_medication)),))
+            return "not_applicable", Reason("other_drug", min(item.drugs & ready.unless_medication))
     if found_too := context.concepts.intersection(scope.unless_condition):
-        return Outcome(rule, "not_applicable", (Reason("other_condition", min(found_too)),))
+        return "not_applicable", Reason("other_condition", min(found_too))
     if _infusion(ready, context, limits).truth:
-        return Outcome(rule, "not_applicable", (Reason("infusion_runs"),))
+        return "not_applicable", Reason("infusion_runs")
     return None
 
 

@@ -23,7 +23,8 @@ class Prepared:
     """A rule with its sets and ages looked up. `asked` has to be there, all of it. `for_everybody`: no `applies_to`.
 
     `about_the_order`: on order hooks one of the drugs that the rule names has to be drafted. `ages_in_hospital`: its
-    results are read for less long there. `pregnancy_matters`: a card says so where pregnancy could not be read.
+    results are read for less long there. `pregnancy_matters`: a card says so where pregnancy could not be read. `scope`
+    names its `applies_to` with the limits that it reads: who is outside of one is outside of all that are called so.
     """
 
     rule: ActiveRule
@@ -35,6 +36,7 @@ class Prepared:
     about_the_order: bool
     ages_in_hospital: bool
     pregnancy_matters: bool
+    scope: str
 
     def cannot_fire(self, context: Context) -> bool:
         """Whether something that this rule needs is certainly not there."""
@@ -102,7 +104,17 @@ def _prepare(rule: ActiveRule, shared: Mapping[str, Threshold]) -> Prepared:
         statuses == {"any"},
         any(case.in_hospital for threshold in back for case in threshold.instead),
         scope.not_pregnant or any(part.pregnancy_matters for part in written.needed),
+        _scope(rule, shared),
     )
+
+
+def _scope(rule: ActiveRule, shared: Mapping[str, Threshold]) -> str:
+    scope, limits = rule.loaded.rule.applies_to, rule.limits
+    within = scope.recent_result.within if scope.recent_result else None
+    own = {name for name in (scope.age_at_least, scope.age_below, within) if name}
+    if scope.unless_infusion:  # it reads shared limits, by names that it does not say
+        own |= limits.keys() & shared.keys()
+    return f"{scope!r} {[limits[name] for name in sorted(own)]!r}"
 
 
 def _plain(limit: Limit) -> Decimal | int:

@@ -1,6 +1,7 @@
 """What makes calls fast changes no answer."""
 
 import copy
+import random
 from datetime import UTC, datetime
 
 import orjson
@@ -8,6 +9,7 @@ import pytest
 
 from cds_service.advice.needs import all_needs
 from cds_service.content.current import CurrentRulebook
+from cds_service.content.direction_words import Token, tokens_of, words_of
 from cds_service.fhir import read_chart, validation
 from cds_service.rules.evaluate import evaluate
 from cds_service.rules.prepared import Prepared
@@ -94,3 +96,12 @@ def test_rules_decided_beforehand_have_the_outcome_of_trying_them(content, servi
     monkeypatch.setattr(Prepared, "cannot_fire", lambda self, context: False)
     assert evaluate(facts, rulebook, service).outcomes == quick
     assert sum(outcome.kind == "quiet" for outcome in quick) > 10 or left_out
+
+
+def test_ascii_text_has_the_words_that_it_would_have_beside_another_letter():
+    chars = random.Random(16)
+    for _ in range(5000):
+        text = "".join(chr(chars.randrange(128)) for _ in range(chars.randrange(14)))
+        assert tokens_of(text + " \u00e9") == [*tokens_of(text + " "), Token("word", "e")]
+        letters = "".join(chars.choice("aBcXyZ") for _ in range(chars.randrange(1, 9)))
+        assert words_of(letters) == tuple(token.text for token in tokens_of(letters))
