@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,14 +11,33 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cds_service.content.rulebook import Rulebook
+from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.small_cells import USUAL
-from cds_service.population.screening.summary import KINDS, read_asked, summed
+from cds_service.population.screening.summary import KINDS, NoScreening, read_asked, summed
 from cds_service.population.screening.told import told
 from cds_service.publish.csv_text import csv_text
 
 URGENCY: Final = {"critical": "critical", "warning": "warning", "info": "information"}
 HIDDEN: Final = "hidden"
 FILES: Final = ("summary.json", "summary.csv", "attrition.csv", "quality.csv", "report.html")
+
+
+def rulebook_of(folder: Path, cards: tuple[str, ...]) -> Rulebook:
+    """The rulebook that a folder was screened with: its site values are kept with it. `cards`: folders of somebody
+    else's rules. Raises NoScreening where the rules here are other ones."""
+    asked = read_asked(folder)
+    try:
+        now = datetime.fromisoformat(asked["now"])
+        recipe = Recipe(now, asked.get("site_values") or "", cards, False, False)
+    except (KeyError, TypeError, ValueError):
+        raise NoScreening(f"{folder / 'screening.json'} does not say when it was screened: screen again") from None
+    content = recipe.content()
+    if asked.get("rules") != content.library.digest:
+        raise NoScreening(
+            f"{folder} was screened with other rules than those of this version: take the version and the --cards "
+            "that it was screened with, or screen again into a new folder"
+        )
+    return recipe.rulebook(content)
 
 
 def write_report(
