@@ -146,6 +146,15 @@ def test_of_an_identified_screening_nothing_is_hidden_and_the_page_says_so(tmp_p
     assert "Do not pass this report on" in (tmp_path / "report.html").read_text()
 
 
+def test_the_reasons_of_a_hidden_outcome_do_not_tell_it(tmp_path: Path) -> None:
+    """228 do not apply and 4 are quiet: whoever knows the 228 knows the 4."""
+    reasons = ["no_result(serum_magnesium)"] * 193 + ["result_too_old(serum_magnesium)"] * 35
+    people = [*(patient(f"not_applicable: {each}") for each in reasons), *(patient("quiet") for _ in range(4))]
+    rule = of(write_report(folder(tmp_path, people), BOOK))
+    assert rule["quiet"] is None and rule["not_applicable"] is None
+    assert [each["patients"] for each in rule["reasons"]] == [None, None]
+
+
 @pytest.mark.parametrize("cells", [[3, 97], [0, 4, 0], [1, 1, 50], [4, 4, 4, 90], [100], [5, 6], [2]])
 def test_what_is_hidden_cannot_be_told_from_the_total(cells: list[int]) -> None:
     away = [each for each, said in zip(cells, hidden(cells, 5), strict=True) if said is None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from cds_service.population.screening.small_cells import hidden, one
-from cds_service.population.screening.summary import FORMAT, KINDS, SEXES, RuleCounts, Summary, bands
+from cds_service.population.screening.summary import FORMAT, KINDS, SEXES, Reasoned, RuleCounts, Summary, bands
 
-WRITTEN_FOR: Final = "the rule is written for this patient"
+WRITTEN_FOR: Final = "the rule applies to this patient"
 ON_CHART: Final = "on the chart: {}"
 KNOWN: Final = "what the rule needs is known"
 OTHERS: Final = "its other tests hold"
@@ -69,11 +69,16 @@ def _rule(rule: RuleCounts, smallest: int) -> dict[str, Any]:
         "by_age": _cut(rule, bands(), "band", outcomes["fired"], smallest),
         "by_sex": _cut(rule, list(SEXES), "sex", outcomes["fired"], smallest),
         "reasons": [
-            {"outcome": each.outcome, "code": each.code, "words": each.words, "patients": one(each.patients, smallest)}
+            {"outcome": each.outcome, "code": each.code, "words": each.words, "patients": _of_reason(each, outcomes, smallest)}
             for each in rule.reasons
         ],
         "attrition": steps(rule, outcomes, smallest),
     }
+
+
+def _of_reason(each: Reasoned, outcomes: dict[str, int | None], smallest: int) -> int | None:
+    """None also where the outcome is hidden: its reasons would tell it."""
+    return None if outcomes[each.outcome] is None else one(each.patients, smallest)
 
 
 def _cut(rule: RuleCounts, names: list[str], by: str, total: int | None, smallest: int) -> list[dict[str, Any]]:
