@@ -69,7 +69,12 @@ def _rule(rule: RuleCounts, smallest: int) -> dict[str, Any]:
         "by_age": _cut(rule, bands(), "band", outcomes["fired"], smallest),
         "by_sex": _cut(rule, list(SEXES), "sex", outcomes["fired"], smallest),
         "reasons": [
-            {"outcome": each.outcome, "code": each.code, "words": each.words, "patients": _of_reason(each, outcomes, smallest)}
+            {
+                "outcome": each.outcome,
+                "code": each.code,
+                "words": each.words,
+                "patients": _of_reason(each, outcomes, smallest),
+            }
             for each in rule.reasons
         ],
         "attrition": steps(rule, outcomes, smallest),
