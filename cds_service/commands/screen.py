@@ -21,13 +21,18 @@ SHORTEST_KEY = 16
 
 @click.command()
 @cards_option
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values (YAML).")
 @click.option("--now", type=MOMENT, help="The moment that results are aged against (default: this one).")
 @click.option("--validate", is_flag=True, help="Validate what findings cite, as a hook call does: slower.")
 @click.option("--identified", is_flag=True, help="Write the ids of patients beside their pseudonyms.")
 @click.option("--key", type=FILE, help="Secret of pseudonyms: two screenings with one name patients alike.")
+@click.option("--report-only", is_flag=True, help="Write the report of --out again, from what is kept there.")
+@click.option("--csv", is_flag=True, help="Also every outcome of each patient as outcomes.csv.")
+@click.option(
+    "--smallest-cell", type=click.IntRange(0), help="Hide smaller counts (default 5; with --identified none is hidden)."
+)
 @click.option("--processes", type=click.IntRange(1, 256), help="Default: one for each core.")
 @click.option("--memory", type=click.IntRange(256), default=1024, help="MiB for all processes (default 1024).")
 def screen(
@@ -38,6 +43,7 @@ def screen(
     key: Path | None,
     processes: int | None,
     memory: int,
+    smallest_cell: int | None,
     **flags: bool,
 ) -> None:
     """Try every rule on all patients in INPUTS: files or folders of FHIR Bulk Data (NDJSON), or Bundles, plain or gzip.
@@ -50,6 +56,11 @@ def screen(
     except ImportError:
         stop(FAILED, "screen needs its extra; in a checkout: pip install '.[screen]'")
     configure("WARNING")
+    if flags["report_only"]:
+        _report(out, memory, smallest_cell, flags["csv"])
+        return
+    if not inputs:
+        stop(USAGE, "Name the files or folders to screen, or ask for the report of --out alone with --report-only.")
     from cds_service.population.screening.folder import Folder, Refused
     from cds_service.population.screening.local import screen as local
     from cds_service.population.screening.person import Recipe
@@ -75,6 +86,7 @@ def screen(
         }
         if folder.begin(asked)["finished"]:
             click.echo(f"{out} holds this screening already.")
+            _report(out, memory, smallest_cell, flags["csv"])
             return
         recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], _secret(key) or folder.secret())
         found = local(
@@ -88,6 +100,7 @@ def screen(
     except (OSError, duckdb.Error) as fault:
         stop(FAILED, f"{_why(fault)} What is done stays: give the same command again to go on.")
     click.echo("\n".join(_told(found, out)))
+    _report(out, memory, smallest_cell, flags["csv"])
     if not found["patients"]:
         stop(FAILED, "No patient was there.")
 
@@ -98,6 +111,25 @@ def _secret(path: Path | None) -> bytes:
     if path and len(secret) < SHORTEST_KEY:
         stop(USAGE, f"{path} is too short for a secret: {SHORTEST_KEY} bytes at least, such as of `openssl rand 32`.")
     return secret
+
+
+def _report(out: Path, memory: int, smallest_cell: int | None, outcomes: bool) -> None:
+    """Write what comes out of the folder, from its Parquet alone."""
+    import duckdb
+
+    from cds_service.population.screening.report import rulebook_of, write_report
+    from cds_service.population.screening.summary import NoScreening
+
+    try:
+        rulebook = rulebook_of(out, tuple(map(str, cards_in_use())))
+        said = write_report(out, rulebook, smallest_cell=smallest_cell, memory=f"{memory // 2}MiB", outcomes=outcomes)
+    except NoScreening as fault:
+        stop(USAGE, str(fault))
+    except (OSError, duckdb.Error) as fault:
+        stop(FAILED, f"{_why(fault)} The screening stays: write its report with --report-only.")
+    click.echo(f"The report is {out / 'report.html'}.")
+    if not said["finished"]:
+        click.echo("This screening is not finished: the report is of some patients alone, and says so.", err=True)
 
 
 def _why(fault: Exception) -> str:

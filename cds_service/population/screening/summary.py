@@ -1,0 +1,305 @@
+"""What a screening folder says, counted: rules by age and sex, where patients fall, and what could not be looked at.
+
+All is read from the Parquet of the folder; no chart is read again, and memory stays bounded by DuckDB.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cds_service.advice.advise import INDICATORS
+from cds_service.advice.phrasing import fill, lowered
+from cds_service.content.library import Library
+from cds_service.content.rulebook import ActiveRule, Rulebook
+
+if TYPE_CHECKING:
+    import duckdb
+
+FORMAT: Final = 1
+KINDS: Final = ("fired", "quiet", "not_applicable", "not_evaluated")
+UNKNOWN: Final = "unknown"
+# Only for counting: they part children from adults, and adults as hospitals report them. No rule reads them.
+BANDS: Final = ((18, "under 18"), (40, "18 to 39"), (65, "40 to 64"), (80, "65 to 79"), (None, "80 and over"))
+SEXES: Final = ("female", "male", "other", UNKNOWN)
+AT_ONCE: Final = 20  # rules in one query: enough to read the facts seldom, few enough to keep memory small
+_REASON: Final = re.compile(r"^([a-z_]+)(?:\((.*)\))?$")
+_OF_ONE_PATIENT: Final = re.compile(r"(: |, )?\{(?:problem|names|date|days)\}.*$")
+
+
+class NoScreening(ValueError):
+    """The folder holds no screening; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoned:
+    """A reason, in the words of cards as far as they are not one patient's, and how many patients have it."""
+
+    outcome: str
+    code: str
+    words: str
+    patients: int
+
+
+@dataclass(slots=True)
+class RuleCounts:
+    """One rule under one hook. `by` is (age band, sex) -> outcome -> patients; `absent` is the position of the first
+    drug or problem that the rule asks for and that is not on the chart -> patients in whom the rule is quiet for it."""
+
+    rule: str
+    hook: str
+    title: str
+    indicator: str
+    asked: tuple[str, ...]
+    by: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    absent: Counter[int] = field(default_factory=Counter)
+    reasons: list[Reasoned] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        return sum(each[kind] for each in self.by.values())
+
+    @property
+    def tried(self) -> int:
+        """Patients in whom the rule was tried."""
+        return sum(map(self.count, KINDS))
+
+    def of_band(self, band: str, kind: str) -> int:
+        return sum(each[kind] for (one, _), each in self.by.items() if one == band)
+
+    def of_sex(self, sex: str, kind: str) -> int:
+        return sum(each[kind] for (_, one), each in self.by.items() if one == sex)
+
+
+@dataclass(slots=True)
+class Summary:
+    """All counts of a screening. `patients` are all that were met, those whose chart could not be read among them."""
+
+    asked: dict[str, Any]
+    patients: int
+    not_read: dict[str, int]
+    bands: dict[str, int]
+    sexes: dict[str, int]
+    urgent: dict[str, int]
+    partly: int
+    rules: list[RuleCounts]
+    quality: list[dict[str, Any]]
+    inputs: list[tuple[str, int]]
+    faults: dict[str, int]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the screening came to its end: else these are some of the patients, nobody knows which."""
+        return self.asked.get("finished") is True
+
+    @property
+    def read(self) -> int:
+        """Patients whose chart could be read."""
+        return self.patients - sum(self.not_read.values())
+
+
+def bands() -> list[str]:
+    return [name for _, name in BANDS] + [UNKNOWN]
+
+
+def read_asked(folder: Path) -> dict[str, Any]:
+    """What `screening.json` says. Raises NoScreening."""
+    file = folder / "screening.json"
+    if not file.is_file():
+        raise NoScreening(f"{folder} holds no screening.json: name the folder that `screen --out` made")
+    try:
+        found = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError:
+        raise NoScreening(f"{file} is no JSON: screen again into a new folder") from None
+    if not isinstance(found, dict):
+        raise NoScreening(f"{file} is no JSON object: screen again into a new folder")
+    return found
+
+
+def summed(folder: Path, rulebook: Rulebook, memory: str = "512MB") -> Summary:
+    """The counts of a screening folder. `rulebook` is the one that it was screened with. Raises NoScreening."""
+    import duckdb
+
+    asked = read_asked(folder)
+    with duckdb.connect() as database:
+        database.execute(f"SET memory_limit = '{memory}'; SET preserve_insertion_order = false")
+        return _Counting(database, folder, rulebook).summary(asked)
+
+
+class _Counting:
+    """The queries, over one folder."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, folder: Path, rulebook: Rulebook) -> None:
+        self._database, self._rulebook, self._library = database, rulebook, rulebook.library
+        self._there = {name for name in ("facts", "outcomes", "faults", "quality") if any(_parts(folder, name))}
+        cases = " ".join(f"WHEN age_years < {below} THEN '{name}'" for below, name in BANDS if below is not None)
+        self._band = f"CASE WHEN age_years IS NULL THEN '{UNKNOWN}' {cases} ELSE '{BANDS[-1][1]}' END"
+        known = ", ".join(f"'{sex}'" for sex in SEXES)
+        self._sex = f"CASE WHEN sex IN ({known}) THEN sex ELSE '{UNKNOWN}' END"
+        for name in self._there:
+            listed = ", ".join("'" + str(part).replace("'", "''") + "'" for part in _parts(folder, name))
+            database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}])")  # noqa: S608
+
+    def summary(self, asked: dict[str, Any]) -> Summary:
+        rules = self._rules() if {"facts", "outcomes"} <= self._there else []
+        has = "facts" in self._there
+        one = f"""SELECT key, any_value({self._band}) AS band, any_value({self._sex}) AS sex,
+                  min(not_read) AS why FROM facts GROUP BY key"""  # noqa: S608
+        return Summary(
+            asked,
+            self._one("SELECT count(DISTINCT key) FROM facts") if has else 0,
+            self._pairs(f"SELECT why, count(*) FROM ({one}) WHERE why IS NOT NULL GROUP BY 1") if has else {},  # noqa: S608
+            self._pairs(f"SELECT band, count(*) FROM ({one}) GROUP BY 1") if has else {},  # noqa: S608
+            self._pairs(f"SELECT sex, count(*) FROM ({one}) GROUP BY 1") if has else {},  # noqa: S608
+            self._urgent(rules),
+            self._any(sorted({each.rule for each in rules}), "not_evaluated"),
+            rules,
+            self._quality() if "quality" in self._there else [],
+            self._inputs() if has else [],
+            self._pairs("SELECT reason, count(*) FROM faults GROUP BY 1") if "faults" in self._there else {},
+        )
+
+    def _all(self, query: str) -> list[tuple[Any, ...]]:
+        return self._database.execute(query).fetchall()
+
+    def _one(self, query: str) -> int:
+        return int(self._all(query)[0][0])
+
+    def _pairs(self, query: str) -> dict[str, int]:
+        return {str(name): int(number) for name, number in sorted(self._all(query), key=lambda row: (-row[1], row[0]))}
+
+    def _rules(self) -> list[RuleCounts]:
+        """Every rule that has a column, the most urgent first."""
+        columns = [row[0] for row in self._all("DESCRIBE outcomes") if row[0] not in ("key", "hook")]
+        known = [name for name in columns if name in self._rulebook.rules]
+        if strangers := sorted(set(columns) - set(known)):
+            raise NoScreening(
+                f"this folder was screened with other rules ({', '.join(strangers[:3])} ...): "
+                "name the site values and cards that it was screened with"
+            )
+        found: dict[tuple[str, str], RuleCounts] = {}
+        for start in range(0, len(known), AT_ONCE):
+            self._count(known[start : start + AT_ONCE], found)
+        for each in found.values():
+            each.reasons.sort(key=lambda one: (KINDS.index(one.outcome), -one.patients, one.words))
+        return sorted(found.values(), key=lambda each: (*self._urgency(each.rule), each.hook))
+
+    def _urgency(self, rule: str) -> tuple[int, bool, int, str]:
+        """As advice.advise.urgency, of a rule alone."""
+        loaded = self._rulebook.rules[rule].loaded
+        card = loaded.rule.card
+        return INDICATORS.index(card.indicator), loaded.package is not None, card.priority, rule
+
+    def _count(self, names: Sequence[str], found: dict[tuple[str, str], RuleCounts]) -> None:
+        asked = {name: _asked(self._rulebook.rules[name]) for name in names}
+        sums = ", ".join(f"histogram({_value(name, asked[name])})" for name in names)
+        query = f"""SELECT o.hook, {self._band}, {self._sex}, {sums}
+                    FROM outcomes o JOIN facts f ON o.key = f.key AND o.hook = f.hook GROUP BY 1, 2, 3"""  # noqa: S608
+        told: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+        for hook, band, sex, *histograms in self._all(query):
+            for name, histogram in zip(names, histograms, strict=True):
+                counts = {value: number for value, number in (histogram or {}).items() if value is not None}
+                if not counts:
+                    continue
+                one = found.setdefault((name, hook), self._started(name, hook, asked[name]))
+                by = one.by.setdefault((band, sex), Counter())
+                for value, number in counts.items():
+                    kind, _, rest = value.partition(": ")
+                    if kind.startswith("quiet#"):
+                        one.absent[int(kind.removeprefix("quiet#"))] += number
+                        kind = "quiet"
+                    by[kind] += number
+                    for reason in dict.fromkeys(rest.split("; ")) if rest else ():
+                        told.setdefault((name, hook), Counter())[kind, reason] += number
+        for place, counted in told.items():
+            for (kind, reason), number in counted.items():
+                found[place].reasons.append(Reasoned(kind, reason, in_words(reason, self._library), number))
+
+    def _started(self, name: str, hook: str, asked: Sequence[tuple[str, frozenset[str]]]) -> RuleCounts:
+        written = self._rulebook.rules[name].loaded.rule
+        words = tuple(_titles(self._library, names) for _, names in asked)
+        return RuleCounts(name, hook, written.title, written.card.indicator, words)
+
+    def _any(self, rules: Sequence[str], kind: str) -> int:
+        """Patients in whom at least one of these rules has this outcome."""
+        tests = " OR ".join(f"starts_with({_column(name)}, '{kind}')" for name in rules)
+        return self._one(f"SELECT count(DISTINCT key) FROM outcomes WHERE {tests}") if tests else 0  # noqa: S608
+
+    def _urgent(self, rules: list[RuleCounts]) -> dict[str, int]:
+        """Patients in whom a rule of this urgency fired, by urgency; `any`: of any."""
+        named = {each.rule: each.indicator for each in rules}
+        made = {kind: self._any([r for r, one in named.items() if one == kind], "fired") for kind in INDICATORS}
+        return made | {"any": self._any(list(named), "fired")}
+
+    def _quality(self) -> list[dict[str, Any]]:
+        query = """SELECT what, input, code, count(DISTINCT key) AS patients, sum(count) AS times FROM quality
+                   GROUP BY ALL ORDER BY patients DESC, what, input NULLS FIRST, code NULLS FIRST"""
+        keys = ("what", "input", "code", "patients", "times")
+        rows = [dict(zip(keys, row, strict=True)) for row in self._all(query)]
+        return [row | {"times": int(row["times"])} for row in rows]
+
+    def _inputs(self) -> list[tuple[str, int]]:
+        """What is on the charts, with how many patients have it."""
+        plain = (
+            ("age", "age_years IS NOT NULL"), ("sex", f"{self._sex} <> '{UNKNOWN}'"),
+            ("a problem that is read here", "len(conditions) > 0"), ("a drug that is read here", "len(drugs) > 0"),
+            ("a result that is read here", "len(labs) > 0"),
+        )  # fmt: skip
+        made = [
+            (name, self._one(f"SELECT count(DISTINCT key) FROM facts WHERE not_read IS NULL AND {test}"))  # noqa: S608
+            for name, test in plain
+        ]
+        query = """SELECT lab, count(DISTINCT key) FROM (SELECT key, unnest(labs) AS lab FROM facts) GROUP BY 1"""
+        labs = [(_titles(self._library, [name]), number) for name, number in self._pairs(query).items()]
+        return made + labs
+
+
+def _parts(folder: Path, name: str) -> list[Path]:
+    return sorted((folder / name).glob("part-*.parquet"))
+
+
+def _asked(rule: ActiveRule) -> list[tuple[str, frozenset[str]]]:
+    """What the rule asks for and the facts list: the list, and the concepts one of which has to be there."""
+    found = [one for part in rule.loaded.rule.needed if (one := part.asks_for)]
+    return [("conditions" if one.status is None else "drugs", one.names) for one in found if one.status != "ended"]
+
+
+def _value(name: str, asked: Iterable[tuple[str, frozenset[str]]]) -> str:
+    """The outcome in SQL; where it is quiet, behind '#' which of what is asked for is not on the chart first."""
+    cases = ""
+    for place, (where, names) in enumerate(asked):
+        listed = ", ".join("'" + each.replace("'", "''") + "'" for each in sorted(names))
+        cases += f" WHEN NOT coalesce(list_has_any({where}, [{listed}]), false) THEN 'quiet#{place}'"
+    column = f"o.{_column(name)}"
+    quiet = f"CASE{cases} ELSE 'quiet' END" if cases else "'quiet'"
+    return f"CASE WHEN {column} = 'quiet' THEN {quiet} ELSE {column}::VARCHAR END"
+
+
+def _column(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _titles(library: Library, names: Iterable[str]) -> str:
+    return " or ".join(sorted(_title(library, each) for each in names))
+
+
+def _title(library: Library, name: str) -> str:
+    if (entry := library.terminology.get(name)) is not None:
+        return entry.title if entry.proper_name else lowered(entry.title)
+    return library.wording.inputs.get(name, name.replace("_", " "))
+
+
+def in_words(reason: str, library: Library) -> str:
+    """A reason as `code` or `code(what)` in the words of cards, without what only a single patient's can say."""
+    found = _REASON.match(reason)
+    if found is None or (template := library.wording.reasons.get(found[1])) is None:
+        return reason.replace("_", " ")
+    title = _title(library, found[2] or "")
+    if found[1] in ("result_too_old", "intake_too_old"):
+        return fill(template.partition(" is of")[0], {"what": title}) + " is too old"
+    return fill(_OF_ONE_PATIENT.sub("", template), {"what": title})
