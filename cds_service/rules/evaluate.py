@@ -98,12 +98,14 @@ def evaluate(
     )
     told = tells_that_none_is_there(rulebook, service)
     every, quiet = prepared(rulebook, service), _all_quiet(rulebook, service)
+    if only is not None:
+        chosen = [number for number, ready in enumerate(every) if ready.rule.id in only]
+        every, quiet = tuple(every[number] for number in chosen), tuple(quiet[number] for number in chosen)
     found = attempt(_without_subject, every, context)
     absent = [False] * len(every) if isinstance(found, Fault) else found
     outcomes = tuple(
         at_once if is_absent else _outcome(ready, context, told)
         for ready, at_once, is_absent in zip(every, quiet, absent, strict=True)
-        if only is None or ready.rule.id in only
     )
     return Evaluation(outcomes, context)
 
