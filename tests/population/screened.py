@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,26 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cds_service.hooks.keeping import keeper_of
 from cds_service.population import shipped_cohort
 from cds_service.population.cases import Side
-from cds_service.population.screening.index import lists_of
-from cds_service.population.screening.screened import reading_digest
+from cds_service.population.kept_facts import keeper_of
+from cds_service.population.screening.person import Call
+from cds_service.population.screening.rows import Rows
 from cds_service.population.screening.tables import FACTS
 from cds_service.population.trying import advice_of
 from tests.conftest import NOW, shipped
 from tests.population.test_compare import rulebook
 
 
-def fact_rows(
-    every: int = 1, most: int | None = None, wanted: Callable[[str], bool] = lambda _: True
-) -> list[dict[str, Any]]:
+def fact_rows(every: int = 1, most: int | None = None) -> list[dict[str, Any]]:
     """Each `every`th of the patients that ship, as rows of FACTS."""
-    side, keeper, rows = Side(shipped(), rulebook(), NOW), keeper_of(shipped()), []
-    cases = (case for case in shipped_cohort(shipped(), NOW).cases() if wanted(case.name))
-    for number, case in enumerate(islice(cases, 0, most, every)):
-        context = advice_of(side, case, case.chart(side)).evaluation.context
-        person = context.facts.person
-        rows.append({
-            "key": f"p{number:07d}", "hook": case.hook, "age_years": person.age_years and min(person.age_years, 90),
-            "sex": person.sex, "facts": keeper.kept(context.facts, case.hook, case.encounter_named),
-        } | lists_of(context))  # fmt: skip
-    return rows
+    side = Side(shipped(), rulebook(), NOW)
+    rows = Rows([], keeper_of(shipped()))
+    for number, case in enumerate(islice(shipped_cohort(shipped(), NOW).cases(), 0, most, every)):
+        evaluation = advice_of(side, case, case.chart(side)).evaluation
+        rows.add(f"p{number:07d}", "", [Call(case.hook, evaluation.context.facts, evaluation)])
+    made: list[dict[str, Any]] = rows.tables()["facts"].to_pylist()
+    return made
 
 
 def write_folder(folder: Path, rows: list[dict[str, Any]], parts: int = 2) -> Path:
@@ -44,8 +38,6 @@ def write_folder(folder: Path, rows: list[dict[str, Any]], parts: int = 2) -> Pa
     for number in range(parts):
         table = pa.Table.from_pylist(rows[number::parts], schema=FACTS)
         pq.write_table(table, folder / "facts" / f"part-{number:05d}.parquet", compression="zstd")
-    side = Side(shipped(), rulebook(), NOW)
-    asked = {"now": NOW.isoformat(), "rules": shipped().library.digest, "site": "", "reading": reading_digest(side),
-             "finished": True}  # fmt: skip
+    asked = {"now": NOW.isoformat(), "rules": shipped().library.digest, "site": "", "site_values": "", "finished": True}
     (folder / "screening.json").write_bytes(orjson.dumps(asked))
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from cds_service.content.site_limits import thresholds_of
 from cds_service.content.yamlfile import ContentError
 from cds_service.population.screening.change import Change, compare_screened
 from cds_service.population.screening.screened import CannotCompare
+from tests.conformance.calls import invoke
 from tests.conftest import NOW, shipped
 from tests.population.screened import fact_rows, write_folder
 from tests.population.test_compare import SILENT, limit, rulebook
@@ -111,7 +113,7 @@ def test_codes_of_the_site_need_a_new_screening(folder: Path) -> None:
     from cds_service.content.rulebook import make_rulebook
 
     site = replace(rulebook().site, document=other.model_copy(update={"inputs": {"medication_statements": "none"}}))
-    with pytest.raises(CannotCompare, match="read charts differently"):
+    with pytest.raises(CannotCompare, match="charts are read differently"):
         asked(folder, rulebook(), make_rulebook(shipped().library, site, NOW.date()))
 
 
@@ -120,3 +122,30 @@ def test_a_folder_without_facts_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(copy / "facts")
     with pytest.raises(CannotCompare, match="no screening folder"):
         asked(copy, rulebook(), limit("0.80"))
+
+
+def test_the_command_says_who_changes_and_writes_them(folder: Path, tmp_path: Path) -> None:
+    site, out = tmp_path / "b.yaml", tmp_path / "who.csv"
+    site.write_text(
+        "site: Test hospital\nrules:\n  shared:\n    thresholds:\n"
+        "      lower_limit: {value: 0.80, reason: Our own interval}\n"
+    )
+    told = orjson.loads(invoke("screen-compare", folder, "--compare", site, "--out", out, "--json").stdout)
+    assert told["rules"]["low_serum_magnesium"]["ways"]["quiet -> fired"] > 0
+    assert out.read_text().splitlines()[0] == '"key","hook","rule","before","after"'
+    assert len(out.read_text().splitlines()) == 1 + sum(sum(r["ways"].values()) for r in told["rules"].values())
+    words = invoke("screen-compare", folder, "--compare", site).stdout
+    assert "the others cannot change" in words
+    assert "per 1,000 patients" in words
+
+
+def test_a_folder_of_other_rules_or_not_finished_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    about = orjson.loads((copy / "screening.json").read_bytes())
+    site = tmp_path / "b.yaml"
+    site.write_text("site: Test hospital\n")
+    for change, said in (({"rules": "other"}, "another version of the rules"), ({"finished": False}, "not finished")):
+        (copy / "screening.json").write_bytes(orjson.dumps(about | change))
+        found = invoke("screen-compare", copy, "--compare", site)
+        assert found.returncode == 2
+        assert said in found.stderr

@@ -26,7 +26,7 @@ from cds_service.population.compare import CardSeen, cards_seen
 from cds_service.population.kept import KeptCase
 from cds_service.population.kept_facts import read_kept
 from cds_service.population.screening.affected import Reach, reached
-from cds_service.population.screening.screened import CannotCompare, parts_of
+from cds_service.population.screening.screened import READS_OTHERWISE, CannotCompare, parts_of
 from cds_service.population.trying import advice_of
 from cds_service.rules.evaluate import Outcome, evaluate
 
@@ -157,10 +157,7 @@ def compare_screened(
     sides = Side(content, before, now), Side(content, after, now)
     for hook in sides[0].services:
         if not sides[0].reads_as(sides[1], hook):
-            raise CannotCompare(
-                "the two sites read charts differently (codes of their own, inputs that they have not, or what rules"
-                " ask for): kept facts cannot answer that. Screen under each, and compare the outcomes"
-            )
+            raise CannotCompare(READS_OTHERWISE)
     plan = {hook: None if every else reached(before, after, hook, name) for hook, name in sides[0].services.items()}
     rows, patients, not_read = _counted(files)
     workers = max(1, min(processes, 8))
@@ -364,3 +361,22 @@ def _telling(rule: str, advice: Advice) -> CardSeen | None:
     """The card that tells of a rule, its own or that of another one that it stands on."""
     cards = zip(advice.shown, cards_seen(advice).values(), strict=True)
     return next((card for item, card in cards if rule in item.rules), None)
+
+
+def write_changed(found: Change, path: Path) -> None:
+    """Who changes, a row for each outcome, as CSV or Parquet by the end of the name. Raises OSError."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    from cds_service.population.screening.folder import replaced
+
+    names = ("key", "hook", "rule", "before", "after")
+    table = pa.table(
+        {name: pa.array([getattr(one, name) for one in found.found.changed], pa.string()) for name in names}
+    )
+    with replaced(path) as waiting:
+        if path.suffix == ".csv":
+            pyarrow.csv.write_csv(table, waiting)
+        else:
+            pyarrow.parquet.write_table(table, waiting, compression="zstd")

@@ -1,4 +1,4 @@
-"""What a screening folder says of a patient in lists, so that most patients need not be read for the next question."""
+"""Of which lists of a screened patient something may be missing, so that most patients need not be read again."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ CONDITIONS, MEDICATIONS = "conditions", "medications"
 STATUSES = ("any", "active", "draft")
 
 
-def lists_of(context: Context) -> dict[str, list[str]]:
-    """The columns `conditions`, `drugs`, `labs` and `gaps` of FACTS. `gaps` says of which of the first two lists
-    something may be missing: there it proves nothing that a concept does not stand in it."""
+def gaps_of(context: Context) -> list[str]:
+    """The column `gaps` of FACTS. In a list that it names it proves nothing that a concept does not stand there."""
     gaps = [CONDITIONS] if context.condition_gap else []
     if any(context.medication_gaps(status) for status in STATUSES):
         gaps.append(MEDICATIONS)
-    return {
-        "conditions": sorted(context.concepts),
-        "drugs": sorted(context.drugs),
-        "labs": sorted(concept for concept, results in context.facts.labs.items() if results),
-        "gaps": gaps,
-    }
+    return gaps

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from cds_service.content.library import Library
+from cds_service.advice.loaded_content import Content
+from cds_service.content.rulebook import make_rulebook
+from cds_service.content.site import SiteValues
 from cds_service.population.cases import Side
+from cds_service.population.screening.person import Recipe
 
 ASKED = "screening.json"
+READS_OTHERWISE = (
+    "charts are read differently under these site values (codes of the site, inputs that it has not, or what rules ask"
+    " for), and kept facts cannot answer that: screen under each, and compare the outcomes"
+)
 
 
 class CannotCompare(ValueError):
@@ -26,14 +31,6 @@ def parts_of(folder: Path) -> list[Path]:
     if not files:
         raise CannotCompare(f"{folder} holds no facts/part-*.parquet: it is no screening folder, or not begun")
     return files
-
-
-def reading_digest(side: Side) -> str:
-    """Names what charts are read with: codes of the site, inputs that it has not, what each service asks for."""
-    site, asked = side.rulebook.site, {hook: sorted(map(repr, side.needs(hook).items())) for hook in side.services}
-    codes = {concept: sorted(map(repr, listed)) for concept, listed in site.codes.items()}
-    parts = codes, sorted(side.rulebook.not_available), asked
-    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 
 def asked_of(folder: Path) -> dict[str, Any]:
@@ -62,12 +59,15 @@ def screened_at(asked: dict[str, Any]) -> datetime:
     return now
 
 
-def check(asked: dict[str, Any], library: Library, sides: Sequence[Side]) -> None:
-    """Raises CannotCompare where the facts of this folder are not those that both sides would read."""
+def sides_of(asked: dict[str, Any], content: Content, before: SiteValues, after: SiteValues) -> tuple[Side, Side]:
+    """Both sides, for the day of the screening. Raises CannotCompare where its facts are not those that these would
+    read."""
+    now, library = screened_at(asked), content.library
     if asked.get("rules") != library.digest:
         raise CannotCompare("it was screened with another version of the rules and codes: screen anew")
-    if asked.get("reading") != reading_digest(sides[0]) and asked.get("site") != sides[0].rulebook.site_digest:
-        raise CannotCompare(
-            "it was screened under site values that read charts differently (codes of the site, inputs that it has"
-            " not): screen anew under these"
-        )
+    screened = Side(content, Recipe(now, str(asked.get("site_values", ""))).rulebook(content), now)
+    sides = tuple(Side(content, make_rulebook(library, values, now.date()), now) for values in (before, after))
+    for side in sides:
+        if not all(screened.reads_as(side, hook) for hook in side.services):
+            raise CannotCompare(READS_OTHERWISE)
+    return sides[0], sides[1]
