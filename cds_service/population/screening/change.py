@@ -73,6 +73,7 @@ class Part:
     groups: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)  # rule, way, band, sex
     not_evaluated: dict[str, Counter[str]] = field(default_factory=lambda: {"before": Counter(), "after": Counter()})
     still_fired: Counter[str] = field(default_factory=Counter)
+    cut: bool = False  # time was up before all were tried
 
 
 @dataclass
@@ -105,6 +106,7 @@ class Change:
             "patients_changed": len({one.key for one in self.found.changed}),
             "not_read": self.not_read | dict(self.found.damaged),
             "rules_tried": self.rules,
+            "cut": self.found.cut,
             "seconds": round(self.seconds, 2),
             "rules": {
                 rule: {
@@ -148,10 +150,13 @@ def compare_screened(
     processes: int = 1,
     examples: int = MOST_EXAMPLES,
     every: bool = False,
+    most_seconds: float | None = None,
+    between: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Change:
     """Compare two rulebooks over a screening folder. `now`: the time that it was screened for. `every`: try every rule
-    on every patient, for a check. Raises CannotCompare."""
+    on every patient, for a check. `most_seconds`: then it ends, and says that it is cut. `between` is called after each
+    patient, so that a service can let its hooks go first. Raises CannotCompare."""
     started = time.monotonic()
     files = parts_of(folder)
     sides = Side(content, before, now), Side(content, after, now)
@@ -161,7 +166,8 @@ def compare_screened(
     plan = {hook: None if every else reached(before, after, hook, name) for hook, name in sides[0].services.items()}
     rows, patients, not_read = _counted(files)
     workers = max(1, min(processes, 8))
-    task = _Task(sides, plan, [str(file) for file in files], workers)
+    task = _Task(sides, plan, [str(file) for file in files], workers, between)
+    task.give_up = started + most_seconds if most_seconds is not None else None
     found = Part()
     for number, part in enumerate(_all_parts(task, workers), 1):
         _join(found, part)
@@ -181,6 +187,8 @@ class _Task:
     plan: dict[str, tuple[Reach, ...] | None]
     files: list[str]
     workers: int
+    between: Callable[[], None]
+    give_up: float | None = None
 
     def rows(self, number: int) -> Iterator[tuple[Any, ...]]:
         """The rows that may change and are this worker's."""
@@ -268,6 +276,10 @@ def _try(task: _Task, number: int) -> Part:
     only = {hook: None if reach is None else frozenset(one.rule for one in reach) for hook, reach in task.plan.items()}
     today = task.sides[0].now.date()
     for key, hook, years, sex, raw in task.rows(number):
+        if task.give_up is not None and time.monotonic() > task.give_up:
+            found.cut = True
+            break
+        task.between()
         try:
             kept = read_kept(raw, today)
         except (ValueError, KeyError, TypeError):
@@ -326,6 +338,7 @@ def _band(years: int | None) -> str:
 
 def _join(into: Part, part: Part) -> None:
     into.tried += part.tried
+    into.cut |= part.cut
     into.damaged += part.damaged
     into.changed += part.changed
     into.groups += part.groups
