@@ -101,6 +101,10 @@ class Settings(BaseModel):
         Field(description="database URL of kept facts; default: SQLite of their own in the data folder", repr=False),
     ] = None
     facts_database_file: Annotated[Path | None, Field(description="file that holds the URL of kept facts")] = None
+    screening: Annotated[
+        Path | None,
+        Field(description="folder of a screening: the console's preview can try values on that population"),
+    ] = None
     site: Annotated[Path | None, Field(description="file of this site's own values")] = None
     cards: Annotated[
         tuple[Path, ...], Field(description="folders of other people's rules, each in a namespace of its own")

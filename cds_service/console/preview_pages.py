@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.console.access import audit, needs
 from cds_service.console.pages import Column, Table, page, table
 from cds_service.console.parts import Parts
+from cds_service.console.population_preview import NoAnswer, change_of, ways_table
 from cds_service.console.site_parts import publishing_of
 from cds_service.content.publishing import NotDone
 from cds_service.content.rulebook import Rulebook, make_rulebook
@@ -41,6 +43,7 @@ MOST_SECONDS: Final = 45.0  # proxies wait for a minute
 PAUSE: Final = 0.0005  # after each chart, so that hooks of this process go first
 IN_FORCE, NOTHING, FILE = "in force", "nothing", "file"
 SAMPLES, SCENARIOS, UPLOAD, KEPT = "samples", "scenarios", "upload", "kept"
+POPULATION = "population"
 MOST_SITE_FILE: Final = 1024 * 1024
 RULES: Final = (
     Column("title", "Rule"),
@@ -120,8 +123,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         try:
             after = _after(parts, form)
             before = _values(parts, str(form.against.data))
+            if form.cohort.data == POPULATION and parts.settings.screening is not None:
+                return _of_population(form, content, before, after, parts.settings.screening)
             cohort = _cohort(parts, content, form)
-        except (ContentError, NotDone, TooLarge, _Refused) as error:
+        except (ContentError, NotDone, TooLarge, NoAnswer, _Refused) as error:
             return _asked(form, _faults(error), 400)
         rule = str(form.rule.data or "").strip()
         if rule and rule not in after.rules:
@@ -141,6 +146,40 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             parts.store.keep_effect(draft.id, draft.version, found.effect())  # of this version: an edit ends it
         titles = {name: loaded.rule.title for name, loaded in content.library.rules.items()}
         return _answered(form, found, titles | {"not_evaluated": "What could not be checked"})
+
+
+def _of_population(form: PreviewForm, content: Content, before: Rulebook, after: Rulebook, folder: Path) -> Response:
+    """Who of the screened population changes. Raises NoAnswer and _Refused."""
+    if not _one_at_a_time.acquire(blocking=False):
+        raise _Refused("Another preview runs now. Try again in a minute.")
+    try:
+        found = change_of(folder, content, before, after, MOST_SECONDS, PAUSE)
+    finally:
+        _one_at_a_time.release()
+    audit("preview made", str(form.what.data), cohort=POPULATION, charts=found.patients)
+    titles = {name: loaded.rule.title for name, loaded in content.library.rules.items()}
+    rules = ways_table(found, titles)
+    if form.csv.data:
+        return rules.file("csv")
+    if form.json.data:
+        return _json(found.told())
+    return page(
+        "preview_population.html", found=found, told=found.told(), labels=_labels(form), rules=rules, titles=titles
+    )
+
+
+def _json(told: Mapping[str, Any]) -> Response:
+    headers = {"Content-Disposition": 'attachment; filename="preview.json"'}
+    return Response(orjson.dumps(told, default=str), content_type="application/json", headers=headers)
+
+
+def _labels(form: PreviewForm) -> dict[str, str]:
+    """What was chosen, in words."""
+    fields = {"what": form.what, "against": form.against}
+    return {
+        name: next((one.label for one in field.choices if one.value == field.data), "")
+        for name, field in fields.items()
+    }
 
 
 def _in_memory(state: BlueprintSetupState, parts: Parts) -> None:
@@ -167,6 +206,9 @@ def _form(parts: Parts) -> PreviewForm:
     drafts = [SelectChoice(f"draft:{one.id}", f"Draft: {one.title}") for one in parts.store.drafts() if one.open]
     nothing = SelectChoice(NOTHING, "Nothing set: the rules as they ship")
     form.what.choices = [*drafts, SelectChoice(FILE, "A site file of my own"), *revisions, nothing]
+    if parts.settings.screening is not None:
+        words = "The screened population, as codes and numbers: seconds for one threshold, a minute at most"
+        form.cohort.choices = [*form.cohort.choices, SelectChoice(POPULATION, words)]
     form.against.choices = [SelectChoice(IN_FORCE, "What is in force now"), nothing, *revisions]
     return form
 
@@ -243,18 +285,11 @@ def _answered(form: PreviewForm, found: Comparison, titles: Mapping[str, str]) -
     if form.csv.data:
         return rules.file("csv")
     if form.json.data:
-        headers = {"Content-Disposition": 'attachment; filename="preview.json"'}
-        body = orjson.dumps(found.told(), default=str)
-        return Response(body, content_type="application/json", headers=headers)
-    fields = {"what": form.what, "against": form.against}
-    labels = {
-        name: next((one.label for one in field.choices if one.value == field.data), "")
-        for name, field in fields.items()
-    }
+        return _json(found.told())
     return page(
         "preview_result.html",
         found=found,
-        labels=labels,
+        labels=_labels(form),
         rules=rules,
         titles=titles,
         totals=table("cards", TOTALS, _totals(found), "All cards, by how urgent they are"),

@@ -173,12 +173,12 @@ def _fall(found: Comparison, side: str, of: Side, case: Case, advice: Advice, ru
 
 
 def _count(found: Comparison, case: Case, before: Advice, after: Advice, examples: int) -> None:
-    old = _cards(before)
+    old = cards_seen(before)
     found.cards["before"].update(each.indicator for each in old.values())
     if before is after:
         found.cards["after"].update(each.indicator for each in old.values())
         return
-    new = _cards(after)
+    new = cards_seen(after)
     found.cards["after"].update(each.indicator for each in new.values())
     for key in {**old, **new}:
         one, other = old.get(key), new.get(key)
@@ -203,7 +203,7 @@ def _changed(
         found.examples.append(Example(case.name, case.hook, card.rule, change, before, after))
 
 
-def _cards(advice: Advice) -> dict[tuple[str, int], CardSeen]:
+def cards_seen(advice: Advice) -> dict[tuple[str, int], CardSeen]:
     """The cards by their leading rule, and by which of its cards it is."""
     made: dict[tuple[str, int], CardSeen] = {}
     for card in (item.card for item in advice.shown):

@@ -235,25 +235,35 @@ def read_kept(raw: bytes, today: date) -> Kept:
 
 
 def _read(value: Any, now: datetime) -> Any:
+    """A value of any type. What is tagged is told by its first key."""
     if not isinstance(value, dict):
         return value
-    match value:
-        case {"n": text}:
-            return Decimal(text)
-        case {"d": days}:
-            return now.date() + timedelta(days=days)
-        case {"t": minutes}:
-            return time(minutes // 60, minutes % 60)
-        case {"m0": minutes, "z": zone}:
-            return (now - timedelta(minutes=minutes)).astimezone(timezone(timedelta(minutes=zone)) if zone else UTC)
-        case {"s": [kind, name]}:
-            return Source(kind, name)
-        case {"c": kind, "v": held}:
-            return CLASSES[kind](**{name: _read(each, now) for name, each in held.items()})
-        case {"l": listed}:
-            return tuple(_read(each, now) for each in listed)
-        case {"f": listed}:
-            return frozenset(listed)
-        case {"m": listed}:
-            return {key: _read(each, now) for key, each in listed}
+    for tag in value:
+        reader = _READERS.get(tag)
+        if reader is not None:
+            return reader(value, now)
+        break
     raise ValueError("another format")
+
+
+def _class(value: dict[str, Any], now: datetime) -> Any:
+    held = {name: _read(each, now) if type(each) is dict else each for name, each in value["v"].items()}
+    return CLASSES[value["c"]](**held)
+
+
+def _moment(value: dict[str, Any], now: datetime) -> datetime:
+    zone = value["z"]
+    return (now - timedelta(minutes=value["m0"])).astimezone(timezone(timedelta(minutes=zone)) if zone else UTC)
+
+
+_READERS: Final[dict[str, Callable[[dict[str, Any], datetime], Any]]] = {
+    "n": lambda value, _: Decimal(value["n"]),
+    "d": lambda value, now: now.date() + timedelta(days=value["d"]),
+    "t": lambda value, _: time(value["t"] // 60, value["t"] % 60),
+    "m0": _moment,
+    "s": lambda value, _: Source(*value["s"]),
+    "c": _class,
+    "l": lambda value, now: tuple([_read(each, now) for each in value["l"]]),
+    "f": lambda value, _: frozenset(value["f"]),
+    "m": lambda value, now: {key: _read(each, now) for key, each in value["m"]},
+}

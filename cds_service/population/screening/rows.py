@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from cds_service.patient import PatientFacts
 from cds_service.population.kept_facts import OLDEST, Keeper
 from cds_service.population.screening import tables
+from cds_service.population.screening.index import gaps_of
 from cds_service.population.screening.person import Call
 from cds_service.rules.evaluate import Outcome
 from cds_service.rules.verdict import Reason
@@ -80,7 +81,7 @@ class Rows:
         columns["hook"].add(call.hook)
         columns["not_read"].add(call.not_read or None)
         if facts is None:
-            for name in ("age_years", "conditions", "drugs", "labs", "facts"):
+            for name in ("age_years", "conditions", "drugs", "labs", "gaps", "facts"):
                 columns[name].append(None)
             columns["sex"].add(None)
             return
@@ -91,6 +92,7 @@ class Rows:
         medicines = (*facts.medications, *facts.ended, *facts.given)
         columns["drugs"].append(sorted(frozenset[str]().union(*(each.drugs for each in medicines))))
         columns["labs"].append(sorted(name for name, found in facts.labs.items() if found))
+        columns["gaps"].append(gaps_of(call.evaluation.context) if call.evaluation else None)
         columns["facts"].append(self._keeper.kept(facts, call.hook, False))
 
     def _tried(self, key: str, call: Call) -> None:

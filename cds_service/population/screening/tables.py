@@ -27,6 +27,7 @@ FACTS = pa.schema([
     pa.field("conditions", pa.list_(pa.string())),
     pa.field("drugs", pa.list_(pa.string())),
     pa.field("labs", pa.list_(pa.string())),
+    pa.field("gaps", pa.list_(pa.string())),  # of which of these lists something may be missing: screening/index.py
     pa.field("not_read", TEXT),  # why the chart could not be read; `facts` is then null
     pa.field("facts", pa.binary()),  # as population/kept_facts writes it
 ])  # fmt: skip

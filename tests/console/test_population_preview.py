@@ -1,0 +1,67 @@
+"""The preview page over a screened population: offered where a folder is named, and it says what it cannot answer."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.console.support import Visitor, visitor
+from tests.population.screened import fact_rows, write_folder
+
+HIGHER = (
+    "site: Test hospital\nrules:\n  shared:\n    thresholds:\n"
+    "      lower_limit: {value: 0.80, reason: Our own interval}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("screened") / "out", fact_rows(every=25))
+
+
+@pytest.fixture
+def anna(make_app: Callable[..., Flask], folder: Path) -> Iterator[Visitor]:
+    yield visitor(make_app(console=True, managed_by="console", screening=folder), "anna", ["viewer"])
+
+
+def asked(anna: Visitor, text: str = HIGHER, **fields: Any) -> Any:
+    usual = {"what": "file", "file": (io.BytesIO(text.encode()), "draft.yaml"), "against": "nothing",
+             "cohort": "population", "show": "1"}  # fmt: skip
+    return anna.post("/preview", **(usual | fields))
+
+
+def test_a_higher_limit_says_who_gets_a_card(anna: Visitor) -> None:
+    assert "The screened population" in anna.get("/preview").text
+    found = asked(anna)
+    assert found.status_code == 200, found.text
+    assert "quiet -&gt; fired" in found.text
+    assert "the others cannot change" in found.text
+
+
+def test_codes_of_the_site_are_not_answered_from_kept_facts(anna: Visitor) -> None:
+    other = (
+        "site: Test hospital\ninputs:\n  medication_statements: {available: false, reason: They are not kept here}\n"
+    )
+    found = asked(anna, other)
+    assert found.status_code == 400
+    assert "charts are read differently" in found.text, found.text
+
+
+def test_a_folder_that_is_gone_is_said(make_app: Callable[..., Flask], folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    anna = visitor(make_app(console=True, managed_by="console", screening=copy), "anna", ["viewer"])
+    shutil.rmtree(copy)
+    found = asked(anna)
+    assert found.status_code == 400
+    assert "The screened population cannot answer this" in found.text
+
+
+def test_it_is_not_offered_where_no_folder_is_named(make_app: Callable[..., Flask]) -> None:
+    anna = visitor(make_app(console=True, managed_by="console"), "anna", ["viewer"])
+    assert "The screened population" not in anna.get("/preview").text

@@ -1,0 +1,151 @@
+"""A change of site values over a screened population: the quick answer is the whole one, and says what it is not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cds_service.content.library import SHARED
+from cds_service.content.rulebook import Rulebook
+from cds_service.content.site_limits import thresholds_of
+from cds_service.content.yamlfile import ContentError
+from cds_service.population.screening.change import Change, compare_screened
+from cds_service.population.screening.screened import CannotCompare
+from tests.conformance.calls import invoke
+from tests.conftest import NOW, shipped
+from tests.population.screened import fact_rows, write_folder
+from tests.population.test_compare import SILENT, limit, rulebook
+
+SETTABLE = [
+    (owner, name, threshold.site_may_set)
+    for owner in (SHARED, *shipped().library.rules)
+    for name, threshold in (thresholds_of(shipped().library, owner) or {}).items()
+    if threshold.site_may_set
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("screened") / "out", fact_rows(every=25))
+
+
+def asked(folder: Path, before: Rulebook, after: Rulebook, *, every: bool = False, processes: int = 1) -> Change:
+    return compare_screened(folder, before, after, shipped(), NOW, every=every, processes=processes, examples=4)
+
+
+@st.composite
+def values(draw: st.DrawFn) -> str:
+    """Some thresholds at one end of what a site may set, and perhaps a rule whose cards are not shown."""
+    chosen = draw(st.lists(st.sampled_from(SETTABLE), max_size=3, unique_by=lambda each: each[:2]))
+    rules: dict[str, list[str]] = {}
+    for owner, name, bounds in chosen:
+        written = f"      {name}: {{value: {draw(st.sampled_from(bounds))}, reason: A trial}}\n"
+        rules.setdefault(owner, []).append(written)
+    return "".join(f"  {owner}:\n    thresholds:\n{''.join(lines)}" for owner, lines in rules.items())
+
+
+def valid(text: str) -> Rulebook | None:
+    try:
+        return rulebook(text)
+    except ContentError:  # limits that contradict each other
+        return None
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(before=values(), after=values())
+def test_the_quick_answer_is_that_of_every_rule_on_every_patient(folder: Path, before: str, after: str) -> None:
+    old, new = valid(before), valid(after)
+    if old is None or new is None:
+        return
+    try:
+        quick = asked(folder, old, new)
+    except CannotCompare:  # it may change what rules ask for
+        return
+    whole = asked(folder, old, new, every=True)
+    assert quick.found.changed == whole.found.changed
+    assert quick.found.groups == whole.found.groups
+
+
+def test_a_higher_limit_makes_more_cards_and_reads_only_who_has_the_result(folder: Path) -> None:
+    found = asked(folder, rulebook(), limit("0.80"))
+    assert found.rules is not None
+    assert "low_serum_magnesium" in found.rules
+    assert found.ways()["low_serum_magnesium"]["quiet -> fired"] > 0
+    assert 0 < found.found.tried < found.rows
+    assert found.found.changed == asked(folder, rulebook(), limit("0.80"), every=True).found.changed
+    fired = [each for each in found.examples if each.changed.way == "quiet -> fired"]
+    assert all(each.before is None or each.before != each.after for each in fired)
+    assert any(each.after and each.after.indicator in ("info", "warning") for each in fired)
+
+
+def test_two_processes_say_what_one_says(folder: Path) -> None:
+    one, two = (asked(folder, rulebook(), limit("0.80"), processes=number) for number in (1, 2))
+    assert one.told() | {"seconds": 0} == two.told() | {"seconds": 0}
+
+
+def test_a_rule_that_is_no_longer_shown_is_told_apart(folder: Path) -> None:
+    silent = rulebook(SILENT.format("low_serum_magnesium"))
+    found = asked(folder, rulebook(), silent)
+    assert set(found.ways()) == {"low_serum_magnesium"}
+    assert set(found.ways()["low_serum_magnesium"]) == {"fired -> fired, not shown"}
+
+
+def test_damaged_and_missing_facts_are_said(folder: Path, tmp_path: Path) -> None:
+    rows = fact_rows(most=6)
+    rows[0]["facts"] = b'{"format": 99}'
+    rows[1] |= {"facts": None, "not_read": "of another patient"}
+    made = write_folder(tmp_path / "out", rows)
+    found = asked(made, rulebook(), limit("0.80"), every=True).told()
+    assert found["not_read"] == {"of another patient": 1, "kept facts of another format, or damaged": 1}
+    assert found["rows_tried"] == 4
+
+
+def test_codes_of_the_site_need_a_new_screening(folder: Path) -> None:
+    other = rulebook().site.document
+    assert other.codes == {}
+    from dataclasses import replace
+
+    from cds_service.content.rulebook import make_rulebook
+
+    site = replace(rulebook().site, document=other.model_copy(update={"inputs": {"medication_statements": "none"}}))
+    with pytest.raises(CannotCompare, match="charts are read differently"):
+        asked(folder, rulebook(), make_rulebook(shipped().library, site, NOW.date()))
+
+
+def test_a_folder_without_facts_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(copy / "facts")
+    with pytest.raises(CannotCompare, match="no screening folder"):
+        asked(copy, rulebook(), limit("0.80"))
+
+
+def test_the_command_says_who_changes_and_writes_them(folder: Path, tmp_path: Path) -> None:
+    site, out = tmp_path / "b.yaml", tmp_path / "who.csv"
+    site.write_text(
+        "site: Test hospital\nrules:\n  shared:\n    thresholds:\n"
+        "      lower_limit: {value: 0.80, reason: Our own interval}\n"
+    )
+    told = orjson.loads(invoke("screen-compare", folder, "--compare", site, "--out", out, "--json").stdout)
+    assert told["rules"]["low_serum_magnesium"]["ways"]["quiet -> fired"] > 0
+    assert out.read_text().splitlines()[0] == '"key","hook","rule","before","after"'
+    assert len(out.read_text().splitlines()) == 1 + sum(sum(r["ways"].values()) for r in told["rules"].values())
+    words = invoke("screen-compare", folder, "--compare", site).stdout
+    assert "the others cannot change" in words
+    assert "per 1,000 patients" in words
+
+
+def test_a_folder_of_other_rules_or_not_finished_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    about = orjson.loads((copy / "screening.json").read_bytes())
+    site = tmp_path / "b.yaml"
+    site.write_text("site: Test hospital\n")
+    for change, said in (({"rules": "other"}, "another version of the rules"), ({"finished": False}, "not finished")):
+        (copy / "screening.json").write_bytes(orjson.dumps(about | change))
+        found = invoke("screen-compare", copy, "--compare", site)
+        assert found.returncode == 2
+        assert said in found.stderr
