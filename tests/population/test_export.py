@@ -469,12 +469,15 @@ def test_an_export_that_the_server_forgot_is_asked_for_anew_and_nothing_of_the_o
         server.answers[f"/files/{name}"] = [(410, {}, b"")]
     process = start(server, tmp_path, "--keep") if when == "waiting" else None
     if process:
+        extra = server.add("output", "Condition", [{"id": "c"}])
         server.drip[name] = 0.5
-        until(lambda: bool(server.asked("GET", f"/files/{name}")))
+        until(lambda: bool(server.asked("GET", f"/files/{name}")) and bool(list(tmp_path.glob("Condition*.ndjson"))))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         server.drip.clear()
         server.jobs.clear()
+        assert list(tmp_path.glob("Condition*"))
+        del server.files[extra]
         patients = next(name for name, file in server.files.items() if file[1] == "Patient")
         server.files[patients] = (
             "output",
