@@ -554,3 +554,18 @@ def test_files_that_are_gone_afterwards_are_missed(server: BulkServer, tmp_path:
     assert said_of(tmp_path)[0] == ["1 files of the export are gone or were changed since."]
     (tmp_path / "export.json").write_text("{")
     assert said_of(tmp_path)[0] == ["export.json cannot be read: whether all was exported is not known."]
+
+
+def test_a_screening_knows_what_was_not_exported_and_reads_patients_alone(server: BulkServer, tmp_path: Path) -> None:
+    server.add("error", "OperationOutcome", [{"issue": [{"severity": "error", "code": "exception"}]}])
+    server.add("deleted", "Bundle", [{"type": "transaction", "entry": [{"request": {"url": "Patient/p9"}}]}])
+    export(server, tmp_path / "in")
+    done = invoke("screen", tmp_path / "in", "--out", tmp_path / "out", "--processes", "1")
+    assert done.returncode == 0, done.stderr
+    assert "NOT ALL WAS EXPORTED. No number of this screening is an all-clear." in done.stderr
+    found = json.loads((tmp_path / "out" / "screening.json").read_text())
+    assert found["export"]["missing"] == [
+        "The server could not export all: 1 of its messages are errors (not-screened/)."
+    ]
+    assert [name for name, *_ in found["inputs"]] == ["Observation.00002.ndjson", "Patient.00001.ndjson"]
+    assert (found["patients"], found["lines_not_read"]) == (3, 6), "the results name no patient"

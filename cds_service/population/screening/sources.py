@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from cds_service.population.screening.exported import NAME as EXPORT
+from cds_service.population.screening.exported import OTHER as NOT_SCREENED
 from cds_service.population.screening.folder import Refused
 from cds_service.population.screening.lines import Line, Lines, closed
 
@@ -94,7 +96,8 @@ def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
     for given in inputs:
         if given.is_dir():
             found = sorted(path for path in given.rglob("*") if path.is_file() and path.name.endswith(NAMES))
-            files |= {path: path.relative_to(given).as_posix() for path in found if path.name != "export.json"}
+            named = {path: path.relative_to(given) for path in found if path.name != EXPORT}
+            files |= {path: below.as_posix() for path, below in named.items() if below.parts[0] != NOT_SCREENED}
         elif given.is_file():
             files[given] = given.name
         else:
