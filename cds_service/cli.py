@@ -25,6 +25,7 @@ COMMANDS = {
     "docs": ("docs", "The docs as a site, with a search. A service in profile dev serves them at /docs/."),
     "evaluate": ("evaluate", "Evaluate FILE ('-' for stdin): a hook request, or a FHIR Bundle of one patient."),
     "example": ("openapi", "Print the body of the example NAME, made for this moment; without NAME list them."),
+    "export": ("export", "Fetch the patients of a FHIR server, as far as the rules read them, by Bulk Data $export."),
     "facts": ("facts", "Facts of real calls, kept as codes and numbers where keep_facts is set: show and delete them."),
     "feedback": ("feedback", "Print feedback on cards: a line each, as JSON Lines or CSV."),
     "key": ("key", "The secret that hashes and links are made with: make one, or take another one into use."),

@@ -61,6 +61,7 @@ def screen(
         return
     if not inputs:
         stop(USAGE, "Name the files or folders to screen, or ask for the report of --out alone with --report-only.")
+    from cds_service.population.screening.exported import said_of
     from cds_service.population.screening.folder import Folder, Refused
     from cds_service.population.screening.local import screen as local
     from cds_service.population.screening.person import Recipe
@@ -75,12 +76,15 @@ def screen(
         cards = tuple(map(str, cards_in_use()))
         asking = Recipe(now, text, cards, flags["validate"], flags["identified"])
         content = asking.content()
+        said = [said_of(each) for each in inputs if each.is_dir()]
+        missing, remarks = ([line for each in said for line in each[kind]] for kind in (0, 1))
         asked = {
             "now": now.isoformat(),
             "inputs": sources.asked(),
             "rules": content.library.digest,
             "site": asking.rulebook(content).site.digest,
             "site_values": text,
+            "export": {"missing": missing, "remarks": remarks},
             "validated": flags["validate"],
             "identified": flags["identified"],
         }
@@ -100,6 +104,10 @@ def screen(
     except (OSError, duckdb.Error) as fault:
         stop(FAILED, f"{_why(fault)} What is done stays: give the same command again to go on.")
     click.echo("\n".join(_told(found, out)))
+    for line in [*missing, *remarks]:
+        click.echo(f"Of the export: {line}", err=True)
+    if missing:
+        click.echo("NOT ALL WAS EXPORTED. No number of this screening is an all-clear.", err=True)
     _report(out, memory, smallest_cell, flags["csv"])
     if not found["patients"]:
         stop(FAILED, "No patient was there.")

@@ -94,6 +94,7 @@ class _Guarded(HTTPConnection):
     """Connects to what `resolve` allows. The host's name stays what it was, for Host, SNI and the certificate."""
 
     networks: ClassVar[Collection[Network]] = ()
+    whole: ClassVar[bool] = True
     _end: Watched | None = None
 
     def _new_conn(self) -> socket.socket:
@@ -133,7 +134,7 @@ class _Guarded(HTTPConnection):
 
     def getresponse(self) -> Any:
         """The answer: its head and all of its body in the whole time, and not in that time for each byte."""
-        if self.sock is None or not isinstance(self.timeout, int | float):
+        if not self.whole or self.sock is None or not isinstance(self.timeout, int | float):
             return super().getresponse()
         end = self._end = watch.start(self.sock, self.timeout)
         with _in_time(end):
@@ -186,10 +187,12 @@ class _GuardedTls(_Guarded, HTTPSConnection):
                 self._handshake()
 
 
-def guarded_pools(networks: Collection[Network]) -> dict[str, type[HTTPConnectionPool]]:
-    """Pool classes by scheme, for connections to public addresses and to those in `networks`."""
-    plain = type("GuardedConnection", (_Guarded,), {"networks": tuple(networks)})
-    tls = type("GuardedTlsConnection", (_GuardedTls,), {"networks": tuple(networks)})
+def guarded_pools(networks: Collection[Network], *, whole: bool = True) -> dict[str, type[HTTPConnectionPool]]:
+    """Pool classes by scheme, for connections to public addresses and to those in `networks`. Without `whole` a
+    time-out is that of each read, as for files that may take hours."""
+    how = {"networks": tuple(networks), "whole": whole}
+    plain = type("GuardedConnection", (_Guarded,), how)
+    tls = type("GuardedTlsConnection", (_GuardedTls,), how)
     return {
         "http": type("GuardedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("GuardedTlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),

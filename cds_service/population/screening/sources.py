@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from cds_service.population.screening.exported import NAME as EXPORT
+from cds_service.population.screening.exported import OTHER as NOT_SCREENED
 from cds_service.population.screening.folder import Refused
 from cds_service.population.screening.lines import Line, Lines, closed
 
 PIECE: Final = 32 * 1024 * 1024  # bytes of one task
 MOST_TASKS: Final = 256  # each is a file that every part is gathered from
 LONGEST_DOCUMENT: Final = 256 * 1024 * 1024
-NO_INPUT: Final = "export.json"  # what an export says of itself
 _GZIP: Final = b"\x1f\x8b"
 _NOT_PACKED: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 
@@ -94,8 +95,9 @@ def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
     for given in inputs:
         if given.is_dir():
             # Whatever its name: a file that is passed over may hold patients.
-            found = sorted(path for path in given.rglob("*") if path.is_file() and path.name != NO_INPUT)
-            files |= {path: path.relative_to(given).as_posix() for path in found if not path.name.startswith(".")}
+            found = sorted(path for path in given.rglob("*") if path.is_file() and not path.name.startswith("."))
+            named = {path: path.relative_to(given) for path in found if path.name != EXPORT}
+            files |= {path: below.as_posix() for path, below in named.items() if below.parts[0] != NOT_SCREENED}
         elif given.is_file():
             files[given] = given.name
         else:
