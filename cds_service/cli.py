@@ -34,6 +34,7 @@ COMMANDS = {
     "people": ("people", "People of the console: add, list, change roles, give a new code, remove."),
     "plan": ("plan", "Plan when to take magnesium beside the other medicines in FILE ('-' for stdin)."),
     "sandbox": ("running", "Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."),
+    "screen": ("screen", "Try every rule on all patients of an export: FHIR Bulk Data, or Bundles, in files."),
     "serve": ("running", "Serve CDS Hooks until stopped."),
     "show": ("content", "Print RULE in long form, as the loader reads it: a timing rule is filled by its family."),
     "site": ("site", "This site's own values: a file to validate, show and compare, or revisions in the database."),

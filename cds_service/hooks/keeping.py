@@ -10,7 +10,7 @@ import structlog
 
 from cds_service.advice.advise import Advice
 from cds_service.advice.loaded_content import Content
-from cds_service.population.kept_facts import Keeper
+from cds_service.population.kept_facts import keeper_of
 from cds_service.settings import Settings
 from cds_service.store import StoreUnavailable
 from cds_service.store.facts import FACTS_FILE, FactsStore
@@ -35,12 +35,6 @@ def open_facts(settings: Settings, folder: Path | None) -> FactsStore | None:
     except StoreUnavailable:
         log.warning("kept facts not purged")
     return found
-
-
-def keeper_of(content: Content) -> Keeper:
-    """What turns facts into codes and numbers under this content."""
-    units = content.vocabulary.units
-    return Keeper(content.library, lambda text: units.find(text) is not None)
 
 
 def keeping(facts: FactsStore, content: Content) -> Keep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -93,23 +93,49 @@ class CallCase:
         context = call["context"]
         try:
             drafts = orjson.dumps(context["draftOrders"]) if "draftOrders" in context else None
-            return read_chart(
-                patient_id=context["patientId"],
-                needs=list(needs.values()),
-                prefetch={key: orjson.dumps(value) for key, value in (call.get("prefetch") or {}).items()},
-                draft_orders=drafts,
-                selections=context.get("selections", []),
-                vocabulary=side.vocabulary,
-                now=side.now,
-                server=None,
-                encounter_id=context.get("encounterId"),
-                not_available=side.rulebook.not_available,
-            )
-        except IdentityMismatch as error:
-            raise NotRead(f"{error.where} belongs to another patient") from None
-        except UnsupportedFhirVersion as error:
-            raise NotRead(f"FHIR {error.version} is not read") from None
-        except UnreadableInput as error:
-            raise NotRead(f"{error.where}: {error.reason}") from None
+            prefetch = {key: orjson.dumps(value) for key, value in (call.get("prefetch") or {}).items()}
         except TypeError:  # a number or text that is no JSON of the wire
             raise NotRead("it cannot be written as JSON") from None
+        return read_call(
+            side,
+            self.hook,
+            context["patientId"],
+            prefetch,
+            drafts,
+            selections=context.get("selections", []),
+            encounter_id=context.get("encounterId"),
+        )
+
+
+def read_call(
+    side: Side,
+    hook: str,
+    patient_id: str,
+    prefetch: Mapping[str, bytes],
+    drafts: bytes | None,
+    *,
+    selections: Sequence[str] = (),
+    encounter_id: str | None = None,
+) -> Chart:
+    """The chart of a call of which all data is there. `prefetch` and `drafts` are raw JSON. Raises NotRead."""
+    try:
+        return read_chart(
+            patient_id=patient_id,
+            needs=list(side.needs(hook).values()),
+            prefetch=prefetch,
+            draft_orders=drafts,
+            selections=selections,
+            vocabulary=side.vocabulary,
+            now=side.now,
+            server=None,
+            encounter_id=encounter_id,
+            not_available=side.rulebook.not_available,
+        )
+    except IdentityMismatch as error:
+        raise NotRead(f"{error.where} belongs to another patient") from None
+    except UnsupportedFhirVersion as error:
+        raise NotRead(f"FHIR {error.version} is not read") from None
+    except UnreadableInput as error:
+        raise NotRead(f"{error.where}: {error.reason}") from None
+    except TypeError:  # a selection or an id that is no text
+        raise NotRead("it cannot be written as JSON") from None

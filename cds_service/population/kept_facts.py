@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from cds_service import patient
+from cds_service.advice.loaded_content import Content
 from cds_service.content.library import Library
 from cds_service.patient import PatientFacts, Person, Source
 
@@ -78,6 +79,12 @@ class Keeper:
     def kept(self, facts: PatientFacts, hook: str, encounter_named: bool) -> bytes:
         """The call as JSON. Raises CannotKeep."""
         return orjson.dumps(_Call(self, facts).told() | {"hook": hook, "encounter_named": encounter_named})
+
+
+def keeper_of(content: Content) -> Keeper:
+    """What turns facts into codes and numbers under this content."""
+    units = content.vocabulary.units
+    return Keeper(content.library, lambda text: units.find(text) is not None)
 
 
 class _Call:

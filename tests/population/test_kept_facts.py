@@ -15,12 +15,11 @@ import orjson
 import pytest
 from flask import Flask
 
-from cds_service.hooks.keeping import keeper_of
 from cds_service.patient import Person
 from cds_service.population import compare, shipped_cohort
 from cds_service.population.cases import Case, Side
 from cds_service.population.kept import KeptCase, kept_cohort
-from cds_service.population.kept_facts import CLASSES, PROBLEMS, read_kept
+from cds_service.population.kept_facts import CLASSES, PROBLEMS, keeper_of, read_kept
 from cds_service.population.trying import advice_of
 from cds_service.sandbox.scenario import Builder, scenario_files
 from cds_service.store import Store

@@ -1,0 +1,124 @@
+"""`magnesium-cds screen`: every rule on all patients of an export."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cds_service.commands.common import FAILED, MOMENT, USAGE, cards_in_use, cards_option, counted, stop
+from cds_service.commands.site_publishing import text_of
+from cds_service.logs import configure
+
+MIB = 1024 * 1024
+
+
+@click.command()
+@cards_option
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
+@click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values (YAML).")
+@click.option("--now", type=MOMENT, help="The moment that results are aged against (default: this one).")
+@click.option("--validate", is_flag=True, help="Validate what findings cite, as a hook call does: slower.")
+@click.option("--identified", is_flag=True, help="Write the ids of patients beside their pseudonyms.")
+@click.option("--processes", type=click.IntRange(1, 256), help="Default: one for each core.")
+@click.option("--memory", type=click.IntRange(256), default=1024, help="MiB for all processes (default 1024).")
+def screen(
+    inputs: tuple[Path, ...],
+    out: Path,
+    site: Path | None,
+    now: datetime | None,
+    processes: int | None,
+    memory: int,
+    **flags: bool,
+) -> None:
+    """Try every rule on all patients in INPUTS: files or folders of FHIR Bulk Data (NDJSON), or Bundles, plain or gzip.
+
+    A run that was ended goes on when the same command is given again.
+    """
+    try:
+        import duckdb
+        import pyarrow  # noqa: F401
+    except ImportError:
+        stop(FAILED, "screen needs its extra; in a checkout: pip install '.[screen]'")
+    configure("WARNING")
+    from cds_service.population.screening.folder import Folder, Refused
+    from cds_service.population.screening.local import screen as local
+    from cds_service.population.screening.person import Recipe
+    from cds_service.population.screening.sources import find
+
+    folder, text = Folder(out), text_of(site) if site else ""
+    try:
+        sources = find(inputs)
+        before = folder.about()
+        if now is None:
+            now = datetime.fromisoformat(before["now"]) if before else datetime.now(UTC).replace(microsecond=0)
+        cards = tuple(map(str, cards_in_use()))
+        asking = Recipe(now, text, cards, flags["validate"], flags["identified"])
+        content = asking.content()
+        asked = {
+            "now": now.isoformat(),
+            "inputs": sources.asked(),
+            "rules": content.library.digest,
+            "site": asking.rulebook(content).site.digest,
+            "site_values": text,
+            "validated": flags["validate"],
+            "identified": flags["identified"],
+        }
+        if folder.begin(asked)["finished"]:
+            click.echo(f"{out} holds this screening already.")
+            return
+        recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], folder.secret())
+        found = local(
+            sources, folder, recipe, content,
+            processes=processes or os.cpu_count() or 1, memory=memory * MIB, say=_teller(),
+        )  # fmt: skip
+    except Refused as fault:
+        stop(USAGE, str(fault))
+    except KeyboardInterrupt:
+        stop(130, "Stopped. Give the same command again to go on.")
+    except (OSError, duckdb.Error) as fault:
+        stop(FAILED, f"{_why(fault)} What is done stays: give the same command again to go on.")
+    click.echo("\n".join(_told(found, out)))
+    if not found["patients"]:
+        stop(FAILED, "No patient was there.")
+
+
+def _why(fault: Exception) -> str:
+    """A fault of the disk or of DuckDB in one line, without a word of a patient's."""
+    if isinstance(fault, OSError):
+        return f"{fault.strerror or 'A file could not be read or written'}: {fault.filename or 'a file of --out'}."
+    return "DuckDB could not sort the input: its disk or its memory (--memory) is too small."
+
+
+def _told(found: dict[str, Any], out: Path) -> list[str]:
+    not_read = sum(found["charts_not_read"].values())
+    told = [f"{counted(found['patients'], 'patient')} of {counted(found['files'], 'file')} screened, into {out}"]
+    if not_read:
+        told.append(f"{counted(not_read, 'chart')} could not be read: nothing is known of these patients")
+    if found["lines_not_read"]:
+        told.append(f"{counted(found['lines_not_read'], 'resource')} could not be read: faults/ names file and line")
+    return told
+
+
+def _teller() -> Callable[[Any], None]:
+    """Progress on stderr: on a terminal one line that changes, else a line every tenth."""
+    shown = {"stage": "", "tenth": -1}
+
+    def say(progress: Any) -> None:
+        tenth = 10 * progress.done // max(1, progress.of)
+        if (progress.stage, tenth) == (shown["stage"], shown["tenth"]) and not sys.stderr.isatty():
+            return
+        shown.update(stage=progress.stage, tenth=tenth)
+        rate = f", {progress.patients / progress.seconds:.0f} patients a second" if progress.patients else ""
+        left = progress.seconds * (progress.of - progress.done) / max(1, progress.done)
+        end = "\r" if sys.stderr.isatty() and progress.done < progress.of else "\n"
+        words = f"{progress.stage}: {progress.done} of {progress.of}{rate}, about {left:.0f} s left   "
+        click.echo(words.rstrip() + end, err=True, nl=False)
+
+    return say

@@ -1,0 +1,99 @@
+"""The folder of a screening: what was asked, how far it is, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+ABOUT: Final = "screening.json"
+KEY_FILE: Final = "pseudonym-key"
+WORK: Final = "work"
+FORMAT: Final = 1
+
+
+class Refused(ValueError):
+    """A folder or an input that cannot be used. The text says why, and what to do."""
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place when all is written: it is whole, or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield waiting
+        with waiting.open("rb+") as written:
+            os.fsync(written.fileno())
+        waiting.replace(path)
+    finally:
+        waiting.unlink(missing_ok=True)
+
+
+def write_json(path: Path, told: Any) -> None:
+    """Whole, or not at all."""
+    with replaced(path) as waiting:
+        waiting.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A screening's folder. `asked`: what decides its rows, as in `screening.json`."""
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        return self.path / WORK
+
+    def about(self) -> dict[str, Any] | None:
+        """What `screening.json` says; None where there is none. Raises Refused."""
+        try:
+            told = orjson.loads((self.path / ABOUT).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise Refused(f"{self.path / ABOUT} cannot be read. Name another folder with --out.") from None
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            raise Refused(f"{self.path} was made by another version. Name another folder with --out.")
+        return told
+
+    def begin(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the folder for this question, or go on with it. Raises Refused where it holds another one."""
+        told = self.about()
+        if told is None:
+            if self.path.exists() and any(self.path.iterdir()):
+                raise Refused(f"{self.path} is not empty and holds no screening. Name another folder with --out.")
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            told = {"format": FORMAT, "finished": False, **asked}
+            write_json(self.path / ABOUT, told)
+            return told
+        other = [name for name in asked if told.get(name) != asked[name]]
+        if other:
+            raise Refused(
+                f"{self.path} holds a screening with another {', '.join(sorted(other))}. Name another folder with "
+                "--out, or ask as before to go on with it."
+            )
+        return told
+
+    def secret(self) -> bytes:
+        """What pseudonyms are made with: kept while the screening runs, so that it can be gone on with."""
+        path = self.path / KEY_FILE
+        if not path.exists():
+            with replaced(path) as waiting:
+                descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT, 0o600)
+                os.write(descriptor, secrets.token_bytes(32))
+                os.close(descriptor)
+        return path.read_bytes()
+
+    def finish(self, found: Mapping[str, Any]) -> None:
+        """All parts are there."""
+        write_json(self.path / ABOUT, {**(self.about() or {}), **found, "finished": True})
+        # Without it nobody can tell whose rows these are.
+        (self.path / KEY_FILE).unlink(missing_ok=True)

@@ -1,0 +1,194 @@
+"""What stands in the files of an export: of each resource its kind and its patient, by file and line.
+
+Nothing is dropped in silence: a line is taken, passed over by its kind, or named as a fault.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from msgspec import DecodeError, Raw, Struct, ValidationError
+from msgspec.json import Decoder
+
+from cds_service.fhir.identity import UNREADABLE, is_id, split_reference
+from cds_service.fhir.strict_json import NotStrict, check
+from cds_service.population.uploads import OF_A_PATIENT
+
+BUNDLE, PATIENT, MEDICATION = "Bundle", "Patient", "Medication"
+NO_JSON: Final = "is not JSON"
+NO_PATIENT: Final = "names no patient by Patient/id"
+STRAY: Final = "names a patient of whom no Patient resource is there"
+_MARK: Final = b"\xef\xbb\xbf"
+_TOGETHER: Final = 100_000  # bytes of lines that are looked at in one go
+
+
+class _Reference(Struct, gc=False):
+    reference: str | None = None
+
+
+class Head(Struct, gc=False):
+    """The elements that say what a resource is and whose."""
+
+    resourceType: str
+    id: str | None = None
+    subject: _Reference | None = None
+    patient: _Reference | None = None
+    medicationReference: _Reference | None = None
+
+
+class BundleEntry(Struct, gc=False):
+    """One entry; `resource` as it came."""
+
+    resource: Raw = Raw(b"")
+    fullUrl: str | None = None
+
+
+class _Bundle(Struct, gc=False):
+    entry: list[BundleEntry] = []
+
+
+class Line(NamedTuple):
+    """One resource, or a Bundle of one patient. `medication`: the `Medication/id` that an order refers to; of a
+    Medication its own."""
+
+    number: int
+    kind: str
+    patient: str
+    medication: str
+    raw: bytes
+
+
+_head = Decoder(Head).decode
+bundle_of = Decoder(_Bundle).decode
+
+
+@dataclass
+class Lines:
+    """Lines of one file, one after the other. `faults` are (line, why), `passed_over` counts kinds that no rule reads,
+    `last` is the number of the last line seen."""
+
+    last: int = 0
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def read(self, lines: Iterable[bytes]) -> Iterator[Line]:
+        """The resources of lines, each without its line break."""
+        held: list[tuple[int, bytes]] = []
+        size = 0
+        for line in lines:
+            self.last += 1
+            raw = line.strip()
+            if self.last == 1:
+                raw = raw.removeprefix(_MARK).strip()
+            if not raw:
+                continue
+            held.append((self.last, raw))
+            size += len(raw)
+            if size > _TOGETHER:
+                yield from self._held(held)
+                held, size = [], 0
+        yield from self._held(held)
+
+    def document(self, raw: bytes) -> Iterator[Line]:
+        """A file that is one JSON document, or a list of them; its faults stand at line 1."""
+        self.last = 1
+        raw = raw.removeprefix(_MARK).strip()
+        if not raw:
+            return
+        if raw.startswith(b"["):
+            if self._strict([(1, raw)]):
+                for each in Decoder(list[Raw]).decode(raw):
+                    yield from self._taken(1, bytes(each))
+        else:
+            yield from self._held([(1, raw)])
+
+    def _held(self, held: list[tuple[int, bytes]]) -> Iterator[Line]:
+        """Looked at together, which is cheaper; one by one where something is wrong with one of them."""
+        if not held:
+            return
+        try:
+            check(b"[" + b",".join(raw for _, raw in held) + b"]")
+        except NotStrict:
+            held = self._strict(held)
+        for number, raw in held:
+            yield from self._taken(number, raw)
+
+    def _strict(self, held: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        good = []
+        for number, raw in held:
+            try:
+                check(raw)
+                good.append((number, raw))
+            except NotStrict as fault:
+                self.faults.append((number, NO_JSON if fault.error == "not-json" else fault.text))
+        return good
+
+    def _taken(self, number: int, raw: bytes) -> Iterator[Line]:
+        try:
+            head = _head(raw)
+        except ValidationError:
+            self.faults.append((number, "is no FHIR resource, or its id or patient is no text"))
+            return
+        except UNREADABLE:
+            self.faults.append((number, NO_JSON))
+            return
+        kind = head.resourceType
+        if kind == BUNDLE:
+            yield from self._bundle(number, raw)
+        elif kind == PATIENT:
+            if is_id(head.id):
+                yield Line(number, kind, str(head.id), "", raw)
+            else:
+                self.faults.append((number, "is a Patient without an id"))
+        elif kind == MEDICATION:
+            yield Line(number, kind, "", f"Medication/{head.id}", raw)
+        elif kind in OF_A_PATIENT:
+            patient = _named(head.subject or head.patient, PATIENT)
+            if patient:
+                yield Line(number, kind, patient, _medication(head.medicationReference), raw)
+            else:
+                self.faults.append((number, NO_PATIENT))
+        else:
+            self.passed_over[kind[:40] if kind.isalpha() else "unknown"] += 1
+
+    def _bundle(self, number: int, raw: bytes) -> Iterator[Line]:
+        """One of one patient stays whole, so that references by fullUrl hold; one of several is taken apart."""
+        try:
+            entries = [bytes(each.resource) for each in bundle_of(raw).entry if each.resource]
+            heads = [_head(each) for each in entries]
+        except DecodeError:
+            self.faults.append((number, "is a Bundle with entries that are no resources"))
+            return
+        people = [each for each in heads if each.resourceType == PATIENT]
+        if len(people) == 1 and is_id(people[0].id):
+            yield Line(number, BUNDLE, str(people[0].id), "", raw)
+        elif not people:
+            self.faults.append((number, "is a Bundle without a Patient"))
+        else:
+            for each in entries:
+                yield from self._taken(number, each)
+
+
+def _named(reference: _Reference | None, kind: str) -> str:
+    """The id of a reference to a resource of a kind, "" for none."""
+    found = split_reference(reference.reference) if reference and reference.reference else None
+    return found[1] if found and found[0] == kind else ""
+
+
+def _medication(reference: _Reference | None) -> str:
+    name = _named(reference, MEDICATION)
+    return f"Medication/{name}" if name else ""
+
+
+def closed(line: bytes) -> bool:
+    """Whether the first line of a file is a document of its own. One of NDJSON that is broken ends as one all the
+    same."""
+    line = line.removeprefix(_MARK).strip()
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return line.startswith(b"{") and len(line) > 1 and not line.endswith((b",", b"[", b"{", b":"))

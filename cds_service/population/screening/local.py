@@ -1,0 +1,342 @@
+"""The local engine: an export read in pieces, grouped by patient by DuckDB on disk, and tried in processes.
+
+1. Each piece of input becomes a run: its resources by part, in Parquet.
+2. Each part, some thousand patients, is sorted by patient out of all runs and tried; its rows are written.
+
+What is done is not done again: a run or a part is whole or not there, and holds the same whenever it is made.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Final
+
+import orjson
+
+from cds_service.advice.loaded_content import Content
+from cds_service.population.kept_facts import keeper_of
+from cds_service.population.screening.folder import WORK, Folder, Refused, replaced, write_json
+from cds_service.population.screening.lines import MEDICATION, PATIENT, STRAY, Line, Lines
+from cds_service.population.screening.person import Recipe, Screener
+from cds_service.population.screening.sources import Sources, Task
+
+PART_SIZE: Final = 4 * 1024 * 1024  # bytes of resources in a part, about
+MOST_PARTS: Final = 512
+FLUSH: Final = 24 * 1024 * 1024  # bytes of resources that are held before they are written to a run
+OF_A_PROCESS: Final = 300 * 1024 * 1024  # bytes that Python, the rules and Arrow take
+LEAST: Final = 64 * 1024 * 1024  # bytes that DuckDB works with
+SHARED_MEDICATIONS: Final = -1  # the part in which Medication resources stand
+Say = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is: of which stage, how many of how many are done, and how much of what a second."""
+
+    stage: str
+    done: int
+    of: int
+    patients: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """What each process is given."""
+
+    folder: Path
+    recipe: Recipe
+    parts: int
+    memory: int  # bytes that DuckDB works with in one process
+    file_of_task: tuple[int, ...]
+
+
+_content: Content | None = None
+_screener: Screener | None = None
+
+
+def screen(
+    sources: Sources,
+    folder: Folder,
+    recipe: Recipe,
+    content: Content,
+    *,
+    processes: int,
+    memory: int,
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """All patients of `sources`, into a folder that was begun. `memory`: bytes for all processes. Gives the counts.
+
+    Raises Refused where a process was killed; what was done stays.
+    """
+    global _content
+    _content = content  # processes that are forked have it at once
+    parts = max(1, min(MOST_PARTS, sources.size // PART_SIZE))
+    each = max(LEAST, memory // processes - OF_A_PROCESS)
+    job = Job(folder.path, recipe, parts, each, tuple(task.file for task in sources.tasks))
+    begun = time.monotonic()
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+        try:
+            counted = _stage(pool, "reading", _run, [(job, task) for task in sources.tasks], say, begun)
+            (folder.work / "sorting").mkdir(exist_ok=True)
+            tried = _stage(pool, "rules", _part, [(job, part) for part in range(parts)], say, begun)
+        except BrokenProcessPool:
+            raise Refused(
+                "A process was ended from outside, perhaps for want of memory. Run the same command again to go on; "
+                "with --processes 1 it takes less memory."
+            ) from None
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    found = _counts(counted, tried, sources)
+    _write_faults(folder, sources, counted, tried)
+    folder.finish({**found, "engine": "local", "parts": parts})
+    rmtree(folder.work, ignore_errors=True)
+    return found
+
+
+def _stage(
+    pool: ProcessPoolExecutor,
+    name: str,
+    work: Callable[..., dict[str, Any]],
+    given: Sequence[Any],
+    say: Say,
+    begun: float,
+) -> list[dict[str, Any]]:
+    """What came of each, in order. Ends at the first that fails."""
+    futures: list[Future[dict[str, Any]]] = [pool.submit(work, *each) for each in given]
+    waiting, patients, done = set(futures), 0, 0
+    try:
+        while waiting:
+            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for each in ready:
+                patients += each.result().get("patients", 0)
+                done += 1
+            say(Progress(name, done, len(futures), patients, time.monotonic() - begun))
+    except BaseException:
+        for each in waiting:
+            each.cancel()
+        raise
+    return [each.result() for each in futures]
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+def _run(job: Job, task: Task) -> dict[str, Any]:
+    """One piece of input as a run."""
+    path = job.folder / WORK / "runs" / f"run-{task.number:05d}.parquet"
+    told = path.with_suffix(".json")
+    if told.exists():
+        return dict(orjson.loads(told.read_bytes()))
+    lines = Lines()
+    with replaced(path) as waiting:
+        taken = _write_run(waiting, _held(task.read(lines)), job)
+    found = {
+        "lines": lines.last,
+        "resources": taken,
+        "faults": lines.faults,
+        "passed_over": dict(lines.passed_over),
+    }
+    write_json(told, found)
+    return found
+
+
+def _held(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    held: list[Line] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line.raw)
+        if size > FLUSH:
+            yield held
+            held, size = [], 0
+    yield held
+
+
+def _write_run(path: Path, held: Iterable[list[Line]], job: Job) -> dict[str, int]:
+    """A row group for each part, so that a part is read without the others. Gives the count of each kind."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([
+        ("part", pa.int32()), ("key", pa.string()), ("patient", pa.string()), ("line", pa.int64()),
+        ("kind", pa.string()), ("medication", pa.string()), ("raw", pa.binary()),
+    ])  # fmt: skip
+    taken: Counter[str] = Counter()
+    keys: dict[str, str] = {}
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+        for lines in held:
+            by_part: dict[int, list[tuple[str, Line]]] = {}
+            for line in lines:
+                taken[line.kind] += 1
+                if line.kind == MEDICATION:
+                    part, key = SHARED_MEDICATIONS, ""
+                else:
+                    key = keys.get(line.patient) or keys.setdefault(line.patient, job.recipe.key(line.patient))
+                    part = part_of(key, job.parts)
+                by_part.setdefault(part, []).append((key, line))
+            if len(keys) > 100_000:
+                keys.clear()
+            for part, found in sorted(by_part.items()):
+                columns = [
+                    [part] * len(found), [key for key, _ in found], [line.patient for _, line in found],
+                    [line.number for _, line in found], [line.kind for _, line in found],
+                    [line.medication for _, line in found], [line.raw for _, line in found],
+                ]  # fmt: skip
+                arrays = [pa.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
+                writer.write_table(pa.table(arrays, schema=schema), row_group_size=len(found))
+    return dict(sorted(taken.items()))
+
+
+def part_of(key: str, parts: int) -> int:
+    """The part in which a patient stands: parts are in the order of keys."""
+    return int(key[:8], 16) * parts >> 32
+
+
+# Trying ----------------------------------------------------------------------------------------------------------
+
+
+def _part(job: Job, part: int) -> dict[str, Any]:
+    """One part, tried."""
+    from cds_service.population.screening.rows import Rows
+
+    told = job.folder / WORK / "parts" / f"{part:05d}.json"
+    if told.exists():
+        return dict(orjson.loads(told.read_bytes()))
+    screener, content = _screener_of(job.recipe)
+    rows = Rows(screener.rules, keeper_of(content), identified=job.recipe.identified)
+    strays: list[tuple[int, int, str]] = []
+    for key, resources, medications in _patients(job, part):
+        if not any(each.kind in (PATIENT, "Bundle") for each in resources):
+            strays += [(each.task, each.line, STRAY) for each in resources]
+            continue
+        calls = screener.screen(resources[0].patient, [each.raw for each in resources], medications)
+        rows.add(key, resources[0].patient, calls)
+    rows.write(job.folder, part)
+    found = {**rows.counts, "not_read": dict(rows.not_read), "strays": strays}
+    write_json(told, found)
+    return found
+
+
+def _screener_of(recipe: Recipe) -> tuple[Screener, Content]:
+    global _content, _screener
+    if _content is None:
+        _content = recipe.content()
+    if _screener is None or _screener.side.now != recipe.now or _screener.validate != recipe.validate:
+        _screener = recipe.screener(_content)
+    return _screener, _content
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    task: int
+    line: int
+    kind: str
+    patient: str
+    raw: bytes
+
+
+def _patients(job: Job, part: int) -> Iterator[tuple[str, list[_Row], list[bytes]]]:
+    """Each patient of a part: key, resources in the order of the input, the Medications that they refer to."""
+    import duckdb
+
+    runs = str(job.folder / WORK / "runs" / "run-*.parquet")
+    sorting = job.folder / WORK / "sorting"
+    with duckdb.connect(
+        config={
+            "memory_limit": f"{job.memory // 1024}KiB",
+            "threads": 1,
+            "temp_directory": str(sorting / f"{part:05d}"),
+            "preserve_insertion_order": False,
+        }
+    ) as database:
+        database.execute("SET parquet_metadata_cache = true")
+        named: dict[str, list[bytes]] = {}
+        found = database.execute(
+            "SELECT DISTINCT o.key, m.medication, m.raw FROM read_parquet($1) o JOIN read_parquet($1) m "
+            "ON o.medication = m.medication AND m.part = $3 WHERE o.part = $2 AND o.medication <> '' "
+            "ORDER BY ALL",
+            [runs, part, SHARED_MEDICATIONS],
+        )
+        while some := found.fetchmany(1000):
+            for key, _, raw in some:
+                named.setdefault(key, []).append(raw)
+        found = database.execute(
+            r"SELECT key, CAST(regexp_extract(filename, 'run-(\d+)\.parquet', 1) AS INTEGER) AS task, line, kind, "
+            "patient, raw FROM read_parquet($1, filename = true, file_row_number = true) WHERE part = $2 "
+            "ORDER BY key, task, file_row_number",
+            [runs, part],
+        )
+        for key, theirs in groupby(_fetched(found), key=lambda row: row[0]):
+            yield (
+                key,
+                [_Row(task, line, kind, patient, raw) for _, task, line, kind, patient, raw in theirs],
+                named.get(key, []),
+            )
+    rmtree(sorting / f"{part:05d}", ignore_errors=True)
+
+
+def _fetched(found: Any) -> Iterator[tuple[Any, ...]]:
+    while some := found.fetchmany(2000):
+        yield from some
+
+
+# Counting --------------------------------------------------------------------------------------------------------
+
+
+def _counts(counted: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]], sources: Sources) -> dict[str, Any]:
+    resources: Counter[str] = Counter()
+    passed_over: Counter[str] = Counter()
+    not_read: Counter[str] = Counter()
+    for run in counted:
+        resources.update(run["resources"])
+        passed_over.update(run["passed_over"])
+    for part in tried:
+        not_read.update(part["not_read"])
+    faults = sum(len(run["faults"]) for run in counted) + sum(len(part["strays"]) for part in tried)
+    return {
+        "files": len(sources.files),
+        "lines": sum(run["lines"] for run in counted),
+        "resources": dict(sorted(resources.items())),
+        "passed_over": dict(sorted(passed_over.items())),
+        "lines_not_read": faults,
+        "patients": sum(part.get("patients", 0) for part in tried),
+        "calls": sum(part.get("calls", 0) for part in tried),
+        "charts_not_read": dict(sorted(not_read.items())),
+    }
+
+
+def _write_faults(
+    folder: Folder, sources: Sources, counted: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]]
+) -> None:
+    """Faults by the line of the file: a task knows only those of its own piece."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from cds_service.population.screening.tables import FAULTS
+
+    before: list[int] = []
+    last: Counter[int] = Counter()
+    for task, run in zip(sources.tasks, counted, strict=True):
+        before.append(last[task.file])
+        last[task.file] += run["lines"]
+    every = [(number, line, why) for number, run in enumerate(counted) for line, why in run["faults"]]
+    every += [(task, line, why) for part in tried for task, line, why in part["strays"]]
+    rows = sorted((sources.tasks[task].file, before[task] + line, why) for task, line, why in every)
+    columns = [[sources.names[file] for file, _, _ in rows], [line for _, line, _ in rows], [why for *_, why in rows]]
+    arrays = [
+        pa.array(each, pa.string()).dictionary_encode() if number != 1 else pa.array(each, pa.int64())
+        for number, each in enumerate(columns)
+    ]
+    with replaced(folder.path / "faults" / "part-00000.parquet") as waiting:
+        pq.write_table(pa.table(arrays, schema=FAULTS), waiting, compression="zstd")

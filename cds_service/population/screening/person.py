@@ -1,0 +1,222 @@
+"""One patient's resources, as they stand in an export, to facts and the outcome of every rule: what each engine calls.
+
+The calls are those that `advice.one_bundle.hook_request` makes of the same resources, written from their bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+from msgspec import Struct, ValidationError
+from msgspec.json import Decoder
+
+from cds_service.advice.advise import outcomes_of
+from cds_service.advice.loaded_content import Content, load_content
+from cds_service.advice.needs import all_needs
+from cds_service.content.rulebook import Rulebook, make_rulebook
+from cds_service.content.site import NO_SITE, read_site
+from cds_service.fhir import Chart, Need
+from cds_service.patient import PatientFacts
+from cds_service.population.cases import NotRead, Side, read_call
+from cds_service.population.screening.lines import MEDICATION, PATIENT, bundle_of
+from cds_service.rules.evaluate import Evaluation, evaluate
+
+VIEW, SIGN = "patient-view", "order-sign"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a process needs to make a Screener of its own; it can be pickled.
+
+    `cards`: folders of further rules. `site`: the text of a site file, "" for none. `now`: aware. `validate`: whether
+    what findings cite is validated, as a hook call does.
+    """
+
+    now: datetime
+    site: str = ""
+    cards: tuple[str, ...] = ()
+    validate: bool = False
+    identified: bool = False
+    secret: bytes = field(default=b"", repr=False)
+
+    def content(self) -> Content:
+        """Raises ContentError."""
+        return load_content(cards=[Path(each) for each in self.cards])
+
+    def rulebook(self, content: Content) -> Rulebook:
+        """Raises ContentError."""
+        keys = frozenset(all_needs(content.library))
+        site = read_site(self.site, "site values", content.library, keys) if self.site else NO_SITE
+        return make_rulebook(content.library, site, self.now.date())
+
+    def screener(self, content: Content | None = None) -> Screener:
+        """Raises ContentError."""
+        content = content or self.content()
+        return Screener(content, self.rulebook(content), self.now, validate=self.validate)
+
+    def key(self, patient_id: str) -> str:
+        """The pseudonym of a patient."""
+        return hmac.digest(self.secret, patient_id.encode(), hashlib.sha256).hex()[:32]
+
+
+class Call(NamedTuple):
+    """What came of one hook for one patient: facts and outcomes, or why the chart could not be read."""
+
+    hook: str
+    facts: PatientFacts | None
+    evaluation: Evaluation | None
+    not_read: str = ""
+
+
+class _Coding(Struct, gc=False):
+    system: str | None = None
+    code: str | None = None
+
+
+class _Concept(Struct, gc=False):
+    coding: list[_Coding] | None = None
+
+
+class _Searched(Struct, gc=False):
+    """What the searches of our prefetch ask for."""
+
+    resourceType: str
+    status: str | None = None
+    code: _Concept | None = None
+
+
+_searched = Decoder(_Searched).decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kind: str
+    status: str | None
+    tokens: frozenset[str]
+    sent: bytes  # `"resource":...`, with its fullUrl before it where it has one
+    raw: bytes
+
+    @property
+    def draft(self) -> bool:
+        return self.status == "draft" and self.kind.endswith("Request")
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    key: str
+    kind: str
+    statuses: frozenset[str] | None
+    tokens: frozenset[str] | None
+
+    def finds(self, entry: _Entry) -> bool:
+        if self.statuses is not None:
+            return entry.status in self.statuses
+        return self.tokens is None or not self.tokens.isdisjoint(entry.tokens)
+
+
+class Screener:
+    """Reads patients and tries every rule. `rules`: their ids, in the order of the rulebook."""
+
+    def __init__(self, content: Content, rulebook: Rulebook, now: datetime, *, validate: bool = False) -> None:
+        self.side = Side(content, rulebook, now)
+        self.validate = validate
+        hooks = [hook for hook in (VIEW, SIGN) if hook in self.side.services]
+        self._searches = {hook: [_search(need) for need in self.side.needs(hook).values()] for hook in hooks}
+        tried = {rule.id for hook in hooks for rule in rulebook.of_service(self.side.services[hook])}
+        self.rules = tuple(rule for rule in rulebook.rules if rule in tried)
+
+    def screen(self, patient_id: str, resources: Sequence[bytes], medications: Iterable[bytes] = ()) -> list[Call]:
+        """The calls on one patient: `patient-view`, and `order-sign` where there are draft orders.
+
+        `resources`: all of this patient, Bundles too; `medications`: the Medication resources that they refer to.
+        """
+        entries = [entry for raw in (*resources, *medications) for entry in _entries(raw)]
+        people = {entry.raw: entry for entry in entries if entry.kind == PATIENT}
+        if len(people) != 1:
+            return [Call(VIEW, None, None, f"it has {len(people)} different Patient resources")]
+        (person,) = people.values()
+        drafts = [entry for entry in entries if entry.draft]
+        kept = [entry for entry in entries if not entry.draft]
+        hooks = (VIEW, SIGN) if drafts and SIGN in self._searches else (VIEW,)
+        return [self._call(hook, patient_id, person, kept, drafts) for hook in hooks]
+
+    def _call(self, hook: str, patient_id: str, person: _Entry, kept: list[_Entry], drafts: list[_Entry]) -> Call:
+        by_kind: dict[str, list[_Entry]] = {}
+        for entry in kept:
+            by_kind.setdefault(entry.kind, []).append(entry)
+        included = _listed((person,), b"include")
+        medications = [b"{" + each.sent + b"}" for each in by_kind.get(MEDICATION, ())]
+        prefetch: dict[str, bytes] = {}
+        for search in self._searches[hook]:
+            if search.kind == PATIENT:
+                prefetch[search.key] = person.raw
+                continue
+            found = [entry for entry in by_kind.get(search.kind, ()) if search.finds(entry)]
+            entries = included + _listed(found, b"match")
+            prefetch[search.key] = _bundle(
+                entries + medications if search.kind.startswith(MEDICATION) else entries, b"searchset", len(found)
+            )
+        orders = _bundle([b"{" + each.sent + b"}" for each in drafts], b"collection") if hook != VIEW else None
+        try:
+            chart = read_call(self.side, hook, patient_id, prefetch, orders)
+        except NotRead as fault:
+            return Call(hook, None, None, str(fault))
+        return self._outcomes(hook, chart)
+
+    def _outcomes(self, hook: str, chart: Chart) -> Call:
+        rulebook, service = self.side.rulebook, self.side.services[hook]
+        if self.validate:
+            chart, evaluation = outcomes_of(chart, rulebook, service)
+        else:
+            there = rulebook.at("", chart.facts.person.encounter_class)
+            evaluation = evaluate(chart.facts, there, service)
+        return Call(hook, chart.facts, evaluation)
+
+
+def _search(need: Need) -> _Search:
+    """As `one_bundle` reads a template: by status, or else by code, or all of the kind."""
+    asked = parse_qs(urlsplit(need.template).query)
+    statuses = frozenset(asked["status"][0].split(",")) if "status" in asked else None
+    tokens = frozenset(asked["code"][0].split(",")) if "code" in asked else None
+    return _Search(need.key, need.resource_type, statuses, tokens)
+
+
+def _entries(raw: bytes) -> Iterable[_Entry]:
+    entry = _entry(raw, None)
+    if entry.kind != "Bundle":
+        return [entry]
+    return [_entry(bytes(each.resource), each.fullUrl) for each in bundle_of(raw).entry if each.resource]
+
+
+def _entry(raw: bytes, url: str | None) -> _Entry:
+    try:
+        seen = _searched(raw)
+        kind, status, codings = seen.resourceType, seen.status, (seen.code.coding if seen.code else None) or ()
+        tokens = [f"{each.system}|{each.code}" for each in codings]
+    except ValidationError:  # an element of another type than FHIR's
+        whole = orjson.loads(raw)
+        kind, status = str(whole.get("resourceType")), whole.get("status")
+        status = status if isinstance(status, str) else None
+        concept = whole.get("code")
+        listed = concept.get("coding") if isinstance(concept, dict) else None
+        some = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        tokens = [f"{each.get('system')}|{each.get('code')}" for each in some]
+    before = b'"fullUrl":' + orjson.dumps(url) + b"," if url is not None else b""
+    return _Entry(kind, status, frozenset(tokens), before + b'"resource":' + raw, raw)
+
+
+def _listed(entries: Iterable[_Entry], mode: bytes) -> list[bytes]:
+    return [b"{" + each.sent + b',"search":{"mode":"' + mode + b'"}}' for each in entries]
+
+
+def _bundle(entries: Sequence[bytes], kind: bytes, total: int | None = None) -> bytes:
+    counted = b',"total":%d' % total if total is not None else b""
+    return b'{"resourceType":"Bundle","type":"' + kind + b'"' + counted + b',"entry":[' + b",".join(entries) + b"]}"

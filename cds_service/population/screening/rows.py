@@ -1,0 +1,155 @@
+"""What came of many patients as the rows of a part: see `tables`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cds_service.patient import PatientFacts
+from cds_service.population.kept_facts import OLDEST, Keeper
+from cds_service.population.screening import tables
+from cds_service.population.screening.person import Call
+from cds_service.rules.evaluate import Outcome
+from cds_service.rules.verdict import Reason
+
+UNITS: Final = frozenset({
+    "unit missing", "unit not known", "unit does not fit the code of the test", "unit code and unit text disagree",
+})  # fmt: skip
+"""Problems of a result that are about its unit."""
+_LONGEST: Final = 40  # characters of a unit or a code
+TABLES: Final = ("facts", "outcomes", "quality")
+
+
+@lru_cache(maxsize=65536)
+def in_short(kind: str, reasons: tuple[Reason, ...]) -> str:
+    """An outcome as it stands in the table of outcomes."""
+    told = (f"{each.code}({each.what})" if each.what else each.code for each in reasons)
+    return f"{kind}: {'; '.join(dict.fromkeys(told))}" if reasons else kind
+
+
+class _Texts:
+    """A column of texts of which most are the same."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self.held: list[int | None] = []
+
+    def add(self, text: str | None) -> None:
+        self.held.append(None if text is None else self.places.setdefault(text, len(self.places)))
+
+    def array(self) -> Any:
+        return pa.DictionaryArray.from_arrays(pa.array(self.held, pa.int32()), pa.array(list(self.places), pa.string()))
+
+
+class Rows:
+    """The rows of one part. Patients are added in the order of their keys."""
+
+    def __init__(self, rules: Sequence[str], keeper: Keeper, *, identified: bool = False) -> None:
+        self.rules, self._keeper, self._identified = tuple(rules), keeper, identified
+        self.schemas = {"facts": tables.FACTS, "outcomes": tables.outcomes(self.rules), "quality": tables.QUALITY}
+        self._columns: dict[str, dict[str, Any]] = {
+            table: {each.name: _Texts() if each.type == tables.TEXT else [] for each in schema}
+            for table, schema in self.schemas.items()
+        }
+        self._outcomes = [self._columns["outcomes"][rule] for rule in self.rules]
+        self.counts: Counter[str] = Counter()
+        self.not_read: Counter[str] = Counter()
+
+    def add(self, key: str, patient_id: str, calls: Iterable[Call]) -> None:
+        """One patient. What is met and not read is counted once, of the first call."""
+        self.counts["patients"] += 1
+        for number, call in enumerate(calls):
+            self.counts["calls"] += 1
+            self._facts(key, patient_id, call)
+            self._tried(key, call)
+            if call.facts is None:
+                self.not_read[call.not_read] += 1
+            elif not number:
+                self._quality(key, call.facts)
+
+    def _facts(self, key: str, patient_id: str, call: Call) -> None:
+        columns, facts = self._columns["facts"], call.facts
+        columns["key"].append(key)
+        columns["patient_id"].append(patient_id if self._identified else None)
+        columns["hook"].add(call.hook)
+        columns["not_read"].add(call.not_read or None)
+        if facts is None:
+            for name in ("age_years", "conditions", "drugs", "labs", "facts"):
+                columns[name].append(None)
+            columns["sex"].add(None)
+            return
+        years = facts.person.age_years
+        columns["age_years"].append(None if years is None else min(years, OLDEST))
+        columns["sex"].add(facts.person.sex)
+        columns["conditions"].append(sorted(frozenset[str]().union(*(each.concepts for each in facts.conditions))))
+        medicines = (*facts.medications, *facts.ended, *facts.given)
+        columns["drugs"].append(sorted(frozenset[str]().union(*(each.drugs for each in medicines))))
+        columns["labs"].append(sorted(name for name, found in facts.labs.items() if found))
+        columns["facts"].append(self._keeper.kept(facts, call.hook, False))
+
+    def _tried(self, key: str, call: Call) -> None:
+        columns = self._columns["outcomes"]
+        columns["key"].append(key)
+        columns["hook"].add(call.hook)
+        outcomes: dict[str, Outcome] = (
+            {each.rule_id: each for each in call.evaluation.outcomes} if call.evaluation else {}
+        )
+        for rule, column in zip(self.rules, self._outcomes, strict=True):
+            found = outcomes.get(rule)
+            column.add(None if found is None else in_short(found.kind, found.reasons) if found.reasons else found.kind)
+
+    def _quality(self, key: str, facts: PatientFacts) -> None:
+        met: Counter[tuple[str, str | None, str | None]] = Counter()
+        for name, unread in facts.unread.items():
+            for each in unread:
+                for system, code in each.codes:
+                    met["code_not_read", name, f"{system}|{code}"] += 1
+                if not each.codes:
+                    met["no_code", name, None] += 1
+        for lab, results in facts.labs.items():
+            for result in results:
+                if result.problem in UNITS:
+                    unit = result.reported.unit if result.reported else result.unit
+                    met["unit_not_read", lab, unit[:_LONGEST]] += 1
+                elif result.problem:
+                    met["result_not_read", lab, result.problem] += 1
+        for order in facts.medications:
+            if not order.identified:
+                met["medicine_not_identified", None, None] += 1
+        for name, state in facts.inputs.items():
+            if state.unreadable:
+                met["resource_not_read", name, None] += state.unreadable
+        columns = self._columns["quality"]
+        for (what, where, met_code), count in sorted(met.items(), key=str):
+            columns["key"].append(key)
+            columns["what"].add(what)
+            columns["input"].add(where)
+            columns["code"].add(met_code)
+            columns["count"].append(count)
+
+    def tables(self) -> dict[str, Any]:
+        """Arrow tables by name."""
+        return {
+            name: pa.table(
+                [
+                    column.array() if isinstance(column, _Texts) else pa.array(column, schema.field(field).type)
+                    for field, column in self._columns[name].items()
+                ],
+                schema=schema,
+            )
+            for name, schema in self.schemas.items()
+        }
+
+    def write(self, folder: Path, part: int) -> None:
+        """As part number `part` of each table. A part that is there is replaced."""
+        from cds_service.population.screening.folder import replaced
+
+        for name, table in self.tables().items():
+            with replaced(folder / name / f"part-{part:05d}.parquet") as waiting:
+                pq.write_table(table, waiting, compression="zstd")
