@@ -28,6 +28,12 @@ MIB = 1024 * 1024
 @click.option("--identified", is_flag=True, help="Write the ids of patients beside their pseudonyms.")
 @click.option("--processes", type=click.IntRange(1, 256), help="Default: one for each core.")
 @click.option("--memory", type=click.IntRange(256), default=1024, help="MiB for all processes (default 1024).")
+@click.option("--engine", type=click.Choice(["local", "spark"]), default="local", help="Default: local.")
+@click.option("--master", help="spark: the cluster, as spark://HOST:PORT, yarn, k8s://... or local[2].")
+@click.option(
+    "--conf", "settings", multiple=True, metavar="NAME=VALUE", help="spark: a setting of Spark's; repeatable."
+)
+@click.option("--wait", type=click.IntRange(1), default=120, help="spark: seconds to wait for executors (default 120).")
 def screen(
     inputs: tuple[Path, ...],
     out: Path,
@@ -35,12 +41,21 @@ def screen(
     now: datetime | None,
     processes: int | None,
     memory: int,
+    engine: str,
+    master: str | None,
+    settings: tuple[str, ...],
+    wait: int,
     **flags: bool,
 ) -> None:
     """Try every rule on all patients in INPUTS: files or folders of FHIR Bulk Data (NDJSON), or Bundles, plain or gzip.
 
     A run that was ended goes on when the same command is given again.
     """
+    if (engine == "spark") != bool(master):
+        stop(USAGE, "--engine spark and --master go together.")
+    given = dict(each.split("=", 1) for each in settings if "=" in each)
+    if len(given) < len(settings):
+        stop(USAGE, "--conf wants NAME=VALUE, each name once.")
     try:
         import duckdb
         import pyarrow  # noqa: F401
@@ -74,10 +89,17 @@ def screen(
             click.echo(f"{out} holds this screening already.")
             return
         recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], folder.secret())
-        found = local(
-            sources, folder, recipe, content,
-            processes=processes or os.cpu_count() or 1, memory=memory * MIB, say=_teller(),
-        )  # fmt: skip
+        if engine == "spark":
+            from cds_service.population.screening.spark import screen as on_spark
+
+            found = on_spark(
+                sources, folder, recipe, content, master=str(master), settings=given, wait=wait, say=_teller()
+            )
+        else:
+            found = local(
+                sources, folder, recipe, content,
+                processes=processes or os.cpu_count() or 1, memory=memory * MIB, say=_teller(),
+            )  # fmt: skip
     except Refused as fault:
         stop(USAGE, str(fault))
     except KeyboardInterrupt:

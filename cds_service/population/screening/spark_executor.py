@@ -24,6 +24,7 @@ FAULT = "magnesium-cds: "
 """What a message of ours begins with, so that the driver finds it in a report of Spark's."""
 SENT = "magnesium-cds-code"
 """The name under which Spark unpacks the package that the driver sends."""
+TASKS = "cds_service.population.screening.spark_tasks"
 PROBE_SECONDS = 0.2
 
 
@@ -92,6 +93,8 @@ def report(names: Sequence[str], sent: bool, files: Sequence[tuple[str, int]], t
     told: dict[str, Any] = {"here": here(), "versions": versions_of(names), "digest": None, "error": ""}
     try:
         told["digest"] = package_ready(sent)
+        if told["digest"] and None not in told["versions"].values():
+            importlib.import_module(TASKS)
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver says it
         told["error"] = f"{type(error).__name__}: {error}"
     told["not_seen"] = [path for path, size in files if not _has_size(path, size)]
@@ -136,7 +139,7 @@ def run(task: str, sent: bool, digest: str, payload: bytes, items: Iterator[Any]
     """
     if package_ready(sent) != digest:
         raise RuntimeError(f"{FAULT}another version of magnesium-cds or of its rules is on {here()}")
-    tasks = importlib.import_module("cds_service.population.screening.spark_tasks")
+    tasks = importlib.import_module(TASKS)
     function: Callable[[bytes, Iterator[Any], int], Iterator[Any]] = getattr(tasks, task)
     try:
         yield from function(payload, items, index)
@@ -148,3 +151,8 @@ def run(task: str, sent: bool, digest: str, payload: bytes, items: Iterator[Any]
             place = place.tb_next
         line = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "an unknown place"
         raise RuntimeError(f"{FAULT}{type(error).__name__} at {line}, on {here()}") from None
+
+
+def run_indexed(task: str, sent: bool, digest: str, payload: bytes, index: int, items: Iterator[Any]) -> Iterator[Any]:
+    """`run` with the words in the order in which Spark gives them."""
+    return run(task, sent, digest, payload, items, index)
