@@ -67,7 +67,7 @@ def screen(
             by_value()
             with in_our_words(context, master, log, wait):
                 sent, _ = send_or_refuse(context, seen, token, scratch, digest)
-            with in_our_words(context, master, log), _progress(context, parts, begun, say):
+            with in_our_words(context, master, log), _progress(context, begun, say):
                 told = _job(context, plan, sources, sent, digest)
     except SparkFailed as fault:
         raise Refused(str(fault)) from None
@@ -108,7 +108,7 @@ def _absolute(cards: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _progress(context: Any, parts: int, begun: float, say: Say) -> Iterator[None]:
+def _progress(context: Any, begun: float, say: Say) -> Iterator[None]:
     """Tell what the running stage of Spark's has done, twice a second."""
     ended = threading.Event()
     tracker = context.statusTracker()
@@ -116,11 +116,13 @@ def _progress(context: Any, parts: int, begun: float, say: Say) -> Iterator[None
     def watch() -> None:
         while not ended.wait(POLL_SECONDS):
             try:
+                jobs = [tracker.getJobInfo(number) for number in tracker.getActiveJobsIds()]
+                last = max((number for job in jobs if job for number in job.stageIds), default=-1)
                 running = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
             except Exception:  # noqa: BLE001 - Spark is ending: the job itself says why
                 return
-            for stage in filter(None, running):
-                name = "rules" if stage.numTasks > parts else "reading"
+            for stage in (each for each in running if each and each.numCompletedTasks):
+                name = "rules" if stage.stageId == last else "reading"
                 say(Progress(name, stage.numCompletedTasks, stage.numTasks, 0, time.monotonic() - begun))
 
     thread = threading.Thread(target=watch, daemon=True)
