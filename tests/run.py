@@ -67,6 +67,7 @@ PACKAGES = {
     "chromium": ("chromium", "tests in a real browser"),
     "buildah": ("buildah", "the test of the container image"),
     "debootstrap": ("debootstrap", "the test of the container image"),
+    "java": ("openjdk-17-jre-headless", "tests of the Spark engine"),
     "initdb": ("postgresql", "tests on PostgreSQL"),
     "nginx": ("nginx-light", "tests of the proxy in front"),
     "openssl": ("openssl", "tests of the certificate"),

@@ -35,6 +35,12 @@ SHORTEST_KEY = 16
 )
 @click.option("--processes", type=click.IntRange(1, 256), help="Default: one for each core.")
 @click.option("--memory", type=click.IntRange(256), default=1024, help="MiB for all processes (default 1024).")
+@click.option("--engine", type=click.Choice(["local", "spark"]), default="local", help="Default: local.")
+@click.option("--master", help="spark: the cluster, as spark://HOST:PORT, yarn, k8s://... or local[2].")
+@click.option(
+    "--conf", "settings", multiple=True, metavar="NAME=VALUE", help="spark: a setting of Spark's; repeatable."
+)
+@click.option("--wait", type=click.IntRange(1), default=120, help="spark: seconds to wait for executors (default 120).")
 def screen(
     inputs: tuple[Path, ...],
     out: Path,
@@ -44,12 +50,21 @@ def screen(
     processes: int | None,
     memory: int,
     smallest_cell: int | None,
+    engine: str,
+    master: str | None,
+    settings: tuple[str, ...],
+    wait: int,
     **flags: bool,
 ) -> None:
-    """Try every rule on all patients in INPUTS: files or folders of FHIR Bulk Data (NDJSON), or Bundles, plain or gzip.
+    """Try every rule on all patients of an export: FHIR Bulk Data, or Bundles, in files.
 
-    A run that was ended goes on when the same command is given again.
+    INPUTS are files or folders, of which every file is read, plain or gzip. A run that was ended goes on when the same command is given again.
     """
+    if (engine == "spark") != bool(master):
+        stop(USAGE, "--engine spark and --master go together.")
+    given = dict(each.split("=", 1) for each in settings if "=" in each)
+    if len(given) < len(settings):
+        stop(USAGE, "--conf wants NAME=VALUE, each name once.")
     try:
         import duckdb
         import pyarrow  # noqa: F401
@@ -93,10 +108,17 @@ def screen(
             _report(out, memory, smallest_cell, flags["csv"])
             return
         recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], _secret(key) or folder.secret())
-        found = local(
-            sources, folder, recipe, content,
-            processes=processes or os.cpu_count() or 1, memory=memory * MIB, say=_teller(),
-        )  # fmt: skip
+        if engine == "spark":
+            from cds_service.population.screening.spark import screen as on_spark
+
+            found = on_spark(
+                sources, folder, recipe, content, master=str(master), settings=given, wait=wait, say=_teller()
+            )
+        else:
+            found = local(
+                sources, folder, recipe, content,
+                processes=processes or os.cpu_count() or 1, memory=memory * MIB, say=_teller(),
+            )  # fmt: skip
     except Refused as fault:
         stop(USAGE, str(fault))
     except KeyboardInterrupt:
