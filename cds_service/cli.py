@@ -36,7 +36,7 @@ COMMANDS = {
     "plan": ("plan", "Plan when to take magnesium beside the other medicines in FILE ('-' for stdin)."),
     "sandbox": ("running", "Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."),
     "screen": ("screen", "Try every rule on all patients of an export: FHIR Bulk Data, or Bundles, in files."),
-    "screen-compare": ("screen_compare", "Say who of a screened population changes under other site values."),
+    "screen-compare": ("screen_compare", "Say who changes in FOLDER, a finished screening, under other site values."),
     "serve": ("running", "Serve CDS Hooks until stopped."),
     "show": ("content", "Print RULE in long form, as the loader reads it: a timing rule is filled by its family."),
     "site": ("site", "This site's own values: a file to validate, show and compare, or revisions in the database."),

@@ -58,7 +58,8 @@ def screen(
 ) -> None:
     """Try every rule on all patients of an export: FHIR Bulk Data, or Bundles, in files.
 
-    INPUTS are files or folders, of which every file is read, plain or gzip. A run that was ended goes on when the same command is given again.
+    INPUTS are files or folders, of which every file is read, plain or gzip. A run that was ended goes on when the same
+    command is given again.
     """
     if (engine == "spark") != bool(master):
         stop(USAGE, "--engine spark and --master go together.")

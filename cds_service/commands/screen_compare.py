@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 def screen_compare(
     folder: Path, site: Path | None, other: Path, out: Path | None, every: bool, processes: int | None, as_json: bool
 ) -> None:
-    """Say who changes in FOLDER, a finished screening, under other site values: from kept facts, no chart is read."""
+    """Say who changes in FOLDER, a finished screening, under other site values.
+
+    It is made from kept facts: no chart is read."""
     try:
         import duckdb  # noqa: F401
         import pyarrow  # noqa: F401
