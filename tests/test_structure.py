@@ -122,7 +122,9 @@ def test_only_the_library_reads_the_content_that_ships() -> None:
     naming = {
         path.relative_to(PACKAGE).as_posix() for path in python_files() if "cds_service.cards" in path.read_text()
     }
-    assert naming == {"content/library.py"}
+    # These two compare it byte for byte with that of another machine, or send it there.
+    to_executors = {f"population/screening/spark_{part}.py" for part in ("code", "executor")}
+    assert naming == {"content/library.py"} | to_executors
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import re
 import time
 from collections.abc import Callable
@@ -87,6 +88,8 @@ def test_yarn_wants_its_settings(tmp_path: Path, java: Callable[[str], None], mo
     assert "set HADOOP_CONF_DIR" in said("yarn", tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # PySpark leaves its pipe open
 def test_a_java_that_ends_at_once_is_no_traceback(tmp_path: Path, java: Callable[[str], None]) -> None:
     java("17.0.1")
     assert "Spark could not start on local[2] (" in said("local[2]", tmp_path)
+    gc.collect()
