@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +16,11 @@ import orjson
 
 ABOUT: Final = "screening.json"
 KEY_FILE: Final = "pseudonym-key"
+LOCK: Final = ".lock"
 WORK: Final = "work"
 FORMAT: Final = 1
+_PATIENCE: Final = 3  # seconds in which the processes of a run that was killed end
+_locks: dict[Path, int] = {}
 
 
 class Refused(ValueError):
@@ -68,9 +73,10 @@ class Folder:
         """Take the folder for this question, or go on with it. Raises Refused where it holds another one."""
         told = self.about()
         if told is None:
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and any(each.name != LOCK for each in self.path.iterdir()):
                 raise Refused(f"{self.path} is not empty and holds no screening. Name another folder with --out.")
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock()
             told = {"format": FORMAT, "finished": False, **asked}
             write_json(self.path / ABOUT, told)
             return told
@@ -80,7 +86,31 @@ class Folder:
                 f"{self.path} holds a screening with another {', '.join(sorted(other))}. Name another folder with "
                 "--out, or ask as before to go on with it."
             )
+        if not told["finished"]:
+            self._lock()
+            for left in self.path.rglob(".*.[0-9]*"):  # half written when a run was killed
+                left.unlink(missing_ok=True)
         return told
+
+    def _lock(self) -> None:
+        """Until this process ends, or all is done, no other one writes here. Raises Refused."""
+        if self.path in _locks:
+            return
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < until:
+                    time.sleep(0.1)
+                    continue
+                os.close(descriptor)
+                raise Refused(f"Another run is at work in {self.path}. Wait for it, or end it first.") from None
+            except OSError:  # a file system without locks: two runs write the same, each file whole
+                pass
+            break
+        _locks[self.path] = descriptor
 
     def secret(self) -> bytes:
         """What pseudonyms are made with: kept while the screening runs, so that it can be gone on with."""
@@ -97,3 +127,6 @@ class Folder:
         write_json(self.path / ABOUT, {**(self.about() or {}), **found, "finished": True})
         # Without it nobody can tell whose rows these are.
         (self.path / KEY_FILE).unlink(missing_ok=True)
+        (self.path / LOCK).unlink(missing_ok=True)
+        if (held := _locks.pop(self.path, None)) is not None:
+            os.close(held)

@@ -22,6 +22,8 @@ BUNDLE, PATIENT, MEDICATION = "Bundle", "Patient", "Medication"
 NO_JSON: Final = "is not JSON"
 NO_PATIENT: Final = "names no patient by Patient/id"
 STRAY: Final = "names a patient of whom no Patient resource is there"
+TOO_LONG: Final = "is longer than 64 MB: write a line for each resource"
+LONGEST: Final = 64 * 1024 * 1024  # bytes of one line or document: what is longer has too many parts anyway
 _MARK: Final = b"\xef\xbb\xbf"
 _TOGETHER: Final = 100_000  # bytes of lines that are looked at in one go
 
@@ -75,12 +77,15 @@ class Lines:
     faults: list[tuple[int, str]] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
 
-    def read(self, lines: Iterable[bytes]) -> Iterator[Line]:
-        """The resources of lines, each without its line break."""
+    def read(self, lines: Iterable[bytes | None]) -> Iterator[Line]:
+        """The resources of lines; None stands for one that is too long."""
         held: list[tuple[int, bytes]] = []
         size = 0
         for line in lines:
             self.last += 1
+            if line is None:
+                self.faults.append((self.last, TOO_LONG))
+                continue
             raw = line.strip()
             if self.last == 1:
                 raw = raw.removeprefix(_MARK).strip()
@@ -166,8 +171,6 @@ class Lines:
         people = [each for each in heads if each.resourceType == PATIENT]
         if len(people) == 1 and is_id(people[0].id):
             yield Line(number, BUNDLE, str(people[0].id), "", raw)
-        elif not people:
-            self.faults.append((number, "is a Bundle without a Patient"))
         else:
             for each in entries:
                 yield from self._taken(number, each)
@@ -184,11 +187,19 @@ def _medication(reference: _Reference | None) -> str:
     return f"Medication/{name}" if name else ""
 
 
-def closed(line: bytes) -> bool:
-    """Whether the first line of a file is a document of its own. One of NDJSON that is broken ends as one all the
-    same."""
+def closed(line: bytes, following: bytes = b"") -> bool:
+    """Whether the first line of a file is a document of its own, or else the one after it. One of NDJSON that is broken
+    ends as one all the same."""
+    if following.strip() and line.removeprefix(_MARK).strip() != b"[" and _is_object(following):
+        return True
     line = line.removeprefix(_MARK).strip()
+    if _is_object(line):
+        return True
+    return line.startswith(b"{") and len(line) > 1 and not line.endswith((b",", b"[", b"{", b":"))
+
+
+def _is_object(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
-        return line.startswith(b"{") and len(line) > 1 and not line.endswith((b",", b"[", b"{", b":"))
+        return False

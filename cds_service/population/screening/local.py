@@ -1,6 +1,6 @@
 """The local engine: an export read in pieces, grouped by patient by DuckDB on disk, and tried in processes.
 
-1. Each piece of input becomes a run: its resources by part, in Parquet.
+1. Each piece of input becomes a run: its resources by part, as Arrow.
 2. Each part, some thousand patients, is sorted by patient out of all runs and tried; its rows are written.
 
 What is done is not done again: a run or a part is whole or not there, and holds the same whenever it is made.
@@ -8,14 +8,18 @@ What is done is not done again: a run or a part is whole or not there, and holds
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Final
@@ -83,19 +87,20 @@ def screen(
     parts = max(1, min(MOST_PARTS, sources.size // PART_SIZE))
     each = max(LEAST, memory // processes - OF_A_PROCESS)
     job = Job(folder.path, recipe, parts, each, tuple(task.file for task in sources.tasks))
-    begun = time.monotonic()
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, mp_context=fork, initializer=_begin_process, initargs=(os.getpid(),)) as pool:
         try:
-            counted = _stage(pool, "reading", _run, [(job, task) for task in sources.tasks], say, begun)
+            counted = _stage(pool, "reading", _run, [(job, task) for task in sources.tasks], say)
             (folder.work / "sorting").mkdir(exist_ok=True)
-            tried = _stage(pool, "rules", _part, [(job, part) for part in range(parts)], say, begun)
+            tried = _stage(pool, "rules", _part, [(job, part) for part in range(parts)], say)
         except BrokenProcessPool:
             raise Refused(
                 "A process was ended from outside, perhaps for want of memory. Run the same command again to go on; "
                 "with --processes 1 it takes less memory."
             ) from None
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
     found = _counts(counted, tried, sources)
     _write_faults(folder, sources, counted, tried)
@@ -104,17 +109,31 @@ def screen(
     return found
 
 
+def _begin_process(parent: int) -> None:
+    """Ctrl-C is the parent's to hear; the content is not gone through again by the collector of garbage."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A parent that is killed cannot end its processes: they would wait, and hold the folder, for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+
+
 def _stage(
     pool: ProcessPoolExecutor,
     name: str,
     work: Callable[..., dict[str, Any]],
     given: Sequence[Any],
     say: Say,
-    begun: float,
 ) -> list[dict[str, Any]]:
     """What came of each, in order. Ends at the first that fails."""
     futures: list[Future[dict[str, Any]]] = [pool.submit(work, *each) for each in given]
-    waiting, patients, done = set(futures), 0, 0
+    waiting, patients, done, begun = set(futures), 0, 0, time.monotonic()
     try:
         while waiting:
             ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -134,13 +153,14 @@ def _stage(
 
 def _run(job: Job, task: Task) -> dict[str, Any]:
     """One piece of input as a run."""
-    path = job.folder / WORK / "runs" / f"run-{task.number:05d}.parquet"
+    path = job.folder / WORK / "runs" / f"run-{task.number:05d}.arrow"
     told = path.with_suffix(".json")
     if told.exists():
         return dict(orjson.loads(told.read_bytes()))
     lines = Lines()
     with replaced(path) as waiting:
-        taken = _write_run(waiting, _held(task.read(lines)), job)
+        taken, batches = _write_run(waiting, _held(task.read(lines)), job, task.number)
+    write_json(path.with_suffix(".parts"), batches)
     found = {
         "lines": lines.last,
         "resources": taken,
@@ -163,39 +183,55 @@ def _held(lines: Iterator[Line]) -> Iterator[list[Line]]:
     yield held
 
 
-def _write_run(path: Path, held: Iterable[list[Line]], job: Job) -> dict[str, int]:
-    """A row group for each part, so that a part is read without the others. Gives the count of each kind."""
+def _write_run(path: Path, held: Iterable[list[Line]], job: Job, task: int) -> tuple[dict[str, int], list[int]]:
+    """A batch for each part, so that a part is read without the others. Gives the count of each kind, and the part of
+    each batch."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = pa.schema([
-        ("part", pa.int32()), ("key", pa.string()), ("patient", pa.string()), ("line", pa.int64()),
-        ("kind", pa.string()), ("medication", pa.string()), ("raw", pa.binary()),
+        ("key", pa.string()), ("task", pa.int32()), ("place", pa.int64()), ("line", pa.int64()), ("kind", pa.string()),
+        ("patient", pa.string()), ("medication", pa.string()), ("raw", pa.binary()),
     ])  # fmt: skip
     taken: Counter[str] = Counter()
     keys: dict[str, str] = {}
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+    batches: list[int] = []
+    place = 0
+    packed = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
+    with pa.OSFile(str(path), "wb") as opened, pa.ipc.new_file(opened, schema, options=packed) as writer:
         for lines in held:
-            by_part: dict[int, list[tuple[str, Line]]] = {}
+            by_part: dict[int, list[tuple[Any, ...]]] = {}
             for line in lines:
                 taken[line.kind] += 1
+                place += 1
                 if line.kind == MEDICATION:
                     part, key = SHARED_MEDICATIONS, ""
                 else:
                     key = keys.get(line.patient) or keys.setdefault(line.patient, job.recipe.key(line.patient))
                     part = part_of(key, job.parts)
-                by_part.setdefault(part, []).append((key, line))
+                row = (key, task, place, line.number, line.kind, line.patient, line.medication, line.raw)
+                by_part.setdefault(part, []).append(row)
             if len(keys) > 100_000:
                 keys.clear()
-            for part, found in sorted(by_part.items()):
-                columns = [
-                    [part] * len(found), [key for key, _ in found], [line.patient for _, line in found],
-                    [line.number for _, line in found], [line.kind for _, line in found],
-                    [line.medication for _, line in found], [line.raw for _, line in found],
-                ]  # fmt: skip
+            for part, rows in sorted(by_part.items()):
+                columns = zip(*rows, strict=True)
                 arrays = [pa.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
-                writer.write_table(pa.table(arrays, schema=schema), row_group_size=len(found))
-    return dict(sorted(taken.items()))
+                writer.write_batch(pa.record_batch(arrays, schema=schema))
+                batches.append(part)
+    return dict(sorted(taken.items())), batches
+
+
+def _batches(job: Job, part: int, columns: Sequence[int] | None = None) -> Iterator[Any]:
+    """All batches of a part, of each run those alone: memory is that of one batch. `columns`: numbers of those read."""
+    import pyarrow as pa
+
+    read = pa.ipc.IpcReadOptions(included_fields=list(columns) if columns else None, use_threads=False)
+    for path in sorted((job.folder / WORK / "runs").glob("run-*.arrow")):
+        places = [place for place, of in enumerate(orjson.loads(path.with_suffix(".parts").read_bytes())) if of == part]
+        if places:
+            with pa.memory_map(str(path)) as opened:
+                run = pa.ipc.open_file(opened, options=read)
+                for place in places:
+                    yield run.get_batch(place)
 
 
 def part_of(key: str, parts: int) -> int:
@@ -249,41 +285,49 @@ class _Row:
 def _patients(job: Job, part: int) -> Iterator[tuple[str, list[_Row], list[bytes]]]:
     """Each patient of a part: key, resources in the order of the input, the Medications that they refer to."""
     import duckdb
+    import pyarrow as pa
 
-    runs = str(job.folder / WORK / "runs" / "run-*.parquet")
-    sorting = job.folder / WORK / "sorting"
+    named = _medications(job, part)
+    sorting = job.folder / WORK / "sorting" / f"{part:05d}-{os.getpid()}"
+    batches = _batches(job, part)
+    first = next(batches, None)
+    if first is None:
+        return
+    rows = pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
     with duckdb.connect(
-        config={
-            "memory_limit": f"{job.memory // 1024}KiB",
-            "threads": 1,
-            "temp_directory": str(sorting / f"{part:05d}"),
-            "preserve_insertion_order": False,
-        }
+        config={"memory_limit": f"{job.memory // 1024}KiB", "threads": 1, "temp_directory": str(sorting)}
     ) as database:
-        database.execute("SET parquet_metadata_cache = true")
-        named: dict[str, list[bytes]] = {}
-        found = database.execute(
-            "SELECT DISTINCT o.key, m.medication, m.raw FROM read_parquet($1) o JOIN read_parquet($1) m "
-            "ON o.medication = m.medication AND m.part = $3 WHERE o.part = $2 AND o.medication <> '' "
-            "ORDER BY ALL",
-            [runs, part, SHARED_MEDICATIONS],
-        )
-        while some := found.fetchmany(1000):
-            for key, _, raw in some:
-                named.setdefault(key, []).append(raw)
-        found = database.execute(
-            r"SELECT key, CAST(regexp_extract(filename, 'run-(\d+)\.parquet', 1) AS INTEGER) AS task, line, kind, "
-            "patient, raw FROM read_parquet($1, filename = true, file_row_number = true) WHERE part = $2 "
-            "ORDER BY key, task, file_row_number",
-            [runs, part],
-        )
+        database.register("resources", rows)
+        found = database.execute("SELECT key, task, line, kind, patient, raw FROM resources ORDER BY key, task, place")
         for key, theirs in groupby(_fetched(found), key=lambda row: row[0]):
             yield (
                 key,
                 [_Row(task, line, kind, patient, raw) for _, task, line, kind, patient, raw in theirs],
-                named.get(key, []),
+                [raw for _, raw in sorted(named.get(key, ()))],
             )
-    rmtree(sorting / f"{part:05d}", ignore_errors=True)
+    rmtree(sorting, ignore_errors=True)
+
+
+def _medications(job: Job, part: int) -> dict[str, set[tuple[str, bytes]]]:
+    """The Medications that the patients of a part refer to, by key: their names and what they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted: dict[str, set[str]] = {}
+    for batch in _batches(job, part, (0, 6)):
+        for key, name in zip(batch["key"].to_pylist(), batch["medication"].to_pylist(), strict=True):
+            if name:
+                wanted.setdefault(name, set()).add(key)
+    found: dict[str, set[tuple[str, bytes]]] = {}
+    if not wanted:
+        return found
+    names = pa.array(list(wanted), pa.string())
+    for batch in _batches(job, SHARED_MEDICATIONS, (6, 7)):
+        some = batch.filter(pc.is_in(batch["medication"], value_set=names))
+        for name, raw in zip(some["medication"].to_pylist(), some["raw"].to_pylist(), strict=True):
+            for key in wanted[name]:
+                found.setdefault(key, set()).add((name, raw))
+    return found
 
 
 def _fetched(found: Any) -> Iterator[tuple[Any, ...]]:

@@ -13,11 +13,10 @@ from typing import IO, Any, Final, cast
 from cds_service.population.screening.exported import NAME as EXPORT
 from cds_service.population.screening.exported import OTHER as NOT_SCREENED
 from cds_service.population.screening.folder import Refused
-from cds_service.population.screening.lines import Line, Lines, closed
+from cds_service.population.screening.lines import LONGEST, TOO_LONG, Line, Lines, closed
 
 PIECE: Final = 32 * 1024 * 1024  # bytes of one task
 MOST_TASKS: Final = 256  # each is a file that every part is gathered from
-LONGEST_DOCUMENT: Final = 256 * 1024 * 1024
 _GZIP: Final = b"\x1f\x8b"
 _NOT_PACKED: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 
@@ -39,33 +38,42 @@ class Task:
         if self.shape in ("document", "packed document"):
             try:
                 with _opened(self.path, self.shape.startswith("packed")) as opened:
-                    raw = opened.read(LONGEST_DOCUMENT + 1)
+                    raw = opened.read(LONGEST + 1)
             except _NOT_PACKED:
                 lines.faults.append((1, "cannot be unpacked"))
                 return
-            if len(raw) > LONGEST_DOCUMENT:
-                lines.faults.append((1, "is one JSON document of more than 256 MB: write a line for each resource"))
+            if len(raw) > LONGEST:
+                lines.faults.append((1, TOO_LONG))
             else:
                 yield from lines.document(raw)
         elif self.shape == "packed":
             try:
                 with _opened(self.path, True) as opened:
-                    yield from lines.read(opened)
+                    yield from lines.read(line for line, _ in _lines(opened))
             except _NOT_PACKED:
                 lines.faults.append((lines.last + 1, "cannot be unpacked from here on"))
         else:
             yield from lines.read(self._lines())
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self) -> Iterator[bytes | None]:
         left = self.end - self.begin
         with Path(self.path).open("rb") as opened:
             opened.seek(self.begin)
-            while left > 0:
-                line = opened.readline()
-                if not line:
-                    return
-                left -= len(line)
+            for line, size in _lines(opened):
                 yield line
+                left -= size
+                if left <= 0:
+                    return
+
+
+def _lines(opened: IO[bytes]) -> Iterator[tuple[bytes | None, int]]:
+    """Each line and its length in bytes; None for one that is longer than we hold."""
+    while line := opened.readline(LONGEST):
+        size, whole = len(line), True
+        while len(line) == LONGEST and not line.endswith(b"\n"):
+            line, whole = opened.readline(LONGEST), False
+            size += len(line)
+        yield line if whole else None, size
 
 
 def _opened(path: str, packed: bool) -> IO[bytes]:
@@ -112,34 +120,38 @@ def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
         with path.open("rb") as opened:
             packed = opened.read(2) == _GZIP
         size += sizes[path] * (10 if packed else 1)
-        if packed:
-            with gzip.open(path, "rb") as unpacked:
-                try:
-                    whole = not closed(unpacked.readline(PIECE))
-                except _NOT_PACKED:
-                    whole = False
-            if whole:
-                tasks.append(Task(len(tasks), number, str(path), 0, sizes[path], "packed document"))
-                continue
-            tasks.append(Task(len(tasks), number, str(path), 0, sizes[path], "packed"))
-            continue
-        for begin, end, shape in _pieces(path, sizes[path], piece):
+        for begin, end, shape in [_packed(path, sizes[path])] if packed else _pieces(path, sizes[path], piece):
             tasks.append(Task(len(tasks), number, str(path), begin, end, shape))
     return Sources(tuple(files), tuple(files.values()), tuple(tasks), size)
 
 
 def _pieces(path: Path, size: int, piece: int) -> Iterator[tuple[int, int, str]]:
     with path.open("rb") as opened:
-        first = b""
-        while not first.strip() and opened.tell() < size:
-            first = opened.readline(PIECE)
-        if not first.strip() or not closed(first):
+        if not closed(*_beginning(opened)):
             yield 0, size, "document"
             return
         begin = 0
         while begin < size:
             opened.seek(min(begin + piece, size))
-            opened.readline()
+            next(_lines(opened), None)
             end = opened.tell()
             yield begin, end, "lines"
             begin = end
+
+
+def _packed(path: Path, size: int) -> tuple[int, int, str]:
+    with _opened(str(path), True) as opened:
+        try:
+            lines = closed(*_beginning(opened))
+        except _NOT_PACKED:
+            lines = True
+    return 0, size, "packed" if lines else "packed document"
+
+
+def _beginning(opened: IO[bytes]) -> list[bytes]:
+    """The first two lines that hold something, as far as a piece goes."""
+    found: list[bytes] = []
+    while len(found) < 2 and (line := opened.readline(PIECE)):
+        if line.strip():
+            found.append(line)
+    return found or [b""]
