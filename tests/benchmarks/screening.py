@@ -1,0 +1,124 @@
+"""How many patients a second a screening reads and tries, beside a bare parse of the same bytes.
+
+`python -m tests.benchmarks.screening` from the top of the project; --spark for the Spark engine too. Start-up is
+measured with one patient and taken away. Quote the ratios: times differ from machine to machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from tests.population import hospital
+
+NOW = "2026-11-28T12:00:00+0000"
+MIB = 1024 * 1024
+
+
+def processor() -> float:
+    """Seconds of this process and of all that it started and that ended."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def memory_of(session: int) -> int:
+    """Bytes that the processes of a session hold now; what several share is counted once."""
+    held = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(folder.name)) == session:
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                held += 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        except (OSError, StopIteration, ValueError):
+            continue
+    return held
+
+
+@contextmanager
+def watched(session: int) -> Iterator[list[int]]:
+    """The most that a session held, looked at four times a second, at the end."""
+    most, over = [0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.25):
+            most[0] = max(most[0], memory_of(session))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
+
+
+def screened(source: Path, out: Path, options: Sequence[str] = ()) -> tuple[float, float, int]:
+    """Seconds, seconds of processors, and bytes held at most, of one screening."""
+    asked = [sys.executable, "-m", "cds_service", "screen", str(source), "--out", str(out), "--now", NOW, *options]
+    begun, used = time.monotonic(), processor()
+    process = subprocess.Popen(
+        asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with watched(process.pid) as most:
+        _, said = process.communicate()
+    if process.returncode:
+        raise SystemExit(said)
+    return time.monotonic() - begun, processor() - used, most[0]
+
+
+def parsed(source: Path) -> float:
+    """Seconds of processors for `orjson.loads` of every line."""
+    begun = time.process_time()
+    for path in source.iterdir():
+        for line in path.read_bytes().splitlines():
+            orjson.loads(line)
+    return time.process_time() - begun
+
+
+def main() -> None:
+    """Print the table."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--patients", type=int, default=6000)
+    options.add_argument("--spark", action="store_true", help="local[2] too")
+    options.add_argument("--one", action="store_true", help="one process alone")
+    given = options.parse_args()
+    ways = [
+        ("one process", ("--processes", "1")),
+        ("two processes", ("--processes", "2")),
+        ("two, cited resources validated", ("--processes", "2", "--validate")),
+    ]
+    if given.spark:
+        ways.append(("Spark, local[2]", ("--engine", "spark", "--master", "local[2]")))
+    if given.one:
+        ways = ways[:1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        hospital.write(folder / "one", 1)
+        hospital.write(folder / "all", given.patients)
+        files = list((folder / "all").iterdir())
+        size = sum(path.stat().st_size for path in files)
+        resources = sum(path.read_bytes().count(b"\n") for path in files)
+        print(f"{given.patients} patients, {resources / given.patients:.0f} resources each, {size / MIB:.0f} MiB")
+        bare = parsed(folder / "all") / given.patients
+        print(f"bare parse: {1e6 * bare:.0f} microseconds of a processor for a patient")
+        print(f"{'':<32}{'patients/s':>12}{'start s':>9}{'CPU ms':>9}{'of bare':>9}{'MiB':>7}")
+        for number, (words, flags) in enumerate(ways):
+            start, start_cpu, _ = screened(folder / "one", folder / f"one-{number}", flags)
+            took, cpu, most = screened(folder / "all", folder / f"all-{number}", flags)
+            each = (cpu - start_cpu) / given.patients
+            rate = given.patients / max(took - start, 1e-9)
+            print(f"{words:<32}{rate:12.0f}{start:9.1f}{1e3 * each:9.2f}{each / bare:9.0f}{most / MIB:7.0f}")
+
+
+if __name__ == "__main__":
+    main()
