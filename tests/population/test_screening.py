@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
+import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +26,15 @@ from cds_service.content.site import NO_SITE
 from cds_service.population.cases import CallCase, Side
 from cds_service.population.kept import KeptChart
 from cds_service.population.kept_facts import read_kept
+from cds_service.population.screening import sources
+from cds_service.population.screening.lines import TOO_LONG, Lines
 from cds_service.population.screening.rows import in_short
 from cds_service.population.shipped import shipped_cohort
 from cds_service.rules.evaluate import Evaluation
 from cds_service.sandbox import patients
 from tests.conftest import NOW, shipped
 from tests.population import hospital
-from tests.population.kills import killed_and_resumed, parts_of
+from tests.population.kills import command, killed_and_resumed, parts_of
 from tests.population.test_uploads import FORMS, ndjson
 
 HOOKS = ("patient-view", "order-sign")
@@ -162,6 +167,10 @@ def test_a_screening_killed_at_any_point_goes_on_to_the_same_bytes(tmp_path: Pat
     assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "undisturbed")
 
 
+WHOLE = [
+    b'{"resourceType": "Patient", "id": "a"}',
+    b'{"resourceType": "Condition", "id": "1", "subject": {"reference": "Patient/a"}}',
+]
 BROKEN = [
     b'{"resourceType": "Patient", "id": "a"}',
     b'{"resourceType": "Observation", "id": "1", "subject": {"reference": "Patient/a"}, "id": "2"}',
@@ -218,15 +227,74 @@ def test_two_patients_of_one_id_are_never_taken_for_one(tmp_path: Path) -> None:
 
 
 def test_ids_are_written_only_where_that_is_asked(tmp_path: Path) -> None:
-    for name, text in ndjson().items():
-        (tmp_path / name).write_bytes(text)
-    assert screen(tmp_path / "out", *tmp_path.glob("*.ndjson"), options=()).exit_code == 0
-    every = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join(WHOLE).replace(b'"a"', b'"qz-7781"').replace(b"/a", b"/qz-7781"))
+    assert screen(tmp_path / "out", tmp_path / "in.ndjson", options=()).exit_code == 0
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     rows = duckdb.sql(f"SELECT key, patient_id FROM '{tmp_path}/out/facts/*.parquet'").fetchall()
     assert rows
     assert all(len(key) == 32 and name is None for key, name in rows)
-    assert not any(sample.id.encode() in every for sample in samples())
+    for path in files:
+        text = str(duckdb.sql(f"SELECT * FROM '{path}'").fetchall()) if path.suffix == ".parquet" else path.read_text()
+        assert "qz-7781" not in text, path.name
     assert not (tmp_path / "out" / "pseudonym-key").exists()
+
+
+def test_a_broken_first_line_costs_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.ndjson").write_bytes(b"not json\n" + b"\n".join(ndjson()["Patient.ndjson"].splitlines()[:2]))
+    (folder / "b.ndjson.gz").write_bytes(gzip.compress(b'{"resourceType":\n' + BROKEN[0] + b"\n"))
+    assert {name for name, _ in screened(tmp_path / "out", folder)} > {"a"}
+    faults = duckdb.sql(f"SELECT file, line, reason FROM '{tmp_path}/out/faults/*.parquet' ORDER BY ALL").fetchall()
+    assert faults == [("a.ndjson", 1, "is not JSON"), ("b.ndjson.gz", 1, "is not JSON")]
+
+
+def test_a_line_that_is_too_long_is_named_and_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LONGEST", 100)
+    long = BROKEN[0][:-1] + b', "language": "' + b"x" * 300 + b'"}'
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join([BROKEN[0], long, BROKEN[0].replace(b'"a"', b'"b"')]))
+    lines = Lines()
+    (task,) = sources.find([tmp_path / "in.ndjson"]).tasks
+    assert [line.patient for line in task.read(lines)] == ["a", "b"]
+    assert lines.faults == [(2, TOO_LONG)]
+    pieces = sources.find([tmp_path / "in.ndjson"], piece=50).tasks
+    assert [line.patient for piece in pieces for line in piece.read(Lines())] == ["a", "b"]
+
+
+def test_one_run_at_a_time_writes_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "in.ndjson").write_bytes(BROKEN[0])
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused = screen(tmp_path / "out", tmp_path / "in.ndjson", options=())
+    assert refused.exit_code == 2
+    assert "Another run is at work" in refused.output
+
+
+def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    hospital.write(tmp_path / "in", 300, seed=2)
+    asked = [*command(tmp_path, "out"), "--processes", "1"]
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    children: list[int] = []
+    until = time.monotonic() + 60
+    while not children and time.monotonic() < until:
+        time.sleep(0.05)
+        children = [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.kill()
+    process.wait()
+    assert children
+    until = time.monotonic() + 30
+    while any(is_running(each) for each in children):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def is_running(process: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(
