@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import sys
 from collections.abc import Callable
@@ -83,8 +84,10 @@ def screen(
     from cds_service.population.screening.person import Recipe
     from cds_service.population.screening.sources import find
 
-    folder, text = Folder(out), text_of(site) if site else ""
+    folder, text, secret = Folder(out), text_of(site) if site else "", _secret(key)
     try:
+        if any(out.resolve().is_relative_to(each.resolve()) for each in inputs if each.is_dir()):
+            raise Refused(f"{out} lies in a folder that is read. Name one outside of it with --out.")
         sources = find(inputs)
         before = folder.about()
         if now is None:
@@ -103,12 +106,13 @@ def screen(
             "export": {"missing": missing, "remarks": remarks},
             "validated": flags["validate"],
             "identified": flags["identified"],
+            "key": hmac.digest(secret, b"screening", "sha256").hex()[:16] if secret else "",
         }
         if folder.begin(asked)["finished"]:
             click.echo(f"{out} holds this screening already.")
             _report(out, memory, smallest_cell, flags["csv"])
             return
-        recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], _secret(key) or folder.secret())
+        recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], secret or folder.secret())
         if engine == "spark":
             from cds_service.population.screening.spark import screen as on_spark
 

@@ -299,10 +299,16 @@ def is_running(process: int) -> bool:
 
 @pytest.mark.parametrize(
     ("options", "another"),
-    [(("--validate",), "validated"), (("--identified",), "identified"), (("--site", "site.yaml"), "site")],
+    [
+        (("--validate",), "validated"),
+        (("--identified",), "identified"),
+        (("--site", "site.yaml"), "site"),
+        (("--key", "key.yaml"), "key"),
+    ],
 )
 def test_a_folder_takes_no_other_question(options: tuple[str, ...], another: str, tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text("site: Test hospital\n")
+    (tmp_path / "key.yaml").write_bytes(b"k" * 32)
     (tmp_path / "in.ndjson").write_bytes(BROKEN[0])
     assert screen(tmp_path / "out", tmp_path / "in.ndjson", options=()).exit_code == 0
     again = screen(tmp_path / "out", tmp_path / "in.ndjson", options=())
@@ -322,6 +328,14 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "is not empty and holds no screening" in refused.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["letter.txt"]
+
+
+def test_results_do_not_stand_among_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in.ndjson").write_bytes(BROKEN[0])
+    refused = screen(tmp_path / "out", tmp_path, options=())
+    assert refused.exit_code == 2
+    assert "Name one outside of it with --out" in refused.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_patient_at_all_is_no_result(tmp_path: Path) -> None:
