@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from cds_service.commands.common import FAILED, FILE, USAGE, cards_in_use, cards
 from cds_service.commands.site_publishing import text_of
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.logs import configure
+
+NAMED = 5  # rules in a line
 
 if TYPE_CHECKING:
     from cds_service.population.screening.change import Change, Example
@@ -89,12 +92,21 @@ def lines(found: Change) -> list[str]:
     for why, number in told["not_read"].items():
         made.append(f"not looked at: {counted(number, 'call')} ({why})")
     for side, by_rule in told["not_evaluated_of_tried"].items():
-        made += [f"not evaluated {side}, of those tried: {rule}: {number}" for rule, number in by_rule.items()]
-    for rule, number in told["fired_before_and_after"].items():
-        made.append(f"fires before and after: {rule}: {number} (a card may print another limit)")
+        made += _most(f"not known {side}, of those tried", by_rule)
+    made += _most("fires before and after, where a card may print another limit", told["fired_before_and_after"])
     for example in found.examples:
         made += ["", *_example(example)]
     return made
+
+
+def _most(what: str, by_rule: Mapping[str, int]) -> list[str]:
+    """The rules with the most patients in one line, and how many are not named."""
+    if not by_rule:
+        return []
+    ordered = sorted(by_rule.items(), key=lambda each: (-each[1], each[0]))
+    named = ", ".join(f"{rule} {number}" for rule, number in ordered[:NAMED])
+    rest = len(ordered) - NAMED
+    return [f"{what}: {named}" + (f", and {counted(rest, 'further rule')} (--json names all)" if rest > 0 else "")]
 
 
 def _example(example: Example) -> list[str]:
