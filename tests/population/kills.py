@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -21,33 +21,40 @@ def command(folder: Path, out: str) -> list[str]:
 
 
 def killed_and_resumed(folder: Path, *, patients: int, kills: int, seed: int) -> int:
-    """Screens a hospital into `undisturbed`, and once more into `killed`, whose process group is killed `kills` times,
-    then left to end; where it ends before that it is begun anew. Gives how many times it was killed at work."""
+    """Screens a hospital into `undisturbed`, and once more into `killed`, where all processes are killed `kills` times,
+    each time after so many further steps and a moment; then it is left to end. One that ends before it is killed is
+    begun anew. Gives how many times it was killed at work."""
     luck = random.Random(seed)
     hospital.write(folder / "in", patients, seed, files=4)
     (folder / "key").write_bytes(b"k" * 32)
-    begun = time.monotonic()
     subprocess.run(command(folder, "undisturbed"), check=True, capture_output=True)
-    took = time.monotonic() - begun
     done = 0
-    while done < kills:
+    for _ in range(4 * kills):
+        if done == kills:
+            break
         process = subprocess.Popen(
             command(folder, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        try:
-            process.wait(luck.uniform(0.3, 1) * took)
-            if process.returncode:
-                raise AssertionError(f"ended with {process.returncode}")
-            for path in sorted((folder / "killed").rglob("*"), reverse=True):  # it was quicker: once more
-                path.rmdir() if path.is_dir() else path.unlink()
-        except subprocess.TimeoutExpired:
-            # The whole group at once, as a machine does that goes out.
+        wanted = steps(folder / "killed") + luck.randrange(4)
+        while process.poll() is None and steps(folder / "killed") < wanted:
+            time.sleep(0.01)
+        time.sleep(luck.uniform(0, 0.5))
+        if process.poll() is None:
+            # The whole session at once, as a machine does that goes out.
             subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)
-            process.send_signal(signal.SIGKILL)
             process.wait()
             done += 1
+        elif process.returncode:
+            raise AssertionError(f"ended with {process.returncode}")
+        else:
+            shutil.rmtree(folder / "killed")
     subprocess.run(command(folder, "killed"), check=True, capture_output=True)
     return done
+
+
+def steps(out: Path) -> int:
+    """How many runs and parts are made."""
+    return len(list((out / "work").rglob("*.json")))
 
 
 def parts_of(out: Path) -> dict[str, bytes]:

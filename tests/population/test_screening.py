@@ -162,7 +162,7 @@ def as_bundle(call: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def test_a_screening_killed_at_any_point_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    kills = killed_and_resumed(tmp_path, patients=900, kills=5, seed=7)
+    kills = killed_and_resumed(tmp_path, patients=1500, kills=5, seed=7)
     assert kills == 5
     assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "undisturbed")
 
