@@ -63,7 +63,7 @@ def test_without_pyspark_it_names_the_extra(tmp_path: Path, monkeypatch: pytest.
         return real(name, *words)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'magnesium-cds[spark]'" in said("local[2]", tmp_path)
+    assert "pip install '.[spark]'" in said("local[2]", tmp_path)
 
 
 def test_a_master_that_is_not_there_is_named_within_seconds(tmp_path: Path, java: Callable[[str], None]) -> None:

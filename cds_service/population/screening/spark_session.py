@@ -44,7 +44,7 @@ def spark_context(master: str, settings: Mapping[str, str], scratch: Path, log: 
         from pyspark.java_gateway import launch_gateway
     except ImportError:
         raise SparkFailed(
-            "The Spark engine needs PySpark and pyarrow. Install them with: pip install 'magnesium-cds[spark]'"
+            "The Spark engine needs PySpark and pyarrow. In a checkout: pip install '.[spark]'"
         ) from None
     _check_java()
     _check_master(master)
