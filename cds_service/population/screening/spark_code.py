@@ -20,8 +20,8 @@ NEEDED = ("fhir.resources", "msgspec", "orjson", "pyarrow", "pydantic", "PyYAML"
 """What reading, rules and Parquet import of others. Compiled, so that no zip can bring them."""
 LEFT_OUT = {"docs", "scenarios", "__pycache__", "static", "templates"}
 HOW_TO_GIVE = (
-    "Give the executors an environment with the same versions (in a checkout: pip install '.[spark]'): set PYSPARK_PYTHON "
-    "to its Python where each machine has it, or pack it (venv-pack -o env.tar.gz) and send it with "
+    "Give the executors an environment with the same versions (in a checkout: pip install '.[spark]'): set "
+    "PYSPARK_PYTHON to its Python where each machine has it, or pack it (venv-pack -o env.tar.gz) and send it with "
     "--conf spark.archives=env.tar.gz#env and PYSPARK_PYTHON=./env/bin/python."
 )
 

@@ -43,9 +43,7 @@ def spark_context(master: str, settings: Mapping[str, str], scratch: Path, log: 
         from pyspark import SparkConf, SparkContext
         from pyspark.java_gateway import launch_gateway
     except ImportError:
-        raise SparkFailed(
-            "The Spark engine needs PySpark and pyarrow. In a checkout: pip install '.[spark]'"
-        ) from None
+        raise SparkFailed("The Spark engine needs PySpark and pyarrow. In a checkout: pip install '.[spark]'") from None
     _check_java()
     _check_master(master)
     for name in ("py4j", "pyspark"):
