@@ -146,11 +146,16 @@ class Settings(BaseModel):
         None
     )
     client_rate: Annotated[
-        float | None, Field(gt=0, description="calls a second of one client; default: 200, in dev no limit")
+        float | None,
+        Field(gt=0, description="calls a second of one client, by all replicas; default: 200, in dev no limit"),
     ] = None
     address_rate: Annotated[
-        float | None, Field(gt=0, description="calls a second from one address; default: 400, in dev no limit")
+        float | None,
+        Field(gt=0, description="calls a second from one address, by all replicas; default: 400, in dev no limit"),
     ] = None
+    replicas: Annotated[
+        int, Field(ge=1, le=64, description="services that share the calls; each allows its share of the rates")
+    ] = 1
     trusted_proxies: Annotated[
         int, Field(ge=0, le=5, description="proxies before the service whose X-Forwarded-For is believed")
     ] = 0

@@ -62,9 +62,10 @@ class Gatekeeper:
         self._bases = own_bases(settings)
         client_rate = settings.client_rate or (None if settings.dev else CLIENT_RATE)
         address_rate = settings.address_rate or (None if settings.dev else ADDRESS_RATE)
-        # Each process sees its share of the calls, so each allows its share of the rate.
-        self._by_client = Buckets(client_rate / settings.workers) if client_rate else None
-        self._by_address = Buckets(address_rate / settings.workers) if address_rate else None
+        # Each process of each replica sees its share of the calls, so each allows its share of the rate.
+        processes = settings.workers * settings.replicas
+        self._by_client = Buckets(client_rate / processes) if client_rate else None
+        self._by_address = Buckets(address_rate / processes) if address_rate else None
 
     def knock(self, address: str) -> None:
         """Before anything of the call is looked at. Raises TooMany."""

@@ -54,10 +54,39 @@ class Replica:
     def log(self) -> Path:
         return self.folder / f"{self.name}.log"
 
-    def start(self, wait: bool = True) -> None:
+    def environment(self) -> dict[str, str]:
+        """Its settings, as variables."""
         values = {**self.settings, "instance": self.name, "port": self.port, "log_level": "WARNING"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAGNESIUM_CDS_")}
-        kept |= {f"MAGNESIUM_CDS_{name.upper()}": str(value) for name, value in values.items()}
+        return kept | {f"MAGNESIUM_CDS_{name.upper()}": str(value) for name, value in values.items()}
+
+    def command(self, *asked: str) -> str:
+        """What a command that is given these settings prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cds_service", *asked], env=self.environment(), cwd=ROOT, capture_output=True,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def held(self) -> tuple[int, int, int]:
+        """Bytes, open files and threads of its processes; what several share is counted once."""
+        assert self.process is not None
+        memory = files = threads = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.getpgid(int(folder.name)) != self.process.pid:
+                    continue
+                rows = (folder / "smaps_rollup").read_text().splitlines()
+                memory += 1024 * next(int(row.split()[1]) for row in rows if row.startswith("Pss:"))
+                files += len(list((folder / "fd").iterdir()))
+                threads += len(list((folder / "task").iterdir()))
+            except (OSError, StopIteration):
+                continue  # it has just ended
+        return memory, files, threads
+
+    def start(self, wait: bool = True) -> None:
+        kept = self.environment()
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cds_service", "serve"], env=kept, cwd=self.code or ROOT,
