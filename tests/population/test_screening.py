@@ -27,8 +27,8 @@ from cds_service.population.cases import CallCase, Side
 from cds_service.population.kept import KeptChart
 from cds_service.population.kept_facts import read_kept
 from cds_service.population.screening import sources
+from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.lines import TOO_LONG, Lines
-from cds_service.population.screening.rows import in_short
 from cds_service.population.shipped import shipped_cohort
 from cds_service.rules.evaluate import Evaluation
 from cds_service.sandbox import patients

@@ -26,6 +26,7 @@ from cds_service.population.compare import CardSeen, cards_seen
 from cds_service.population.kept import KeptCase
 from cds_service.population.kept_facts import read_kept
 from cds_service.population.screening.affected import Reach, reached
+from cds_service.population.screening.in_short import UNKNOWN, band_of, in_short
 from cds_service.population.screening.screened import READS_OTHERWISE, CannotCompare, parts_of
 from cds_service.population.trying import advice_of
 from cds_service.rules.evaluate import Outcome, evaluate
@@ -35,7 +36,6 @@ ROWS = 2000  # read at once
 NOT_READABLE = "kept facts of another format, or damaged"
 SILENT = "fired, not shown"
 NOT_TRIED = "not tried"
-BANDS = (18, 40, 65, 75, 85)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,7 @@ def _try(task: _Task, number: int) -> Part:
                 found.still_fired[rule] += was == "fired"
             else:
                 found.changed.append(Changed(key, hook, rule, was, is_))
-                found.groups[rule, f"{was} -> {is_}", _band(years), sex or "not known"] += 1
+                found.groups[rule, f"{was} -> {is_}", band_of(years), sex or UNKNOWN] += 1
             found.not_evaluated["before"][rule] += was.startswith("not_evaluated")
             found.not_evaluated["after"][rule] += is_.startswith("not_evaluated")
     for counted in (*found.not_evaluated.values(), found.still_fired):
@@ -323,17 +323,8 @@ def _state(outcome: Outcome | None) -> str:
     if outcome.kind == "fired":
         return SILENT if outcome.rule.visibility == "silent" else "fired"
     if outcome.kind == "not_evaluated":
-        reasons = dict.fromkeys(f"{one.code}({one.what})" if one.what else one.code for one in outcome.reasons)
-        return f"not_evaluated: {'; '.join(reasons)}"
+        return in_short(outcome.kind, outcome.reasons)
     return outcome.kind
-
-
-def _band(years: int | None) -> str:
-    if years is None:
-        return "not known"
-    low = max(each for each in (0, *BANDS) if each <= years)
-    high = next((each for each in BANDS if each > years), None)
-    return f"{low} to {high - 1}" if high else f"{low} and older"
 
 
 def _join(into: Part, part: Part) -> None:

@@ -102,8 +102,8 @@ def screen(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-    found = _counts(counted, tried, sources)
-    _write_faults(folder, sources, counted, tried)
+    found = counts_of(counted, tried, sources)
+    write_faults(folder, sources, counted, tried)
     folder.finish({**found, "engine": "local", "parts": parts})
     rmtree(folder.work, ignore_errors=True)
     return found
@@ -249,7 +249,7 @@ def _part(job: Job, part: int) -> dict[str, Any]:
     told = job.folder / WORK / "parts" / f"{part:05d}.json"
     if told.exists():
         return dict(orjson.loads(told.read_bytes()))
-    screener, content = _screener_of(job.recipe)
+    screener, content = screener_of(job.recipe)
     rows = Rows(screener.rules, keeper_of(content), identified=job.recipe.identified)
     strays: list[tuple[int, int, str]] = []
     for key, resources, medications in _patients(job, part):
@@ -264,7 +264,8 @@ def _part(job: Job, part: int) -> dict[str, Any]:
     return found
 
 
-def _screener_of(recipe: Recipe) -> tuple[Screener, Content]:
+def screener_of(recipe: Recipe) -> tuple[Screener, Content]:
+    """What a recipe asks for, made once in a process, with its content."""
     global _content, _screener
     if _content is None:
         _content = recipe.content()
@@ -338,7 +339,8 @@ def _fetched(found: Any) -> Iterator[tuple[Any, ...]]:
 # Counting --------------------------------------------------------------------------------------------------------
 
 
-def _counts(counted: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]], sources: Sources) -> dict[str, Any]:
+def counts_of(counted: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]], sources: Sources) -> dict[str, Any]:
+    """What runs and parts counted, for `screening.json`."""
     resources: Counter[str] = Counter()
     passed_over: Counter[str] = Counter()
     not_read: Counter[str] = Counter()
@@ -360,7 +362,7 @@ def _counts(counted: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]], 
     }
 
 
-def _write_faults(
+def write_faults(
     folder: Folder, sources: Sources, counted: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]]
 ) -> None:
     """Faults by the line of the file: a task knows only those of its own piece."""

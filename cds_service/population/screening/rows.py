@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +13,10 @@ import pyarrow.parquet as pq
 from cds_service.patient import PatientFacts
 from cds_service.population.kept_facts import OLDEST, Keeper
 from cds_service.population.screening import tables
+from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.index import gaps_of
 from cds_service.population.screening.person import Call
 from cds_service.rules.evaluate import Outcome
-from cds_service.rules.verdict import Reason
 
 UNITS: Final = frozenset({
     "unit missing", "unit not known", "unit does not fit the code of the test", "unit code and unit text disagree",
@@ -25,13 +24,6 @@ UNITS: Final = frozenset({
 """Problems of a result that are about its unit."""
 _LONGEST: Final = 40  # characters of a unit or a code
 TABLES: Final = ("facts", "outcomes", "quality")
-
-
-@lru_cache(maxsize=65536)
-def in_short(kind: str, reasons: tuple[Reason, ...]) -> str:
-    """An outcome as it stands in the table of outcomes."""
-    told = (f"{each.code}({each.what})" if each.what else each.code for each in reasons)
-    return f"{kind}: {'; '.join(dict.fromkeys(told))}" if reasons else kind
 
 
 class _Texts:

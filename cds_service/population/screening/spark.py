@@ -21,7 +21,7 @@ from typing import Any, Final
 from cds_service.advice.loaded_content import Content
 from cds_service.population.screening import spark_executor
 from cds_service.population.screening.folder import Folder, Refused
-from cds_service.population.screening.local import MOST_PARTS, PART_SIZE, Progress, Say, _counts, _write_faults
+from cds_service.population.screening.local import MOST_PARTS, PART_SIZE, Progress, Say, counts_of, write_faults
 from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.sources import Sources
 from cds_service.population.screening.spark_code import by_value, send_or_refuse
@@ -77,8 +77,8 @@ def screen(
         raise Refused("Spark lost a part of the results. Give the same command again to go on.")
     counted = [runs[number] for number in sorted(runs)]
     made = [tried[number] for number in sorted(tried)]
-    found = _counts(counted, made, sources)
-    _write_faults(folder, sources, counted, made)
+    found = counts_of(counted, made, sources)
+    write_faults(folder, sources, counted, made)
     folder.finish({**found, "engine": "spark", "parts": parts})
     rmtree(folder.work, ignore_errors=True)
     return found

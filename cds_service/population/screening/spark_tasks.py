@@ -109,7 +109,7 @@ def _part(plan: Plan, records: Iterable[tuple[Any, ...]], part: int) -> dict[str
     told = plan.folder / WORK / "parts" / f"{part:05d}.json"
     if told.exists():
         return dict(orjson.loads(told.read_bytes()))
-    screener, content = local._screener_of(plan.recipe)
+    screener, content = local.screener_of(plan.recipe)
     if content.library.digest != plan.rules:
         raise RuntimeError(f"{FAULT}an executor has other rules than this command: the folders of --cards differ")
     rows = Rows(screener.rules, keeper_of(content), identified=plan.recipe.identified)

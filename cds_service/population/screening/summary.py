@@ -18,15 +18,13 @@ from cds_service.advice.advise import INDICATORS
 from cds_service.advice.phrasing import fill, lowered
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule, Rulebook
+from cds_service.population.screening.in_short import BANDS, UNKNOWN
 
 if TYPE_CHECKING:
     import duckdb
 
 FORMAT: Final = 1
 KINDS: Final = ("fired", "quiet", "not_applicable", "not_evaluated")
-UNKNOWN: Final = "unknown"
-# Only for counting: they part children from adults, and adults as hospitals report them. No rule reads them.
-BANDS: Final = ((18, "under 18"), (40, "18 to 39"), (65, "40 to 64"), (80, "65 to 79"), (None, "80 and over"))
 SEXES: Final = ("female", "male", "other", UNKNOWN)
 AT_ONCE: Final = 20  # rules in one query: enough to read the facts seldom, few enough to keep memory small
 _REASON: Final = re.compile(r"^([a-z_]+)(?:\((.*)\))?$")

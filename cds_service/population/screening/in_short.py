@@ -1,0 +1,25 @@
+"""How an outcome and an age are told in short, in every table."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from cds_service.rules.verdict import Reason
+
+UNKNOWN: Final = "unknown"
+# Only for counting: they part children from adults, and adults as hospitals report them. No rule reads them.
+BANDS: Final = ((18, "under 18"), (40, "18 to 39"), (65, "40 to 64"), (80, "65 to 79"), (None, "80 and over"))
+"""Years below which each band of ages ends, and its name."""
+
+
+@lru_cache(maxsize=65536)
+def in_short(kind: str, reasons: tuple[Reason, ...]) -> str:
+    """An outcome as it stands in the table of outcomes."""
+    told = (f"{each.code}({each.what})" if each.what else each.code for each in reasons)
+    return f"{kind}: {'; '.join(dict.fromkeys(told))}" if reasons else kind
+
+
+def band_of(years: int | None) -> str:
+    """The band of an age in completed years."""
+    return UNKNOWN if years is None else next(name for below, name in BANDS if below is None or years < below)
