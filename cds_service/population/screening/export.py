@@ -89,7 +89,7 @@ class Export:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One export at a time in a folder. A killed one leaves no lock behind."""
-        with open(self.folder / "export.lock", "wb", opener=exported.private) as file:
+        with open(self.folder / exported.LOCK, "wb", opener=exported.private) as file:
             try:
                 flock(file, LOCK_EX | LOCK_NB)
             except OSError as error:

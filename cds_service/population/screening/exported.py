@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from cds_service.spelling import joined
 
 NAME: Final = "export.json"
+LOCK: Final = "export.lock"
 OTHER: Final = "not-screened"
 """Folder of what is no data of patients: messages of the server, and what was deleted there."""
 

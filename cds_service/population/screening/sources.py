@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from cds_service.population.screening.exported import LOCK
 from cds_service.population.screening.exported import NAME as EXPORT
 from cds_service.population.screening.exported import OTHER as NOT_SCREENED
 from cds_service.population.screening.folder import Refused
@@ -104,7 +105,7 @@ def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
         if given.is_dir():
             # Whatever its name: a file that is passed over may hold patients.
             found = sorted(path for path in given.rglob("*") if path.is_file() and not path.name.startswith("."))
-            named = {path: path.relative_to(given) for path in found if path.name != EXPORT}
+            named = {path: path.relative_to(given) for path in found if path.name not in (EXPORT, LOCK)}
             files |= {path: below.as_posix() for path, below in named.items() if below.parts[0] != NOT_SCREENED}
         elif given.is_file():
             files[given] = given.name
