@@ -104,7 +104,7 @@ def cheaply(post: Any, raw: bytes) -> TestResponse:
     plain = json.dumps(bare_body() | {"extension": {"list": [0] * (len(raw) // 2)}}, separators=(",", ":")).encode()
     answer, spent = worked(post, raw)
     _, floor = worked(post, plain)
-    assert spent < 10 * floor
+    assert spent < 15 * floor  # usually up to five times; what grows with the square is hundreds
     return answer
 
 
