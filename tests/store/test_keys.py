@@ -64,7 +64,7 @@ def test_each_part_of_an_item_matters(item: FeedbackItem, more: str, later: time
     changed = [
         replace(item, client=item.client + more),
         replace(item, service=item.service + more),
-        replace(item, card=item.card + more),
+        replace(item, card=item.card + "x" + more),  # no UUID, whatever `more` is: braces alone change none
         replace(item, outcome=other),
         replace(item, outcome_at=item.outcome_at + later),
         replace(item, suggestions=(*item.suggestions, "a suggestion that is none of the others")),
