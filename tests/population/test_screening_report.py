@@ -13,7 +13,7 @@ import pytest
 
 from cds_service.content.rulebook import make_rulebook
 from cds_service.content.site import NO_SITE
-from cds_service.population.screening import tables
+from cds_service.population.screening import summary, tables
 from cds_service.population.screening.report import FILES, page, write_report
 from cds_service.population.screening.small_cells import hidden
 from cds_service.population.screening.summary import KINDS, NoScreening
@@ -108,6 +108,19 @@ def test_all_patients_fall_at_one_step_or_fire(tmp_path: Path) -> None:
     assert fell["its other tests hold"] == 6
     assert sum(fell.values()) + rule["fired"] == rule["tried"]
     assert rule["attrition"][-1]["reached"] == 13
+
+
+def test_the_same_is_counted_of_many_parts_as_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = write_report(folder(tmp_path / "whole", hospital(), faults=2), BOOK, smallest_cell=0)
+    parted = folder(tmp_path / "parted", hospital(), faults=2)
+    for name in ("facts", "outcomes"):
+        rows = pq.read_table(parted / name / "part-0000.parquet")
+        for number, start in enumerate(range(0, len(rows), 5)):
+            pq.write_table(rows.slice(start, 5), parted / name / f"part-{number:04}.parquet")
+    for most in (1, 10, 1000):
+        monkeypatch.setattr(summary, "ROWS", most)
+        assert write_report(parted, BOOK, smallest_cell=0) == whole
+    assert sorted(each.name for each in parted.iterdir() if each.name.startswith(".")) == []
 
 
 def test_why_it_was_not_evaluated_stands_in_the_words_of_cards(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -27,6 +28,7 @@ FORMAT: Final = 1
 KINDS: Final = ("fired", "quiet", "not_applicable", "not_evaluated")
 SEXES: Final = ("female", "male", "other", UNKNOWN)
 AT_ONCE: Final = 20  # rules in one query: enough to read the facts seldom, few enough to keep memory small
+ROWS: Final = 100_000  # of a batch: joined in some tens of MiB
 _REASON: Final = re.compile(r"^([a-z_]+)(?:\((.*)\))?$")
 _OF_ONE_PATIENT: Final = re.compile(r"(: |, )?\{(?:problem|names|date|days)\}.*$")
 
@@ -124,8 +126,10 @@ def summed(folder: Path, rulebook: Rulebook, memory: str = "512MB") -> Summary:
     import duckdb
 
     asked = read_asked(folder)
-    with duckdb.connect() as database:
+    with TemporaryDirectory(prefix=".report-", dir=folder) as room, duckdb.connect() as database:
         database.execute(f"SET memory_limit = '{memory}'; SET preserve_insertion_order = false")
+        # What does not fit into memory is patients': it stays in the folder of the screening, and goes at the end.
+        database.execute("SET temp_directory = ?", [room])
         return _Counting(database, folder, rulebook).summary(asked)
 
 
@@ -134,14 +138,20 @@ class _Counting:
 
     def __init__(self, database: duckdb.DuckDBPyConnection, folder: Path, rulebook: Rulebook) -> None:
         self._database, self._rulebook, self._library = database, rulebook, rulebook.library
-        self._there = {name for name in ("facts", "outcomes", "faults", "quality") if any(_parts(folder, name))}
+        self._parts = {name: _parts(folder, name) for name in ("facts", "outcomes", "faults", "quality")}
+        self._there = {name for name, parts in self._parts.items() if parts}
         cases = " ".join(f"WHEN age_years < {below} THEN '{name}'" for below, name in BANDS if below is not None)
         self._band = f"CASE WHEN age_years IS NULL THEN '{UNKNOWN}' {cases} ELSE '{BANDS[-1][1]}' END"
         known = ", ".join(f"'{sex}'" for sex in SEXES)
         self._sex = f"CASE WHEN sex IN ({known}) THEN sex ELSE '{UNKNOWN}' END"
-        for name in self._there:
-            listed = ", ".join("'" + str(part).replace("'", "''") + "'" for part in _parts(folder, name))
-            database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}])")  # noqa: S608
+        # A part holds whole patients, and parts of one name the same ones: counted part by part, memory stays small.
+        parts = {name: {part.name: part for part in self._parts[name]} for name in ("facts", "outcomes", "quality")}
+        self._batches: list[dict[str, list[Path]]] = [self._parts]
+        if parts["facts"].keys() == parts["outcomes"].keys() and parts["quality"].keys() <= parts["facts"].keys():
+            self._batches = [
+                {of: [held[one] for one in names if one in held] for of, held in parts.items()}
+                for names in _batches(database, parts["facts"])
+            ]
 
     def summary(self, asked: dict[str, Any]) -> Summary:
         rules = self._rules() if {"facts", "outcomes"} <= self._there else []
@@ -150,30 +160,45 @@ class _Counting:
                   min(not_read) AS why FROM facts GROUP BY key"""  # noqa: S608
         return Summary(
             asked,
-            self._one("SELECT count(DISTINCT key) FROM facts") if has else 0,
-            self._pairs(f"SELECT why, count(*) FROM ({one}) WHERE why IS NOT NULL GROUP BY 1") if has else {},  # noqa: S608
-            self._pairs(f"SELECT band, count(*) FROM ({one}) GROUP BY 1") if has else {},  # noqa: S608
-            self._pairs(f"SELECT sex, count(*) FROM ({one}) GROUP BY 1") if has else {},  # noqa: S608
+            self._one("SELECT count(DISTINCT key) FROM facts", "facts") if has else 0,
+            self._pairs(f"SELECT why, count(*) FROM ({one}) WHERE why IS NOT NULL GROUP BY 1", "facts") if has else {},  # noqa: S608
+            self._pairs(f"SELECT band, count(*) FROM ({one}) GROUP BY 1", "facts") if has else {},  # noqa: S608
+            self._pairs(f"SELECT sex, count(*) FROM ({one}) GROUP BY 1", "facts") if has else {},  # noqa: S608
             self._urgent(rules),
             self._any(sorted({each.rule for each in rules}), "not_evaluated"),
             rules,
             self._quality() if "quality" in self._there else [],
             self._inputs() if has else [],
-            self._pairs("SELECT reason, count(*) FROM faults GROUP BY 1") if "faults" in self._there else {},
+            self._pairs("SELECT reason, count(*) FROM faults GROUP BY 1", "faults") if "faults" in self._there else {},
         )
 
-    def _all(self, query: str) -> list[tuple[Any, ...]]:
-        return self._database.execute(query).fetchall()
+    def _all(self, query: str, of: str) -> list[tuple[Any, ...]]:
+        """The rows of a query that reads `of`, one batch of patients after the other."""
+        found = []
+        for batch in [self._parts] if of == "faults" else self._batches:
+            if not batch.get(of):
+                continue
+            for name, parts in batch.items():
+                if parts:
+                    listed = ", ".join("'" + str(part).replace("'", "''") + "'" for part in parts)
+                    view = f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{listed}])"  # noqa: S608
+                    self._database.execute(view)
+            found += self._database.execute(query).fetchall()
+        return found
 
-    def _one(self, query: str) -> int:
-        return int(self._all(query)[0][0])
+    def _one(self, query: str, of: str) -> int:
+        return sum(int(row[0]) for row in self._all(query, of))
 
-    def _pairs(self, query: str) -> dict[str, int]:
-        return {str(name): int(number) for name, number in sorted(self._all(query), key=lambda row: (-row[1], row[0]))}
+    def _pairs(self, query: str, of: str) -> dict[str, int]:
+        summed: Counter[str] = Counter()
+        for name, number in self._all(query, of):
+            summed[str(name)] += int(number)
+        return dict(sorted(summed.items(), key=lambda item: (-item[1], item[0])))
 
     def _rules(self) -> list[RuleCounts]:
         """Every rule that has a column, the most urgent first."""
-        columns = [row[0] for row in self._all("DESCRIBE outcomes") if row[0] not in ("key", "hook")]
+        found_columns = dict.fromkeys(row[0] for row in self._all("DESCRIBE outcomes", "outcomes"))
+        columns = [name for name in found_columns if name not in ("key", "hook")]
         known = [name for name in columns if name in self._rulebook.rules]
         if strangers := sorted(set(columns) - set(known)):
             raise NoScreening(
@@ -199,7 +224,7 @@ class _Counting:
         query = f"""SELECT o.hook, {self._band}, {self._sex}, {sums}
                     FROM outcomes o JOIN facts f ON o.key = f.key AND o.hook = f.hook GROUP BY 1, 2, 3"""  # noqa: S608
         told: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
-        for hook, band, sex, *histograms in self._all(query):
+        for hook, band, sex, *histograms in self._all(query, "outcomes"):
             for name, histogram in zip(names, histograms, strict=True):
                 counts = {value: number for value, number in (histogram or {}).items() if value is not None}
                 if not counts:
@@ -226,7 +251,7 @@ class _Counting:
     def _any(self, rules: Sequence[str], kind: str) -> int:
         """Patients in whom at least one of these rules has this outcome."""
         tests = " OR ".join(f"starts_with({_column(name)}, '{kind}')" for name in rules)
-        return self._one(f"SELECT count(DISTINCT key) FROM outcomes WHERE {tests}") if tests else 0  # noqa: S608
+        return self._one(f"SELECT count(DISTINCT key) FROM outcomes WHERE {tests}", "outcomes") if tests else 0  # noqa: S608
 
     def _urgent(self, rules: list[RuleCounts]) -> dict[str, int]:
         """Patients in whom a rule of this urgency fired, by urgency; `any`: of any."""
@@ -235,11 +260,17 @@ class _Counting:
         return made | {"any": self._any(list(named), "fired")}
 
     def _quality(self) -> list[dict[str, Any]]:
-        query = """SELECT what, input, code, count(DISTINCT key) AS patients, sum(count) AS times FROM quality
-                   GROUP BY ALL ORDER BY patients DESC, what, input NULLS FIRST, code NULLS FIRST"""
-        keys = ("what", "input", "code", "patients", "times")
-        rows = [dict(zip(keys, row, strict=True)) for row in self._all(query)]
-        return [row | {"times": int(row["times"])} for row in rows]
+        query = """SELECT what, input, code, count(DISTINCT key), sum(count) FROM quality GROUP BY ALL"""
+        patients: Counter[tuple[str, str | None, str | None]] = Counter()
+        times: Counter[tuple[str, str | None, str | None]] = Counter()
+        for what, where, code, some, often in self._all(query, "quality"):
+            patients[what, where, code] += some
+            times[what, where, code] += int(often)
+        ordered = sorted(patients, key=lambda one: (-patients[one], *(each or "" for each in one)))
+        return [
+            {"what": one[0], "input": one[1], "code": one[2], "patients": patients[one], "times": times[one]}
+            for one in ordered
+        ]
 
     def _inputs(self) -> list[tuple[str, int]]:
         """What is on the charts, with how many patients have it."""
@@ -249,12 +280,25 @@ class _Counting:
             ("a result that is read here", "len(labs) > 0"),
         )  # fmt: skip
         made = [
-            (name, self._one(f"SELECT count(DISTINCT key) FROM facts WHERE not_read IS NULL AND {test}"))  # noqa: S608
+            (name, self._one(f"SELECT count(DISTINCT key) FROM facts WHERE not_read IS NULL AND {test}", "facts"))  # noqa: S608
             for name, test in plain
         ]
         query = """SELECT lab, count(DISTINCT key) FROM (SELECT key, unnest(labs) AS lab FROM facts) GROUP BY 1"""
-        labs = [(_titles(self._library, [name]), number) for name, number in self._pairs(query).items()]
+        labs = [(_titles(self._library, [name]), number) for name, number in self._pairs(query, "facts").items()]
         return made + labs
+
+
+def _batches(database: duckdb.DuckDBPyConnection, parts: dict[str, Path]) -> list[list[str]]:
+    """The names of parts, as many together as hold about ROWS rows."""
+    made: list[list[str]] = []
+    rows = ROWS
+    for name, part in sorted(parts.items()):
+        if rows >= ROWS:
+            made.append([])
+            rows = 0
+        made[-1].append(name)
+        rows += database.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(part)]).fetchall()[0][0]
+    return made
 
 
 def _parts(folder: Path, name: str) -> list[Path]:
