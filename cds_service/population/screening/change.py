@@ -217,6 +217,7 @@ def _duckdb() -> Any:
     base = duckdb.connect()
     base.execute("set threads = 1")
     base.execute("set memory_limit = '512MB'")
+    base.execute("set temp_directory = ''")  # facts are never written elsewhere
     return base
 
 

@@ -142,7 +142,7 @@ def _outcomes(folder: Path, memory: str) -> None:
     if not parts:
         return
     with duckdb.connect() as database, (folder / "outcomes.csv.part").open("w", encoding="utf-8", newline="") as file:
-        database.execute(f"SET memory_limit = '{memory}'")
+        database.execute(f"SET memory_limit = '{memory}'; SET temp_directory = ''")
         found = database.execute(f"SELECT * FROM read_parquet([{parts}])")  # noqa: S608
         file.write(csv_text([each[0] for each in found.description or ()], ()))
         while rows := found.fetchmany(2000):
