@@ -6,6 +6,7 @@ import hmac
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def screen(
             click.echo(f"{out} holds this screening already.")
             _report(out, memory, smallest_cell, flags["csv"])
             return
-        recipe = Recipe(now, text, cards, flags["validate"], flags["identified"], secret or folder.secret())
+        recipe = replace(asking, secret=secret or folder.secret())
         if engine == "spark":
             from cds_service.population.screening.spark import screen as on_spark
 

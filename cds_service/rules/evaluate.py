@@ -106,8 +106,8 @@ def evaluate(
     )
     told, index = tells_that_none_is_there(rulebook, service), index_of(rulebook, service)
     wanted = None if only is None else index.among(only)
-    found = Fault("", (), "") if every else attempt(_by_index, index, _Call(context, told), wanted)
-    if isinstance(found, Fault):
+    found = None if every else attempt(_by_index, index, _Call(context, told), wanted)
+    if found is None or isinstance(found, Fault):
         among = range(len(index.every)) if wanted is None else sorted(wanted)
         found = [_outcome(index.every[place], _Call(context, told)) for place in among]
     return Evaluation(tuple(found), context)

@@ -282,6 +282,17 @@ def test_scopes_are_asked_for_in_the_words_that_the_server_knows(server: BulkSer
     assert server.scopes[0].split()[0] == "system/Patient.read"
 
 
+def test_scopes_are_asked_for_where_a_person_names_the_token_endpoint(
+    server: BulkServer, tmp_path: Path, key: Path
+) -> None:
+    """Such a server may say nothing of itself."""
+    server.answers["/fhir/.well-known/smart-configuration"] = [(404, {}, b"{}")]
+    place = f"{server.base.removesuffix('/fhir')}/token"
+    done = export(server, tmp_path / "out", "--client-id", "screening", "--key", key, "--token-url", place)
+    assert done.returncode == 0 and whole(tmp_path / "out"), done.stderr
+    assert server.scopes == [" ".join(f"system/{kind}.rs" for kind in TYPES)]
+
+
 def test_a_token_that_ends_in_the_middle_is_taken_anew(server: BulkServer, tmp_path: Path, key: Path) -> None:
     name = next(name for name, file in server.files.items() if file[1] == "Observation")
     server.token_seconds = 1
@@ -569,5 +580,7 @@ def test_a_screening_knows_what_was_not_exported_and_reads_patients_alone(server
     assert found["export"]["missing"] == [
         "The server could not export all: 1 of its messages are errors (not-screened/)."
     ]
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "Not all was exported" in report and found["export"]["missing"][0] in report
     assert [name for name, *_ in found["inputs"]] == ["Observation.00002.ndjson", "Patient.00001.ndjson"]
     assert (found["patients"], found["lines_not_read"]) == (3, 6), "the results name no patient"

@@ -26,7 +26,7 @@ from cds_service.content.site import NO_SITE
 from cds_service.population.cases import CallCase, Side
 from cds_service.population.kept import KeptChart
 from cds_service.population.kept_facts import read_kept
-from cds_service.population.screening import sources
+from cds_service.population.screening import person, sources
 from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.lines import TOO_LONG, Lines
 from cds_service.population.shipped import shipped_cohort
@@ -182,6 +182,7 @@ BROKEN = [
     b'{"resourceType": "Practitioner", "id": "x"}',
     b'{"resourceType": "Observation", "id": 7, "subject": {"reference": "Patient/a"}}',
     b"[1, 2]",
+    b'{"resourceType": "Medication", "code": {"text": "a mixture"}}',
 ]
 
 
@@ -197,7 +198,7 @@ def test_what_cannot_be_read_is_named_by_file_and_line_and_stops_nothing(tmp_pat
     assert "could not be read: faults/ names file and line" in found.output
     faults = duckdb.sql(f"SELECT file, line, reason FROM '{tmp_path}/out/faults/*.parquet' ORDER BY ALL").fetchall()
     assert [(file, line) for file, line, _ in faults if file == "a.ndjson"] == [
-        ("a.ndjson", number) for number in (2, 3, 4, 6, 7, 9, 10)
+        ("a.ndjson", number) for number in (2, 3, 4, 6, 7, 9, 10, 11)
     ]
     told = {line: reason for file, line, reason in faults if file == "a.ndjson"}
     assert told[2] == "An object has the same member twice."
@@ -224,6 +225,38 @@ def test_two_patients_of_one_id_are_never_taken_for_one(tmp_path: Path) -> None:
     assert "1 chart could not be read: nothing is known of these patients" in found.output
     rows = duckdb.sql(f"SELECT patient_id, not_read FROM '{tmp_path}/out/facts/*.parquet' ORDER BY 1").fetchall()
     assert rows == [("a", "it has 2 different Patient resources"), ("b", None)]
+
+
+def test_a_fault_of_ours_in_one_chart_takes_no_other_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = person.read_call
+
+    def failing(side: Side, hook: str, patient_id: str, *given: Any) -> Any:
+        if patient_id == "a":
+            raise ZeroDivisionError("Anna Example")
+        return read(side, hook, patient_id, *given)
+
+    monkeypatch.setattr(person, "read_call", failing)
+    lines = [{"resourceType": "Patient", "id": name, "birthDate": "1950-01-01"} for name in "ab"]
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    found = screen(tmp_path / "out", tmp_path / "in.ndjson")
+    assert "1 chart could not be read: nothing is known of these patients" in found.output
+    rows = duckdb.sql(f"SELECT patient_id, not_read FROM '{tmp_path}/out/facts/*.parquet' ORDER BY 1").fetchall()
+    assert rows[0][1].startswith("a fault of this program: ")
+    assert rows[1] == ("b", None)
+    assert "Anna" not in found.output + json.dumps(rows)
+
+
+def test_charts_and_the_secret_left_by_a_run_that_was_killed_at_its_end_go_when_it_is_asked_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in.ndjson").write_bytes(BROKEN[0])
+    assert screen(tmp_path / "out", tmp_path / "in.ndjson", options=()).exit_code == 0
+    (tmp_path / "out" / "work" / "runs").mkdir(parents=True)
+    (tmp_path / "out" / "work" / "runs" / "run-00000.arrow").write_bytes(b"charts")
+    (tmp_path / "out" / "pseudonym-key").write_bytes(b"k" * 32)
+    assert "holds this screening already" in screen(tmp_path / "out", tmp_path / "in.ndjson", options=()).output
+    assert not (tmp_path / "out" / "work").exists()
+    assert not (tmp_path / "out" / "pseudonym-key").exists()
 
 
 def test_ids_are_written_only_where_that_is_asked(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Final
 
 import orjson
@@ -86,7 +87,9 @@ class Folder:
                 f"{self.path} holds a screening with another {', '.join(sorted(other))}. Name another folder with "
                 "--out, or ask as before to go on with it."
             )
-        if not told["finished"]:
+        if told["finished"]:
+            self._tidy()
+        else:
             self._lock()
             for left in self.path.rglob(".*.[0-9]*"):  # half written when a run was killed
                 left.unlink(missing_ok=True)
@@ -125,8 +128,13 @@ class Folder:
     def finish(self, found: Mapping[str, Any]) -> None:
         """All parts are there."""
         write_json(self.path / ABOUT, {**(self.about() or {}), **found, "finished": True})
-        # Without it nobody can tell whose rows these are.
-        (self.path / KEY_FILE).unlink(missing_ok=True)
-        (self.path / LOCK).unlink(missing_ok=True)
+        self._tidy()
         if (held := _locks.pop(self.path, None)) is not None:
             os.close(held)
+
+    def _tidy(self) -> None:
+        """What a finished screening has no use for: charts, and what tells whose rows are whose. Done again when it is
+        asked for once more, since a run may have been killed meanwhile."""
+        (self.path / KEY_FILE).unlink(missing_ok=True)
+        (self.path / LOCK).unlink(missing_ok=True)
+        rmtree(self.work, ignore_errors=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from msgspec import DecodeError, Raw, Struct, ValidationError
+from msgspec import Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
 from cds_service.fhir.identity import UNREADABLE, is_id, split_reference
@@ -150,7 +150,10 @@ class Lines:
             else:
                 self.faults.append((number, "is a Patient without an id"))
         elif kind == MEDICATION:
-            yield Line(number, kind, "", f"Medication/{head.id}", raw)
+            if is_id(head.id):
+                yield Line(number, kind, "", f"Medication/{head.id}", raw)
+            else:
+                self.faults.append((number, "is a Medication without an id"))
         elif kind in OF_A_PATIENT:
             patient = _named(head.subject or head.patient, PATIENT)
             if patient:
@@ -165,7 +168,7 @@ class Lines:
         try:
             entries = [bytes(each.resource) for each in bundle_of(raw).entry if each.resource]
             heads = [_head(each) for each in entries]
-        except DecodeError:
+        except UNREADABLE:
             self.faults.append((number, "is a Bundle with entries that are no resources"))
             return
         people = [each for each in heads if each.resourceType == PATIENT]

@@ -1,7 +1,7 @@
 """The local engine: an export read in pieces, grouped by patient by DuckDB on disk, and tried in processes.
 
 1. Each piece of input becomes a run: its resources by part, as Arrow.
-2. Each part, some thousand patients, is sorted by patient out of all runs and tried; its rows are written.
+2. Each part, some hundred patients, is sorted by patient out of all runs and tried; its rows are written.
 
 What is done is not done again: a run or a part is whole or not there, and holds the same whenever it is made.
 """
@@ -61,7 +61,6 @@ class Job:
     recipe: Recipe
     parts: int
     memory: int  # bytes that DuckDB works with in one process
-    file_of_task: tuple[int, ...]
 
 
 _content: Content | None = None
@@ -86,7 +85,7 @@ def screen(
     _content = content  # processes that are forked have it at once
     parts = max(1, min(MOST_PARTS, sources.size // PART_SIZE))
     each = max(LEAST, memory // processes - OF_A_PROCESS)
-    job = Job(folder.path, recipe, parts, each, tuple(task.file for task in sources.tasks))
+    job = Job(folder.path, recipe, parts, each)
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, mp_context=fork, initializer=_begin_process, initargs=(os.getpid(),)) as pool:
         try:
@@ -105,7 +104,6 @@ def screen(
     found = counts_of(counted, tried, sources)
     write_faults(folder, sources, counted, tried)
     folder.finish({**found, "engine": "local", "parts": parts})
-    rmtree(folder.work, ignore_errors=True)
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +23,12 @@ from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, read_site
-from cds_service.fhir import Chart, Need
+from cds_service.fhir import Need
 from cds_service.patient import PatientFacts
 from cds_service.population.cases import NotRead, Side, read_call
 from cds_service.population.screening.lines import MEDICATION, PATIENT, bundle_of
 from cds_service.rules.evaluate import Evaluation, evaluate
+from cds_service.rules.faults import Fault, attempt
 
 VIEW, SIGN = "patient-view", "order-sign"
 
@@ -165,13 +166,15 @@ class Screener:
                 entries + medications if search.kind.startswith(MEDICATION) else entries, b"searchset", len(found)
             )
         orders = _bundle([b"{" + each.sent + b"}" for each in drafts], b"collection") if hook != VIEW else None
+        # A bug of ours that one chart meets must not take the other patients' answers away.
+        call = attempt(self._tried, hook, patient_id, prefetch, orders)
+        return Call(hook, None, None, f"a fault of this program: {call.reference}") if isinstance(call, Fault) else call
+
+    def _tried(self, hook: str, patient_id: str, prefetch: Mapping[str, bytes], orders: bytes | None) -> Call:
         try:
             chart = read_call(self.side, hook, patient_id, prefetch, orders)
         except NotRead as fault:
             return Call(hook, None, None, str(fault))
-        return self._outcomes(hook, chart)
-
-    def _outcomes(self, hook: str, chart: Chart) -> Call:
         rulebook, service = self.side.rulebook, self.side.services[hook]
         if self.validate:
             chart, evaluation = outcomes_of(chart, rulebook, service)

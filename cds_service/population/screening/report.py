@@ -11,6 +11,7 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cds_service.content.rulebook import Rulebook
+from cds_service.population.screening.folder import replaced
 from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.small_cells import USUAL
 from cds_service.population.screening.summary import KINDS, NoScreening, read_asked, summed
@@ -75,10 +76,8 @@ def _number(value: float | None) -> str:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    part = file.with_name(file.name + ".part")
-    part.write_bytes(content)
-    part.replace(file)
+    with replaced(file) as waiting:
+        waiting.write_bytes(content)
 
 
 Made = tuple[Sequence[str], Iterator[Sequence[Any]]]
@@ -141,10 +140,13 @@ def _outcomes(folder: Path, memory: str) -> None:
     )
     if not parts:
         return
-    with duckdb.connect() as database, (folder / "outcomes.csv.part").open("w", encoding="utf-8", newline="") as file:
+    with (
+        replaced(folder / "outcomes.csv") as waiting,
+        duckdb.connect() as database,
+        waiting.open("w", encoding="utf-8", newline="") as file,
+    ):
         database.execute(f"SET memory_limit = '{memory}'; SET temp_directory = ''")
         found = database.execute(f"SELECT * FROM read_parquet([{parts}])")  # noqa: S608
         file.write(csv_text([each[0] for each in found.description or ()], ()))
         while rows := found.fetchmany(2000):
             file.write(csv_text((), rows).removeprefix("\ufeff").partition("\r\n")[2])
-    (folder / "outcomes.csv.part").replace(folder / "outcomes.csv")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cds_service.patient import PatientFacts
-from cds_service.population.kept_facts import OLDEST, Keeper
+from cds_service.population.kept_facts import OLDEST, CannotKeep, Keeper
 from cds_service.population.screening import tables
 from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.index import gaps_of
@@ -85,7 +85,14 @@ class Rows:
         columns["drugs"].append(sorted(frozenset[str]().union(*(each.drugs for each in medicines))))
         columns["labs"].append(sorted(name for name, found in facts.labs.items() if found))
         columns["gaps"].append(gaps_of(call.evaluation.context) if call.evaluation else None)
-        columns["facts"].append(self._keeper.kept(facts, call.hook, False))
+        columns["facts"].append(self._kept(facts, call.hook))
+
+    def _kept(self, facts: PatientFacts, hook: str) -> bytes | None:
+        """None where we know no way to keep them: the outcomes stand, and a comparison says that it cannot look."""
+        try:
+            return self._keeper.kept(facts, hook, False)
+        except CannotKeep:
+            return None
 
     def _tried(self, key: str, call: Call) -> None:
         columns = self._columns["outcomes"]

@@ -111,7 +111,12 @@ class Tokens:
         """Ask the server where tokens are had, and in which words scopes are asked for. Raises ExportFailed."""
         url = f"{self.calls.base_url}/.well-known/smart-configuration"
         what = "The SMART configuration"
-        said = self._json("GET", url, what) if not (self.token_url and self.scope) else {}
+        try:
+            said = self._json("GET", url, what)
+        except ExportFailed:
+            if not self.token_url:
+                raise
+            said = {}  # where tokens are had was named to us, perhaps since the server does not say it
         self.token_url = self.token_url or str(said.get("token_endpoint") or "")
         if not self.token_url:
             raise ExportFailed("The server's SMART configuration names no token_endpoint. Name it with --token-url.")
@@ -136,7 +141,7 @@ class Tokens:
             return self._token
 
     def _take(self) -> None:
-        if not self.token_url:
+        if not (self.token_url and self.scope):
             self.discover()
         said = self._json("POST", self.token_url, "The token endpoint", self._form)
         token, seconds = said.get("access_token"), said.get("expires_in")

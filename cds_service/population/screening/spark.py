@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, Final
 
 from cds_service.advice.loaded_content import Content
@@ -80,7 +79,6 @@ def screen(
     found = counts_of(counted, made, sources)
     write_faults(folder, sources, counted, made)
     folder.finish({**found, "engine": "spark", "parts": parts})
-    rmtree(folder.work, ignore_errors=True)
     return found
 
 

@@ -27,6 +27,8 @@ def told(summary: Summary, smallest: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "finished": summary.finished,
+        "not_exported": (asked.get("export") or {}).get("missing", []),
+        "of_the_export": (asked.get("export") or {}).get("remarks", []),
         "smallest_cell": smallest,
         "screened": named,
         "patients": summary.patients,
