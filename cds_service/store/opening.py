@@ -64,10 +64,12 @@ def open_database(
         with start_lock(place.parent):
             found = prepare_sqlite(place)
         reader = sqlite_engine(place, wait=shown_wait, write=False, pool_size=READERS)
+        opener = sqlite_engine(place, wait=LOCK_WAIT, write=False, pool_size=1)
         writer = sqlite_engine(place, wait=LOCK_WAIT, write=True)
     else:
         found = prepare_postgres(place)
         reader = postgres_engine(place, wait=shown_wait, write=False, pool_size=READERS)
+        opener = postgres_engine(place, wait=LOCK_WAIT, write=False)
         writer = postgres_engine(place, wait=LOCK_WAIT, write=True)
     # The key comes last: a start that was killed in between left a database without cards, and begins again.
     if given is not None:
@@ -79,7 +81,8 @@ def open_database(
     # A file's own key that was lost before a hash was made with it is made anew.
     unused = given is None and file is not None and not found.used
     try:
-        if _patiently(reader, key_in_use) != hashing.fingerprint:
+        # A start has time: the wait of a clinician's question is not its own.
+        if _patiently(opener, key_in_use) != hashing.fingerprint:
 
             def take(connection: Connection) -> None:  # one writer at a time: of two that start at once, one is first
                 known = key_in_use(connection)
@@ -91,7 +94,7 @@ def open_database(
     except SQLAlchemyError as error:
         raise StoreError(f"The database cannot be used: {classify(error).text}") from error
     finally:  # whoever forks later makes connections of its own
-        reader.dispose()
+        opener.dispose()
         writer.dispose()
     if found.new and had_key:
         notes.append("There was a hash key but no database: a new, empty one was made.")

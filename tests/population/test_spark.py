@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import venv
@@ -15,7 +16,7 @@ import orjson
 import pytest
 
 from cds_service.advice.loaded_content import Content
-from cds_service.population.screening import local, spark, spark_code
+from cds_service.population.screening import local, spark, spark_code, spark_tasks
 from cds_service.population.screening.folder import Folder, Refused
 from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.sources import find
@@ -113,7 +114,20 @@ def test_two_workers_of_which_one_loses_its_executor_give_the_same(
     assert tables(tmp_path / "out") == screened.files
 
 
-def test_an_executor_without_our_package_is_sent_it_and_without_libraries_is_refused(
+def test_a_part_whose_records_break_off_is_not_written(content: Content, tmp_path: Path) -> None:
+    """The worker of an executor that was killed reads the break as an end, and has the folder before it still."""
+    plan = pickle.dumps(spark_tasks.Plan(tmp_path, RECIPE, content.library.digest, 1, 1, frozenset()))
+    raw = b'{"resourceType": "Patient", "id": "a"}'
+    records = [(0, (RECIPE.key("a"), spark_tasks.RESOURCE, 0, 1, 1, "Patient", "a", raw))]
+    with pytest.raises(RuntimeError, match="what a part is made of broke off"):
+        list(spark_tasks.screen(plan, iter(records), 0))
+    assert list(tmp_path.rglob("*")) == []
+    ((_, _, found),) = spark_tasks.screen(plan, iter([*records, (0, (spark_tasks.END,))]), 0)
+    assert found["patients"] == 1
+    assert (tmp_path / "facts" / "part-00000.parquet").exists()
+
+
+def test_an_executor_without_the_libraries_is_refused(
     screened: Screened, content: Content, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)

@@ -25,7 +25,7 @@ from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.sources import Sources
 from cds_service.population.screening.spark_code import by_value, send_or_refuse
 from cds_service.population.screening.spark_session import LOG_FILE, SparkFailed, in_our_words, spark_context
-from cds_service.population.screening.spark_tasks import Plan
+from cds_service.population.screening.spark_tasks import END, Plan
 
 WAIT_SECONDS: Final = 120
 POLL_SECONDS: Final = 0.5
@@ -93,11 +93,13 @@ def _job(context: Any, plan: Plan, sources: Sources, sent: bool, digest: str) ->
     listed = context.parallelize([pickle.dumps(piece) for piece in pieces], max(1, len(pieces)))
     shuffled = over(listed, "read").partitionBy(partitions, spark_executor.part_of)
     joined = over(shuffled, "join").partitionBy(partitions, spark_executor.part_of)
-    # Both were cut alike, so that their union has the same partitions and moves nothing.
-    both = shuffled.union(joined)
-    if both.getNumPartitions() != partitions:
+    ends = context.parallelize([(part, (END,)) for part in range(plan.parts)], 1)
+    ends = ends.partitionBy(partitions, spark_executor.part_of)
+    # All were cut alike, so that their union has the same partitions and moves nothing; it gives one after the other.
+    together = shuffled.union(joined).union(ends)
+    if together.getNumPartitions() != partitions:
         raise SparkFailed("This version of Spark moves data at a union, which the engine does not expect.")
-    found: list[tuple[str, int, dict[str, Any]]] = over(both, "screen").collect()
+    found: list[tuple[str, int, dict[str, Any]]] = over(together, "screen").collect()
     return found
 
 

@@ -28,6 +28,8 @@ from cds_service.population.screening.spark_executor import FAULT
 RESOURCE, REFERRED = 0, 1
 # And in a record of the join: the Medication itself, then who refers to it.
 ITSELF, ASKED = 0, 1
+# The last record of each part, in place of a key: a worker whose executor dies reads the break as an end.
+END: Final = ""
 SORTING_MIB: Final = 256
 Record = tuple[int, tuple[Any, ...]]
 
@@ -102,7 +104,19 @@ def screen(payload: bytes, items: Iterator[Record], index: int) -> Iterator[tupl
     if index == plan.counts:
         yield from (("run", number, found) for _, (number, found) in items)
     elif index < plan.parts:
-        yield "part", index, _part(plan, (record for _, record in items), index)
+        yield "part", index, _part(plan, _whole(record for _, record in items), index)
+
+
+def _whole(records: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The records of a part. Raises RuntimeError where they break off before END: nothing of it may be written."""
+    ended = False
+    for record in records:
+        if record[0] == END:
+            ended = True
+        else:
+            yield record
+    if not ended:
+        raise RuntimeError(f"{FAULT}what a part is made of broke off")
 
 
 def _part(plan: Plan, records: Iterable[tuple[Any, ...]], part: int) -> dict[str, Any]:
