@@ -143,8 +143,8 @@ OTHER_RESULTS = tuple(
 )
 
 
-def resources(size: str, now: datetime) -> dict[str, list[dict[str, Any]]]:
-    """The resources by prefetch key, results newest first."""
+def resources(size: str, now: datetime, more: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """The resources by prefetch key, results newest first; then `more` results of tests that no rule reads."""
     conditions, medicines, results = SIZES[size]
     found: dict[str, list[dict[str, Any]]] = {"patient": [_patient(now)], "medication_statements": []}
     for key, make, cited, others, wanted in (
@@ -171,12 +171,14 @@ def resources(size: str, now: datetime) -> dict[str, list[dict[str, Any]]]:
     every = (*RESULTS, *islice(cycle((*OTHER_RESULTS, *RESULTS[3:])), results))
     for n, row in enumerate(every[:results]):
         found[row[2]].append(_result(n, *row, now))
+    for n, row in enumerate(islice(cycle(OTHER_RESULTS), more), results):
+        found[row[2]].append(_result(n, *row, now))
     return found
 
 
-def body(size: str, now: datetime | None = None) -> bytes:
-    """A patient-view request with everything prefetched."""
-    found = resources(size, now or datetime.now(UTC))
+def body(size: str, now: datetime | None = None, more: int = 0) -> bytes:
+    """A patient-view request with everything prefetched, and `more` results of tests that no rule reads."""
+    found = resources(size, now or datetime.now(UTC), more)
     prefetch: dict[str, Any] = {key: _searchset(rows) for key, rows in found.items() if key != "patient"}
     prefetch["encounter"] = None  # none is going on
     return orjson.dumps({

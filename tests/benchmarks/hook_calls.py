@@ -33,6 +33,9 @@ PEER = "healthchain==0.16.1"
 # Of `--requests`: a peer's call takes long, and its spread is not what is looked for.
 PEER_SHARE = 4
 LARGE_SHARE = 10
+CALLERS = 8
+# Results of tests that no rule reads, added to a typical chart.
+MORE = 1000
 GETS = ("conditions", "medications", "medication_statements", "serum_magnesium", "kidney", "electrolytes")
 numbers = itertools.count(1)
 
@@ -107,6 +110,41 @@ def compare(servers: Sequence[Server], sizes: Sequence[str], rounds: int, reques
             print("; ".join(line))
 
 
+def crowded(servers: Sequence[Server], sizes: Sequence[str], rounds: int, requests: int) -> None:
+    """How far the slowest calls are from the usual ones where CALLERS call at once."""
+    for size in sizes:
+        made = body(size)
+        wanted = max(2 * CALLERS, requests // (LARGE_SHARE if size == "large" else 1))
+        cells: dict[str, Cell] = defaultdict(Cell)
+        for _ in range(rounds):
+            for server in servers:
+                some = 2 * CALLERS if server.name == "peer" else wanted
+                cells[server.name].times += server.call_from(CALLERS, [fresh(made, next(numbers)) for _ in range(some)])
+        print(f"\n{size}, {CALLERS} callers at once; load {load()}")
+        print(f"  {'':<8}{'p50 ms':>9}{'p95':>9}{'p99':>9}{'p99/p50':>10}{'calls':>7}")
+        for name, cell in cells.items():
+            p50, p95, p99 = (cell.at(percent) for percent in (50, 95, 99))
+            print(f"  {name:<8}{p50:9.2f}{p95:9.2f}{p99:9.2f}{p99 / p50:10.2f}{len(cell.times):7d}")
+
+
+def slope(servers: Sequence[Server], rounds: int, requests: int) -> None:
+    """What a resource costs that no rule reads: a typical chart, and the same with MORE of them."""
+    bodies = {0: body("typical"), MORE: body("typical", more=MORE)}
+    cells: dict[tuple[str, int], Cell] = defaultdict(Cell)
+    for _ in range(rounds):
+        for server in servers:
+            some = max(2, requests // (LARGE_SHARE if server.name == "peer" else PEER_SHARE))
+            for more, made in bodies.items():
+                cells[server.name, more].measure(server, [fresh(made, next(numbers)) for _ in range(some)])
+    print(f"\na result that no rule reads, of {MORE:,} more in a typical chart; load {load()}")
+    for server in servers:
+        few, many = cells[server.name, 0], cells[server.name, MORE]
+        wall, cpu = ((statistics.median(b) - statistics.median(a)) * 1000 / MORE for a, b in (
+            (few.p50, many.p50), (few.cpu, many.cpu),
+        ))  # fmt: skip
+        print(f"  {server.name:<8}{wall:9.2f} microseconds, {cpu:.2f} of a processor")
+
+
 def beginnings(servers: Sequence[Server]) -> None:
     """Start-up, the first calls, and memory after all that was done."""
     print(f"\nstart and memory; load {load()}")
@@ -164,6 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         servers = [ours(Path(folder) / "calls"), floor(), *([peer(python)] if python else [])]
         with running(servers, body("typical")):
             compare(servers, chosen.sizes, chosen.rounds, chosen.requests)
+            crowded(servers, chosen.sizes, chosen.rounds, chosen.requests)
+            slope(servers, chosen.rounds, chosen.requests)
             beginnings(servers)
         if not chosen.no_fetching:
             fetching(Path(folder) / "fetching", chosen.rounds, chosen.requests, chosen.delay)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +76,24 @@ class Server:
 
     def call(self, body: bytes) -> float:
         """Milliseconds from sending to the last byte of the answer. Raises RuntimeError unless it holds a card."""
-        connection = self._connection or self.connect()
+        return self._timed(self._connection or self.connect(), body)
+
+    def call_from(self, callers: int, bodies: Sequence[bytes]) -> list[float]:
+        """The times of `bodies`, sent by that many callers at once, each over a connection of its own."""
+        waiting = iter(bodies)
+
+        def caller(_: int) -> list[float]:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            try:
+                # An iterator over a list hands each entry to one thread.
+                return [self._timed(connection, body) for body in waiting]
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(callers) as pool:
+            return [took for found in pool.map(caller, range(callers)) for took in found]
+
+    def _timed(self, connection: http.client.HTTPConnection, body: bytes) -> float:
         headers = HEADERS | ({"Authorization": f"Bearer {self.token()}"} if self.token else {})
         before = time.perf_counter()
         connection.request("POST", self.path, body, headers)

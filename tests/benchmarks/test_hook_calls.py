@@ -40,6 +40,14 @@ def test_no_two_calls_share_a_resource():
     assert fresh(made, 1).count(b"00000001") > count("small")
 
 
+def test_results_that_no_rule_reads_change_no_card(client):
+    few, many = (
+        client.post(SERVICE, data=fresh(body("small", NOW, more), 1), content_type="application/json").get_json()
+        for more in (0, 40)
+    )
+    assert [card["detail"] for card in few["cards"]] == [card["detail"] for card in many["cards"]]
+
+
 # The peer runs in an environment of its own, which has what it imports.
 FILES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "peer")
 
@@ -61,7 +69,10 @@ def test_benchmark_of_the_planner_runs(capsys, monkeypatch):
 def test_benchmark_runs(capsys):
     hook_calls.main(["--rounds", "1", "--requests", "4", "--sizes", "small", "--no-peer", "--delay", "1"])
     printed = capsys.readouterr().out
-    for words in ("ours new", "ours again", "floor new", "ours new: floor x", "ours / floor: start", "6 GETs / 1 GET"):
+    for words in (
+        "ours new", "ours again", "floor new", "ours new: floor x", "small, 8 callers at once", "p99/p50",
+        "a result that no rule reads", "ours / floor: start", "6 GETs / 1 GET",
+    ):  # fmt: skip
         assert words in printed
 
 
