@@ -95,7 +95,9 @@ def lines(found: Change) -> list[str]:
         made.append(f"not looked at: {counted(number, 'call')} ({why})")
     for side, by_rule in told["not_evaluated_of_tried"].items():
         made += _most(f"not known {side}, of those tried", by_rule)
-    made += _most("fires before and after, where a card may print another limit", told["fired_before_and_after"])
+    made += _most(
+        "fires before and after, of those tried, where a card may print another limit", told["fired_before_and_after"]
+    )
     for example in found.examples:
         made += ["", *_example(example)]
     return made

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
@@ -13,9 +16,14 @@ from hypothesis import strategies as st
 from cds_service.content.library import SHARED
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site_limits import thresholds_of
+from cds_service.content.test_words import LabTest
+from cds_service.content.word_fields import limits_of
 from cds_service.content.yamlfile import ContentError
+from cds_service.population.kept_facts import Kept, read_kept
+from cds_service.population.screening.affected import reached
 from cds_service.population.screening.change import Change, compare_screened
 from cds_service.population.screening.screened import CannotCompare
+from cds_service.rules.evaluate import evaluate
 from tests.conformance.calls import invoke
 from tests.conftest import NOW, shipped
 from tests.population.screened import fact_rows, write_folder
@@ -27,6 +35,13 @@ SETTABLE = [
     for name, threshold in (thresholds_of(shipped().library, owner) or {}).items()
     if threshold.site_may_set
 ]
+# Limits of laboratory results that a site may set, with the lab.
+LIMITS = sorted({
+    (SHARED if name in shipped().library.shared_thresholds else loaded.id, name, part.lab)
+    for loaded in shipped().library.rules.values()
+    for _, part in loaded.rule.parts() if isinstance(part, LabTest)
+    for name in limits_of(part).values()
+} & {(owner, name, lab) for owner, name, _ in SETTABLE for lab in shipped().library.terminology})  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +84,72 @@ def test_the_quick_answer_is_that_of_every_rule_on_every_patient(folder: Path, b
     whole = asked(folder, old, new, every=True)
     assert quick.found.changed == whole.found.changed
     assert quick.found.groups == whole.found.groups
+
+
+@lru_cache(maxsize=1)
+def kept_rows(folder: Path) -> list[tuple[str, str, Kept]]:
+    rows = pq.read_table(folder / "facts", columns=["key", "hook", "facts"]).to_pylist()
+    return [(row["key"], row["hook"], read_kept(row["facts"], NOW.date())) for row in rows]
+
+
+def of_everybody(folder: Path, old: Rulebook, new: Rulebook) -> set[tuple[str, str, str]]:
+    """Whose outcomes differ, by trying the rules that can change on everybody."""
+    services: dict[str, str] = {service.hook: name for name, service in old.library.services.items()}
+    found = set()
+    for key, hook, kept in kept_rows(folder):
+        reach = reached(old, new, hook, services[hook])
+        only = None if reach is None else {one.rule for one in reach}
+        sides = [
+            evaluate(kept.facts, book.at("", kept.facts.person.encounter_class), services[hook], False, only).outcomes
+            for book in (old, new)
+        ]
+        found |= {
+            (key, hook, was.rule_id)
+            for was, is_ in zip(*sides, strict=True)
+            if (was.kind, was.reasons) != (is_.kind, is_.reasons)
+            and ("not_evaluated" in (was.kind, is_.kind) or was.kind != is_.kind)
+        }
+    return found
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("few") / "out", fact_rows(every=120))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_nobody_is_passed_over_who_changes_under_another_limit(few: Path, data: st.DataObject) -> None:
+    """Limits lie where results are, so that what stands on a limit is met."""
+    owner, name, lab = data.draw(st.sampled_from(LIMITS))
+    low, high = next(bounds for of, each, bounds in SETTABLE if (of, each) == (owner, name))
+    on_file = {each.value for *_, kept in kept_rows(few) for each in kept.facts.labs.get(lab, ())}
+    decimals = shipped().library.terminology[lab].decimals
+    rounded = {round(value, decimals) for value in on_file if value is not None}
+    possible = sorted({low, high, *(value for value in rounded if low <= value <= high)})
+    books = [valid(one_limit(owner, name, data.draw(st.sampled_from(possible)))) for _ in range(2)]
+    old, new = books
+    assume(old is not None and new is not None)
+    assert old is not None and new is not None
+    quick = compare_screened(few, old, new, shipped(), NOW, examples=0)
+    whole = of_everybody(few, old, new)
+    assert {(one.key, one.hook, one.rule) for one in quick.found.changed} == whole
+
+
+def one_limit(owner: str, name: str, value: Decimal) -> str:
+    return f"  {owner}:\n    thresholds:\n      {name}: {{value: {value}, reason: A trial}}\n"
+
+
+def test_facts_without_values_are_tried(few: Path, tmp_path: Path) -> None:
+    """Of an earlier version, and beside ones of this version, as where a screening was gone on with."""
+    found = asked(few, rulebook(), limit("0.72"))
+    for number in (1, 2):
+        copy = shutil.copytree(few, tmp_path / str(number))
+        for part in sorted((copy / "facts").iterdir())[:number]:
+            pq.write_table(pq.read_table(part).drop_columns(["results"]), part)
+        other = asked(copy, rulebook(), limit("0.72"))
+        assert other.found.changed == found.found.changed
+        assert other.found.tried > found.found.tried
 
 
 def test_a_higher_limit_makes_more_cards_and_reads_only_who_has_the_result(folder: Path) -> None:

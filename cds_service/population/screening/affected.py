@@ -5,15 +5,15 @@ What is said here holds for the outcome of a rule: its kind and its reasons. A c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cds_service.content.base import Asked, named
+from cds_service.content.base import Asked
 from cds_service.content.library import Library
-from cds_service.content.rule import Rule, Threshold
+from cds_service.content.rule import Rule
 from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.content.test_words import KidneyTest, LabTest
 from cds_service.population.screening.index import CONDITIONS, MEDICATIONS
+from cds_service.population.screening.picking import Between, between, closed, named_in
 from cds_service.rules.context import PREGNANCY_PROBLEM_HOLDS
 from cds_service.rules.prepared import prepared
 
@@ -25,20 +25,24 @@ OF_ORDERS = ("order-select", "order-sign")
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Of one rule: `asked` has to be on the chart, all of it, else nothing changes; so has one of `labs`, where they
-    are not None."""
+    are not None; and a value in one of `values`, where these are not None."""
 
     rule: str
     asked: tuple[Asked, ...] = ()
     labs: frozenset[str] | None = None
+    values: frozenset[Between] | None = None
 
-    def where(self) -> str:
-        """The condition on a row of FACTS, in SQL. What may be missing in a list is taken to be there."""
+    def where(self, *, by_value: bool) -> str:
+        """The condition on a row of FACTS, in SQL. What may be missing in a list is taken to be there. `by_value`:
+        whether the facts have the column `results`; those of earlier versions have not."""
         parts = []
         for one in self.asked:
             column, gap = ("conditions", CONDITIONS) if one.status is None else ("drugs", MEDICATIONS)
             parts.append(f"(list_has_any({column}, {_sql(one.names)}) or gaps is null or list_contains(gaps, '{gap}'))")
         if self.labs is not None:
             parts.append(f"list_has_any(labs, {_sql(self.labs)})")
+        if self.values is not None and by_value:
+            parts.append(f"({' or '.join(each.where() for each in sorted(self.values)) or 'false'})")
         return " and ".join(parts) or "true"
 
 
@@ -63,16 +67,19 @@ def reached(before: Rulebook, after: Rulebook, hook: str, service: str) -> tuple
     shared = frozenset(name for name, limit in before.shared.items() if limit.value != after.shared[name].value)
     if shared & OF_EVERY_PATIENT:
         return None
-    all_orders = hook in OF_ORDERS and not shared.isdisjoint(_of_purposes(library))
+    orders = _of_purposes(before, after, shared) if hook in OF_ORDERS else frozenset()
     found = []
     for ready in prepared(before, service):
         old, new = ready.rule, after.rules[ready.rule.id]
         changed = _changed(old, new, library)
         shows = old.visibility != new.visibility
-        if all_orders:
+        if orders is None:
             found.append(Reach(old.id))
-        elif changed or shows:
-            found.append(_reach(old, changed, shows, library, ready.asked))
+            continue
+        if orders:
+            found.append(Reach(old.id, values=orders))
+        if changed or shows:
+            found.append(_reach(old, new, changed, shows, library, ready.asked))
     return None if _hides(before, after) else tuple(found)
 
 
@@ -84,18 +91,23 @@ def _hides(before: Rulebook, after: Rulebook) -> bool:
     )
 
 
-def _reach(rule: ActiveRule, changed: frozenset[str], shows: bool, library: Library, asked: tuple[Asked, ...]) -> Reach:
-    written = rule.loaded.rule
-    reading = [part for _, part in written.parts() if not changed.isdisjoint(_closed(_of(part), written, library))]
+def _reach(
+    old: ActiveRule, new: ActiveRule, changed: frozenset[str], shows: bool, library: Library, asked: tuple[Asked, ...]
+) -> Reach:
+    written = old.loaded.rule
+    thresholds = {**library.shared_thresholds, **written.thresholds}
+    reading = [part for _, part in written.parts() if not changed.isdisjoint(closed(named_in(part), thresholds))]
     if any(part is written.applies_to for part in reading):
-        return Reach(rule.id)  # whom a rule is for is asked before its drugs and problems
+        return Reach(old.id)  # whom a rule is for is asked before its drugs and problems
+    if shows or not reading:
+        return Reach(old.id, asked)
     labs: frozenset[str] | None = frozenset()
     for part in reading:
         if labs is None or not isinstance(part, LabTest | KidneyTest):
             labs = None
         else:
             labs |= {part.lab} if isinstance(part, LabTest) else {KidneyTest.measures, "creatinine"}
-    return Reach(rule.id, asked, None if shows or not reading else labs)
+    return Reach(old.id, asked, labs, between(reading, changed, thresholds, old.limits, new.limits, library))
 
 
 def _changed(before: ActiveRule, after: ActiveRule, library: Library) -> frozenset[str]:
@@ -109,39 +121,16 @@ def _changed(before: ActiveRule, after: ActiveRule, library: Library) -> frozens
 
 def uses(rule: Rule, library: Library) -> frozenset[str]:
     """Every threshold that can decide when a rule fires, its own and shared ones, directly or through another one."""
-    return _closed(frozenset(item.name for item in rule.named() if item.mark.what == "threshold"), rule, library)
+    names = (item.name for item in rule.named() if item.mark.what == "threshold")
+    return closed(names, {**library.shared_thresholds, **rule.thresholds})
 
 
-def _of(part: object) -> frozenset[str]:
-    return frozenset(item.name for item in named(part) if item.mark.what == "threshold")  # type: ignore[arg-type]
-
-
-def _of_purposes(library: Library) -> frozenset[str]:
-    """The thresholds that say what an order is for."""
-    found = frozenset[str]().union(*(_of(purpose) for purpose in library.purposes.values()))
-    return _closing(found, library.shared_thresholds)
-
-
-def _closed(names: frozenset[str], rule: Rule, library: Library) -> frozenset[str]:
-    return _closing(names, {**library.shared_thresholds, **rule.thresholds})
-
-
-def _closing(names: frozenset[str], thresholds: Mapping[str, Threshold]) -> frozenset[str]:
-    """With the thresholds that stand in for these, or that say whom they hold for, and theirs."""
-    known: set[str] = set()
-    open_ = list(names)
-    while open_:
-        name = open_.pop()
-        if name not in known:
-            known.add(name)
-            if name in thresholds:
-                open_ += _next(thresholds[name])
-    return frozenset(known)
-
-
-def _next(threshold: Threshold) -> Iterator[str]:
-    holds = threshold.holds_for
-    if holds:
-        yield from (name for name in (holds.age_at_least, holds.otherwise, holds.never_past) if name)
-    for case in threshold.instead:
-        yield from (name for name in (case.threshold, case.kidney_below, case.age_at_least) if name)
+def _of_purposes(before: Rulebook, after: Rulebook, shared: frozenset[str]) -> frozenset[Between] | None:
+    """Where a value has to lie for an order to be for something else; None: any order may be."""
+    library = before.library
+    thresholds = library.shared_thresholds
+    lows = [purpose.low for purpose in library.purposes.values() if purpose.low]
+    named = frozenset[str]().union(*(named_in(purpose) for purpose in library.purposes.values()))
+    if named != frozenset[str]().union(*map(named_in, lows)):
+        return None if not shared.isdisjoint(closed(named, thresholds)) else frozenset()
+    return between(lows, shared, thresholds, before.shared, after.shared, library)

@@ -164,9 +164,9 @@ def compare_screened(
         if not sides[0].reads_as(sides[1], hook):
             raise CannotCompare(READS_OTHERWISE)
     plan = {hook: None if every else reached(before, after, hook, name) for hook, name in sides[0].services.items()}
-    rows, patients, not_read = _counted(files)
+    rows, patients, not_read, by_value = _counted(files)
     workers = max(1, min(processes, 8))
-    task = _Task(sides, plan, [str(file) for file in files], workers, between)
+    task = _Task(sides, plan, [str(file) for file in files], workers, between, by_value)
     task.give_up = started + most_seconds if most_seconds is not None else None
     found = Part()
     for number, part in enumerate(_all_parts(task, workers), 1):
@@ -188,12 +188,14 @@ class _Task:
     files: list[str]
     workers: int
     between: Callable[[], None]
+    by_value: bool  # whether the facts tell values
     give_up: float | None = None
 
     def rows(self, number: int) -> Iterator[tuple[Any, ...]]:
         """The rows that may change and are this worker's."""
         where = " or ".join(
-            f"(hook = '{hook}' and ({'true' if reach is None else _any(reach)}))" for hook, reach in self.plan.items()
+            f"(hook = '{hook}' and ({'true' if reach is None else _any(reach, self.by_value)}))"
+            for hook, reach in self.plan.items()
         )
         own = self.files[number :: self.workers] if len(self.files) >= self.workers else self.files
         share = "" if len(self.files) >= self.workers else f" and hash(key) % {self.workers} = {number}"
@@ -207,8 +209,8 @@ class _Task:
                 yield from listed
 
 
-def _any(reach: Sequence[Reach]) -> str:
-    return " or ".join(dict.fromkeys(f"({one.where()})" for one in reach)) or "false"
+def _any(reach: Sequence[Reach], by_value: bool) -> str:
+    return " or ".join(dict.fromkeys(f"({one.where(by_value=by_value)})" for one in reach)) or "false"
 
 
 def _duckdb() -> Any:
@@ -221,14 +223,20 @@ def _duckdb() -> Any:
     return base
 
 
-def _counted(files: Sequence[Path]) -> tuple[int, int, dict[str, int]]:
-    """Rows, patients, and charts not read by why. A folder of a version before `gaps` is refused."""
+def _counted(files: Sequence[Path]) -> tuple[int, int, dict[str, int], bool]:
+    """Rows, patients, charts not read by why, and whether values are told. A folder of a version before `gaps` is
+    refused."""
     import duckdb
 
     listed = [str(file) for file in files]
     with _duckdb() as base:
         try:
-            columns = {row[0] for row in base.execute("describe select * from read_parquet(?)", [listed]).fetchall()}
+            columns = {
+                row[0]
+                for row in base.execute(
+                    "describe select * from read_parquet(?, union_by_name=true)", [listed]
+                ).fetchall()
+            }
             if "gaps" not in columns:
                 raise CannotCompare("its facts are of another version of this product: screen anew")
             rows, patients = base.execute(
@@ -240,7 +248,7 @@ def _counted(files: Sequence[Path]) -> tuple[int, int, dict[str, int]]:
             ).fetchall()  # fmt: skip
         except duckdb.Error:
             raise CannotCompare("a part of its facts cannot be read as Parquet: screen anew") from None
-    return rows, patients, dict(not_read)
+    return rows, patients, dict(not_read), "results" in columns
 
 
 def _all_parts(task: _Task, workers: int) -> Iterator[Part]:

@@ -16,6 +16,7 @@ from cds_service.population.screening import tables
 from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.index import gaps_of
 from cds_service.population.screening.person import Call
+from cds_service.population.screening.picking import values_of
 from cds_service.rules.evaluate import Outcome
 
 UNITS: Final = frozenset({
@@ -73,7 +74,7 @@ class Rows:
         columns["hook"].add(call.hook)
         columns["not_read"].add(call.not_read or None)
         if facts is None:
-            for name in ("age_years", "conditions", "drugs", "labs", "gaps", "facts"):
+            for name in ("age_years", "conditions", "drugs", "labs", "results", "gaps", "facts"):
                 columns[name].append(None)
             columns["sex"].add(None)
             return
@@ -84,6 +85,7 @@ class Rows:
         medicines = (*facts.medications, *facts.ended, *facts.given)
         columns["drugs"].append(sorted(frozenset[str]().union(*(each.drugs for each in medicines))))
         columns["labs"].append(sorted(name for name, found in facts.labs.items() if found))
+        columns["results"].append(values_of(facts.labs))
         columns["gaps"].append(gaps_of(call.evaluation.context) if call.evaluation else None)
         columns["facts"].append(self._kept(facts, call.hook))
 

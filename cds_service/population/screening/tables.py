@@ -27,6 +27,8 @@ FACTS = pa.schema([
     pa.field("conditions", pa.list_(pa.string())),
     pa.field("drugs", pa.list_(pa.string())),
     pa.field("labs", pa.list_(pa.string())),
+    # Every value that a rule could compare with a limit, by lab, in its unit: screening/picking.py.
+    pa.field("results", pa.list_(pa.struct([("lab", pa.string()), ("value", pa.float64())]))),
     pa.field("gaps", pa.list_(pa.string())),  # of which of these lists something may be missing: screening/index.py
     pa.field("not_read", TEXT),  # why the chart could not be read; `facts` is then null
     pa.field("facts", pa.binary()),  # as population/kept_facts writes it
