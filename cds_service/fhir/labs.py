@@ -74,13 +74,24 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
     Fills `building.observed` with the other observations that we know.
     """
     by_concept: dict[str, list[_Result]] = {}
-    ours = building.vocabulary.measured_codes
+    ours, told = building.vocabulary.measured_codes, building.vocabulary.tells_test
+    of_others: set[tuple[str | None, str | None]] = set()  # codes met in this chart that certainly mean no test of ours
     for item, view in building.of(Observation):
         if item.draft or view.status in NOT_USED:
             continue
         if view.code is None:
             building.lost(item)
             continue
+        codings = view.code.coding
+        if codings and len(codings) == 1 and not view.component:
+            # Most results of a chart are of tests that nobody here asks for, and each test is there many times.
+            (coding,) = codings
+            name = coding.system, coding.code
+            if name in of_others:
+                continue
+            if not _may_be(ours, view.code) and told(*name):
+                of_others.add(name)
+                continue
         wanted = _concept(building, view.code, item) if view.component or _may_be(ours, view.code) else None
         if wanted is None:
             _keep_unread(building, item, view)

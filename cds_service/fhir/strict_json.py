@@ -59,10 +59,11 @@ def check(body: bytes) -> None:
     if escapes and b"\\u0000" in body and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", body):
         raise NotStrict("A text holds the character NUL.", "value", "nul-character")
     plain = _without_escapes(body) if escapes else body
-    quotes = plain.count(b'"')
+    structure = plain.translate(_ONE_KIND, _NOT_STRUCTURE)
+    quotes = structure.count(b'"')
     if quotes > 2 * MOST_TEXTS:
         raise NotStrict(f"There are more than {MOST_TEXTS} names and texts.", "too-costly", "too-many-parts")
-    _not_too_deep(plain)
+    _not_too_deep(structure)
     # In small letters, names that differ in case are one name too, of which a parser keeps one member.
     small = body.lower().strip()
     try:
@@ -92,9 +93,9 @@ def _without_escapes(body: bytes) -> bytes:
     return body.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
-def _not_too_deep(plain: bytes) -> None:
+def _not_too_deep(structure: bytes) -> None:
     # An empty text, or the end of one and the beginning of the next: nothing of the structure is between the two.
-    brackets = plain.translate(_ONE_KIND, _NOT_STRUCTURE).replace(b'""', b"")
+    brackets = structure.replace(b'""', b"")
     if b'"' in brackets:
         brackets = _TEXT.sub(b"", brackets)
     if len(brackets) > 2 * MOST_PARTS:
@@ -160,5 +161,7 @@ def _kept_of_all(values: Iterable[Raw]) -> int:
 
 
 def _kept_of_piece(piece: bytes | memoryview) -> int:
-    kept = encode(orjson.loads(piece))  # orjson would reserve 256 bytes for each item of a list
+    value = orjson.loads(piece)
+    # orjson is the faster one, but would reserve 256 bytes for each item of a list.
+    kept = orjson.dumps(value) if len(piece) <= 3 * _PIECE else encode(value)
     return (_without_escapes(kept) if b"\\" in kept else kept).count(b'"')

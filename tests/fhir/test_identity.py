@@ -1,8 +1,13 @@
 """S3, A26: everything is about one patient, or nothing is read."""
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cds_service.fhir import IdentityMismatch, UnreadableInput
+from cds_service.fhir.identity import is_id
 from tests.fhir.charts import LEVOTHYROXINE, ME, about, bundle, condition, magnesium, order, patient, read, without
 
 CONTAINED = {"contained": [{"resourceType": "Patient", "id": ME}], "subject": {"reference": f"#{ME}"}}
@@ -169,3 +174,10 @@ def test_a_medication_on_another_server_is_not_the_one_with_the_same_id_here() -
         facts = read(base=HERE, medications=bundle(ordered, medication)).facts
         assert bool(facts.medications) is known
         assert facts.inputs["medications"].complete is known
+
+
+@settings(max_examples=1000)
+@given(text=st.text("aZ09.-_ /\n\u00e9\u0661", max_size=8) | st.integers(505, 520).map("a".__mul__) | st.text())
+def test_a_plain_id_is_told_as_its_pattern_tells_it(text: str) -> None:
+    holds = re.fullmatch(r"\.*[A-Za-z0-9-][A-Za-z0-9.-]*", text) is not None
+    assert is_id(text) == (holds and len(text) <= 512)

@@ -309,3 +309,30 @@ def test_every_spelling_of_a_unit_that_is_read_means_what_was_gathered() -> None
             assert lab.reported is None or lab.reported.unit == wanted.code, row
             board["read" if lab.reported else "not read"] += 1
     assert board["read"] / board.total() > 0.9, board
+
+
+# Ours, another test of a system that we read, what has not the form of its codes, the site's own, no code, no system.
+MET = [(LOINC, "19123-9"), (LOINC, " 2601-3 "), (LOINC, "82810-3"), (LOINC, "718-7"), (LOINC, " 718-7"),
+       (LOINC, "HB"), ("urn:oid:1.2.3", "718-7"), ("urn:oid:1.2.3", "HB"), (NPU, "NPU02319"), (SNOMED, "271026005"),
+       (LOINC, None), (None, "718-7"), (None, "2601-3"), (None, None)]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(met=st.lists(st.tuples(st.sampled_from(MET), st.sampled_from([None, "Haemoglobin"])), max_size=12))
+def test_a_result_is_passed_over_by_its_one_code_just_when_it_is_when_all_are_looked_at(
+    met: list[tuple[tuple[str | None, str | None], str | None]],
+) -> None:
+    facts = []
+    for times in (1, 2):  # a code that is there twice is no single one: it is looked at closely
+        results = [
+            observation("", id=f"o{place}", valueQuantity={"value": 1, "unit": "mmol/L"})
+            | {"code": {"coding": [{"system": system, "code": code}] * times} | ({"text": text} if text else {})}
+            for place, ((system, code), text) in enumerate(met)
+        ]
+        facts.append(read(needs=(KEY,), electrolytes=bundle(*results)).facts)
+    once, twice = facts
+    assert once.labs == twice.labs
+    assert once.inputs == twice.inputs
+    assert [(each.source, each.name) for each in once.unread.get("electrolytes", ())] == [
+        (each.source, each.name) for each in twice.unread.get("electrolytes", ())
+    ]
