@@ -116,6 +116,12 @@ LOG_EVENTS: Final = {
     "cited resources left out": LogEvent(
         "advice", "warning", ("number",), "Resources that a rule rests on are not valid FHIR."
     ),
+    "compiled content not used": LogEvent(
+        "advice",
+        "warning",
+        ("remark",),
+        "The files were read. If it comes at each start, see who writes there.",
+    ),
     "site values in force": LogEvent("content", "info", ("digest",), "Changed site values were taken over."),
     "site values not taken over": LogEvent(
         "content", "error", ("told",), "The last good ones stay in force. Mend what `told` names."

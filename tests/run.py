@@ -32,7 +32,8 @@ EXTRAS = ".[test,png,postgres]"
 KINDS = {
     # One part at a time: what is read from FHIR, how a day is planned, what the content holds.
     "unit": """directions fhir planner test_add_a_rule.py test_brand_names.py test_codes_of_a_site.py
-        test_changes.py test_conditions_vocabulary.py test_content_faults.py test_coverage.py test_dossier.py
+        test_changes.py test_compiled_content.py test_conditions_vocabulary.py test_content_faults.py test_coverage.py
+        test_dossier.py
         test_drug_names.py test_family.py test_forms_of_codes.py test_law.py test_names_of_countries.py
         test_readme.py test_regions.py
         test_sources.py test_structure.py test_terminology.py test_test_words.py test_tests.py test_third_party.py""",

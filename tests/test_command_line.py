@@ -342,6 +342,28 @@ def test_check_and_help_wait_for_nothing_that_they_do_not_need() -> None:
     assert imported("--help") & heavy == set()
 
 
+START = """
+import sys
+from pathlib import Path
+from cds_service.commands import running
+from cds_service.settings import Settings
+from cds_service import create_app, serving
+create_app(Settings(data_dir=Path(sys.argv[1]))).extensions["advisor"].store.close()
+print(*sys.modules)
+"""
+
+
+def test_serve_loads_nothing_that_a_first_card_does_not_need(tmp_path: Path) -> None:
+    first, again = (
+        subprocess.run([sys.executable, "-c", START, str(tmp_path)], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    names = {name.partition(".")[0] for name in again.stdout.splitlines()[-1].split()}
+    heavy = {"alembic", "argon2", "authlib", "cryptography", "duckdb", "jwt", "opentelemetry", "pyarrow", "pygal"}
+    assert names & (heavy | {"sphinx", "wtforms", "flask", "fhir"}) == {"flask", "fhir"}
+    assert "alembic" in first.stdout.split()  # which made the tables
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_says_of_each_command_what_its_own_help_says_first(name: str) -> None:
     command = main.get_command(click.Context(main), name)

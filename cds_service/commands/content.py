@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cds_service import __version__
-from cds_service.advice.loaded_content import Content
+from cds_service.advice.loaded_content import Content, load_content
 from cds_service.commands.common import (
     CANNOT_CREATE,
     FAILED,
@@ -63,6 +63,8 @@ def check(content: Path | None, as_json: bool) -> None:
     if cards:
         counts |= {"packages": len(library.packages), "their patients": patients}
     click.echo(json.dumps({"faults": [], **counts}) if as_json else ", ".join(f"{k} {v}" for k, v in counts.items()))
+    if content is None and not cards:
+        load_content()  # so that an account that may write beside the content leaves it compiled for others' starts
 
 
 @click.command()

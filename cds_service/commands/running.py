@@ -16,12 +16,10 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
-import requests
-from rich.console import Console
 
 from cds_service import create_app
 from cds_service.advice.loaded_content import load_content
@@ -35,18 +33,19 @@ from cds_service.commands.common import (
     settings_of,
     stop,
 )
-from cds_service.commands.evaluate import print_cards
 from cds_service.logs import configure
 from cds_service.metrics.folder import NoFolder, in_use, shared_folder
 from cds_service.metrics.instruments import switch_off
-from cds_service.sandbox import patients
 from cds_service.sandbox.asking import hook_request
-from cds_service.sandbox.stub import run as run_stub
 from cds_service.settings import UNIX, Settings
 from cds_service.store import Store
 from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# What only `demo` and `sandbox` need is imported there: `serve` starts without it.
 __all__ = ["demo", "hook_request", "sandbox", "serve"]
 
 READY_SECONDS = 60.0
@@ -250,6 +249,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _wait_ready(child: subprocess.Popen[bytes], base: str, instance: str) -> None:
     """Until the child itself answers: another program may have taken the port in between."""
+    import requests
+
     end = monotonic() + READY_SECONDS
     while monotonic() < end:
         if child.poll() is not None:
@@ -277,6 +278,8 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
     if load_clients(settings):
         file = clients_file(settings)
         stop(USAGE, f"{file} declares clients, and the demo calls without a token: take another --data-dir.")
+    from rich.console import Console
+
     console = Console(soft_wrap=False, highlight=False)
     own_site = ["--site", str(site)] if site else []
     temporary = data_dir is None
@@ -298,6 +301,11 @@ def demo(host: str, port: int | None, data_dir: Path | None, site: Path | None, 
 def show_samples(console: Console, base: str, everybody: bool = False) -> None:
     """Post hooks for sample patients, as an EHR would, and print the answers: one card of each of three patients, or of
     `everybody` on every hook that has something to say. Below each, where it can be tried."""
+    import requests
+
+    from cds_service.commands.evaluate import print_cards
+    from cds_service.sandbox import patients
+
     now = datetime.now(UTC)
     services = {item["hook"]: item for item in requests.get(f"{base}/cds-services", timeout=10).json()["services"]}
     every = patients.load()
@@ -329,6 +337,8 @@ def before_commands() -> str:
 
 
 def _opens(url: str) -> bool:
+    import requests
+
     try:
         return requests.get(url, timeout=5).ok
     except requests.RequestException:
@@ -337,6 +347,8 @@ def _opens(url: str) -> bool:
 
 def call(base: str, service: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     """POST a hook request; a refusal ends the command with the words of the OperationOutcome."""
+    import requests
+
     response = requests.post(f"{base}/cds-services/{service['id']}", json=body, timeout=30)
     answer: dict[str, Any] = response.json()
     if not response.ok:
@@ -353,6 +365,8 @@ def call(base: str, service: dict[str, Any], body: dict[str, Any]) -> dict[str, 
 @click.option("--data-dir", type=FOLDER, help="Default: a temporary folder.")
 def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) -> None:
     """Serve sample patients as a FHIR R4 server beside the service, for the CDS Hooks Sandbox."""
+    from cds_service.sandbox.stub import run as run_stub
+
     port = free_port(host, port)
     fhir_port = fhir_port or free_port(host, 8090)
     fhir = f"http://{host}:{fhir_port}/fhir"

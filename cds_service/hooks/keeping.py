@@ -10,7 +10,6 @@ import structlog
 
 from cds_service.advice.advise import Advice
 from cds_service.advice.loaded_content import Content
-from cds_service.population.kept_facts import keeper_of
 from cds_service.settings import Settings
 from cds_service.store import StoreUnavailable
 from cds_service.store.facts import FACTS_FILE, FactsStore
@@ -39,6 +38,8 @@ def open_facts(settings: Settings, folder: Path | None) -> FactsStore | None:
 
 def keeping(facts: FactsStore, content: Content) -> Keep:
     """Has each call kept, in the writing thread."""
+    from cds_service.population.kept_facts import keeper_of  # here, since few services keep facts
+
     keeper = keeper_of(content)
 
     def keep(advice: Advice, hook: str, encounter_named: bool, now: datetime) -> None:

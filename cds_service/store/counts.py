@@ -18,11 +18,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Select, Table, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.metrics.instruments import count
 from cds_service.store.errors import StoreUnavailable
-from cds_service.store.tables import call_counts, rule_counts
+from cds_service.store.tables import call_counts, rule_counts, upsert
 from cds_service.store.writer import Job, Writer
 
 T = TypeVar("T")
@@ -232,8 +231,7 @@ def _add(connection: Connection, taken: Mapping[Slot, Sums]) -> None:
     ]
     for table, rows, added in ((call_counts, calls, ("number",)), (rule_counts, rules, RULE_COLUMNS)):
         if rows:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            new = dialect.insert(table)
+            new = upsert(connection.dialect.name, table)
             sums_ = {name: table.c[name] + new.excluded[name] for name in added}
             key = [column.name for column in table.primary_key.columns]
             connection.execute(new.on_conflict_do_update(index_elements=key, set_=sums_), rows)

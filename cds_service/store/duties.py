@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from cds_service.store.tables import alarms, duties
+from cds_service.store.tables import alarms, duties, upsert
 
 T = TypeVar("T")
 MAX_REASON: Final = 2000
@@ -107,13 +106,9 @@ def _alarm(row: Any) -> Alarm:
     return Alarm(**row._mapping)
 
 
-def _insert(connection: Connection, table: Any) -> Any:
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
 def _take(connection: Connection, name: str, holder: str, now: datetime, hold: timedelta) -> bool:
     row = {"holder": holder, "held_until": now + hold}
-    new = _insert(connection, duties).values(name=name, **row)
+    new = upsert(connection.dialect.name, duties).values(name=name, **row)
     free = or_(duties.c.held_until <= now, duties.c.holder == holder)
     taken = new.on_conflict_do_update(index_elements=["name"], set_=row, where=free).returning(duties.c.name)
     return connection.execute(taken).first() is not None
@@ -134,7 +129,9 @@ def _set(
     for kind, subject, client in opened:
         row = {"kind": kind, "subject": subject, "client": client, "opened_at": now}
         details = dict(found[kind, subject, client])
-        connection.execute(_insert(connection, alarms).values(**row, details=details).on_conflict_do_nothing())
+        connection.execute(
+            upsert(connection.dialect.name, alarms).values(**row, details=details).on_conflict_do_nothing()
+        )
     if closed:
         ended = update(alarms).where(alarms.c.id.in_([ids[each] for each in closed])).values(closed_at=now)
         connection.execute(ended)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import structlog
-from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -91,6 +90,8 @@ class FactsStore:
 
     def __init__(self, reader: Engine, writer: Engine, key: bytes, keep: int, days: int) -> None:
         self._reader, self._writing = reader, writer
+        from cryptography.fernet import Fernet  # here: few services keep facts
+
         self._fernet, self._key = Fernet(key), key
         self._keep, self._days = keep, days
         self._writer = Writer(writer, _QUEUE)
@@ -227,6 +228,8 @@ class FactsStore:
 
     def _opened(self, body: bytes) -> bytes | None:
         """A row of another key is as if it were not there."""
+        from cryptography.fernet import InvalidToken
+
         with contextlib.suppress(InvalidToken):
             return self._fernet.decrypt(body)
         return None
@@ -298,6 +301,8 @@ def _make_schema(url: Any) -> None:
 
 def _load_or_create(folder: Path) -> bytes:
     """The key, of which nothing else is made than of these rows."""
+    from cryptography.fernet import Fernet
+
     path = folder / KEY_FILE
     try:
         if not path.exists():

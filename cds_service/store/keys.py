@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.store.errors import StoreError
 from cds_service.store.records import digest
 from cds_service.store.schema import sync_folder
-from cds_service.store.tables import hash_keys
+from cds_service.store.tables import hash_keys, upsert
 
 _NAME: Final = re.compile(r"hash-key-(\d{4})")
 _MIN_CHARS: Final = 32
@@ -82,9 +81,8 @@ def other_key(known: str, key: HashKey) -> str:
 
 def take_into_use(connection: Connection, key: HashKey) -> None:
     """From now on the database is written with `key`."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     row = {"fingerprint": key.fingerprint, "since": datetime.now(UTC)}
-    new = dialect.insert(hash_keys).values(row)
+    new = upsert(connection.dialect.name, hash_keys).values(row)
     connection.execute(new.on_conflict_do_update(index_elements=["fingerprint"], set_={"since": row["since"]}))
 
 

@@ -12,10 +12,9 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Row, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.store.audit import Told, with_line
-from cds_service.store.tables import revisions, withdrawals
+from cds_service.store.tables import revisions, upsert, withdrawals
 
 T = TypeVar("T")
 Refusal = Literal["conflict", "one is waiting", "not waiting"]
@@ -123,9 +122,8 @@ def add_revision(connection: Connection, new: NewRevision) -> Revision | Refusal
     if connection.execute(waiting).first():
         return "one is waiting"
     row = asdict(new) | {"number": newest + 1, "changes": list(new.changes)}
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     # Another machine may have taken the number since it was looked up: then this is nobody's.
-    added = connection.execute(dialect.insert(revisions).values(row).on_conflict_do_nothing())
+    added = connection.execute(upsert(connection.dialect.name, revisions).values(row).on_conflict_do_nothing())
     return Revision(**asdict(new) | {"number": newest + 1, "changes": new.changes}) if added.rowcount else "conflict"
 
 

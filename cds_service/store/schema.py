@@ -13,11 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, select, text
+from sqlalchemy import URL, Connection, create_engine, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -177,6 +173,31 @@ def prepare_postgres(url: URL) -> Prepared:
 
 def upgrade(connection: Connection) -> Prepared:
     """Bring the tables up to date in the transaction of `connection`. StoreError when they are newer than this code."""
+    if not _is_newest(connection):
+        return _migrate(connection)
+    return Prepared(False, _has_cards(connection))
+
+
+def _is_newest(connection: Connection) -> bool:
+    """Whether the last revision of ours is in force, and it alone. Most starts need no more, and no Alembic, which
+    takes long to load."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return False
+    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all()  # noqa: S608
+    names = (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py")
+    return found == [max((path.name.partition("_")[0] for path in names), default="")]
+
+
+def _has_cards(connection: Connection) -> bool:
+    return connection.execute(select(shown_cards.c.card).limit(1)).first() is not None
+
+
+def _migrate(connection: Connection) -> Prepared:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", "cds_service.store:migrations")
     config.set_main_option("path_separator", "os")
@@ -192,4 +213,4 @@ def upgrade(connection: Connection) -> Prepared:
     if at != scripts.get_current_head():
         with _alembic_lock:
             command.upgrade(config, "head")
-    return Prepared(at is None, connection.execute(select(shown_cards.c.card).limit(1)).first() is not None)
+    return Prepared(at is None, _has_cards(connection))

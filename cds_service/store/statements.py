@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, exists, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 
 from cds_service.store.records import (
     UNMATCHED,
@@ -25,7 +24,7 @@ from cds_service.store.records import (
     canonical_id,
     item_key,
 )
-from cds_service.store.tables import feedback, screens, shown_cards, write_check
+from cds_service.store.tables import feedback, screens, shown_cards, upsert, write_check
 
 SubjectFinding = tuple[str, str]
 _FORGOTTEN: Final = timedelta(hours=1)
@@ -81,31 +80,26 @@ _OLD_UNMATCHED: Final = delete(feedback).where(
 )
 
 
-def _insert(dialect: str, table: Table) -> Any:
-    """The insert that knows ON CONFLICT: both databases have it in the same words, SQLAlchemy in two modules."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-
-
 @cache
 def _insert_shown(dialect: str) -> Any:
-    return _insert(dialect, shown_cards).on_conflict_do_nothing().returning(shown_cards.c.card)
+    return upsert(dialect, shown_cards).on_conflict_do_nothing().returning(shown_cards.c.card)
 
 
 @cache
 def _insert_feedback(dialect: str) -> Any:
-    new = _insert(dialect, feedback)
-    upsert = new.on_conflict_do_update(
+    new = upsert(dialect, feedback)
+    changed = new.on_conflict_do_update(
         index_elements=["item_key"],
         set_={"received_count": feedback.c.received_count + new.excluded.received_count},
     )
-    return upsert.returning(feedback.c.item_key, feedback.c.received_count, feedback.c.card_match)
+    return changed.returning(feedback.c.item_key, feedback.c.received_count, feedback.c.card_match)
 
 
 def write_screen(connection: Connection, screen: Screen) -> None:
     """Put what a user sees now in the place of what was seen before, and forget old screens."""
     connection.execute(delete(screens).where(screens.c.seen_at < screen.seen_at - _FORGOTTEN))
     row = {"screen": screen.key, "findings": list(screen.findings), "seen_at": screen.seen_at}
-    new = _insert(connection.dialect.name, screens).values(row)
+    new = upsert(connection.dialect.name, screens).values(row)
     connection.execute(new.on_conflict_do_update(index_elements=["screen"], set_=row))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -331,3 +332,15 @@ audit_lines = Table(
 write_check = Table(
     "write_check", metadata, Column("id", Integer, primary_key=True), Column("filler", Text, nullable=False)
 )
+
+
+def upsert(dialect: str, table: Table) -> Any:
+    """The insert that knows ON CONFLICT: both databases have it in the same words, SQLAlchemy in two modules, of which
+    only the one of this `dialect` is loaded."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+
+        return insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store.engine import file_identity
 from cds_service.store.errors import SQLITE_KINDS, StoreUnavailable, classify, unavailable
-from cds_service.store.tables import seen_tokens
+from cds_service.store.tables import seen_tokens, upsert
 from cds_service.store.writer import Job, Writer
 
 FILE_NAME: Final = "seen-tokens.sqlite3"
@@ -189,5 +188,5 @@ class TokenFile:
 def _remember(connection: Connection, row: dict[str, Any], forget_before: datetime | None) -> bool:
     if forget_before is not None:
         connection.execute(delete(seen_tokens).where(seen_tokens.c.expires_at < forget_before))
-    insert = postgresql.insert(seen_tokens).values(**row).on_conflict_do_nothing().returning(seen_tokens.c.jti)
+    insert = upsert("postgresql", seen_tokens).values(**row).on_conflict_do_nothing().returning(seen_tokens.c.jti)
     return connection.execute(insert).first() is not None

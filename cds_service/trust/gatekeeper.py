@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any, Final
 
 from cds_service.settings import Settings
@@ -58,6 +59,8 @@ class Gatekeeper:
         self._settings = settings
         self._memory = memory  # none where tokens are only looked at
         self._clients = tuple(clients)
+        if self._clients:
+            import_module("jwt")  # before the first call, which is the first to check a signature
         self._sources = {client.name: _sources(client, settings.dev) for client in clients}
         self._bases = own_bases(settings)
         client_rate = settings.client_rate or (None if settings.dev else CLIENT_RATE)

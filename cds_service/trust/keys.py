@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt import InvalidKeyError
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 ALGORITHMS: Final = ("ES384", "RS384", "RS256", "ES256", "PS384")
 MAX_BYTES: Final = 256 * 1024
@@ -112,6 +112,11 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
 
 
 def _public(jwk: dict[str, Any], kid: str) -> tuple[EllipticCurvePublicKey | RSAPublicKey, set[str]]:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from jwt import InvalidKeyError
+    from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
     kind = jwk.get("kty")
     try:
         if kind == "EC":
