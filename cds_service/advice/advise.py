@@ -187,12 +187,13 @@ def _cards(writer: Writer, told: ToldBefore) -> list[Shown]:
         group.planned = "fault" if isinstance(planned, Fault) else planned
     everything = sorted(groups.values(), key=_place)
     candidates = [_told(_candidate, group, writer.chart) for group in everything]
-    seen = {id(group): candidate.seen for group, candidate in zip(everything, candidates, strict=True)}
+    met = {id(group): candidate for group, candidate in zip(everything, candidates, strict=True)}
     quiet = told(candidates)
     shown, rest = _cut([group for index, group in enumerate(everything) if index not in quiet], writer.style.most)
     cards = [_told(writer.card, group, rest if index == len(shown) - 1 else []) for index, group in enumerate(shown)]
-    cards = [replace(card, seen=seen[id(group)]) for card, group in zip(cards, shown, strict=True)]
-    if not cards and writer.open_reasons():
+    told_of = [met[id(group)] for group in shown]
+    cards = [replace(card, finding=of.finding, seen=of.seen) for card, of in zip(cards, told_of, strict=True)]
+    if not cards and writer.open_reasons:
         cards.append(writer.not_evaluated_card())
     return cards
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from cds_service.advice.phrasing import json_value
 from cds_service.content.rulebook import Rulebook
 from cds_service.patient import Condition, Intake, Lab, Medication
@@ -35,7 +37,7 @@ def basis(outcomes: Sequence[Outcome], rulebook: Rulebook) -> dict[str, Any]:
                 for key in evidence.references
             ],
         },
-        "inputs": list({str(item): item for item in inputs}.values()),
+        "inputs": list({orjson.dumps(item): item for item in inputs}.values()),
     }
     identified = sorted({item["identifiedBy"] for item in inputs if "identifiedBy" in item})
     if identified:

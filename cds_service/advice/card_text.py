@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from cds_service.advice.card_extension import EXTENSION, basis, finding_text
+from cds_service.advice.card_extension import EXTENSION, basis
 from cds_service.advice.in_words import Display
 from cds_service.advice.phrasing import fill, sentence
 from cds_service.advice.plan_in_words import plan_gaps, plan_lines, plan_options, plan_summary, plan_table
@@ -141,7 +142,7 @@ class Writer:
         card["links"] = [{"label": label, "url": url, "type": "absolute"} for label, url in links]
         card["extension"] = {EXTENSION: basis(outcomes, self.display.rulebook)}
         suggested = {item["uuid"]: name for name, item in named}
-        return Shown(card, tuple(o.rule_id for o in outcomes), suggested, finding_text(outcomes))
+        return Shown(card, tuple(o.rule_id for o in outcomes), suggested)
 
     def _evidence(self, outcome: Outcome) -> str:
         return f"{self.style.base_url}/evidence/{quote(outcome.rule_id)}"
@@ -357,9 +358,10 @@ class Writer:
         own += [self.display.reason(reason) for outcome in group.outcomes for reason in outcome.reasons]
         bound = [value for o in group.outcomes if o.verdict for value in o.verdict.bindings.values()]
         told = {self.display.reason(v) for v in bound if isinstance(v, Reason) and v.code in NOTHING_THERE}
-        found = dict.fromkeys([*own, *self.open_reasons()])
+        found = dict.fromkeys([*own, *self.open_reasons])
         return [text for text in found if text not in told and text not in said][:3]
 
+    @cached_property
     def open_reasons(self) -> list[str]:
         """What is ordered and not known, then why shown rules were not evaluated, most frequent first."""
         ordered = map(self.display.reason, self.evaluation.context.unidentified_drafts)
@@ -369,7 +371,7 @@ class Writer:
 
     def not_evaluated_card(self) -> Shown:
         """What could not be looked at, and why. Never an all-clear."""
-        library, reasons = self.library, self.open_reasons()
+        library, reasons = self.library, self.open_reasons
         words = library.wording.not_evaluated
         values = {"reason": reasons[0] if reasons else "", "more": str(len(reasons) - 1)}
         summary = fill(words["summary_many" if len(reasons) > 1 else "summary"], values)

@@ -231,8 +231,7 @@ def week_minutes(drugs: Iterable[DrugTimes]) -> set[int]:
 
 def same_every_day(week: Sequence[object]) -> bool:
     """Whether all seven days hold the same."""
-    first = week[0]
-    return all(day is first or day == first for day in week)
+    return week.count(week[0]) == len(week)
 
 
 def alike(week: Sequence[T]) -> dict[T, list[int]]:

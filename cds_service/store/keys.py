@@ -8,7 +8,6 @@ fingerprint of the key in use, and a service with another one refuses to start u
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
@@ -40,7 +39,7 @@ class HashKey:
         self.fingerprint = self._hex("key fingerprint", ())[:8]
 
     def _hex(self, label: str, parts: Iterable[str]) -> str:
-        return hmac.new(self._secret, digest(label, parts), hashlib.sha256).hexdigest()
+        return hmac.digest(self._secret, digest(label, parts), "sha256").hex()
 
     def subject(self, client: str, patient_id: str, rule: str) -> str:
         """One patient of one client under one rule: the same patient has another hash on every rule."""
