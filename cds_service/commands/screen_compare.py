@@ -73,7 +73,7 @@ def screen_compare(
         click.echo(orjson.dumps(found.told(), option=orjson.OPT_INDENT_2).decode())
     else:
         click.echo("\n".join(lines(found)))
-    for line in (asked.get("export") or {}).get("missing", ()):
+    for line in found.not_exported:
         click.echo(f"not looked at, since it was not exported: {line}", err=True)
 
 

@@ -13,6 +13,7 @@ import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from cds_service.population.screening.change import compare_screened
 from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.rows import Rows
 from tests.population.hospital import NOW, medications, patient
+from tests.population.screened import write_asked
 
 PART = 50_000
 CHANGES = {
@@ -62,6 +64,7 @@ def write(folder: Path, facts: Any, patients: int, some: int) -> None:
             for copy in range(first, min(first + each, copies))
         ]
         pq.write_table(pa.concat_tables(tables), folder / "facts" / f"part-{part:05d}.parquet", compression="zstd")
+    write_asked(folder)
 
 
 def rulebook(content: Content, owner: str, name: str, value: str) -> Rulebook:
@@ -91,12 +94,12 @@ def measure(folder: Path, content: Content, processes: int) -> list[dict[str, An
     return told
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--patients", type=int, default=1_000_000)
     asked.add_argument("--some", type=int, default=2000, help="patients that are generated, then repeated")
     asked.add_argument("--processes", type=int, default=2)
-    options = asked.parse_args()
+    options = asked.parse_args(arguments)
     content = load_content()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from tests.console.support import Visitor, visitor
-from tests.population.screened import fact_rows, write_folder
+from tests.population.screened import fact_rows, write_asked, write_folder
 
 HIGHER = (
     "site: Test hospital\nrules:\n  shared:\n    thresholds:\n"
@@ -51,6 +51,19 @@ def test_codes_of_the_site_are_not_answered_from_kept_facts(anna: Visitor) -> No
     found = asked(anna, other)
     assert found.status_code == 400
     assert "charts are read differently" in found.text, found.text
+
+
+def test_what_was_not_exported_stands_on_the_page_and_in_its_json(
+    make_app: Callable[..., Flask], folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    write_asked(copy, export={"missing": ["2 files of Observation failed."], "remarks": []})
+    anna = visitor(make_app(console=True, managed_by="console", screening=copy), "anna", ["viewer"])
+    found = asked(anna)
+    assert "Not all was exported from the server" in found.text
+    assert "2 files of Observation failed." in found.text
+    told = asked(anna, show="", json="1").get_json()
+    assert told["not_exported"] == ["2 files of Observation failed."]
 
 
 def test_a_folder_that_is_gone_is_said(make_app: Callable[..., Flask], folder: Path, tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def write_folder(folder: Path, rows: list[dict[str, Any]], parts: int = 2) -> Pa
     for number in range(parts):
         table = pa.Table.from_pylist(rows[number::parts], schema=FACTS)
         pq.write_table(table, folder / "facts" / f"part-{number:05d}.parquet", compression="zstd")
+    return write_asked(folder)
+
+
+def write_asked(folder: Path, **more: Any) -> Path:
+    """What screening.json says: screened with nothing set, and `more`."""
     asked = {"now": NOW.isoformat(), "rules": shipped().library.digest, "site": "", "site_values": "", "finished": True}
-    (folder / "screening.json").write_bytes(orjson.dumps(asked))
+    (folder / "screening.json").write_bytes(orjson.dumps(asked | more))
     return folder

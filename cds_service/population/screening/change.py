@@ -27,7 +27,7 @@ from cds_service.population.kept import KeptCase
 from cds_service.population.kept_facts import read_kept
 from cds_service.population.screening.affected import Reach, reached
 from cds_service.population.screening.in_short import UNKNOWN, band_of, in_short
-from cds_service.population.screening.screened import READS_OTHERWISE, CannotCompare, parts_of
+from cds_service.population.screening.screened import READS_OTHERWISE, CannotCompare, asked_of, not_exported, parts_of
 from cds_service.population.trying import advice_of
 from cds_service.rules.evaluate import Outcome, evaluate
 
@@ -79,7 +79,8 @@ class Part:
 @dataclass
 class Change:
     """The answer. `rows` are patients and hooks, `tried` those whose facts were read; the others cannot change.
-    `rules` is None where all rules were tried. `not_evaluated` and `still_fired` are of rows that were tried."""
+    `rules` is None where all rules were tried. `not_evaluated` and `still_fired` are of rows that were tried.
+    `not_exported` says what the screening was never given, a sentence each."""
 
     rows: int
     patients: int
@@ -88,6 +89,7 @@ class Change:
     found: Part
     seconds: float = 0.0
     examples: list[Example] = field(default_factory=list)
+    not_exported: list[str] = field(default_factory=list)
 
     def ways(self) -> dict[str, Counter[str]]:
         """By rule, how many outcomes change which way."""
@@ -105,6 +107,7 @@ class Change:
             "rows_tried": self.found.tried,
             "patients_changed": len({one.key for one in self.found.changed}),
             "not_read": self.not_read | dict(self.found.damaged),
+            "not_exported": self.not_exported,
             "rules_tried": self.rules,
             "cut": self.found.cut,
             "seconds": round(self.seconds, 2),
@@ -175,10 +178,9 @@ def compare_screened(
     found.changed.sort(key=lambda one: (one.key, one.hook, one.rule))
     everything = any(one is None for one in plan.values())
     rules = None if everything else sorted({one.rule for listed in plan.values() for one in listed or ()})
-    made = Change(rows, patients, not_read, rules, found)
-    made.seconds = time.monotonic() - started
-    made.examples = _examples(task, found.changed, examples)
-    return made
+    seconds = time.monotonic() - started
+    shown = _examples(task, found.changed, examples)
+    return Change(rows, patients, not_read, rules, found, seconds, shown, not_exported(asked_of(folder)))
 
 
 @dataclass

@@ -48,6 +48,11 @@ def asked_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+def not_exported(asked: dict[str, Any]) -> list[str]:
+    """Why the screening was not given all that the server has, a sentence each; none where nothing is known of it."""
+    return list((asked.get("export") or {}).get("missing", ()))
+
+
 def screened_at(asked: dict[str, Any]) -> datetime:
     """The time that a folder was screened for, with its zone. Raises CannotCompare."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cds_service.population.screening.screened import not_exported
 from cds_service.population.screening.small_cells import hidden, one
 from cds_service.population.screening.summary import FORMAT, KINDS, SEXES, Reasoned, RuleCounts, Summary, bands
 
@@ -27,7 +28,7 @@ def told(summary: Summary, smallest: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "finished": summary.finished,
-        "not_exported": (asked.get("export") or {}).get("missing", []),
+        "not_exported": not_exported(asked),
         "of_the_export": (asked.get("export") or {}).get("remarks", []),
         "smallest_cell": smallest,
         "screened": named,
