@@ -27,8 +27,8 @@ from cds_service.hooks.errors import outcome_response
 from cds_service.hooks.problems import Issue
 from cds_service.hooks.rounds import start_rounds
 from cds_service.logs import configure
-from cds_service.metrics.folder import worker_ended
-from cds_service.metrics.instruments import count
+from cds_service.metrics.folder import worker_begins, worker_comes, worker_ended
+from cds_service.metrics.instruments import count, switch_off
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
 
@@ -105,7 +105,8 @@ class Server(BaseApplication):
             "limit_request_field_size": 32768,
             "proc_name": "magnesium-cds",
             "post_worker_init": _freeze,
-            "post_fork": _can_be_ended,
+            "pre_fork": lambda _master, worker: worker_comes(worker),
+            "post_fork": _begun,
             "worker_exit": _ended,
             "child_exit": _gone,
             "forwarded_allow_ips": "",  # gunicorn believes no header on where a call comes from or goes to
@@ -140,10 +141,13 @@ def _freeze(_worker: object) -> None:
     gc.set_threshold(50_000, 10, 10)
 
 
-def _can_be_ended(_master: object, _worker: object) -> None:
+def _begun(_master: object, worker: object) -> None:
     """Until a worker has its own handlers it has copies of its master's, which only note what came."""
     for name in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(name, lambda *_: os._exit(0))
+    if not worker_begins(worker):
+        log.error("metrics not written", kind="no room")
+        switch_off()
 
 
 def _leave(worker: Any) -> None:
@@ -168,7 +172,7 @@ def _ended(_master: object, worker: Any) -> None:
 
 def _gone(_master: object, worker: Any) -> None:
     """In the master, when a worker has ended in whatever way: what it counted stays."""
-    worker_ended(worker.pid)
+    worker_ended(worker)
     count("worker_exits_total")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +9,7 @@ import click
 import orjson
 
 from cds_service.commands.common import FAILED, MOMENT, USAGE, database_options, opened, stop
+from cds_service.publish.csv_text import csv_lines
 from cds_service.store.audit import Wanted, details_in_words, line_as_json
 
 
@@ -35,17 +34,16 @@ def list_lines(
         stop(USAGE, "--json and --csv: choose one")
     with opened(flags) as store:
         lines = store.audit_lines(Wanted(person, action, since, until))
-    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
+    names = ("number", "at", "person", "action", "target", "details", "before", "hash")
     if as_csv:
-        writer.writerow(["number", "at", "person", "action", "target", "details", "before", "hash"])
+        click.echo(csv_lines([names]), nl=False)
     for line in lines:
         told = line_as_json(line)
         if as_json:
             click.echo(orjson.dumps(told).decode())
         elif as_csv:
             cells = {**told, "details": details_in_words(line.details)}
-            names = ("number", "at", "person", "action", "target", "details", "before", "hash")
-            writer.writerow([_safe(cells[name]) for name in names])
+            click.echo(csv_lines([[cells[name] for name in names]]), nl=False)
         else:
             more = f" ({details_in_words(line.details)})" if line.details else ""
             who = line.person or "(nobody signed in)"
@@ -83,8 +81,3 @@ def verify(number: int | None, hash_: str | None, as_json: bool, **flags: Any) -
             click.echo(f"the newest is {newest.number}, with the hash {newest.hash}")
     if broken is not None:
         stop(FAILED, f"line {broken[0]} {broken[1]}")
-
-
-def _safe(cell: Any) -> Any:
-    """Text that a spreadsheet would run as a formula begins with an apostrophe."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,13 +21,13 @@ from cds_service.commands.common import (
 )
 from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.loading import load_library
+from cds_service.publish.csv_text import csv_text
 from cds_service.publish.feedback_export import moment
 from cds_service.spelling import nearest
 from cds_service.store import Store, StoreUnavailable
 from cds_service.watch.statistics import RuleNumbers, rule_numbers
 
 DAYS = 28
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command()
@@ -79,23 +77,9 @@ def stats(
         told = {"since": begin, "until": end, "client": client, "rules": rows}
         click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode())
     elif as_csv:
-        click.echo(_csv(rows), nl=False)
+        click.echo(csv_text(list(rows[0]), (list(row.values()) for row in rows), mark=False), nl=False)
     else:
         click.echo("\n".join(_lines(wanted, begin, end, everything=rule is not None)))
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(rows[0])
-    for row in rows:
-        writer.writerow([_cell(value) for value in row.values()])
-    return file.getvalue()
-
-
-def _cell(value: Any) -> str:
-    joined = "; ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-    return f"'{joined}" if joined.startswith(_FORMULA) else joined
 
 
 def _lines(found: list[RuleNumbers], since: datetime, until: datetime, everything: bool) -> list[str]:

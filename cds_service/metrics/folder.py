@@ -1,7 +1,9 @@
 """One folder for the numbers of all workers of one start: made fresh, held by a lock, and gone at the end.
 
 Each process writes its own files in it (multiprocess mode of prometheus_client), and whoever is asked for `/metrics`
-adds them up. What a worker counted stays when it ends: its files are added to those of the workers that ended before.
+adds them up. A worker has the lowest number that no other has, and its files are named after it: what it counted stays
+when it ends, and who is given its number next goes on counting there. So there are never more files than workers at
+the same time.
 """
 
 from __future__ import annotations
@@ -12,16 +14,21 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 _NAME: Final = "magnesium-cds-metrics-"
 _HELD: Final = "held"  # locked as long as a process of that start lives
-_LOCK: Final = "lock"  # shared by those who read, for itself by who adds files up
-_FIRST: Final = 1 << 16
+# What is written out beforehand, by how a file's name begins: in a mapped file with holes, a full disk would end
+# the process. Room for some thousands of series; files that must grow beyond it have holes.
+_ROOM: Final = {"counter": 1 << 20, "histogram": 1 << 18, "gauge_livesum": 1 << 16}
+_MASTER: Final = "master"
 _VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client looks
 _TRIES: Final = 3
 _folder: list[Path] = []
+_numbers: dict[int, object] = {}  # in the master: which worker has a number
+_own: dict[int, str] = {}  # by process: under what name it counts
 
 
 class NoFolder(Exception):
@@ -40,6 +47,8 @@ def shared_folder(elsewhere: Path | None) -> Iterator[Path]:
     finally:
         if os.getpid() == maker:
             _folder.clear()
+            _own.clear()
+            _numbers.clear()
             shutil.rmtree(folder, ignore_errors=True)
             os.close(held)
 
@@ -55,7 +64,6 @@ def _fresh(elsewhere: Path | None) -> tuple[Path, int]:
                 folder = Path(tempfile.mkdtemp(prefix=_NAME, dir=place))
                 held = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT, 0o600)
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                (folder / _LOCK).touch()
                 return folder, held
     raise NoFolder("metrics: no folder can be written for them, neither a temporary one (TMPDIR) nor in data_dir. "
                    "Give one, or set metrics = off.")  # fmt: skip
@@ -80,33 +88,29 @@ def _use(folder: Path) -> None:
     os.environ[_VARIABLE] = str(folder)
     _folder[:] = [folder]
     from prometheus_client import values
-    from prometheus_client.mmap_dict import MmapedDict
 
-    class Allocated(MmapedDict):
-        """With its room written out: in a mapped file with holes, a disk that is full would end the process."""
-
-        def __init__(self, filename: str, read_mode: bool = False) -> None:
-            if not read_mode and not (os.path.exists(filename) and os.path.getsize(filename)):  # noqa: PTH110, PTH202
-                with open(filename, "ab") as file:  # noqa: PTH123
-                    file.write(bytes(_FIRST))
-            super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
-
-        def _init_value(self, key: str) -> None:
-            while self._used + len(key.encode()) + 64 > self._capacity:
-                self._f.write(bytes(self._capacity))
-                self._f.flush()
-                self._capacity *= 2
-                self._m = _mapped(self._f, self._capacity)
-            super()._init_value(key)  # type: ignore[no-untyped-call]
-
-    values.MmapedDict = Allocated  # type: ignore[attr-defined]
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    _count_as(_MASTER)
+    values.ValueClass = values.MultiProcessValue(_name)  # type: ignore[no-untyped-call]
 
 
-def _mapped(file: Any, capacity: int) -> Any:
-    import mmap
+def _name() -> str:
+    """Of this process, among those that live."""
+    pid = os.getpid()
+    return _own.get(pid) or str(pid)
 
-    return mmap.mmap(file.fileno(), capacity)
+
+def _count_as(name: str) -> bool:
+    """Whether there is room for what this process counts."""
+    _own[os.getpid()] = name
+    for kind, size in _ROOM.items():
+        file = _folder[0] / f"{kind}_{name}.db"
+        if not file.exists():
+            try:
+                file.write_bytes(bytes(size))
+            except OSError:
+                file.unlink(missing_ok=True)
+                return False
+    return True
 
 
 def in_use() -> Path | None:
@@ -114,42 +118,25 @@ def in_use() -> Path | None:
     return _folder[0] if _folder else None
 
 
-@contextmanager
-def undisturbed(folder: Path) -> Iterator[None]:
-    """While the files are read none is added up and taken away."""
-    with _locked(folder, fcntl.LOCK_SH):
-        yield
+def worker_comes(worker: object) -> None:
+    """In the master, before a worker is forked: it is given a number."""
+    _numbers[next(number for number in count() if number not in _numbers)] = worker
 
 
-def worker_ended(pid: int) -> None:
-    """In the master: what the worker counted is added to what others before it did; its gauges go."""
-    folder = in_use()
-    if folder is None:
+def worker_begins(worker: object) -> bool:
+    """In the worker, before it counts anything. False where there is no room for what it counts."""
+    number = next((number for number, has in _numbers.items() if has is worker), None)
+    return in_use() is None or number is None or _count_as(str(number))
+
+
+def worker_ended(worker: object) -> None:
+    """In the master: what the worker counted stays; its gauges go, and its number is free."""
+    number = next((number for number, has in _numbers.items() if has is worker), None)
+    if number is None:
         return
-    from prometheus_client import values
-    from prometheus_client.multiprocess import mark_process_dead
+    if (folder := in_use()) is not None:
+        from prometheus_client.multiprocess import mark_process_dead
 
-    with suppress(OSError), _locked(folder, fcntl.LOCK_EX):
-        mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-        for kind in ("counter", "histogram"):
-            gone = folder / f"{kind}_{pid}.db"
-            if not gone.exists():
-                continue
-            made: Any = values.MmapedDict  # type: ignore[attr-defined]
-            ended = made(str(folder / f"{kind}_ended.db"))
-            try:
-                for key, value, _, _ in made.read_all_values_from_file(str(gone)):
-                    ended.write_value(key, ended.read_value(key)[0] + value, 0.0)
-            finally:
-                ended.close()
-            gone.unlink()
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    lock = os.open(folder / _LOCK, os.O_RDWR)
-    try:
-        fcntl.flock(lock, how)
-        yield
-    finally:
-        os.close(lock)
+        with suppress(OSError):
+            mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call]
+    del _numbers[number]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from cds_service.metrics.folder import in_use, undisturbed
+from cds_service.metrics.folder import in_use
 from cds_service.metrics.table import BUCKETS, METRICS, Metric
 
 if TYPE_CHECKING:
@@ -81,10 +81,8 @@ def _made() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _made_once() -> dict[str, Any]:
-    from prometheus_client import Counter, Gauge, Histogram, values
+    from prometheus_client import Counter, Gauge, Histogram
 
-    if in_use() is None:
-        values.ValueClass = values.MutexValue
     found: dict[str, Any] = {}
     for metric in METRICS.values():
         names = (metric.full_name, metric.help, tuple(metric.labels))
@@ -123,7 +121,8 @@ def exposition(learned: Mapping[str, Iterable[tuple[tuple[str, ...], float]]]) -
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    _made()
+    if not _state["off"]:
+        _made()
     added = _Learned(family(METRICS[name], samples) for name, samples in learned.items())
     folder = in_use()
     if folder is None:
@@ -134,5 +133,4 @@ def exposition(learned: Mapping[str, Iterable[tuple[tuple[str, ...], float]]]) -
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     registry.register(added)
-    with undisturbed(folder):
-        return generate_latest(registry)
+    return generate_latest(registry)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -11,13 +9,12 @@ from typing import Any, Final, Literal
 import orjson
 
 from cds_service.content.shared import OverrideReason
+from cds_service.publish.csv_text import csv_text
 from cds_service.store.statements import EXPORTED
 
 Format = Literal["jsonl", "csv"]
 HL7_REASON: Final = "reason_hl7_code"
 TYPES: Final = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
-# What a spreadsheet would take for a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _ENGAGED: Final = {"accepted": "accept", "overridden": "override", None: "ignored"}
 
 
@@ -37,19 +34,14 @@ def exported(rows: Iterable[Mapping[str, Any]], form: Format, reasons: Collectio
     every = [{**row, HL7_REASON: told.get((row["reason_system"], row["reason_code"]))} for row in rows]
     if form == "jsonl":
         return "".join(orjson.dumps(row).decode() + "\n" for row in every)
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow((*EXPORTED, HL7_REASON))
-    for row in every:
-        writer.writerow([_cell(row[name]) for name in (*EXPORTED, HL7_REASON)])
-    return file.getvalue()
+    names = (*EXPORTED, HL7_REASON)
+    return csv_text(names, ([_cell(row[name]) for name in names] for row in every), mark=False)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def crd_metrics(rows: Iterable[Mapping[str, Any]]) -> str:

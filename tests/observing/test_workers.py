@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,8 +71,11 @@ def test_the_sums_of_two_workers_are_right_and_survive_a_killed_one_and_a_restar
             wait_until(lambda: requests.get(service.url + DISCOVERY, timeout=10).ok, 20, "does not answer")
             wait_until(lambda n=gone: of(scraped(service.url), "worker_exits_total") == n, 10, "no exit is told")  # type: ignore[misc]
             assert counted(scraped(service.url)) == 30
-            assert not list(folders(place)[0].glob(f"*_{victim}.db"))
         calls(service, 10)
+        kept = {path.name.partition("_")[2] for path in folders(place)[0].glob("counter_*.db")}
+        assert kept == {"0.db", "1.db", "master.db"}, "a new worker goes on where a killed one ended"
+        for path in folders(place)[0].glob("*.db"):
+            assert path.stat().st_blocks * 512 >= path.stat().st_size, f"{path.name} has holes"
         found = scraped(service.url)
         assert counted(found) == 40
         assert of(found, "call_seconds_count", service=NAME) == 41
@@ -99,6 +103,8 @@ def test_workers_that_are_replaced_on_a_reload_lose_nothing(tmp_path: Path) -> N
         wait_until(lambda: len(workers(service)) == 2 and not set(before) & set(workers(service)), 40, "not replaced")
         wait_until(lambda: of(scraped(service.url), "worker_exits_total") == 2, 10, "no exits are told")
         assert counted(scraped(service.url)) == 12
+        calls(service, 4)
+        assert counted(scraped(service.url)) == 16
 
 
 def test_the_folder_is_in_the_data_folder_where_nothing_temporary_can_be_written(tmp_path: Path) -> None:
@@ -123,26 +129,24 @@ def test_with_metrics_off_nothing_is_there(tmp_path: Path) -> None:
         calls(service, 1)
 
 
-def test_a_disk_that_is_full_costs_the_numbers_and_no_call(tmp_path: Path) -> None:
-    """The room for numbers is written out before it is used: a hole in a mapped file would end the worker."""
+def test_a_worker_knows_that_there_is_no_room_for_what_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It then counts nothing: a hole in a mapped file would end it where the disk is full."""
     from prometheus_client import values
 
     from cds_service.metrics import folder
 
-    before = values.MmapedDict, values.ValueClass  # type: ignore[attr-defined]
-    try:
-        folder._use(tmp_path)
-        made = values.MmapedDict(str(tmp_path / "counter_1.db"))  # type: ignore[attr-defined]
-        for number in range(2000):
-            made.write_value(f"a key that is fifty characters long or so, {number:06}", number, 0.0)
-        assert made.read_value("a key that is fifty characters long or so, 001999")[0] == 1999
-        made.close()
-        file = tmp_path / "counter_1.db"
-        assert file.stat().st_blocks * 512 >= file.stat().st_size, "no holes"
-    finally:
-        values.MmapedDict, values.ValueClass = before  # type: ignore[attr-defined]
-        folder._folder.clear()
-        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    first, second = object(), object()
+    with folder.shared_folder(tmp_path) as made:
+        folder.worker_comes(first)
+        assert folder.worker_begins(first)
+        shutil.rmtree(made)
+        folder.worker_comes(second)
+        assert not folder.worker_begins(second)
 
 
 def test_nobody_reads_the_numbers_through_the_proxy_in_front(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Two replicas, nginx and PostgreSQL on one machine, shown: `python -m tests.operating.several_machines`.
 
---calls N    mixed calls, after which memory, open files and threads are looked at (200,000 take some hours)
+--calls N    mixed calls at the end, after each tenth of which memory, open files and threads are printed
+--mixed N    the same, and nothing else (200,000 take some hours)
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -102,36 +105,41 @@ def burst(place: Hospital, callers: int, seconds: float) -> Burst:
     return found
 
 
-def mixed(place: Hospital, calls: int) -> tuple[Held, Held]:
+def mixed(
+    place: Hospital, calls: int, told: Callable[[int, Held], object] = lambda _number, _held: None
+) -> tuple[Held, Held]:
     """Calls of all kinds, good and bad, one after the other by four callers; what is held after a tenth of them, and
-    after all."""
+    after all. `told` hears it after each tenth."""
     body, lock, left = place.body(), threading.Lock(), [0]
 
     def call(upto: int) -> None:
         http = place.session()
         while True:
             with lock:
+                if left[0] >= upto:
+                    return
                 left[0] += 1
                 number = left[0]
-            if number > upto:
-                return
             _one(place, http, body, number)
 
-    def run(upto: int) -> None:
-        left[0] = min(left[0], upto)
-        threads = [threading.Thread(target=call, args=(upto,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        left[0] = upto
+    found = []
+    for part in range(1, 11):
+        upto = max(calls * part // 10, 100)
+        with ThreadPoolExecutor(4) as callers:
+            for done in [callers.submit(call, upto) for _ in range(4)]:
+                done.result()
+        time.sleep(1)
+        found.append(held(place))
+        told(upto, found[-1])
+    return found[0], found[-1]
 
-    run(max(calls // 10, 100))
-    time.sleep(1)
-    before = held(place)
-    run(calls)
-    time.sleep(1)
-    return before, held(place)
+
+def _tell(number: int, now: Held) -> None:
+    print(
+        f"{datetime.now(UTC):%H:%M:%S} {number:>8} mixed calls: {now.memory / 1e6:.0f} MB, {now.files} open files, "
+        f"{now.threads} threads",
+        flush=True,
+    )
 
 
 def _one(place: Hospital, http: requests.Session, body: dict[str, Any], number: int) -> None:
@@ -198,6 +206,7 @@ def main() -> None:
     """Print what happens."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--calls", type=int, default=4000)
+    options.add_argument("--mixed", type=int, default=0)
     given = options.parse_args()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}; load {load()}")
     with ExitStack() as stack:
@@ -205,6 +214,9 @@ def main() -> None:
         url = stack.enter_context(postgres_server())()
         (folder / "h").mkdir()
         place = stack.enter_context(hospital(folder / "h", [url, url], managed_by="console", replicas=2))
+        if given.mixed:
+            mixed(place, given.mixed, _tell)
+            return
         print(f"a revision in force on both: after {revision(place, folder):.1f} s")
         print(f"one replica killed at 100 calls a second: {dict(killed(place, 100))}")
         print(f"each replica restarted in turn: {dict(restarted(place))}")
@@ -214,8 +226,7 @@ def main() -> None:
         for words, found in (("6 callers", few), ("60 callers", many)):
             p50 = statistics.median(found.times)
             print(f"{words}: {dict(found.told)}; those let in {p50:.0f} ms, {found.without_retry_after} without a time")
-        before, after = mixed(place, given.calls)
-        print(f"{given.calls} mixed calls: after a tenth {before}, after all {after}")
+        mixed(place, given.calls, _tell)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
 from cds_service.publish.csv_text import csv_text
+from tests.doc_blocks import ROOT
 from tests.web.pages import BROWSER
 
 
@@ -147,3 +148,10 @@ def test_claims_are_found_by_words_verdict_topic_and_certainty_those_that_are_wr
 def test_no_cell_of_a_table_runs_in_a_spreadsheet() -> None:
     text = csv_text(["a", "b"], [["=1+1", -1], ["@x", None]])
     assert text == '\ufeff"a","b"\r\n"\'=1+1","-1"\r\n"\'@x",""\r\n'
+    assert csv_text(["a"], [[["=1", "b"]]], mark=False) == '"a"\r\n"\'=1; b"\r\n'
+
+
+def test_what_people_get_as_csv_is_written_in_one_place() -> None:
+    """The others write tables of the content, for this service alone, or read them."""
+    writers = {path.name for path in ROOT.joinpath("cds_service").rglob("*.py") if "csv.writer(" in path.read_text()}
+    assert writers == {"csv_text.py", "build.py"}

@@ -16,7 +16,7 @@ from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.small_cells import USUAL
 from cds_service.population.screening.summary import KINDS, NoScreening, read_asked, summed
 from cds_service.population.screening.told import told
-from cds_service.publish.csv_text import csv_text
+from cds_service.publish.csv_text import csv_lines, csv_text
 
 URGENCY: Final = {"critical": "critical", "warning": "warning", "info": "information"}
 HIDDEN: Final = "hidden"
@@ -149,4 +149,4 @@ def _outcomes(folder: Path, memory: str) -> None:
         found = database.execute(f"SELECT * FROM read_parquet([{parts}])")  # noqa: S608
         file.write(csv_text([each[0] for each in found.description or ()], ()))
         while rows := found.fetchmany(2000):
-            file.write(csv_text((), rows).removeprefix("\ufeff").partition("\r\n")[2])
+            file.write(csv_lines(rows))
