@@ -22,6 +22,7 @@ from cds_service.population.screening import spark_executor
 from cds_service.population.screening.folder import Folder, Refused
 from cds_service.population.screening.local import MOST_PARTS, PART_SIZE, Progress, Say, counts_of, write_faults
 from cds_service.population.screening.person import Recipe
+from cds_service.population.screening.rare import put_rare_together
 from cds_service.population.screening.sources import Sources
 from cds_service.population.screening.spark_code import by_value, send_or_refuse
 from cds_service.population.screening.spark_driver import STARTED, Tell, driven
@@ -76,6 +77,8 @@ def screen(
     made = [tried[number] for number in sorted(tried)]
     found = counts_of(counted, made, sources)
     write_faults(folder, sources, counted, made)
+    if not recipe.identified:
+        put_rare_together(folder.path)
     folder.finish({**found, "engine": "spark", "parts": parts})
     return found
 
