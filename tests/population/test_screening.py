@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -26,15 +27,16 @@ from cds_service.content.site import NO_SITE
 from cds_service.population.cases import CallCase, Side
 from cds_service.population.kept import KeptChart
 from cds_service.population.kept_facts import read_kept
-from cds_service.population.screening import person, sources
+from cds_service.population.screening import local, person, sources
 from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.lines import TOO_LONG, Lines
+from cds_service.population.screening.rare import put_rare_together
 from cds_service.population.shipped import shipped_cohort
 from cds_service.rules.evaluate import Evaluation
 from cds_service.sandbox import patients
 from tests.conftest import NOW, shipped
 from tests.population import hospital
-from tests.population.kills import command, killed_and_resumed, parts_of
+from tests.population.kills import command, killed_and_resumed, parts_of, steps
 from tests.population.test_uploads import FORMS, ndjson
 
 HOOKS = ("patient-view", "order-sign")
@@ -171,6 +173,29 @@ WHOLE = [
     b'{"resourceType": "Patient", "id": "a"}',
     b'{"resourceType": "Condition", "id": "1", "subject": {"reference": "Patient/a"}}',
 ]
+
+
+@pytest.mark.parametrize(("name", "ends_with"), [("SIGINT", 130), ("SIGTERM", -signal.SIGTERM)])
+def test_a_screening_that_is_stopped_at_work_goes_on_to_the_same_bytes(
+    name: str, ends_with: int, tmp_path: Path
+) -> None:
+    hospital.write(tmp_path / "in", 150, 3, files=4)
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    subprocess.run(command(tmp_path, "undisturbed"), check=True, capture_output=True)
+    process = subprocess.Popen(command(tmp_path, "stopped"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while process.poll() is None and not steps(tmp_path / "stopped"):
+        time.sleep(0.01)
+    process.send_signal(signal.Signals[name])
+    said = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == ends_with, said
+    assert "Traceback" not in said
+    assert name != "SIGINT" or "Stopped. Give the same command again to go on." in said
+    assert json.loads((tmp_path / "stopped/screening.json").read_text())["finished"] is False
+    assert not (tmp_path / "stopped/report.html").exists()
+    subprocess.run(command(tmp_path, "stopped"), check=True, capture_output=True)
+    assert parts_of(tmp_path / "stopped") == parts_of(tmp_path / "undisturbed")
+
+
 BROKEN = [
     b'{"resourceType": "Patient", "id": "a"}',
     b'{"resourceType": "Observation", "id": "1", "subject": {"reference": "Patient/a"}, "id": "2"}',
@@ -270,6 +295,44 @@ def test_ids_are_written_only_where_that_is_asked(tmp_path: Path) -> None:
         text = str(duckdb.sql(f"SELECT * FROM '{path}'").fetchall()) if path.suffix == ".parquet" else path.read_text()
         assert "qz-7781" not in text, path.name
     assert not (tmp_path / "out" / "pseudonym-key").exists()
+
+
+def with_codes(folder: Path, codes: Mapping[str, int]) -> Path:
+    """So many patients each of whom has a problem of this code."""
+    lines = []
+    for place, (code, people) in enumerate(codes.items()):
+        for number in range(people):
+            name = f"u{place}-{number}"
+            lines.append({"resourceType": "Patient", "id": name})
+            lines.append({
+                "resourceType": "Condition", "id": f"o{name}", "subject": {"reference": f"Patient/{name}"},
+                "code": {"coding": [{"system": "http://ward.example", "code": code, "display": "a problem"}]},
+            })  # fmt: skip
+    folder.mkdir()
+    (folder / "all.ndjson").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    return folder
+
+
+def test_a_code_that_few_patients_have_stands_nowhere_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "PART_SIZE", 300)
+    codes = {"Anna Example": 4, "pale": 5, "see Anna Example": 1}
+    given = with_codes(tmp_path / "in", codes)
+    query = "SELECT code, count(DISTINCT key) FROM '{}/quality/*.parquet' WHERE what = 'code_not_read' GROUP BY 1"
+    query += " ORDER BY 1"
+    assert screen(tmp_path / "named", given, options=("--identified",)).exit_code == 0
+    as_typed = [(f"http://ward.example|{code}", people) for code, people in codes.items()]
+    assert duckdb.sql(query.format(tmp_path / "named")).fetchall() == as_typed
+    found = screen(tmp_path / "out", given, options=("--csv",))
+    assert found.exit_code == 0, found.output
+    assert len(list((tmp_path / "out" / "quality").iterdir())) > 2
+    assert duckdb.sql(query.format(tmp_path / "out")).fetchall() == [as_typed[1], ("rare", 5)]
+    for path in (path for path in (tmp_path / "out").iterdir() if path.is_file()):
+        assert "Anna" not in path.read_text(), path.name
+    before = parts_of(tmp_path / "out")
+    put_rare_together(tmp_path / "out")
+    assert parts_of(tmp_path / "out") == before
 
 
 def test_a_broken_first_line_costs_no_other(tmp_path: Path) -> None:

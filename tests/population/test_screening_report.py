@@ -176,6 +176,37 @@ def test_what_is_hidden_cannot_be_told_from_the_total(cells: list[int]) -> None:
     assert not away or len(others) == len(away) or (len(away) > 1 and sum(away) >= 5)
 
 
+def met(what: str, code: str, patients: int) -> list[Person]:
+    """So many patients in whom this was met twice each."""
+    return [
+        {"key": f"k{number:06}", "what": what, "input": "labs", "code": code, "count": 2} for number in range(patients)
+    ]
+
+
+def test_a_code_or_unit_that_few_patients_have_is_not_shown_as_typed(tmp_path: Path) -> None:
+    quality = [
+        *met("unit_not_read", "Anna Example", 4),
+        *met("unit_not_read", "mg per dl", 5),
+        *met("unit_not_read", "see Anna Example", 3),
+        *met("code_not_read", "urn:ward|Bob", 1),
+        *met("result_not_read", "no value", 2),
+    ]
+    said = write_report(folder(tmp_path, hospital(), quality=quality), BOOK)
+    assert [(each["what"], each["code"], each["patients"], each["times"]) for each in said["quality"]] == [
+        ("unit_not_read", "mg per dl", 5, 10),
+        ("unit_not_read", "rare", None, None),
+        ("result_not_read", "no value", None, None),
+        ("code_not_read", "rare", None, None),
+    ]
+    for name in FILES:
+        text = (tmp_path / name).read_text()
+        assert "Anna" not in text and "Bob" not in text, name
+    said = write_report(tmp_path, BOOK, smallest_cell=6)
+    assert [each["code"] for each in said["quality"]] == ["rare", "no value", "rare"]
+    assert said["quality"][0]["patients"] is None, "five patients, each with several of them"
+    assert "Anna Example" in str(write_report(tmp_path, BOOK, smallest_cell=0)["quality"])
+
+
 def test_a_code_that_is_a_formula_does_not_run(tmp_path: Path) -> None:
     bad = {"key": "k000001", "what": "code_not_read", "input": "conditions", "code": "=HYPERLINK(1)", "count": 1}
     write_report(folder(tmp_path, hospital(), quality=[bad]), BOOK, smallest_cell=0, outcomes=True)

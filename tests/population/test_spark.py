@@ -96,6 +96,32 @@ def test_on_this_machine_it_is_the_local_engine(
     assert tables(tmp_path / "out") == screened.files
 
 
+def test_what_is_sorted_on_disk_is_the_same(
+    screened: Screened, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record a piece of its own on disk; records are moved here as Spark would."""
+    monkeypatch.setattr(spark_tasks, "SORTING_MIB", 0)
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
+    sources = find([screened.inputs], PART)
+    parts = sources.size // PART
+    plan = pickle.dumps(spark_tasks.Plan(tmp_path, RECIPE, content.library.digest, parts, 2, frozenset()))
+    held: dict[int, list[tuple[int, tuple[Any, ...]]]] = {}
+
+    def hold(records: Iterator[tuple[int, tuple[Any, ...]]]) -> None:
+        for record in records:
+            held.setdefault(record[0], []).append(record)
+
+    hold(spark_tasks.read(plan, iter([pickle.dumps(task) for task in sources.tasks]), 0))
+    for number in range(parts, parts + 2):
+        hold(spark_tasks.join(plan, iter(held[number]), number))
+    hold((part, (spark_tasks.END,)) for part in range(parts))
+    for part in range(parts):
+        list(spark_tasks.screen(plan, iter(held[part]), part))
+    same = {name: raw for name, raw in screened.files.items() if not name.startswith("faults")}
+    assert len(same) == 3 * parts
+    assert tables(tmp_path) == same
+
+
 def test_two_workers_of_which_one_loses_its_executor_give_the_same(
     screened: Screened, content: Content, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ from cds_service.population.kept_facts import keeper_of
 from cds_service.population.screening.folder import WORK, Folder, Refused, replaced, write_json
 from cds_service.population.screening.lines import MEDICATION, PATIENT, STRAY, Line, Lines
 from cds_service.population.screening.person import Recipe, Screener
+from cds_service.population.screening.rare import put_rare_together
 from cds_service.population.screening.sources import Sources, Task
 
 PART_SIZE: Final = 4 * 1024 * 1024  # bytes of resources in a part, about
@@ -103,6 +104,8 @@ def screen(
             raise
     found = counts_of(counted, tried, sources)
     write_faults(folder, sources, counted, tried)
+    if not recipe.identified:
+        put_rare_together(folder.path, each)
     folder.finish({**found, "engine": "local", "parts": parts})
     return found
 
@@ -139,7 +142,10 @@ def _stage(
                 patients += each.result().get("patients", 0)
                 done += 1
             say(Progress(name, done, len(futures), patients, time.monotonic() - begun))
-    except BaseException:
+    except BrokenProcessPool:
+        raise
+    except Exception:
+        # Not at Ctrl-C: the pool ends what waits when its processes are ended, and trips over what was cancelled.
         for each in waiting:
             each.cancel()
         raise

@@ -52,7 +52,7 @@ def write_report(
     smallest = smallest_cell
     if smallest is None:
         smallest = 0 if read_asked(folder).get("identified") is True else USUAL
-    said = told(summed(folder, rulebook, memory), smallest)
+    said = told(summed(folder, rulebook, memory, smallest), smallest)
     _write(folder / "summary.json", orjson.dumps(said, option=orjson.OPT_INDENT_2))
     _write(folder / "summary.csv", csv_text(*_summary(said)).encode())
     _write(folder / "attrition.csv", csv_text(*_attrition(said)).encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,9 +22,11 @@ from cds_service.population.screening import spark_executor
 from cds_service.population.screening.folder import Folder, Refused
 from cds_service.population.screening.local import MOST_PARTS, PART_SIZE, Progress, Say, counts_of, write_faults
 from cds_service.population.screening.person import Recipe
+from cds_service.population.screening.rare import put_rare_together
 from cds_service.population.screening.sources import Sources
 from cds_service.population.screening.spark_code import by_value, send_or_refuse
-from cds_service.population.screening.spark_session import LOG_FILE, SparkFailed, in_our_words, spark_context
+from cds_service.population.screening.spark_driver import STARTED, Tell, driven
+from cds_service.population.screening.spark_session import LOG_FILE, SparkFailed, checked, in_our_words, spark_context
 from cds_service.population.screening.spark_tasks import END, Plan
 
 WAIT_SECONDS: Final = 120
@@ -61,13 +63,10 @@ def screen(
     if digest is None:
         raise Refused("The content of magnesium-cds is not installed.")
     begun = time.monotonic()
+    work = partial(_driven, master, {**ALWAYS, **(settings or {})}, plan, sources, seen, (scratch, log, token), wait)
     try:
-        with spark_context(master, {**ALWAYS, **(settings or {})}, scratch, log) as context:
-            by_value()
-            with in_our_words(context, master, log, wait):
-                sent, _ = send_or_refuse(context, seen, token, scratch, digest)
-            with in_our_words(context, master, log), _progress(context, begun, say):
-                told = _job(context, plan, sources, sent, digest)
+        checked(master)
+        told = driven(partial(work, digest), log, master, lambda at: say(replace(at, seconds=time.monotonic() - begun)))
     except SparkFailed as fault:
         raise Refused(str(fault)) from None
     runs = {number: found for kind, number, found in told if kind == "run"}
@@ -78,8 +77,32 @@ def screen(
     made = [tried[number] for number in sorted(tried)]
     found = counts_of(counted, made, sources)
     write_faults(folder, sources, counted, made)
+    if not recipe.identified:
+        put_rare_together(folder.path)
     folder.finish({**found, "engine": "spark", "parts": parts})
     return found
+
+
+def _driven(
+    master: str,
+    settings: Mapping[str, str],
+    plan: Plan,
+    sources: Sources,
+    seen: Sequence[tuple[str, int]],
+    files: tuple[Path, Path, Path],
+    wait: float,
+    digest: str,
+    tell: Tell,
+) -> list[tuple[str, int, dict[str, Any]]]:
+    """What Spark's own process does. `files`: the folder for Spark's own, the log, the file that executors look for."""
+    scratch, log, token = files
+    with spark_context(master, settings, scratch, log) as context:
+        tell(STARTED)
+        by_value()
+        with in_our_words(context, master, log, wait):
+            sent, _ = send_or_refuse(context, seen, token, scratch, digest)
+        with in_our_words(context, master, log), _progress(context, tell):
+            return _job(context, plan, sources, sent, digest)
 
 
 def _job(context: Any, plan: Plan, sources: Sources, sent: bool, digest: str) -> list[tuple[str, int, dict[str, Any]]]:
@@ -108,7 +131,7 @@ def _absolute(cards: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _progress(context: Any, begun: float, say: Say) -> Iterator[None]:
+def _progress(context: Any, tell: Tell) -> Iterator[None]:
     """Tell what the running stage of Spark's has done, twice a second."""
     ended = threading.Event()
     tracker = context.statusTracker()
@@ -123,7 +146,7 @@ def _progress(context: Any, begun: float, say: Say) -> Iterator[None]:
                 return
             for stage in (each for each in running if each and each.numCompletedTasks):
                 name = "rules" if stage.stageId == last else "reading"
-                say(Progress(name, stage.numCompletedTasks, stage.numTasks, 0, time.monotonic() - begun))
+                tell(Progress(name, stage.numCompletedTasks, stage.numTasks, 0, 0.0))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cds_service.population.screening.spark_executor import FAULT
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 JAVA = 17
 """The oldest Java that Spark 4 runs on."""
 CONNECT_SECONDS = 5
-START_SECONDS = 120
 LOG_FILE = "spark.log"
 MASTERS = "local, local[2], local[*], spark://HOST:PORT, yarn or k8s://https://HOST:PORT"
 
@@ -36,16 +35,11 @@ class SparkFailed(Exception):
 def spark_context(master: str, settings: Mapping[str, str], scratch: Path, log: Path) -> Iterator[SparkContext]:
     """A context on `master` with these settings of Spark's (`spark....` -> value), ended afterwards.
 
-    `scratch`: folder of this machine for Spark's own files; `log`: the file that gets what Spark says. Raises
-    SparkFailed.
+    For a process of its own (`driven`), since PySpark keeps its Java until the process ends. `scratch`: folder of this
+    machine for Spark's own files; `log`: the file that holds what Spark says. Raises SparkFailed.
     """
-    try:
-        from pyspark import SparkConf, SparkContext
-        from pyspark.java_gateway import launch_gateway
-    except ImportError:
-        raise SparkFailed("The Spark engine needs PySpark and pyarrow. In a checkout: pip install '.[spark]'") from None
-    _check_java()
-    _check_master(master)
+    from pyspark import SparkConf, SparkContext
+
     for name in ("py4j", "pyspark"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     local = master.startswith("local")
@@ -65,44 +59,27 @@ def spark_context(master: str, settings: Mapping[str, str], scratch: Path, log: 
     conf = SparkConf().setMaster(master).setAppName("magnesium-cds screen")
     for name, value in asked.items():
         conf.set(name, value)
-    context = gateway = None
-    with log.open("ab") as said:
+    try:
+        context = SparkContext(conf=conf)
+    except Exception as error:  # noqa: BLE001 - Java's, py4j's and Spark's own, all alike here
+        raise SparkFailed(f"Spark could not start on {master} ({_kind(error)}): see {log}") from None
+    try:
+        yield context
+    finally:
         try:
-            try:
-                gateway = launch_gateway(conf, {"stdout": said, "stderr": said})  # type: ignore[no-untyped-call]
-                with _time_limit(START_SECONDS, gateway.proc.kill) as late:
-                    context = SparkContext(conf=conf, gateway=gateway)
-            except Exception as error:  # noqa: BLE001 - Java's, py4j's and Spark's own, all alike here
-                if gateway is not None and late:
-                    raise SparkFailed(
-                        f"Spark's master {master} did not take us in {START_SECONDS} s: see {log}"
-                    ) from None
-                raise SparkFailed(f"Spark could not start on {master} ({_kind(error)}): see {log}") from None
-            yield context
-        finally:
-            _end(context, gateway)
-
-
-def _end(context: SparkContext | None, gateway: Any) -> None:
-    """End the context and its Java process, also where one of them is dead already."""
-    from pyspark import SparkContext
-
-    for stop in (context and context.stop, gateway and gateway.shutdown):
-        try:
-            if stop:
-                stop()
+            context.stop()
         except Exception as error:  # noqa: BLE001 - what is dead needs no end
             logging.getLogger(__name__).debug("at the end of Spark: %s", type(error).__name__)
-    if gateway is not None:
-        gateway.proc.stdin.close()
-        try:
-            gateway.proc.wait(20)
-        except subprocess.TimeoutExpired:
-            gateway.proc.kill()
-            gateway.proc.wait()
-    # PySpark keeps the gateway for the next context of this process; this one is closed.
-    SparkContext._gateway = SparkContext._jvm = None
-    SparkContext._active_spark_context = None
+
+
+def checked(master: str) -> None:
+    """Refuse what could not start: no PySpark, no Java, a master that is not there. Raises SparkFailed."""
+    try:
+        import pyspark  # noqa: F401
+    except ImportError:
+        raise SparkFailed("The Spark engine needs PySpark and pyarrow. In a checkout: pip install '.[spark]'") from None
+    _check_java()
+    _check_master(master)
 
 
 def _check_java() -> None:

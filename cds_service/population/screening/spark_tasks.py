@@ -5,13 +5,17 @@ A task may be tried again, on another machine, perhaps twice at once: it gives a
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from heapq import merge
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 from zlib import crc32
 
 import orjson
@@ -30,7 +34,8 @@ RESOURCE, REFERRED = 0, 1
 ITSELF, ASKED = 0, 1
 # The last record of each part, in place of a key: a worker whose executor dies reads the break as an end.
 END: Final = ""
-SORTING_MIB: Final = 256
+SORTING_MIB: Final = 128
+OF_A_RECORD: Final = 600  # bytes that Python takes for a record, beside its texts
 Record = tuple[int, tuple[Any, ...]]
 
 
@@ -148,10 +153,35 @@ def _part(plan: Plan, records: Iterable[tuple[Any, ...]], part: int) -> dict[str
 
 
 def _sorted(records: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Sorted on this machine's disk where memory is too small."""
-    from pyspark.serializers import AutoBatchedSerializer, CPickleSerializer
-    from pyspark.shuffle import ExternalSorter
+    """In order; what is more than SORTING_MIB waits on this machine's disk, in pieces that are in order."""
+    with ExitStack() as opened:
+        pieces: list[Iterator[tuple[Any, ...]]] = []
+        held: list[tuple[Any, ...]] = []
+        size = 0
+        for record in records:
+            held.append(record)
+            size += OF_A_RECORD + sum(len(each) for each in record if isinstance(each, str | bytes))
+            if size > SORTING_MIB << 20:
+                held.sort()
+                file = opened.enter_context(TemporaryFile(dir=_scratch()))
+                for each in held:
+                    pickle.dump(each, file, pickle.HIGHEST_PROTOCOL)
+                file.seek(0)
+                pieces.append(_read_back(file))
+                held, size = [], 0
+        held.sort()
+        yield from merge(*pieces, held)
 
-    sorter: Any = ExternalSorter(SORTING_MIB, AutoBatchedSerializer(CPickleSerializer()))  # type: ignore[no-untyped-call]
-    found: Iterator[tuple[Any, ...]] = iter(sorter.sorted(iter(records)))
-    return found
+
+def _scratch() -> str | None:
+    """Where Spark keeps its own files on this machine."""
+    return os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
+
+
+def _read_back(file: IO[bytes]) -> Iterator[tuple[Any, ...]]:
+    while True:
+        try:
+            record: tuple[Any, ...] = pickle.load(file)  # noqa: S301 - written above
+        except EOFError:
+            return
+        yield record

@@ -20,6 +20,7 @@ from cds_service.advice.phrasing import fill, lowered
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.population.screening.in_short import BANDS, UNKNOWN
+from cds_service.population.screening.rare import find_rare, put_together
 
 if TYPE_CHECKING:
     import duckdb
@@ -121,8 +122,9 @@ def read_asked(folder: Path) -> dict[str, Any]:
     return found
 
 
-def summed(folder: Path, rulebook: Rulebook, memory: str = "512MB") -> Summary:
-    """The counts of a screening folder. `rulebook` is the one that it was screened with. Raises NoScreening."""
+def summed(folder: Path, rulebook: Rulebook, memory: str = "512MB", smallest: int = 0) -> Summary:
+    """The counts of a screening folder. `rulebook` is the one that it was screened with; codes and units of fewer than
+    `smallest` patients are counted together. Raises NoScreening."""
     import duckdb
 
     asked = read_asked(folder)
@@ -130,7 +132,7 @@ def summed(folder: Path, rulebook: Rulebook, memory: str = "512MB") -> Summary:
         database.execute(f"SET memory_limit = '{memory}'; SET preserve_insertion_order = false")
         # What does not fit into memory is patients': it stays in the folder of the screening, and goes at the end.
         database.execute("SET temp_directory = ?", [room])
-        return _Counting(database, folder, rulebook).summary(asked)
+        return _Counting(database, folder, rulebook).summary(asked, smallest)
 
 
 class _Counting:
@@ -153,7 +155,7 @@ class _Counting:
                 for names in _batches(database, parts["facts"])
             ]
 
-    def summary(self, asked: dict[str, Any]) -> Summary:
+    def summary(self, asked: dict[str, Any], smallest: int) -> Summary:
         rules = self._rules() if {"facts", "outcomes"} <= self._there else []
         has = "facts" in self._there
         one = f"""SELECT key, any_value({self._band}) AS band, any_value({self._sex}) AS sex,
@@ -167,7 +169,7 @@ class _Counting:
             self._urgent(rules),
             self._any(sorted({each.rule for each in rules}), "not_evaluated"),
             rules,
-            self._quality() if "quality" in self._there else [],
+            self._quality(smallest) if "quality" in self._there else [],
             self._inputs() if has else [],
             self._pairs("SELECT reason, count(*) FROM faults GROUP BY 1", "faults") if "faults" in self._there else {},
         )
@@ -259,8 +261,12 @@ class _Counting:
         made = {kind: self._any([r for r, one in named.items() if one == kind], "fired") for kind in INDICATORS}
         return made | {"any": self._any(list(named), "fired")}
 
-    def _quality(self) -> list[dict[str, Any]]:
-        query = """SELECT what, input, code, count(DISTINCT key), sum(count) FROM quality GROUP BY ALL"""
+    def _quality(self, smallest: int) -> list[dict[str, Any]]:
+        query = """SELECT what, input, code, count(DISTINCT key), sum(count) AS times FROM quality GROUP BY ALL"""
+        self._database.execute("CREATE TEMP TABLE met (what TEXT, input TEXT, code TEXT, patients BIGINT)")
+        self._all(f"INSERT INTO met SELECT * EXCLUDE (times) FROM ({query})", "quality")  # noqa: S608
+        if find_rare(self._database, "FROM met", smallest):
+            query = query.replace("FROM quality", f"FROM ({put_together('quality')})")
         patients: Counter[tuple[str, str | None, str | None]] = Counter()
         times: Counter[tuple[str, str | None, str | None]] = Counter()
         for what, where, code, some, often in self._all(query, "quality"):

@@ -44,7 +44,7 @@ QUALITY = pa.schema([
     pa.field("key", pa.string(), nullable=False),
     pa.field("what", TEXT, nullable=False),  # "code_not_read", "unit_not_read", "no_code", ...
     pa.field("input", TEXT),  # the input that it stood in
-    pa.field("code", TEXT),  # system|code or unit, as met; null where there is none: somebody may have typed it
+    pa.field("code", TEXT),  # system|code or unit, as met; null: there is none; "rare": see `rare`
     pa.field("count", pa.int32(), nullable=False),
 ])  # fmt: skip
 
