@@ -129,14 +129,14 @@ def test_a_finding_against_magnesium_is_named_as_the_reason(client: FlaskClient,
 def test_a_rule_against_magnesium_that_meets_a_fault_of_ours_stops_proposals(
     make_app: Callable[..., Flask], content: Content, monkeypatch: pytest.MonkeyPatch, expected_faults: list[Any]
 ) -> None:
-    before = evaluate.try_test
+    before = evaluate._try
 
-    def try_test(test: Any, context: Any, limits: Any, rule: str) -> Any:
-        if rule == "magnesium_with_heart_block":
+    def try_rule(ready: Any, *asked: Any) -> Any:
+        if ready.rule.id == "magnesium_with_heart_block":
             raise ZeroDivisionError
-        return before(test, context, limits, rule)
+        return before(ready, *asked)
 
-    monkeypatch.setattr(evaluate, "try_test", try_test)
+    monkeypatch.setattr(evaluate, "_try", try_rule)
     card, offered = spaced(make_app().test_client(), content, conditions=["heart_block"])
     assert offered == [] and HIDDEN + "an internal fault" in card["detail"]
     assert expected_faults

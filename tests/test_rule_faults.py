@@ -14,8 +14,10 @@ from structlog.testing import CapturingLogger
 from cds_service.advice.in_words import Display
 from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import ActiveRule
+from cds_service.content.test_words import TEST_WORDS
 from cds_service.hooks import services
 from cds_service.rules import evaluate as rules
+from cds_service.rules import trying
 from cds_service.rules.verdict import Reason
 from tests.test_accepting import ask, order, timing
 from tests.trust.support import SERVICE, Json, body_for, states
@@ -217,3 +219,8 @@ def test_f42_what_speaks_against_magnesium_still_does_when_it_cannot_be_told(
     kept = {rule for rule, kind in states(answer.json).items() if kind == "not_evaluated"}
     assert kept & names
     assert all("suggestions" not in card for card in timing(answer.json["cards"]))
+
+
+def test_every_test_word_is_tried_by_a_function() -> None:
+    """A word without one would be a fault in every rule that has it."""
+    assert set(trying._TRIED) == set(TEST_WORDS.values())

@@ -29,8 +29,8 @@ from cds_service.planner.model import (
 from cds_service.planner.plan import plan_day
 from cds_service.planner.schedule import COUNTS, MEALS, Schedule, schedule_from
 from cds_service.planner.times import drug_times
-from cds_service.rules.context import ORAL_ROUTES
 from cds_service.rules.evaluate import Evaluation, Outcome
+from cds_service.rules.routes import ORAL_ROUTES
 from cds_service.rules.timing import form_fits, salt_fits
 
 WAKING = "WAKE"  # FHIR event code: the label of a bisphosphonate fixes its dose at waking

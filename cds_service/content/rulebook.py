@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 
 from cds_service.content.base import Region
 from cds_service.content.library import SHARED, Library, LoadedRule
-from cds_service.content.rule import HoldsFor, Threshold
+from cds_service.content.rule import HoldsFor, Instead, Threshold
 from cds_service.content.site import OwnValue, SiteValues
 from cds_service.content.site_document import Visibility
 
@@ -96,6 +97,13 @@ class Rulebook:
         for rule in self.rules.values():
             if service in rule.loaded.rule.services and rule.visibility != "hidden":
                 yield rule
+
+
+@lru_cache(maxsize=64)
+def stand_ins(rulebook: Rulebook) -> tuple[tuple[str, list[Instead]], ...]:
+    """The shared thresholds that others may stand in for, with the cases in which they do."""
+    every = rulebook.library.shared_thresholds.items()
+    return tuple((name, threshold.instead) for name, threshold in every if threshold.instead)
 
 
 def make_rulebook(library: Library, site: SiteValues, day: date, whole: Rulebook | None = None) -> Rulebook:

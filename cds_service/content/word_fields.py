@@ -48,11 +48,12 @@ GramsADay = Annotated[Name, Names("threshold", unit="g/d")]
 MilligramsAKilogram = Annotated[Name, Names("threshold", unit="mg/kg")]
 
 Comparison = Literal["below", "at_most", "above", "at_least"]
+_COMPARISONS: Final[tuple[Comparison, ...]] = get_args(Comparison)
 
 
 def limits_of(test: Strict) -> dict[Comparison, str]:
     """The thresholds of a test by the comparison in which they stand, in the order of `Comparison`."""
-    return {word: name for word in get_args(Comparison) if (name := getattr(test, word, None))}
+    return {word: name for word in _COMPARISONS if (name := getattr(test, word, None))}
 
 
 class Persists(Strict):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Instead
-from cds_service.content.rulebook import Limit, Rulebook
+from cds_service.content.rulebook import Limit, Rulebook, stand_ins
 from cds_service.content.shared import Allowance
 from cds_service.content.word_fields import OTHER
 from cds_service.patient import (
@@ -29,17 +29,14 @@ from cds_service.patient import (
 )
 from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
 from cds_service.rules.dietary import allowance_of, row_for
-from cds_service.rules.verdict import DailyMagnesium, Kidney, LabHit, Reason, Verdict, unknown
+from cds_service.rules.routes import route_fits
+from cds_service.rules.verdict import FALSE, DailyMagnesium, Kidney, LabHit, Reason, Verdict, unknown
 from cds_service.spelling import inert
 
 INTAKE_KEYS = (INTAKE, SCREENER)
 MEDICATION_KEYS = (MEDICATIONS, STATEMENTS)
 DRAFT_ORDERS = "draft_orders"
 PREGNANCY_PROBLEM_HOLDS = "pregnancy_problem_holds"
-
-# Routes by which a product does not reach the gut or the blood in amounts that a rule is about.
-LOCAL_ROUTES = frozenset({"topical", "ophthalmic", "otic", "nasal", "inhaled", "vaginal"})
-ORAL_ROUTES = frozenset({"oral", "enteral", "unknown"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Context:
         fresh = (item for item in self.facts.conditions if item.recorded is None or item.recorded >= first)
         return frozenset[str]().union(*(item.concepts for item in fresh))
 
-    @property
+    @cached_property
     def inpatient(self) -> bool:
         """Whether the encounter that is going on is a hospital stay or an emergency."""
         return self.facts.person.encounter_class in self.rulebook.library.inpatient_classes
@@ -100,8 +97,8 @@ class Context:
     def _swapped(self) -> dict[str, Limit]:
         """The shared limits that another one stands in for."""
         shared, found = self.rulebook.shared, {}
-        for name, threshold in self.rulebook.library.shared_thresholds.items():
-            case = next((case for case in threshold.instead if self._fits(case)), None)
+        for name, cases in stand_ins(self.rulebook):
+            case = next((case for case in cases if self._fits(case)), None)
             if case:
                 found[name] = replace(shared[case.threshold], usual=shared[name].value)
         return found
@@ -179,6 +176,11 @@ class Context:
             found = self._medication_gaps[status] = self._find_medication_gaps(status)
         return found
 
+    def unless_hidden(self, status: str) -> Verdict:
+        """What is said of drugs that were not found: false, or unknown where they may be hidden."""
+        gaps = self.medication_gaps(status)
+        return unknown(*gaps) if gaps else FALSE
+
     def _find_medication_gaps(self, status: str) -> tuple[Reason, ...]:
         keys = () if status == "draft" else MEDICATION_KEYS
         if self.drafts_expected and status != "active":
@@ -229,7 +231,7 @@ class Context:
             and not (medication.source in self._dilute and any(is_magnesium(drug, self.rulebook) for drug in drugs))
             and (status == "any" or medication.status == status)
             and (medication.status == "active" or self.drafts_expected)
-            and _route_fits(medication, route)
+            and route_fits(medication, route)
         ]
 
     @cached_property
@@ -240,7 +242,7 @@ class Context:
 
     def ended_medications(self, drugs: frozenset[str], route: str) -> list[Medication]:
         """Recognised medications of any of `drugs` that are over, by route."""
-        return [item for item in self.facts.ended if item.drugs & drugs and _route_fits(item, route)]
+        return [item for item in self.facts.ended if item.drugs & drugs and route_fits(item, route)]
 
     @cached_property
     def ended_gaps(self) -> tuple[Reason, ...]:
@@ -253,6 +255,11 @@ class Context:
     def oral_magnesium(self) -> list[Medication]:
         """Oral magnesium products, chart and drafts."""
         return self.medications(frozenset({MAGNESIUM}), "any", "oral")
+
+    @cached_property
+    def usable_labs(self) -> dict[tuple[str, Decimal], Lab | Reason]:
+        """What `lab_tests.usable` found, by lab and the days for which a result is read."""
+        return {}
 
     def labs_of(self, concept: str) -> tuple[Lab, ...]:
         """Results of a lab, newest first."""
@@ -389,10 +396,3 @@ def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:
     if any(item.route == "unknown" for item in found):
         notes.append("route_not_stated")
     return tuple(notes)
-
-
-def _route_fits(medication: Medication, route: str) -> bool:
-    if route == "systemic":
-        return medication.route not in LOCAL_ROUTES
-    fitting = {"oral": ORAL_ROUTES, "intravenous": ("intravenous", "injection")}.get(route)
-    return fitting is None or medication.route in fitting

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
 from cds_service.content.rule import Rule
-from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
+from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.patient import ENCOUNTER, PREGNANCY, Medication, PatientFacts
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.index import RuleIndex, index_of
-from cds_service.rules.infusions import infusion
 from cds_service.rules.lab_tests import usable
-from cds_service.rules.prepared import Prepared, tells_that_none_is_there
+from cds_service.rules.prepared import Prepared, ReadyTest, tells_that_none_is_there
 from cds_service.rules.purposes import with_purposes
 from cds_service.rules.timing import try_timing
 from cds_service.rules.trying import try_test
@@ -106,7 +105,7 @@ def evaluate(
     )
     told, index = tells_that_none_is_there(rulebook, service), index_of(rulebook, service)
     wanted = None if only is None else index.among(only)
-    found = None if every else attempt(_by_index, index, _Call(context, told), wanted)
+    found = None if every else attempt(_by_index, index, _Call(context, told, looked_up=True), wanted)
     if found is None or isinstance(found, Fault):
         among = range(len(index.every)) if wanted is None else sorted(wanted)
         found = [_outcome(index.every[place], _Call(context, told)) for place in among]
@@ -128,13 +127,12 @@ def _by_index(index: RuleIndex, call: _Call, wanted: frozenset[int] | None) -> l
         outcomes[place] = _outcome(index.every[place], call)
     done = frozenset(tried)
     for places in index.scopes.values():
-        absent = [place for place in places if place not in done and (wanted is None or place in wanted)]
-        if not absent:
+        guard = call.guard(index.every[places[0]])
+        if guard is None:
             continue
-        guard = call.guard(index.every[absent[0]])
-        if guard is not None:
-            kind, reason = guard
-            for place in absent:
+        kind, reason = guard
+        for place in places:
+            if place not in done and (wanted is None or place in wanted):
                 outcomes[place] = Outcome(index.every[place].rule, kind, (reason,))
     return outcomes if wanted is None else [outcomes[place] for place in sorted(wanted)]
 
@@ -151,19 +149,71 @@ def _all_deceased(index: RuleIndex) -> tuple[Outcome, ...]:
     return tuple(Outcome(ready.rule, "not_applicable", (Reason("deceased"),)) for ready in index.every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Call:
-    """One patient, the labs of which other rules tell that there is no result, and which scopes hold the patient."""
+    """One patient, the labs of which other rules tell that there is no result, and what was found so far: which scopes
+    hold the patient, what tests say that several rules share, and what is made of reasons why they are unknown."""
 
     context: Context
     told: frozenset[str]
+    looked_up: bool = False  # whether the index found the rules that are tried: what they need may be there
     _guards: dict[str, Guard | None] = field(default_factory=dict)
+    _verdicts: dict[int, Verdict] = field(default_factory=dict)
+    _unknown: dict[tuple[int, ...], Verdict] = field(default_factory=dict)
+    _open: dict[tuple[object, ...], Open] = field(default_factory=dict)
 
     def guard(self, ready: Prepared) -> Guard | None:
         """Why a rule is not for this patient, or None; found once for all rules of one scope."""
         if ready.scope not in self._guards:
-            self._guards[ready.scope] = _guard(ready, self.context, self.context.limits(ready.rule.limits))
+            self._guards[ready.scope] = _guard(ready, self)
         return self._guards[ready.scope]
+
+    def tried(self, one: ReadyTest, rule: ActiveRule) -> Verdict:
+        """What a test says, tried once for all rules that have it. One that raises is tried again by each of them."""
+        found = self._verdicts.get(one.number)
+        if found is None:
+            found = self._verdicts[one.number] = try_test(one.test, self.context, self.context.limits(rule.limits))
+        return found
+
+    def all_of(self, tests: tuple[ReadyTest, ...], rule: ActiveRule) -> Verdict:
+        """`verdict.all_of` these tests. Which of them are unknown tells what is said of them, whoever asks."""
+        verdicts = []
+        unknown: tuple[int, ...] = ()
+        for one in tests:
+            verdict = self.tried(one, rule)
+            if verdict.truth is False:
+                return FALSE
+            if verdict.truth is None:
+                unknown += (one.number,)
+            verdicts.append(verdict)
+        if not unknown:
+            return all_of(verdicts)
+        found = self._unknown.get(unknown)
+        if found is None:
+            found = self._unknown[unknown] = all_of(verdicts)
+        return found
+
+    def open(self, reasons: tuple[Reason, ...]) -> Open:
+        """What these reasons, for which something is unknown, are."""
+        found = self._open.get(reasons)
+        if found is None:
+            found = self._open[reasons] = Open(reasons, self.told)
+        return found
+
+
+class Open:
+    """Reasons for which it is unknown whether a rule fires: which outcome they make, as far as that is the same for
+    every rule."""
+
+    __slots__ = ("absent", "codes", "in_chart", "unidentified")
+
+    def __init__(self, reasons: tuple[Reason, ...], told: frozenset[str]) -> None:
+        codes = self.codes = frozenset(reason.code for reason in reasons)
+        # The search was complete and nothing of the kind is documented, or the EHR has no such data: it has no subject.
+        no_subject = NO_SUBJECT | NOTHING_RECENT if "input_not_available" in codes else NO_SUBJECT
+        self.absent = bool(codes and codes <= no_subject) or _told_elsewhere(reasons, told)
+        self.unidentified = bool(codes & UNIDENTIFIED) and codes <= UNIDENTIFIED | NOTHING_RECENT
+        self.in_chart = codes <= IN_CHART | NOTHING_RECENT
 
 
 def _outcome(ready: Prepared, call: _Call) -> Outcome:
@@ -174,58 +224,64 @@ def _outcome(ready: Prepared, call: _Call) -> Outcome:
 
 
 def _try(ready: Prepared, call: _Call) -> Outcome:
-    rule, context, told = ready.rule, call.context, call.told
-    limits = context.limits(rule.limits)
+    rule, context = ready.rule, call.context
     guard = call.guard(ready)
     if guard is not None:
         kind, reason = guard
         return Outcome(rule, kind, (reason,))
-    if ready.cannot_fire(context):
+    if not call.looked_up and ready.cannot_fire(context):
         return Outcome(rule, "quiet")
     written = rule.loaded.rule
-    parts: list[Verdict] = []
+    needed: Verdict | None = None
     if written.when is None:
-        verdict = try_timing(written, context, limits)
+        verdict = try_timing(written, context, context.limits(rule.limits))
     else:
-        parts = [all_of(try_test(test, context, limits) for test in written.when.all)]
-        if parts[0].truth is not False:
-            if written.when.any:
-                count = limits[written.when.at_least] if written.when.at_least else None
-                either = [try_test(test, context, limits) for test in written.when.any]
-                # A result that is not there is no reason for a card.
-                either = [one for one in either if not _told_elsewhere(one, told)]
-                parts.append(any_of(either, int(count.value) if count else 1))
-                parts.append(Verdict(True, limits=(count,) if count else ()))
-            if written.when.none:
-                parts.append(none_of(try_test(test, context, limits) for test in written.when.none))
-        verdict = all_of(parts)
+        verdict = needed = call.all_of(ready.needed, rule)
+        if needed.truth is not False and (ready.either or ready.none):
+            verdict = all_of([needed, *_further(ready, call)])
         if verdict.truth and context.drafts_expected and ready.about_the_order and not drafted(verdict):
             return Outcome(rule, "quiet")
     if verdict.truth is None:
-        # The search was complete and nothing of the kind is documented, or the EHR has no such data: it has no subject.
-        codes = {reason.code for reason in verdict.reasons}
-        if codes and codes <= (NO_SUBJECT | NOTHING_RECENT if "input_not_available" in codes else NO_SUBJECT):
-            return Outcome(rule, "not_applicable", verdict.reasons)
-        if _told_elsewhere(verdict, told):
-            return Outcome(rule, "not_applicable", verdict.reasons)
-        if codes & UNIDENTIFIED and codes <= UNIDENTIFIED | NOTHING_RECENT:
-            informs = written.card.indicator == "info" and codes <= IN_CHART | NOTHING_RECENT
-            # Of alternatives, one may hold although another has no result to speak of.
-            needed = {reason.code for part in parts[:1] for reason in part.reasons}
-            nothing = (needed if written.when and written.when.any else codes) & NOTHING_RECENT
-            if informs or nothing or ready.lacks_more(context):
-                return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
-        return Outcome(rule, "not_evaluated", verdict.reasons)
+        return _unknown(ready, call, verdict, needed)
     if not verdict.truth:
         return Outcome(rule, "quiet")
-    found = (*verdict.reasons, *_infusion(ready, context, limits).reasons)
+    found = (*verdict.reasons, *(call.tried(ready.infusion, rule).reasons if ready.infusion else ()))
     gaps = (*found, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
     return Outcome(rule, "fired", gaps, verdict)
 
 
-def _told_elsewhere(verdict: Verdict, told: frozenset[str]) -> bool:
+def _further(ready: Prepared, call: _Call) -> Iterator[Verdict]:
+    """What the tests of `any` and of `none` say."""
+    rule, when = ready.rule, ready.rule.loaded.rule.when
+    if ready.either:
+        count = call.context.limits(rule.limits)[when.at_least] if when and when.at_least else None
+        # A result that is not there is no reason for a card.
+        either = [call.tried(one, rule) for one in ready.either]
+        either = [one for one in either if not _told_elsewhere(one.reasons, call.told)]
+        yield any_of(either, int(count.value) if count else 1)
+        if count:
+            yield Verdict(True, limits=(count,))
+    if ready.none:
+        yield none_of(call.tried(one, rule) for one in ready.none)
+
+
+def _unknown(ready: Prepared, call: _Call, verdict: Verdict, needed: Verdict | None) -> Outcome:
+    """What is said where it is not known whether a rule fires. `needed`: what the tests of `all` said."""
+    rule, why = ready.rule, call.open(verdict.reasons)
+    if why.absent:
+        return Outcome(rule, "not_applicable", verdict.reasons)
+    if why.unidentified:
+        informs = why.in_chart and rule.loaded.rule.card.indicator == "info"
+        # Of alternatives, one may hold although another has no result to speak of.
+        codes = call.open(needed.reasons).codes if needed and ready.either else why.codes
+        if informs or codes & NOTHING_RECENT or ready.lacks_more(call.context):
+            return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
+    return Outcome(rule, "not_evaluated", verdict.reasons)
+
+
+def _told_elsewhere(reasons: tuple[Reason, ...], told: frozenset[str]) -> bool:
     """Whether it was tried against a result that is not there, of a lab of which other rules tell just that."""
-    return any(reason.what in told and reason.code in NOTHING_RECENT for reason in verdict.reasons)
+    return any(reason.what in told and reason.code in NOTHING_RECENT for reason in reasons)
 
 
 def _pregnancy_gap(ready: Prepared, context: Context) -> tuple[Reason, ...]:
@@ -248,9 +304,10 @@ def drafted(verdict: Verdict) -> bool:
     return any(isinstance(item, Medication) and item.status == "draft" for item in found)
 
 
-def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Guard | None:
+def _guard(ready: Prepared, call: _Call) -> Guard | None:
     """`applies_to`: outside it the rule is not applicable; where age is unknown it is not evaluated."""
-    person, scope = context.facts.person, ready.rule.loaded.rule.applies_to
+    context, rule = call.context, ready.rule
+    person, scope = context.facts.person, rule.loaded.rule.applies_to
     # Whoever orders for a patient who is recorded as dead doubts the record: orders are checked as ever.
     if person.deceased and not context.drafts_expected:
         return "not_applicable", Reason("deceased")
@@ -262,7 +319,7 @@ def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Gu
         if False in inside:
             return "not_applicable", Reason("outside_age")
     if scope.recent_result:
-        found = usable(scope.recent_result.lab, context, limits[scope.recent_result.within])
+        found = usable(scope.recent_result.lab, context, context.limits(rule.limits)[scope.recent_result.within])
         if isinstance(found, Reason) and found.code in ("no_result", "result_too_old"):
             return "not_applicable", found
     if scope.not_pregnant and person.pregnant:
@@ -272,12 +329,6 @@ def _guard(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Gu
             return "not_applicable", Reason("other_drug", min(item.drugs & ready.unless_medication))
     if found_too := context.concepts.intersection(scope.unless_condition):
         return "not_applicable", Reason("other_condition", min(found_too))
-    if _infusion(ready, context, limits).truth:
+    if ready.infusion and call.tried(ready.infusion, rule).truth:
         return "not_applicable", Reason("infusion_runs")
     return None
-
-
-def _infusion(ready: Prepared, context: Context, limits: Mapping[str, Limit]) -> Verdict:
-    """Whether magnesium is being given in the way that the rule is not written for."""
-    test = ready.rule.loaded.rule.applies_to.unless_infusion
-    return infusion(test, context, limits) if test else FALSE

@@ -22,7 +22,16 @@ FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
 
 
 def usable(concept: str, context: Context, within: Limit) -> Lab | Reason:
-    """The newest result of a lab if it can be used for a statement about now, else why not."""
+    """The newest result of a lab if it can be used for a statement about now, else why not. Most rules ask for the same
+    few: each is looked for once in a context."""
+    asked = concept, within.value
+    found = context.usable_labs.get(asked)
+    if found is None:
+        found = context.usable_labs[asked] = _usable(concept, context, within)
+    return found
+
+
+def _usable(concept: str, context: Context, within: Limit) -> Lab | Reason:
     labs = context.labs_of(concept)
     gap = context.newest_gap(concept, labs)
     if gap:

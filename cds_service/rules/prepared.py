@@ -5,7 +5,7 @@ A rule that asks for a drug or condition which this patient has not got is quiet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -13,9 +13,17 @@ from functools import lru_cache
 from cds_service.content.base import Asked
 from cds_service.content.rule import AppliesTo, Rule, Threshold
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
-from cds_service.content.test_words import KidneyTest
+from cds_service.content.test_words import KidneyTest, Test
 from cds_service.patient import CONDITIONS
 from cds_service.rules.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyTest:
+    """A test of a rule. Tests of one `number` say the same of a patient, in whichever rules of a service they stand."""
+
+    number: int
+    test: Test
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,7 @@ class Prepared:
     `about_the_order`: on order hooks one of the drugs that the rule names has to be drafted. `ages_in_hospital`: its
     results are read for less long there. `pregnancy_matters`: a card says so where pregnancy could not be read. `scope`
     names its `applies_to` with the limits that it reads: who is outside of one is outside of all that are called so.
+    `needed`, `either` and `none` are the tests of its `when`, and `infusion` that of its `applies_to`.
     """
 
     rule: ActiveRule
@@ -37,6 +46,10 @@ class Prepared:
     ages_in_hospital: bool
     pregnancy_matters: bool
     scope: str
+    needed: tuple[ReadyTest, ...]
+    either: tuple[ReadyTest, ...]
+    none: tuple[ReadyTest, ...]
+    infusion: ReadyTest | None
 
     def cannot_fire(self, context: Context) -> bool:
         """Whether something that this rule needs is certainly not there."""
@@ -60,8 +73,33 @@ class Prepared:
 @lru_cache(maxsize=64)
 def prepared(rulebook: Rulebook, service: str) -> tuple[Prepared, ...]:
     """The rules that a service tries, in the order of the rulebook."""
-    shared = rulebook.library.shared_thresholds
-    return tuple(_prepare(rule, shared) for rule in rulebook.of_service(service))
+    shared, numbers = rulebook.library.shared_thresholds, _Numbers(rulebook.shared)
+    return tuple(_prepare(rule, shared, numbers) for rule in rulebook.of_service(service))
+
+
+class _Numbers:
+    """Numbers the tests of a service: those that are written alike, with the same limits, get one number."""
+
+    def __init__(self, shared: Mapping[str, Limit]) -> None:
+        self._shared = shared
+        self._found: dict[tuple[object, ...], int] = {}
+
+    def of(self, tests: Iterable[Test], rule: ActiveRule) -> tuple[ReadyTest, ...]:
+        """The tests of a rule, in order. Of its limits those count that are not the shared ones of all rules."""
+        own = {name: limit for name, limit in rule.limits.items() if self._shared.get(name) is not limit}
+        ready = []
+        for test in tests:
+            written = test.model_dump_json()
+            names = {name for name in own if name in self._shared or f'"{name}"' in written}
+            for name in sorted(names):  # a limit may name others that hold for other patients
+                holds = own[name].holds_for
+                names |= own.keys() & {holds.age_at_least, holds.otherwise, holds.never_past} if holds else set()
+                other = own.get(holds.otherwise or "") if holds else None
+                if other and other.holds_for:
+                    names |= own.keys() & {other.holds_for.age_at_least, other.holds_for.never_past}
+            key = (type(test), written, *(own[name] for name in sorted(names)))
+            ready.append(ReadyTest(self._found.setdefault(key, len(self._found)), test))
+        return tuple(ready)
 
 
 @lru_cache(maxsize=64)
@@ -86,7 +124,7 @@ def _missing(rule: Rule) -> frozenset[str]:
     return frozenset(KidneyTest.measures for test in tests if isinstance(test, KidneyTest) and test.kidney.unknown)
 
 
-def _prepare(rule: ActiveRule, shared: Mapping[str, Threshold]) -> Prepared:
+def _prepare(rule: ActiveRule, shared: Mapping[str, Threshold], numbers: _Numbers) -> Prepared:
     written, limits = rule.loaded.rule, rule.limits
     scope, when = written.applies_to, written.when
     asked = [one for part in written.needed if (one := part.asks_for)]
@@ -105,6 +143,10 @@ def _prepare(rule: ActiveRule, shared: Mapping[str, Threshold]) -> Prepared:
         any(case.in_hospital for threshold in back for case in threshold.instead),
         scope.not_pregnant or any(part.pregnancy_matters for part in written.needed),
         _scope(rule, shared),
+        numbers.of(when.all if when else (), rule),
+        numbers.of(when.any if when else (), rule),
+        numbers.of(when.none if when else (), rule),
+        next(iter(numbers.of([scope.unless_infusion] if scope.unless_infusion else (), rule)), None),
     )
 
 

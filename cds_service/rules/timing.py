@@ -24,6 +24,9 @@ def try_timing(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Ver
     block = rule.timing
     if block is None:
         raise TypeError("a timing rule has a separate or an avoid block")
+    may_be_hidden = not context.drafts_expected or bool(context.medication_gaps("draft"))
+    if may_be_hidden and (block.drug not in context.drugs or not context.oral_magnesium):
+        return context.unless_hidden("any")
     drugs = [item for item in context.medications(frozenset({block.drug}), "any", "oral") if form_fits(item, block)]
     products = [
         item for item in context.oral_magnesium if block.drug not in item.drugs and salt_fits(item, block.magnesium)

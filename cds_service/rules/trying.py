@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Any
 
 from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
@@ -21,45 +22,40 @@ from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unk
 
 def try_test(test: words.Test, context: Context, limits: Limits) -> Verdict:
     """One test of one rule for one patient."""
-    match test:
-        case words.LabTest():
-            return lab(test, context, limits)
-        case words.NoRecentLabTest():
-            return no_recent_lab(test, context, limits)
-        case words.RisenTest():
-            return risen(test, context, limits)
-        case words.OnFileTest():
-            return on_file(test, context, limits)
-        case words.InHospitalTest():
-            return in_hospital(context)
-        case words.ConditionTest():
-            return condition(test, context)
-        case words.MedicationTest():
-            return medication(test, context, limits)
-        case words.InfusionTest():
-            return infusion(test, context, limits)
-        case words.AgeTest():
-            return age(test, context, limits)
-        case words.PregnancyTest():
-            person = context.facts.person
-            return recorded(person.pregnant, person.pregnant_source, test.pregnant, context)
-        case words.LactationTest():
-            person = context.facts.person
-            return recorded(person.lactating, person.lactating_source, test.lactating, context)
-        case words.KidneyTest():
-            return kidney(test, context, limits)
-        case words.DailyMagnesiumTest():
-            return daily_magnesium(test, context, limits)
-        case words.MagnesiumProductsTest():
-            return magnesium_products(test, context, limits)
-        case words.InjectedMagnesiumTest():
-            return injected_magnesium(test, context, limits)
-        case words.IntakeTest():
-            return intake(test, context, limits)
-        case words.ReasonTest():
-            return reason(test, context)
-        case _:
-            assert_never(test)
+    return _TRIED[type(test)](test, context, limits)
+
+
+def _recorded_pregnant(test: words.PregnancyTest, context: Context) -> Verdict:
+    person = context.facts.person
+    return recorded(person.pregnant, person.pregnant_source, test.pregnant, context)
+
+
+def _recorded_lactating(test: words.LactationTest, context: Context) -> Verdict:
+    person = context.facts.person
+    return recorded(person.lactating, person.lactating_source, test.lactating, context)
+
+
+# By the type itself: to ask a pydantic model whether it is one of a class, for seventeen classes, costs more than most
+# tests do.
+_TRIED: dict[type[Any], Callable[[Any, Context, Limits], Verdict]] = {
+    words.LabTest: lambda test, context, limits: lab(test, context, limits),
+    words.NoRecentLabTest: no_recent_lab,
+    words.RisenTest: risen,
+    words.OnFileTest: on_file,
+    words.InHospitalTest: lambda _, context, __: in_hospital(context),
+    words.ConditionTest: lambda test, context, _: condition(test, context),
+    words.MedicationTest: lambda test, context, limits: medication(test, context, limits),
+    words.InfusionTest: infusion,
+    words.AgeTest: lambda test, context, limits: age(test, context, limits),
+    words.PregnancyTest: lambda test, context, _: _recorded_pregnant(test, context),
+    words.LactationTest: lambda test, context, _: _recorded_lactating(test, context),
+    words.KidneyTest: lambda test, context, limits: kidney(test, context, limits),
+    words.DailyMagnesiumTest: daily_magnesium,
+    words.MagnesiumProductsTest: magnesium_products,
+    words.InjectedMagnesiumTest: injected_magnesium,
+    words.IntakeTest: lambda test, context, limits: intake(test, context, limits),
+    words.ReasonTest: lambda test, context, _: reason(test, context),
+}
 
 
 def in_hospital(context: Context) -> Verdict:
@@ -72,9 +68,9 @@ def in_hospital(context: Context) -> Verdict:
 
 def condition(test: words.ConditionTest, context: Context) -> Verdict:
     """Any of the concepts among the active conditions."""
-    wanted = frozenset(test.condition)
-    found = [item for item in context.facts.conditions if item.concepts & wanted]
-    if found:
+    if not context.concepts.isdisjoint(test.condition):
+        wanted = frozenset(test.condition)
+        found = [item for item in context.facts.conditions if item.concepts & wanted]
         matched = tuple(Match(item, item.concepts & wanted) for item in found)
         notes = ("provisional_condition",) if all(item.provisional for item in found) else ()
         return Verdict(True, (), {"matched": matched}, tuple(item.source for item in found), notes)
@@ -86,6 +82,8 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
     """Any of the drugs, by status and route."""
     if test.ended_within:
         return ended_medication(test, context, limits[test.ended_within])
+    if context.drugs.isdisjoint(test.medication):
+        return context.unless_hidden(test.status)
     wanted = frozenset(test.medication)
     found = context.medications(wanted, test.status, test.route)
     found = [item for item in found if _is_meant(test, item)]
@@ -106,8 +104,7 @@ def medication(test: words.MedicationTest, context: Context, limits: Limits) -> 
         sources = tuple(item.source for item in found)
         used = (limits[test.at_least],) if test.at_least else ()
         return Verdict(True, (), bindings, sources, medication_notes(found), used)
-    gaps = context.medication_gaps(test.status)
-    return unknown(*gaps) if gaps else FALSE
+    return context.unless_hidden(test.status)
 
 
 def _is_meant(test: words.MedicationTest, item: Medication) -> bool:
