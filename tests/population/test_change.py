@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, assume, given, reject, settings
+from hypothesis import HealthCheck, Phase, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from cds_service.content.library import SHARED
@@ -92,11 +92,13 @@ def kept_rows(folder: Path) -> list[tuple[str, str, Kept]]:
     return [(row["key"], row["hook"], read_kept(row["facts"], NOW.date())) for row in rows]
 
 
-def of_everybody(folder: Path, old: Rulebook, new: Rulebook) -> set[tuple[str, str, str]]:
-    """Whose outcomes differ, by trying the rules that can change on everybody."""
+def of_everybody(folder: Path, old: Rulebook, new: Rulebook, lab: str | None = None) -> set[tuple[str, str, str]]:
+    """Whose outcomes differ, by trying the rules that can change on everybody, or on all with a result of `lab`."""
     services: dict[str, str] = {service.hook: name for name, service in old.library.services.items()}
     found = set()
     for key, hook, kept in kept_rows(folder):
+        if lab is not None and lab not in kept.facts.labs:
+            continue
         reach = reached(old, new, hook, services[hook])
         only = None if reach is None else {one.rule for one in reach}
         sides = [
@@ -117,7 +119,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("few") / "out", fact_rows(every=120))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+# To look for a smaller failure would take many minutes.
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_nobody_is_passed_over_who_changes_under_another_limit(few: Path, data: st.DataObject) -> None:
     """Limits lie where results are, so that what stands on a limit is met."""
@@ -134,6 +137,22 @@ def test_nobody_is_passed_over_who_changes_under_another_limit(few: Path, data: 
     quick = compare_screened(few, old, new, shipped(), NOW, examples=0)
     whole = of_everybody(few, old, new)
     assert {(one.key, one.hook, one.rule) for one in quick.found.changed} == whole
+
+
+def test_a_result_that_lies_on_a_limit_is_tried(folder: Path) -> None:
+    """Each magnesium on file becomes the old limit and the new one."""
+    low, high = next(bounds for of, each, bounds in SETTABLE if (of, each) == (SHARED, "lower_limit"))
+    values = {each.value for *_, kept in kept_rows(folder) for each in kept.facts.labs.get("serum_magnesium", ())}
+    rounded = sorted({round(value, 2) for value in values if value is not None})
+    changed = 0
+    for value in [value for value in rounded if low < value < high][::3]:
+        for new in (value + Decimal("0.01"), value - Decimal("0.01")):
+            books = [rulebook(one_limit(SHARED, "lower_limit", limit)) for limit in (value, new)]
+            quick = compare_screened(folder, books[0], books[1], shipped(), NOW, examples=0)
+            whole = of_everybody(folder, books[0], books[1], "serum_magnesium")
+            assert {(one.key, one.hook, one.rule) for one in quick.found.changed} == whole
+            changed += len(whole)
+    assert changed
 
 
 def one_limit(owner: str, name: str, value: Decimal) -> str:
