@@ -25,6 +25,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _environment() -> dict[str, str]:
+    """As where it is installed: Python keeps what it compiled."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @dataclass
 class Server:
     """A service in a child process. `cold` is the time in s from its start to its first card; `first` are the times in
@@ -45,7 +50,7 @@ class Server:
         """Start and call until there is a card. Raises RuntimeError with the end of its log if none comes."""
         with tempfile.TemporaryFile() as log:
             before = time.perf_counter()
-            self._child = subprocess.Popen(self.command, stdout=log, stderr=log)
+            self._child = subprocess.Popen(self.command, stdout=log, stderr=log, env=_environment())
             while True:
                 try:
                     # gunicorn listens long before its worker answers: the first call is timed once there is one.
