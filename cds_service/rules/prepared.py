@@ -90,16 +90,23 @@ class _Numbers:
         ready = []
         for test in tests:
             written = test.model_dump_json()
-            names = {name for name in own if name in self._shared or f'"{name}"' in written}
-            for name in sorted(names):  # a limit may name others that hold for other patients
-                holds = own[name].holds_for
-                names |= own.keys() & {holds.age_at_least, holds.otherwise, holds.never_past} if holds else set()
-                other = own.get(holds.otherwise or "") if holds else None
-                if other and other.holds_for:
-                    names |= own.keys() & {other.holds_for.age_at_least, other.holds_for.never_past}
+            names = _with_others([name for name in own if name in self._shared or f'"{name}"' in written], own)
             key = (type(test), written, *(own[name] for name in sorted(names)))
             ready.append(ReadyTest(self._found.setdefault(key, len(self._found)), test))
         return tuple(ready)
+
+
+def _with_others(names: Iterable[str], limits: Mapping[str, Limit]) -> set[str]:
+    """With the limits that stand in for these for other patients, or say for whom they hold."""
+    known: set[str] = set()
+    open_ = list(names)
+    while open_:
+        name = open_.pop()
+        if name in limits and name not in known:
+            known.add(name)
+            if holds := limits[name].holds_for:
+                open_ += [one for one in (holds.age_at_least, holds.otherwise, holds.never_past) if one]
+    return known
 
 
 @lru_cache(maxsize=64)
