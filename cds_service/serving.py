@@ -26,6 +26,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.hooks.errors import outcome_response
 from cds_service.hooks.problems import Issue
 from cds_service.hooks.rounds import start_rounds
+from cds_service.hooks.services import make_ready
 from cds_service.logs import configure
 from cds_service.metrics.folder import worker_begins, worker_comes, worker_ended
 from cds_service.metrics.instruments import count, switch_off
@@ -179,4 +180,10 @@ def _gone(_master: object, worker: Any) -> None:
 def serve(settings: Settings, content: Content) -> None:
     """Serve until stopped. Start-up faults are found by the caller beforehand, in one process; the content
     that was loaded for it is shared with the workers."""
-    Server(settings, lambda: create_app(settings, content=content)).run()
+
+    def make_app() -> Flask:
+        app = create_app(settings, content=content)
+        make_ready(app.extensions["advisor"])
+        return app
+
+    Server(settings, make_app).run()

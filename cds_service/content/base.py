@@ -141,5 +141,12 @@ def _named(value: Any, hint: Any, at: KeyPath) -> Iterator[Named]:
 
 @cache
 def _hints(model: type[Strict]) -> Mapping[str, Any]:
+    """The types of the fields that may hold a name: texts, numbers and dates hold none."""
     hints = get_type_hints(model, include_extras=True)
-    return {field: hints[field] for field in model.model_fields}
+    return {field: hints[field] for field in model.model_fields if _may_name(hints[field])}
+
+
+def _may_name(hint: Any) -> bool:
+    if get_origin(hint) is None:
+        return isinstance(hint, type) and issubclass(hint, Strict)
+    return any(isinstance(inner, Names) or _may_name(inner) for inner in get_args(hint))

@@ -32,6 +32,8 @@ from cds_service.hooks.trial import is_trial, trial_of
 from cds_service.metrics.stages import stage
 from cds_service.metrics.trace_ids import hook_instance_hash
 from cds_service.rules.faults import Fault
+from cds_service.rules.index import index_of
+from cds_service.rules.prepared import tells_that_none_is_there
 from cds_service.settings import Settings
 from cds_service.store import Store
 from cds_service.terminology.index import Vocabulary
@@ -128,6 +130,16 @@ def service_blueprint(advisor: Advisor, caller: Callable[[], Caller]) -> Bluepri
         return _answer(advisor, asked, chart, advice)
 
     return blueprint
+
+
+def make_ready(advisor: Advisor) -> None:
+    """Make what the first call of each service would else make while a clinician waits: what is asked of the EHR, and
+    the index of the rules."""
+    rulebook = advisor.current.on(advisor.now().date())
+    for name in rulebook.library.services:
+        needs_of(rulebook, name, advisor.settings.today_windows)
+        index_of(rulebook, name)
+        tells_that_none_is_there(rulebook, name)
 
 
 @stage("read")

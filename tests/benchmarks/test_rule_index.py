@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 
 import pytest
+from flask import Flask
 
-from cds_service.advice.needs import all_needs
+from cds_service.advice.needs import all_needs, needs_of
 from cds_service.content.current import CurrentRulebook
+from cds_service.hooks.services import make_ready
 from cds_service.population.cases import Side
 from cds_service.population.shipped import shipped_cohort
 from cds_service.rules.evaluate import evaluate
-from cds_service.rules.index import RuleIndex
+from cds_service.rules.index import RuleIndex, index_of
+from tests.benchmarks.bodies import body, fresh
 from tests.benchmarks.rule_count import with_rules
 from tests.conftest import NOW, shipped
 
@@ -76,3 +80,13 @@ def test_a_thousand_rules_on_drugs_that_are_not_there_are_not_tried(
     assert len(tried[1]) == len(tried[0])
     assert len(after) > 5 * len(before)
     assert after == evaluate(facts, many, service, every=True).outcomes
+
+
+def test_the_first_call_of_a_service_that_was_made_ready_indexes_no_rules(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    make_ready(app.extensions["advisor"])
+    before = [made.cache_info().misses for made in (needs_of, index_of)]
+    asked = fresh(body("small", NOW), 1)
+    answer = app.test_client().post("/cds-services/magnesium-patient-view", data=asked, content_type="application/json")
+    assert answer.status_code == 200
+    assert [made.cache_info().misses for made in (needs_of, index_of)] == before
