@@ -23,8 +23,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import orjson
-
 from tests.benchmarks import stub
 from tests.benchmarks.bodies import SIZES, body, count, fresh
 from tests.benchmarks.servers import Server, floor, load, ours, peer, peer_python
@@ -173,11 +171,10 @@ def fetching(folder: Path, rounds: int, requests: int, delay_ms: float) -> None:
         server = ours(folder, "--fhir-server", base)
         with running([server], made):
             stub.learn(base, server.get("/cds-services"))
-            whole = orjson.loads(made)
-            kinds = {}
-            for name, absent in (("given", ()), ("1 GET", GETS[:1]), ("6 GETs", GETS)):
-                prefetch = {key: value for key, value in whole["prefetch"].items() if key not in absent}
-                kinds[name] = orjson.dumps({**whole, "fhirServer": base, "prefetch": prefetch})
+            kinds = {
+                name: stub.to_read(made, base, absent)
+                for name, absent in (("given", ()), ("1 GET", GETS[:1]), ("6 GETs", GETS))
+            }
             cells: dict[str, Cell] = defaultdict(Cell)
             for _ in range(rounds):
                 for name, request in kinds.items():

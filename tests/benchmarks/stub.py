@@ -6,7 +6,7 @@ import http.client
 import multiprocessing
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -20,10 +20,11 @@ NUMBER = re.compile(re.escape(PATIENT).replace(re.escape(MARK.decode()), "([0-9]
 
 
 def question(url: str) -> str:
-    """What a search asks for, whoever the patient is: its type and codes."""
+    """What a search asks for, whoever the patient is: its type, codes and status."""
     parts = urlsplit(url)
     asked = parse_qs(parts.query)
-    return f"{parts.path.rstrip('/').rpartition('/')[2]} {asked.get('code', [''])[0]}"
+    code, status = (asked.get(name, [""])[0] for name in ("code", "status"))
+    return f"{parts.path.rstrip('/').rpartition('/')[2]} {code} {status}"
 
 
 def serve(port: int, request: bytes, delay_ms: float) -> None:
@@ -73,6 +74,13 @@ def running(request: bytes, delay_ms: float) -> Iterator[str]:
     finally:
         child.terminate()
         child.join(10)
+
+
+def to_read(request: bytes, base: str, absent: Collection[str]) -> bytes:
+    """The request without these inputs, which are to be read from `base`."""
+    whole = orjson.loads(request)
+    prefetch = {key: value for key, value in whole["prefetch"].items() if key not in absent}
+    return orjson.dumps({**whole, "fhirServer": base, "prefetch": prefetch})
 
 
 def learn(base: str, discovery: bytes) -> None:

@@ -26,7 +26,9 @@ from cds_service.store import Store
 from cds_service.store.backup import copy_sqlite
 from cds_service.store.engine import FILE_NAME
 from cds_service.store.tables import rule_counts, shown_cards
+from tests.benchmarks import stub
 from tests.benchmarks.bodies import SIZES, body, fresh
+from tests.benchmarks.hook_calls import GETS
 from tests.benchmarks.servers import Server, load, ours
 from tests.operating.replicas import KEY, Callers, Hospital, hospital, other_version
 from tests.store.conftest import postgres_server
@@ -36,6 +38,7 @@ from tests.support.requires import require
 
 CARDS = 200_000
 COUNTS = 1_000_000
+READ_MS = 50
 PART = 10_000  # rows of one statement
 
 
@@ -177,15 +180,35 @@ def sizing(calls: int) -> None:
                     )
                 sizes = server.memory_mb()
                 print(f"  memory: {', '.join(f'{each:.0f}' for each in sizes)} MB (worker and master)")
+        print(f"SQLite, {len(GETS)} inputs read from a FHIR server that takes {READ_MS} ms for each, at the same time")
+        for size in SIZES:
+            reading(made(folder / size), size, calls if size != "large" else calls // 10)
+
+
+def reading(folder: Path, size: str, calls: int) -> None:
+    """Processor time of a call for which inputs are read from a FHIR server."""
+    whole = body(size)
+    with stub.running(whole, READ_MS) as base, one_service(folder, None, base) as server:
+        stub.learn(base, server.get("/cds-services"))
+        asked = stub.to_read(whole, base, GETS)
+        for number in range(20):
+            server.call(fresh(asked, number))
+        server.cpu_ms()
+        start = time.monotonic()
+        for number in range(calls):
+            server.call(fresh(asked, 100 + number))
+        cpu, wall = server.cpu_ms() / calls, (time.monotonic() - start) / calls * 1000
+        print(f"  {size:<10}{cpu:8.1f} ms of processor{1000 / cpu:8.0f} calls/s of a core{wall:8.1f} ms in all")
 
 
 @contextmanager
-def one_service(folder: Path, url: str | None) -> Iterator[Server]:
+def one_service(folder: Path, url: str | None, fhir_server: str | None = None) -> Iterator[Server]:
     """A service with one worker, called through the proxy."""
     (folder / "key").write_text(KEY)
     settings = folder / "settings.toml"
     settings.write_text(f'key_file = "{folder / "key"}"\n' + (f'database = "{url}"\n' if url else ""))
-    server = ours(folder / "data", "--settings", str(settings))
+    more = ("--fhir-server", fhir_server) if fhir_server else ()
+    server = ours(folder / "data", "--settings", str(settings), *more)
     try:
         server.start(fresh(body("small"), 99_999_999))
         with proxy(f"127.0.0.1:{server.port}", folder) as port:
