@@ -48,6 +48,20 @@ def write_json(path: Path, told: Any) -> None:
         waiting.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
+def read_about(folder: Path) -> dict[str, Any] | None:
+    """What `screening.json` of a folder says; None where there is none. Raises ValueError, which says what it is not,
+    and OSError."""
+    try:
+        told = orjson.loads((folder / ABOUT).read_bytes())
+    except FileNotFoundError:
+        return None
+    except orjson.JSONDecodeError:
+        raise ValueError("is no JSON") from None
+    if not isinstance(told, dict):
+        raise ValueError("is no JSON object")
+    return told
+
+
 @dataclass(frozen=True)
 class Folder:
     """A screening's folder. `asked`: what decides its rows, as in `screening.json`."""
@@ -61,12 +75,10 @@ class Folder:
     def about(self) -> dict[str, Any] | None:
         """What `screening.json` says; None where there is none. Raises Refused."""
         try:
-            told = orjson.loads((self.path / ABOUT).read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            raise Refused(f"{self.path / ABOUT} cannot be read. Name another folder with --out.") from None
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            told = read_about(self.path)
+        except ValueError as fault:
+            raise Refused(f"{self.path / ABOUT} {fault}. Name another folder with --out.") from None
+        if told is not None and told.get("format") != FORMAT:
             raise Refused(f"{self.path} was made by another version. Name another folder with --out.")
         return told
 

@@ -6,15 +6,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import make_rulebook
 from cds_service.content.site import SiteValues
 from cds_service.population.cases import Side
+from cds_service.population.screening.folder import ABOUT, read_about
 from cds_service.population.screening.person import Recipe
 
-ASKED = "screening.json"
 READS_OTHERWISE = (
     "charts are read differently under these site values (codes of the site, inputs that it has not, or what rules ask"
     " for), and kept facts cannot answer that: screen under each, and compare the outcomes"
@@ -36,13 +34,13 @@ def parts_of(folder: Path) -> list[Path]:
 def asked_of(folder: Path) -> dict[str, Any]:
     """What was asked of a screening folder: screening.json. Raises CannotCompare."""
     try:
-        found = orjson.loads((folder / ASKED).read_bytes())
+        found = read_about(folder)
+    except ValueError as fault:
+        raise CannotCompare(f"{folder / ABOUT} {fault}: screen anew") from None
     except OSError:
-        raise CannotCompare(f"{folder / ASKED} cannot be read: name a folder that magnesium-cds screen made") from None
-    except orjson.JSONDecodeError:
-        raise CannotCompare(f"{folder / ASKED} is no JSON: screen anew") from None
-    if not isinstance(found, dict):
-        raise CannotCompare(f"{folder / ASKED} is of another version: screen anew")
+        found = None
+    if found is None:
+        raise CannotCompare(f"{folder / ABOUT} cannot be read: name a folder that magnesium-cds screen made")
     if found.get("finished") is False:
         raise CannotCompare("this screening is not finished: run it again, it goes on where it stopped")
     return found
@@ -60,7 +58,7 @@ def screened_at(asked: dict[str, Any]) -> datetime:
     except (KeyError, ValueError):
         now = None
     if now is None or now.tzinfo is None:
-        raise CannotCompare(f"{ASKED} does not say for which time this was screened: screen anew")
+        raise CannotCompare(f"{ABOUT} does not say for which time this was screened: screen anew")
     return now
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from cds_service.advice.advise import INDICATORS
 from cds_service.advice.phrasing import fill, lowered
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule, Rulebook
+from cds_service.population.screening.folder import ABOUT, read_about
 from cds_service.population.screening.in_short import BANDS, UNKNOWN
 from cds_service.population.screening.rare import find_rare, put_together
 
@@ -110,15 +109,12 @@ def bands() -> list[str]:
 
 def read_asked(folder: Path) -> dict[str, Any]:
     """What `screening.json` says. Raises NoScreening."""
-    file = folder / "screening.json"
-    if not file.is_file():
-        raise NoScreening(f"{folder} holds no screening.json: name the folder that `screen --out` made")
     try:
-        found = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError:
-        raise NoScreening(f"{file} is no JSON: screen again into a new folder") from None
-    if not isinstance(found, dict):
-        raise NoScreening(f"{file} is no JSON object: screen again into a new folder")
+        found = read_about(folder)
+    except ValueError as fault:
+        raise NoScreening(f"{folder / ABOUT} {fault}: screen again into a new folder") from None
+    if found is None:
+        raise NoScreening(f"{folder} holds no {ABOUT}: name the folder that `screen --out` made")
     return found
 
 
