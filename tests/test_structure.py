@@ -178,7 +178,8 @@ def test_every_file_of_the_package_ships_in_the_wheel() -> None:
     for package, top in {"cds_service": PACKAGE, **FROM_ELSEWHERE}.items():
         patterns = [pattern.rpartition("/")[2] for pattern in setuptools["package-data"][package]]
         for path in sorted(top.rglob("*")):
-            shipped = path.suffix in {".py", ".pyc"} or any(fnmatch(path.name, pattern) for pattern in patterns)
+            compiled = path.parent.name == "__pycache__"
+            shipped = compiled or path.suffix == ".py" or any(fnmatch(path.name, pattern) for pattern in patterns)
             if path.is_file() and not shipped:
                 unshipped.append(path.relative_to(ROOT).as_posix())
     assert unshipped == []
