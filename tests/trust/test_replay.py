@@ -195,9 +195,9 @@ def test_a16_a_machine_that_started_anew_refuses_what_was_signed_before(
     boot = folder / "boot_id"
     monkeypatch.setattr("cds_service.store.tokens._BOOT", boot)
     monkeypatch.setattr("cds_service.store.tokens._SKEW", 0)
-    signed = datetime.now(UTC) + timedelta(seconds=0.2)
     boot.write_text("first")
     with Store.open(data_dir=folder) as store:
+        signed = datetime.now(UTC) + timedelta(seconds=0.2)
         assert store.use_token("one", "a", LATER, NOW, signed)
     with Store.open(data_dir=folder) as store:
         assert not store.use_token("one", "a", LATER, NOW, signed), "the service alone started anew"
