@@ -19,6 +19,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.population.screening import local, spark, spark_code, spark_tasks
 from cds_service.population.screening.folder import Folder, Refused
 from cds_service.population.screening.person import Recipe
+from cds_service.population.screening.rare import put_rare_together
 from cds_service.population.screening.sources import find
 from cds_service.sandbox import patients
 from tests.population import hospital
@@ -117,6 +118,7 @@ def test_what_is_sorted_on_disk_is_the_same(
     hold((part, (spark_tasks.END,)) for part in range(parts))
     for part in range(parts):
         list(spark_tasks.screen(plan, iter(held[part]), part))
+    put_rare_together(tmp_path)
     same = {name: raw for name, raw in screened.files.items() if not name.startswith("faults")}
     assert len(same) == 3 * parts
     assert tables(tmp_path) == same
