@@ -62,6 +62,7 @@ def chromium() -> Iterator[Browser]:
 def tab(browser: Browser, base: str, said: list[str] | None = None, **options: Any) -> Page:
     """A page of a browser of its own; `said` gathers what its console says, as breaches of the policy."""
     page = browser.new_context(base_url=base, **options).new_page()
+    page.set_default_timeout(120_000)  # a busy machine is slow, and is no fault of a page
     if said is not None:
         page.on("console", lambda message: said.append(message.text))
         page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
