@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -57,6 +60,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     return found
 
 
+def untimed(answer: Any) -> str:
+    """As text, without the second at which the address of a plan was signed, and the signature over it."""
+    return re.sub(r"(/plan/[\w-]+)\.[\w-]+\.[\w-]+", r"\1", json.dumps(answer, sort_keys=True))
+
+
 def test_every_answer_is_the_same_from_files_and_from_the_compiled_form(
     cards: Path, tmp_path: Path, reads: list[Path | None]
 ) -> None:
@@ -71,7 +79,7 @@ def test_every_answer_is_the_same_from_files_and_from_the_compiled_form(
     clients, fired = [app.test_client() for app in apps], 0
     for name, body in every_sample_call(clients[0]):
         one, other = (normalised(post(client, body).json) for client in clients)
-        assert one == other, name
+        assert untimed(one) == untimed(other), name
         fired += len(one["cards"])
     assert fired > 20
     for app in apps:
