@@ -21,14 +21,9 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
-from cds_service.logs import configure
-
 _SIZE: Final = 32  # bytes of a SHA-256
 # What parses the files, and whose classes are pickled.
 _LIBRARIES: Final = ("magnesium-cds", "pydantic", "pydantic-core", "PyYAML")
-log = structlog.get_logger("magnesium_cds.advice")
 
 
 def compiled_file(root: Path) -> Path:
@@ -82,6 +77,11 @@ def _others_write(file: os.stat_result, root: Path) -> bool:
 
 
 def _not_used(remark: str) -> None:
+    import structlog  # it loads much that most commands do without
+
+    from cds_service.logs import configure
+
+    log = structlog.get_logger("magnesium_cds.advice")
     if not structlog.is_configured():
         configure("WARNING")  # on stderr: stdout is for what was asked
     log.warning("compiled content not used", remark=remark)
