@@ -114,7 +114,8 @@ class Lab:
 
     `value` is None where the result cannot be used; `problem` then says why in our own words. `comparator` is FHIR's
     (`<`, `<=`, `>=`, `>`). `low` and `high` are the reporting laboratory's own reference range, converted.
-    `reported` is what the laboratory sent. `trouble` holds specimen trouble: haemolysed, contaminated.
+    `reported` is what the laboratory sent, and `unread_unit` the text of a unit that could not be read. `trouble` holds
+    specimen trouble: haemolysed, contaminated.
     """
 
     source: Source
@@ -132,6 +133,7 @@ class Lab:
     status: str = "final"
     code: str = ""
     problem: str = ""
+    unread_unit: str = ""
 
 
 Route = Literal[

@@ -171,7 +171,8 @@ def _report(out: Path, memory: int, smallest_cell: int | None, outcomes: bool) -
 def _why(fault: Exception) -> str:
     """A fault of the disk or of DuckDB in one line, without a word of a patient's."""
     if isinstance(fault, OSError):
-        return f"{fault.strerror or 'A file could not be read or written'}: {fault.filename or 'a file of --out'}."
+        what = os.strerror(fault.errno) if fault.errno else "A file could not be read or written"
+        return f"{what}: {fault.filename or 'a file of --out'}."
     return "DuckDB could not sort the input: its disk or its memory (--memory) is too small."
 
 

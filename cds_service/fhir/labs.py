@@ -48,6 +48,7 @@ class ReadValue:
     reported: Quantity | None = None
     low: Decimal | None = None
     high: Decimal | None = None
+    unread_unit: str = ""
 
 
 @dataclass(slots=True)
@@ -167,6 +168,8 @@ def read_value(
         read.low, read.high = _own_range(part.referenceRange or (), unit, concept, units)
     except UnitProblem as error:
         read.problem = read.problem or str(error)
+        if read.reported is None and part.valueQuantity:
+            read.unread_unit = part.valueQuantity.unit or part.valueQuantity.code or ""
     if not read.problem:
         read.value = value
         read.comparator = part.valueQuantity.comparator if part.valueQuantity else None
@@ -199,6 +202,7 @@ def _result(
             status=view.status or "",
             code=concept.code,
             problem=problem,
+            unread_unit=read.unread_unit,
         ),
         concept,
         issued.at if issued else None,

@@ -196,6 +196,49 @@ def test_a_screening_that_is_stopped_at_work_goes_on_to_the_same_bytes(
     assert parts_of(tmp_path / "stopped") == parts_of(tmp_path / "undisturbed")
 
 
+FULL = """mount -t tmpfs -o size=$1 none $2 || exit 99
+place=$2; shift 2
+"$@"; echo "ended with $?"
+mount -o remount,size=200m $place
+"$@" || exit 98
+cp -r $place/. $place-after"""
+OWN_DISK = ["unshare", "--user", "--map-root-user", "--mount", "--fork", "sh", "-c"]
+
+
+def may_mount() -> bool:
+    try:
+        return not subprocess.run([*OWN_DISK, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs a disk of its own, as Linux gives it to a user namespace")
+@pytest.mark.parametrize(
+    ("size", "to_do"),
+    [("64k", "give the same command again to go on"), ("500k", "give the same command again to go on"),
+     ("1m", "write its report with --report-only")],
+    ids=["when it reads", "when it tries", "when it reports"],
+)  # fmt: skip
+def test_a_screening_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(
+    size: str, to_do: str, tmp_path: Path
+) -> None:
+    hospital.write(tmp_path / "in", 150, 3, files=4)
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    subprocess.run(command(tmp_path, "undisturbed"), check=True, capture_output=True)
+    (tmp_path / "full").mkdir()
+    asked = command(tmp_path, "full/out")
+    found = subprocess.run(
+        [*OWN_DISK, FULL, "sh", size, str(tmp_path / "full"), *asked], capture_output=True, text=True, check=False
+    )
+    said = found.stdout + found.stderr
+    assert found.returncode == 0, said
+    assert "ended with 1\n" in said
+    assert "\nNo space left on device: " in said
+    assert to_do in said
+    assert "Traceback" not in said
+    assert parts_of(tmp_path / "full-after/out") == parts_of(tmp_path / "undisturbed")
+
+
 BROKEN = [
     b'{"resourceType": "Patient", "id": "a"}',
     b'{"resourceType": "Observation", "id": "1", "subject": {"reference": "Patient/a"}, "id": "2"}',
@@ -333,6 +376,24 @@ def test_a_code_that_few_patients_have_stands_nowhere_as_it_was_typed(
     before = parts_of(tmp_path / "out")
     put_rare_together(tmp_path / "out")
     assert parts_of(tmp_path / "out") == before
+
+
+def test_a_unit_that_is_not_known_is_shown_as_the_laboratory_wrote_it(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [{"resourceType": "Patient", "id": "a"}]
+    for number, quantity in enumerate([
+        {"value": 0.7, "unit": "arb.u."}, {"value": 0.8, "code": "lumps", "system": "http://unitsofmeasure.org"},
+        {"value": 0.9}, {"value": 1.9, "unit": "mg/dL", "code": "mmol/L", "system": "http://unitsofmeasure.org"},
+    ]):  # fmt: skip
+        lines.append({
+            "resourceType": "Observation", "id": f"o{number}", "status": "final", "valueQuantity": quantity,
+            "subject": {"reference": "Patient/a"}, "effectiveDateTime": "2026-01-01",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "19123-9"}]},
+        })  # fmt: skip
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/all.ndjson").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    assert screen(tmp_path / "out", tmp_path / "in", options=("--identified",)).exit_code == 0
+    met = duckdb.sql(f"SELECT code FROM '{tmp_path}/out/quality/*.parquet' WHERE what = 'unit_not_read' ORDER BY 1")
+    assert met.fetchall() == [("",), ("arb.u.",), ("lumps",), ("mg/dL",)]
 
 
 def test_a_broken_first_line_costs_no_other(tmp_path: Path) -> None:

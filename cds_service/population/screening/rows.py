@@ -118,7 +118,7 @@ class Rows:
         for lab, results in facts.labs.items():
             for result in results:
                 if result.problem in UNITS:
-                    unit = result.reported.unit if result.reported else result.unit
+                    unit = result.reported.unit if result.reported else result.unread_unit
                     met["unit_not_read", lab, unit[:_LONGEST]] += 1
                 elif result.problem:
                     met["result_not_read", lab, result.problem] += 1
