@@ -176,10 +176,17 @@ class Context:
             found = self._medication_gaps[status] = self._find_medication_gaps(status)
         return found
 
+    @cached_property
+    def _unless_hidden(self) -> dict[str, Verdict]:
+        return {}
+
     def unless_hidden(self, status: str) -> Verdict:
         """What is said of drugs that were not found: false, or unknown where they may be hidden."""
-        gaps = self.medication_gaps(status)
-        return unknown(*gaps) if gaps else FALSE
+        found = self._unless_hidden.get(status)
+        if found is None:
+            gaps = self.medication_gaps(status)
+            found = self._unless_hidden[status] = unknown(*gaps) if gaps else FALSE
+        return found
 
     def _find_medication_gaps(self, status: str) -> tuple[Reason, ...]:
         keys = () if status == "draft" else MEDICATION_KEYS

@@ -119,21 +119,19 @@ def _by_index(index: RuleIndex, call: _Call, wanted: frozenset[int] | None) -> l
     if context.facts.person.deceased and not context.drafts_expected:
         outcomes = list(_all_deceased(index))
         return outcomes if wanted is None else [outcomes[place] for place in sorted(wanted)]
-    outcomes = list(_all_quiet(index))
-    tried = index.may_fire(context)
-    if wanted is not None:
-        tried = [place for place in tried if place in wanted]
-    for place in tried:
-        outcomes[place] = _outcome(index.every[place], call)
-    done = frozenset(tried)
+    outcomes, outside = list(_all_quiet(index)), set[int]()
     for places in index.scopes.values():
         guard = call.guard(index.every[places[0]])
         if guard is None:
             continue
         kind, reason = guard
+        outside.update(places)
         for place in places:
-            if place not in done and (wanted is None or place in wanted):
+            if wanted is None or place in wanted:
                 outcomes[place] = Outcome(index.every[place].rule, kind, (reason,))
+    for place in index.may_fire(context):
+        if place not in outside and (wanted is None or place in wanted):
+            outcomes[place] = _outcome(index.every[place], call)
     return outcomes if wanted is None else [outcomes[place] for place in sorted(wanted)]
 
 

@@ -63,10 +63,14 @@ class Prepared:
 
     def lacks_more(self, context: Context) -> bool:
         """Whether it needs more problems or drugs than are known and than there are unknown ones: one is not two."""
-        problems = sum(one.names.isdisjoint(context.concepts) for one in self.asked if one.status is None)
-        drugs = sum(
-            not context.medications(one.names, one.status, one.route) for one in self.asked if one.status is not None
-        ) + (self.rule.loaded.rule.when is None and not context.oral_magnesium)
+        problems = drugs = 0
+        for one in self.asked:
+            if one.status is None:
+                problems += one.names.isdisjoint(context.concepts)
+            elif not context.medications(one.names, one.status, one.route):
+                drugs += 1
+        if self.rule.loaded.rule.when is None and not context.oral_magnesium:
+            drugs += 1
         return problems > len(context.facts.unread.get(CONDITIONS, ())) or drugs > context.unidentified_count
 
 
