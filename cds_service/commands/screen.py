@@ -21,9 +21,21 @@ MIB = 1024 * 1024
 SHORTEST_KEY = 16
 
 
+class _Input(click.Path):
+    """A file or folder. An address is refused with the command that fetches from it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" in str(value):
+            self.fail(
+                "It is an address. Fetch the patients first, `magnesium-cds export ADDRESS --out FOLDER`, then screen "
+                "that folder.", param, ctx,
+            )  # fmt: skip
+        return super().convert(value, param, ctx)
+
+
 @click.command()
 @cards_option
-@click.argument("inputs", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("inputs", nargs=-1, type=_Input(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site values (YAML).")
 @click.option("--now", type=MOMENT, help="The moment that results are aged against (default: this one).")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.console.support import Visitor, visitor
+from tests.console.browser import DESKTOP, PHONE, chromium, served, sign_in, tab, without_barriers
+from tests.console.support import Visitor, person, visitor
 from tests.population.screened import fact_rows, write_asked, write_folder
 
 HIGHER = (
@@ -78,3 +79,25 @@ def test_a_folder_that_is_gone_is_said(make_app: Callable[..., Flask], folder: P
 def test_it_is_not_offered_where_no_folder_is_named(make_app: Callable[..., Flask]) -> None:
     anna = visitor(make_app(console=True, managed_by="console"), "anna", ["viewer"])
     assert "The screened population" not in anna.get("/preview").text
+
+
+def test_who_changes_is_shown_to_everybody_on_a_desk_and_on_a_phone(
+    make_app: Callable[..., Flask], folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "draft.yaml").write_text(HIGHER)
+    app = make_app(console=True, managed_by="console", screening=folder, data_dir=tmp_path / "data")
+    app.extensions["advisor"].store.feedback_wait = 20.0  # seconds: a busy machine is no fault of a page
+    person(app.extensions["advisor"].store, "anna@hospital.example")
+    said: list[str] = []
+    with chromium() as browser, served(app) as base:
+        for name, size in (("desk", DESKTOP), ("phone", PHONE)):
+            page = tab(browser, base, said, viewport=size)
+            sign_in(page, "anna@hospital.example")
+            page.goto("/console/preview")
+            page.get_by_label("Site file").set_input_files(tmp_path / "draft.yaml")
+            page.get_by_label("Compared with").select_option("nothing")
+            page.get_by_label("The screened population").check()
+            page.get_by_role("button", name="Show what would change").click()
+            page.get_by_text("quiet -> fired").first.wait_for()
+            assert without_barriers(page, name) == []
+    assert said == []

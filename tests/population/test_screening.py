@@ -495,6 +495,13 @@ def test_results_do_not_stand_among_what_is_read(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_address_is_refused_with_the_command_that_fetches_from_it(tmp_path: Path) -> None:
+    found = CliRunner().invoke(main, ["screen", "https://ehr.example/fhir", "--out", str(tmp_path / "out")])
+    assert found.exit_code == 2
+    assert "magnesium-cds export ADDRESS --out FOLDER" in found.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_patient_at_all_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "in.ndjson").write_bytes(BROKEN[7])
     found = screen(tmp_path / "out", tmp_path / "in.ndjson", options=())
