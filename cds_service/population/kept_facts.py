@@ -49,6 +49,8 @@ CLASSES: Final = {kind.__name__: kind for kind in (
     patient.Intake, patient.Lab, patient.Medication, patient.Person, patient.Quantity, patient.Source, patient.Unread,
 )}  # fmt: skip
 
+_DEFAULTS: Final = {kind: tuple((item.name, item.default) for item in fields(kind)) for kind in CLASSES.values()}
+
 
 class CannotKeep(ValueError):
     """Something is in the facts that this file knows no way to keep."""
@@ -121,13 +123,13 @@ class _Call:
             return {"s": [value.type if value.type.isalpha() else UNKNOWN, self._id(value)]}
         if isinstance(value, Person):
             value = _aged(value)
-        if dataclasses.is_dataclass(value) and type(value).__name__ in CLASSES:
+        if (defaults := _DEFAULTS.get(type(value))) is not None:
             kind = type(value).__name__
-            held = {
-                item.name: self._value(getattr(value, item.name), kind, item.name)
-                for item in fields(value)
-                if getattr(value, item.name) != item.default
-            }
+            held: dict[str, Any] = {}
+            for field, default in defaults:
+                one = getattr(value, field)
+                if one != default:
+                    held[field] = self._value(one, kind, field)
             return {"c": kind, "v": held}
         if isinstance(value, tuple):
             return {"l": [self._value(each, of, name) for each in value]}

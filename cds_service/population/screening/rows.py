@@ -17,7 +17,6 @@ from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.index import gaps_of
 from cds_service.population.screening.person import Call
 from cds_service.population.screening.picking import values_of
-from cds_service.rules.evaluate import Outcome
 
 UNITS: Final = frozenset({
     "unit missing", "unit not known", "unit does not fit the code of the test", "unit code and unit text disagree",
@@ -27,20 +26,6 @@ _LONGEST: Final = 40  # characters of a unit or a code
 TABLES: Final = ("facts", "outcomes", "quality")
 
 
-class _Texts:
-    """A column of texts of which most are the same."""
-
-    def __init__(self) -> None:
-        self.places: dict[str, int] = {}
-        self.held: list[int | None] = []
-
-    def add(self, text: str | None) -> None:
-        self.held.append(None if text is None else self.places.setdefault(text, len(self.places)))
-
-    def array(self) -> Any:
-        return pa.DictionaryArray.from_arrays(pa.array(self.held, pa.int32()), pa.array(list(self.places), pa.string()))
-
-
 class Rows:
     """The rows of one part. Patients are added in the order of their keys."""
 
@@ -48,10 +33,10 @@ class Rows:
         self.rules, self._keeper, self._identified = tuple(rules), keeper, identified
         self.schemas = {"facts": tables.FACTS, "outcomes": tables.outcomes(self.rules), "quality": tables.QUALITY}
         self._columns: dict[str, dict[str, Any]] = {
-            table: {each.name: _Texts() if each.type == tables.TEXT else [] for each in schema}
-            for table, schema in self.schemas.items()
+            table: {each.name: [] for each in schema} for table, schema in self.schemas.items()
         }
-        self._outcomes = [self._columns["outcomes"][rule] for rule in self.rules]
+        self._places = {rule: place for place, rule in enumerate(self.rules)}
+        self._told: list[list[str | None]] = []  # of each call, what came of each rule
         self.counts: Counter[str] = Counter()
         self.not_read: Counter[str] = Counter()
 
@@ -71,16 +56,16 @@ class Rows:
         columns, facts = self._columns["facts"], call.facts
         columns["key"].append(key)
         columns["patient_id"].append(patient_id if self._identified else None)
-        columns["hook"].add(call.hook)
-        columns["not_read"].add(call.not_read or None)
+        columns["hook"].append(call.hook)
+        columns["not_read"].append(call.not_read or None)
         if facts is None:
             for name in ("age_years", "conditions", "drugs", "labs", "results", "gaps", "facts"):
                 columns[name].append(None)
-            columns["sex"].add(None)
+            columns["sex"].append(None)
             return
         years = facts.person.age_years
         columns["age_years"].append(None if years is None else min(years, OLDEST))
-        columns["sex"].add(facts.person.sex)
+        columns["sex"].append(facts.person.sex)
         columns["conditions"].append(sorted(frozenset[str]().union(*(each.concepts for each in facts.conditions))))
         medicines = (*facts.medications, *facts.ended, *facts.given)
         columns["drugs"].append(sorted(frozenset[str]().union(*(each.drugs for each in medicines))))
@@ -99,13 +84,12 @@ class Rows:
     def _tried(self, key: str, call: Call) -> None:
         columns = self._columns["outcomes"]
         columns["key"].append(key)
-        columns["hook"].add(call.hook)
-        outcomes: dict[str, Outcome] = (
-            {each.rule_id: each for each in call.evaluation.outcomes} if call.evaluation else {}
-        )
-        for rule, column in zip(self.rules, self._outcomes, strict=True):
-            found = outcomes.get(rule)
-            column.add(None if found is None else in_short(found.kind, found.reasons) if found.reasons else found.kind)
+        columns["hook"].append(call.hook)
+        told: list[str | None] = [None] * len(self.rules)
+        for found in call.evaluation.outcomes if call.evaluation else ():
+            if (place := self._places.get(found.rule_id)) is not None:
+                told[place] = in_short(found.kind, found.reasons) if found.reasons else found.kind
+        self._told.append(told)
 
     def _quality(self, key: str, facts: PatientFacts) -> None:
         met: Counter[tuple[str, str | None, str | None]] = Counter()
@@ -131,21 +115,17 @@ class Rows:
         columns = self._columns["quality"]
         for (what, where, met_code), count in sorted(met.items(), key=str):
             columns["key"].append(key)
-            columns["what"].add(what)
-            columns["input"].add(where)
-            columns["code"].add(met_code)
+            columns["what"].append(what)
+            columns["input"].append(where)
+            columns["code"].append(met_code)
             columns["count"].append(count)
 
     def tables(self) -> dict[str, Any]:
         """Arrow tables by name."""
+        by_rule = list(zip(*self._told, strict=True)) or [()] * len(self.rules)
+        columns = self._columns | {"outcomes": self._columns["outcomes"] | dict(zip(self.rules, by_rule, strict=True))}
         return {
-            name: pa.table(
-                [
-                    column.array() if isinstance(column, _Texts) else pa.array(column, schema.field(field).type)
-                    for field, column in self._columns[name].items()
-                ],
-                schema=schema,
-            )
+            name: pa.table([pa.array(columns[name][each.name], each.type) for each in schema], schema=schema)
             for name, schema in self.schemas.items()
         }
 
