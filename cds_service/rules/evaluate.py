@@ -124,11 +124,11 @@ def _by_index(index: RuleIndex, call: _Call, wanted: frozenset[int] | None) -> l
         guard = call.guard(index.every[places[0]])
         if guard is None:
             continue
-        kind, reason = guard
+        kind, reasons = guard[0], (guard[1],)
         outside.update(places)
         for place in places:
             if wanted is None or place in wanted:
-                outcomes[place] = Outcome(index.every[place].rule, kind, (reason,))
+                outcomes[place] = Outcome(index.every[place].rule, kind, reasons)
     for place in index.may_fire(context):
         if place not in outside and (wanted is None or place in wanted):
             outcomes[place] = _outcome(index.every[place], call)
@@ -158,7 +158,7 @@ class _Call:
     _guards: dict[str, Guard | None] = field(default_factory=dict)
     _verdicts: dict[int, Verdict] = field(default_factory=dict)
     _unknown: dict[tuple[int, ...], Verdict] = field(default_factory=dict)
-    _open: dict[tuple[object, ...], Open] = field(default_factory=dict)
+    _open: dict[int, tuple[Verdict, Open]] = field(default_factory=dict)
 
     def guard(self, ready: Prepared) -> Guard | None:
         """Why a rule is not for this patient, or None; found once for all rules of one scope."""
@@ -191,12 +191,13 @@ class _Call:
             found = self._unknown[unknown] = all_of(verdicts)
         return found
 
-    def open(self, reasons: tuple[Reason, ...]) -> Open:
-        """What these reasons, for which something is unknown, are."""
-        found = self._open.get(reasons)
-        if found is None:
-            found = self._open[reasons] = Open(reasons, self.told)
-        return found
+    def open(self, verdict: Verdict) -> Open:
+        """What the reasons are for which this is unknown. Rules share verdicts, and to look one up by what it says costs
+        more than to ask again: it is held here, so that no other has its id."""
+        held = self._open.get(id(verdict))
+        if held is None:
+            held = self._open[id(verdict)] = verdict, Open(verdict.reasons, self.told)
+        return held[1]
 
 
 class Open:
@@ -265,13 +266,13 @@ def _further(ready: Prepared, call: _Call) -> Iterator[Verdict]:
 
 def _unknown(ready: Prepared, call: _Call, verdict: Verdict, needed: Verdict | None) -> Outcome:
     """What is said where it is not known whether a rule fires. `needed`: what the tests of `all` said."""
-    rule, why = ready.rule, call.open(verdict.reasons)
+    rule, why = ready.rule, call.open(verdict)
     if why.absent:
         return Outcome(rule, "not_applicable", verdict.reasons)
     if why.unidentified:
         informs = why.in_chart and rule.loaded.rule.card.indicator == "info"
         # Of alternatives, one may hold although another has no result to speak of.
-        codes = call.open(needed.reasons).codes if needed and ready.either else why.codes
+        codes = call.open(needed).codes if needed and ready.either else why.codes
         if informs or codes & NOTHING_RECENT or ready.lacks_more(call.context):
             return Outcome(rule, "not_applicable", (Reason("cannot_change_advice"),))
     return Outcome(rule, "not_evaluated", verdict.reasons)
