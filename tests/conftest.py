@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -21,6 +22,10 @@ from cds_service.rules import faults
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
 from cds_service.terminology.index import Vocabulary
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and what a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

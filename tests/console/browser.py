@@ -9,7 +9,7 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.console.support import PASSWORD
@@ -19,6 +19,8 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgro
 # What passes is not listed: the list of a long page takes longer than the looking.
 FAULTS_ALONE = {"resultTypes": ["violations"]}
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], **FAULTS_ALONE}
+PATIENCE = 120_000  # ms: a busy machine is slow, and is no fault of a page
+expect.set_options(timeout=PATIENCE)
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -62,7 +64,7 @@ def chromium() -> Iterator[Browser]:
 def tab(browser: Browser, base: str, said: list[str] | None = None, **options: Any) -> Page:
     """A page of a browser of its own; `said` gathers what its console says, as breaches of the policy."""
     page = browser.new_context(base_url=base, **options).new_page()
-    page.set_default_timeout(120_000)  # a busy machine is slow, and is no fault of a page
+    page.set_default_timeout(PATIENCE)
     if said is not None:
         page.on("console", lambda message: said.append(message.text))
         page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))

@@ -427,10 +427,8 @@ def test_a_key_in_pem_has_its_name_from_the_command(server: BulkServer, tmp_path
 def start(server: BulkServer, out: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "cds_service", "export", server.base, "--out", str(out), "--open", *more]
     return subprocess.Popen(
-        command, cwd=ROOT, env=clean_environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        # Who runs the tests in the background has Ctrl-C ignored, which would be handed on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+        command, cwd=ROOT, env=clean_environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
 
 
 def until(condition: Callable[[], bool]) -> None:

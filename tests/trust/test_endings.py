@@ -82,8 +82,6 @@ def test_ctrl_c_leaves_no_traceback_no_folder_and_no_process(tmp_path: Path, com
             stdout=output,
             stderr=output,
             start_new_session=True,
-            # A shell that starts the tests in the background has Ctrl-C ignored, and a child inherits that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         stack.callback(lambda: None if group_is_gone(process.pid) else os.killpg(process.pid, signal.SIGKILL))
         reached = {
