@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from cds_service.console.sign_in import first_code
 from cds_service.store import NewLine
@@ -92,7 +92,7 @@ def test_a_keyboard_reaches_the_content_in_one_step_and_a_fault_its_field(browse
     assert page.evaluate("document.activeElement.id") == "main"
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="Password: Type your password.").click()
-    assert page.evaluate("document.activeElement.id") == "password"
+    expect(page.locator("#password")).to_be_focused()
     assert page.get_by_label("Password", exact=True).get_attribute("aria-describedby") == "password-error"
 
 
@@ -108,7 +108,7 @@ def test_from_the_first_start_to_a_second_person(
         page.goto("/console")
         page.get_by_role("link", name="make the first admin").click()
         _choose(page, code, "anna")
-        assert page.get_by_role("heading", level=1).text_content() == "Today"
+        expect(page.get_by_role("heading", level=1)).to_have_text("Today")
         page.get_by_role("link", name="People").click()
         page.get_by_label("Name", exact=True).fill("bruno")
         page.get_by_label("editor: may change values").check()
@@ -119,12 +119,12 @@ def test_from_the_first_start_to_a_second_person(
         other.get_by_role("link", name="set a password with it").click()
         _choose(other, second, "bruno")
         other.goto("/console/people")
-        assert "Your role does not allow this" in (other.locator("h1").text_content() or "")
+        expect(other.locator("h1")).to_contain_text("Your role does not allow this")
         other.get_by_role("button", name="Sign out").click()
         other.goto("/console/account")
         assert other.url.startswith(f"{base}/console/sign-in?next=")
         page.get_by_role("link", name="Log").click()
-        assert page.get_by_role("cell", name="first admin made").is_visible()
+        expect(page.get_by_role("cell", name="first admin made")).to_be_visible()
 
 
 def _choose(page: Page, code: str, name: str) -> None:
@@ -153,7 +153,7 @@ def test_nothing_that_stands_in_a_name_or_a_line_runs(make_app: Maker, browser: 
             page.wait_for_timeout(100)
         page.goto("/console/people")
         page.get_by_role("link", name=NAME).click()
-        assert page.locator("h1").text_content() == NAME
+        expect(page.locator("h1")).to_have_text(NAME)
     assert said == []
 
 

@@ -8,7 +8,7 @@ from time import monotonic, sleep
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.console.browser import DESKTOP, FAULTS_ALONE, PHONE, chromium, served, sign_in, tab
 from tests.console.support import visitor
@@ -49,7 +49,7 @@ def put_into_a_draft(page: Page, value: str, unit: str) -> str:
     page.get_by_label("Unit").select_option(unit)
     page.get_by_label("Reason").fill("Our laboratory's own interval")
     page.get_by_role("button", name="Put into the draft").click()
-    assert page.get_by_text(f"{value} {unit}").count()
+    expect(page.get_by_text(f"{value} {unit}").first).to_be_visible()
     assert not page.get_by_role("link", name="Publish", exact=True).count()
     return page.url
 
@@ -58,10 +58,11 @@ def approve_and_publish(page: Page, draft: str, number: int) -> None:
     """The other person's part."""
     page.goto(draft)
     page.get_by_role("button", name="Approve as it stands").click()
-    assert page.get_by_text("approved").first.is_visible()
+    expect(page.get_by_text("approved").first).to_be_visible()
     page.get_by_role("link", name="Publish", exact=True).click()
     page.get_by_role("button", name="Publish", exact=True).click()
-    assert page.url.endswith(f"/history/{number}") and page.get_by_text("in force on every server").is_visible()
+    expect(page.get_by_text("in force on every server")).to_be_visible()
+    assert page.url.endswith(f"/history/{number}")
 
 
 def within_five_seconds(seen: Callable[[], bool]) -> bool:
@@ -91,18 +92,19 @@ def test_a_limit_is_changed_tried_approved_published_and_taken_back(
         anna.get_by_label("My own patients, from files").check()
         anna.get_by_label("Files of patients").set_input_files(patients)
         anna.get_by_role("button", name="Show what would change").click()
-        assert anna.get_by_text("interruptive").first.is_visible()
-        assert anna.get_by_text("Nothing of the uploaded files was kept").is_visible()
+        expect(anna.get_by_text("interruptive").first).to_be_visible()
+        expect(anna.get_by_text("Nothing of the uploaded files was kept")).to_be_visible()
         approve_and_publish(ben, draft, 1)
         assert within_five_seconds(lambda: is_low(low_magnesium(worker, 0.75)))
         anna.goto(f"{base}/console/values")
-        assert anna.get_by_text("set as 1.9 mg/dL").is_visible()
+        expect(anna.get_by_text("set as 1.9 mg/dL")).to_be_visible()
 
         approve_and_publish(ben, put_into_a_draft(anna, "0.68", "mmol/L"), 2)
         assert within_five_seconds(lambda: not is_low(low_magnesium(worker, 0.75)))
         ben.get_by_role("link", name="History").first.click()
         ben.get_by_role("button", name="Compare").click()
-        assert ben.get_by_text("0.68 mmol/L").first.is_visible() and ben.get_by_text("0.78 mmol/L").first.is_visible()
+        expect(ben.get_by_text("0.68 mmol/L").first).to_be_visible()
+        expect(ben.get_by_text("0.78 mmol/L").first).to_be_visible()
         anna.goto(f"{base}/console/history/1")
         anna.get_by_role("link", name="Put these values in force again").click()
         anna.get_by_label("Reason").fill("The analyser was changed back")
@@ -140,7 +142,7 @@ def test_every_page_of_values_is_clean(view: dict[str, int], scheme: str, consol
         page.get_by_role("button", name="Put into the draft").click()
         looked_over(page)
         page.get_by_role("alert").get_by_role("link").click()
-        assert page.evaluate("document.activeElement.id") == "number", "the summary leads to the field"
+        expect(page.locator("#number")).to_be_focused()  # the summary leads to the field
         page.goto(f"/console{old}/text")
         page.get_by_label("Site document (YAML)").fill("site: [")
         page.get_by_role("button", name="Check and save").click()
