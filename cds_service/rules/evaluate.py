@@ -192,8 +192,8 @@ class _Call:
         return found
 
     def open(self, verdict: Verdict) -> Open:
-        """What the reasons are for which this is unknown. Rules share verdicts, and to look one up by what it says costs
-        more than to ask again: it is held here, so that no other has its id."""
+        """What the reasons are for which this is unknown. Rules share verdicts, and to look one up by what it says
+        costs more than to ask again: it is held here, so that no other has its id."""
         held = self._open.get(id(verdict))
         if held is None:
             held = self._open[id(verdict)] = verdict, Open(verdict.reasons, self.told)

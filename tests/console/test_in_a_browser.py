@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from cds_service.console.sign_in import first_code
 from cds_service.store import NewLine
 from tests.conftest import NOW
-from tests.console.browser import DESKTOP, PHONE, chromium, served, sign_in, tab, without_barriers
+from tests.console.browser import VIEWS, chromium, served, sign_in, tab, without_barriers
 from tests.console.routes import PLACES, SOMEBODY
 from tests.console.support import PASSWORD, person
 
@@ -54,8 +54,7 @@ def pages(app: Flask) -> dict[str, tuple[str, bool]]:
     return found
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@VIEWS
 def test_no_page_has_a_barrier_or_breaks_its_policy(
     app: Flask, base: str, browser: Browser, scheme: str, size: dict[str, int]
 ) -> None:

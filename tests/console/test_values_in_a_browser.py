@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 
-from tests.console.browser import DESKTOP, FAULTS_ALONE, PHONE, chromium, served, sign_in, tab
+from tests.console.browser import DESKTOP, FAULTS_ALONE, VIEWS, chromium, served, sign_in, tab
 from tests.console.support import visitor
 from tests.console.test_values import LOWER, changed, in_force, led_to, published
 from tests.population.test_uploads import ndjson
@@ -114,8 +114,8 @@ def test_a_limit_is_changed_tried_approved_published_and_taken_back(
     assert not [line for line in said if "Content Security Policy" in line or "dialog" in line]
 
 
-@pytest.mark.parametrize(("view", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone, dark"])
-def test_every_page_of_values_is_clean(view: dict[str, int], scheme: str, console: Flask, browser: Browser) -> None:
+@VIEWS
+def test_every_page_of_values_is_clean(size: dict[str, int], scheme: str, console: Flask, browser: Browser) -> None:
     anna, ben = visitor(console, "anna"), visitor(console, "ben")
     first = changed(anna, "0.66")
     led_to(published(anna, first))
@@ -132,7 +132,7 @@ def test_every_page_of_values_is_clean(view: dict[str, int], scheme: str, consol
              f"{old}/publish", f"{old}/together", draft.removeprefix("/console"), "/history", "/history/1",
              "/history/compare?old=0&new=2", "/history/1/roll-back", "", "/drafts/99"]  # fmt: skip
     with served(console) as base:
-        page = tab(browser, base, viewport=view, color_scheme=scheme)
+        page = tab(browser, base, viewport=size, color_scheme=scheme)
         sign_in(page, "anna")
         for path in pages:
             page.goto(f"/console{path}")

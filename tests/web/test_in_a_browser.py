@@ -11,7 +11,7 @@ from flask import Flask
 from playwright.sync_api import Browser, Page
 from werkzeug.exceptions import HTTPException
 
-from tests.console.browser import DESKTOP, PHONE, chromium, served, tab, without_barriers
+from tests.console.browser import DESKTOP, VIEWS, chromium, served, tab, without_barriers
 from tests.web.pages import addresses, plan_address, public_pages
 
 # Pages of the same kind that the walk looks at.
@@ -35,8 +35,7 @@ def complaints(said: list[str]) -> list[str]:
     return [line for line in said if "the server responded with a status of 4" not in line]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@VIEWS
 def test_no_public_page_has_a_barrier_or_breaks_its_policy(
     hospital: Flask, base: str, browser: Browser, scheme: str, size: dict[str, int]
 ) -> None:

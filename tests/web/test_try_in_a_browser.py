@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.console.browser import DESKTOP, PHONE, chromium, served, tab
+from tests.console.browser import VIEWS, chromium, served, tab
 from tests.console.test_in_a_browser import without_barriers
 from tests.web.support import bundle
 
@@ -152,8 +152,7 @@ def test_nothing_that_stands_in_a_chart_runs(browser: Browser, base: str) -> Non
     assert [line for line in said if UNASKED not in line] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@VIEWS
 def test_no_page_has_a_barrier(browser: Browser, base: str, scheme: str, size: dict[str, int]) -> None:
     page = tab(browser, base, viewport=size, color_scheme=scheme)
     faults = []
