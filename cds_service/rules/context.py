@@ -166,26 +166,20 @@ class Context:
         return self.input_gap(PATIENT) or Reason(code)
 
     @cached_property
-    def _medication_gaps(self) -> dict[str, tuple[Reason, ...]]:
+    def _hidden(self) -> dict[str, Verdict]:
         return {}
 
     def medication_gaps(self, status: str) -> tuple[Reason, ...]:
         """Why it cannot be said that a drug is not there."""
-        found = self._medication_gaps.get(status)
-        if found is None:
-            found = self._medication_gaps[status] = self._find_medication_gaps(status)
-        return found
-
-    @cached_property
-    def _unless_hidden(self) -> dict[str, Verdict]:
-        return {}
+        return self.unless_hidden(status).reasons
 
     def unless_hidden(self, status: str) -> Verdict:
-        """What is said of drugs that were not found: false, or unknown where they may be hidden."""
-        found = self._unless_hidden.get(status)
+        """What is said of drugs that were not found: false, or unknown where they may be hidden. The same object for
+        every rule that asks."""
+        found = self._hidden.get(status)
         if found is None:
-            gaps = self.medication_gaps(status)
-            found = self._unless_hidden[status] = unknown(*gaps) if gaps else FALSE
+            gaps = self._find_medication_gaps(status)
+            found = self._hidden[status] = unknown(*gaps) if gaps else FALSE
         return found
 
     def _find_medication_gaps(self, status: str) -> tuple[Reason, ...]:

@@ -120,15 +120,15 @@ def _by_index(index: RuleIndex, call: _Call, wanted: frozenset[int] | None) -> l
         outcomes = list(_all_deceased(index))
         return outcomes if wanted is None else [outcomes[place] for place in sorted(wanted)]
     outcomes, outside = list(_all_quiet(index)), set[int]()
-    for places in index.scopes.values():
-        guard = call.guard(index.every[places[0]])
+    for scope in index.scopes.values():
+        places = scope if wanted is None else [place for place in scope if place in wanted]
+        guard = call.guard(index.every[places[0]]) if places else None
         if guard is None:
             continue
         kind, reasons = guard[0], (guard[1],)
         outside.update(places)
         for place in places:
-            if wanted is None or place in wanted:
-                outcomes[place] = Outcome(index.every[place].rule, kind, reasons)
+            outcomes[place] = Outcome(index.every[place].rule, kind, reasons)
     for place in index.may_fire(context):
         if place not in outside and (wanted is None or place in wanted):
             outcomes[place] = _outcome(index.every[place], call)

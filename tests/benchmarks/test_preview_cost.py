@@ -24,13 +24,10 @@ def cohort(patients: int = PATIENTS) -> Cohort:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The best of three, in time of this process alone."""
-    found = []
-    for _ in range(3):
-        began = time.process_time()
-        work()
-        found.append(time.process_time() - began)
-    return min(found)
+    """In time of this process alone."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def test_a_comparison_costs_little_more_than_advice_once() -> None:
@@ -40,13 +37,22 @@ def test_a_comparison_costs_little_more_than_advice_once() -> None:
         for case in cohort().cases():
             advice_of(side, case, case.chart(side))
 
-    alone = seconds(once)
     silent = rulebook(SILENT.format("ciprofloxacin_timing"))
-    one_rule = seconds(lambda: compare(cohort(), rulebook(), silent, shipped(), NOW))
-    everything = seconds(lambda: compare(cohort(), rulebook(), limit("0.62"), shipped(), NOW))
-    print(f"one rule {one_rule / alone:.2f}, all rules {everything / alone:.2f} times of advice once")
-    assert one_rule / alone < MOST_OF_ONE_RULE
-    assert everything / alone < MOST_OF_ALL
+    once()  # what is found but once is no part of a round
+    # What stands beside each other is measured side by side: the machine is not as fast at every moment.
+    rounds = [
+        (
+            seconds(once),
+            seconds(lambda: compare(cohort(), rulebook(), silent, shipped(), NOW)),
+            seconds(lambda: compare(cohort(), rulebook(), limit("0.62"), shipped(), NOW)),
+        )
+        for _ in range(3)
+    ]
+    one_rule = min(one / alone for alone, one, _ in rounds)
+    everything = min(every / alone for alone, _, every in rounds)
+    print(f"one rule {one_rule:.2f}, all rules {everything:.2f} times of advice once")
+    assert one_rule < MOST_OF_ONE_RULE
+    assert everything < MOST_OF_ALL
 
 
 def test_memory_does_not_grow_with_the_patients() -> None:

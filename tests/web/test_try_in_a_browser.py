@@ -124,6 +124,7 @@ def test_a_fault_leads_to_its_field(browser: Browser, base: str) -> None:
     page.get_by_role("button", name="Show the cards").first.click()
     page.get_by_role("link", name="Age: type a whole number").click()
     expect(page.locator("#age")).to_be_focused()
+    assert page.evaluate("document.activeElement.id") == "age"
 
 
 def test_what_is_copied_is_what_is_shown(browser: Browser, base: str) -> None:
