@@ -175,13 +175,18 @@ WHOLE = [
 ]
 
 
+def screened_undisturbed(folder: Path) -> None:
+    """A hospital in `in`, and its screening in `undisturbed`, for `command` to be compared with."""
+    hospital.write(folder / "in", 150, 3, files=4)
+    (folder / "key").write_bytes(b"k" * 32)
+    subprocess.run(command(folder, "undisturbed"), check=True, capture_output=True)
+
+
 @pytest.mark.parametrize(("name", "ends_with"), [("SIGINT", 130), ("SIGTERM", -signal.SIGTERM)])
 def test_a_screening_that_is_stopped_at_work_goes_on_to_the_same_bytes(
     name: str, ends_with: int, tmp_path: Path
 ) -> None:
-    hospital.write(tmp_path / "in", 150, 3, files=4)
-    (tmp_path / "key").write_bytes(b"k" * 32)
-    subprocess.run(command(tmp_path, "undisturbed"), check=True, capture_output=True)
+    screened_undisturbed(tmp_path)
     process = subprocess.Popen(command(tmp_path, "stopped"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     while process.poll() is None and not steps(tmp_path / "stopped"):
         time.sleep(0.01)
@@ -221,9 +226,7 @@ def may_mount() -> bool:
 def test_a_screening_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(
     size: str, to_do: str, tmp_path: Path
 ) -> None:
-    hospital.write(tmp_path / "in", 150, 3, files=4)
-    (tmp_path / "key").write_bytes(b"k" * 32)
-    subprocess.run(command(tmp_path, "undisturbed"), check=True, capture_output=True)
+    screened_undisturbed(tmp_path)
     (tmp_path / "full").mkdir()
     asked = command(tmp_path, "full/out")
     found = subprocess.run(

@@ -146,7 +146,7 @@ def test_nothing_that_stands_in_a_chart_runs(browser: Browser, base: str) -> Non
     page.get_by_role("group", name="Being ordered now").get_by_label("Name", exact=True).fill(f"magnesium oxide {evil}")
     page.locator("#form-hook").select_option("order-sign")
     page.get_by_role("button", name="Show the cards").first.click()
-    expect(page.get_by_role("heading", name="<img src=x").or_(first_card(page)).first).to_be_visible()
+    expect(first_card(page)).to_be_visible()
     page.wait_for_timeout(200)
     assert page.locator("main script, main img").count() == 0
     assert page.locator("a[href^=javascript]").count() == 0
