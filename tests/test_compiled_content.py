@@ -74,8 +74,6 @@ def test_every_answer_is_the_same_from_files_and_from_the_compiled_form(
         create_app(Settings(data_dir=tmp_path / name, key=KEY), now=lambda: NOW, content=content)
         for name, content in (("written", written), ("again", again))
     ]
-    for app in apps:
-        app.extensions["advisor"].store.shown_wait = 30.0  # on a busy machine, too, both know what was told before
     clients, fired = [app.test_client() for app in apps], 0
     for name, body in every_sample_call(clients[0]):
         one, other = (normalised(post(client, body).json) for client in clients)

@@ -42,7 +42,7 @@ def clock() -> Clock:
 @pytest.fixture
 def publishing(database: Opener, clock: Clock) -> Publishing:  # noqa: F811
     library = shipped().library
-    return Publishing(database(feedback_wait=20.0), library, frozenset(all_needs(library)), now=clock)
+    return Publishing(database(), library, frozenset(all_needs(library)), now=clock)
 
 
 def limit(value: str) -> str:

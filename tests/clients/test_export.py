@@ -25,7 +25,6 @@ EPIC = "com.epic.cdshooks.feedback.overrideReason"
 @pytest.fixture
 def service(make_app: Callable[..., Flask], tmp_path: Path) -> FlaskClient:
     app = make_app(data_dir=tmp_path)
-    app.extensions["advisor"].store.shown_wait = 20.0
     return app.test_client()
 
 

@@ -128,7 +128,6 @@ def services(
     site = tmp_path_factory.mktemp("plain") / "site.yaml"
     site.write_text(yaml.safe_dump({"site": "Test", "repetition": {"not_again_at_signing": [], "reason": "A test"}}))
     app, plain = make_app(now=lambda: clock[0]), make_app(now=lambda: clock[0], site=site)
-    app.extensions["advisor"].store.shown_wait = 60.0
     return Service(app, content), Service(plain, content)
 
 

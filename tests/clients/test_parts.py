@@ -85,7 +85,6 @@ def test_no_part_is_an_all_clear_about_what_was_not_looked_at(split: FlaskClient
 
 
 def test_feedback_goes_to_the_part_whose_card_it_is(split: FlaskClient) -> None:
-    split.application.extensions["advisor"].store.shown_wait = 20.0
     card = ask(split, sample_call(split, "low-magnesium"), "-urgent")[0]
     item = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": NOW.isoformat()}
     path = "/cds-services/magnesium-patient-view-urgent/feedback"

@@ -36,7 +36,6 @@ def service(make_app: Callable[..., Flask], folder: Path) -> FlaskClient:
     """A service with a database of its own."""
     app = make_app(data_dir=folder)
     # A slow disk must not decide these tests: a call waits only a fifth of a second for what is known of its cards.
-    app.extensions["advisor"].store.shown_wait = 20.0
     return app.test_client()
 
 

@@ -61,8 +61,6 @@ class Visitor:
 
 def visitor(app: Flask, name: str = "", roles: Iterable[str] = ()) -> Visitor:
     """Somebody with these roles, signed in; without a name somebody who is not."""
-    store = app.extensions["advisor"].store
-    store.feedback_wait = max(store.feedback_wait, 20.0)  # seconds: a busy machine is no fault of the console
     found = Visitor(app)
     if name:
         if found.store.person(name) is None:

@@ -31,7 +31,6 @@ def browser() -> Iterator[Browser]:
 def app(make_app: Maker, tmp_path_factory: pytest.TempPathFactory) -> Flask:
     made = make_app(console=True, managed_by="console", data_dir=tmp_path_factory.mktemp("pages"))
     store = made.extensions["advisor"].store
-    store.feedback_wait = 20.0  # seconds: a busy machine is no fault of a page
     person(store, "anna@hospital.example")
     person(store, SOMEBODY, "viewer", "editor")
     store.audit(NewLine(NOW, "anna@hospital.example", "note of a test", "x" * 300, {"list": ["a", "b"], "yes": True}))
@@ -139,7 +138,6 @@ def test_nothing_that_stands_in_a_name_or_a_line_runs(make_app: Maker, browser: 
     """Names are of plain characters; what came by other ways, as from an issuer, is text all the same."""
     made = make_app(console=True, data_dir=tmp_path / "data")
     store = made.extensions["advisor"].store
-    store.feedback_wait = 20.0  # seconds: a busy machine is no fault of a page
     person(store, "anna")
     store.add_person(NAME, ("viewer",), NewLine(NOW, EVIL, EVIL, EVIL, {EVIL: [EVIL]}))
     said: list[str] = []

@@ -86,7 +86,6 @@ def test_who_changes_is_shown_to_everybody_on_a_desk_and_on_a_phone(
 ) -> None:
     (tmp_path / "draft.yaml").write_text(HIGHER)
     app = make_app(console=True, managed_by="console", screening=folder, data_dir=tmp_path / "data")
-    app.extensions["advisor"].store.feedback_wait = 20.0  # seconds: a busy machine is no fault of a page
     person(app.extensions["advisor"].store, "anna@hospital.example")
     said: list[str] = []
     with chromium() as browser, served(app) as base:

@@ -22,7 +22,6 @@ SERVICE = "magnesium-patient-view"
 def lived_in(app: Flask) -> Flask:
     """The same app. STOPPED is quiet for 30 hours where twelve a day are usual."""
     store: Store = app.extensions["advisor"].store
-    store.feedback_wait = store.shown_wait = 30.0  # seconds: a busy machine is no fault of the console
     dice, until = random.Random(8), NOW.replace(minute=0)
     for hour in range(DAYS * 24):
         at = until - timedelta(hours=DAYS * 24 - hour)

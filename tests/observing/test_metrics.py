@@ -187,6 +187,7 @@ def test_a_store_that_does_not_answer_is_said_and_what_only_it_knows_is_left_out
 
 def test_feedback_that_a_locked_database_does_not_take_is_counted(make_app: Make, folder: Path) -> None:
     app = make_app(data_dir=folder)
+    app.extensions["advisor"].store.feedback_wait = 2.0
     item = {"card": str(uuid4()), "outcome": "overridden", "outcomeTimestamp": "2026-11-21T09:31:00Z"}
     with changes(app) as added, locked(folder):
         assert app.test_client().post(FEEDBACK, json={"feedback": [item]}).status_code == 503

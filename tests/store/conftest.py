@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, NullPool, create_engine
 
 from cds_service.store import Store
+from tests.conftest import PATIENCE
 from tests.support.requires import missing, require
 
 Opener = Callable[..., Store]
@@ -84,8 +85,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]
             connection.exec_driver_sql("CREATE SCHEMA public")
     opened: list[Store] = []
 
-    def open_store(**settings: Any) -> Store:
-        opened.append(Store.open(url, data_dir=tmp_path / "data", **settings))
+    def open_store(feedback_wait: float = PATIENCE, **settings: Any) -> Store:
+        opened.append(Store.open(url, data_dir=tmp_path / "data", feedback_wait=feedback_wait, **settings))
         return opened[-1]
 
     yield open_store

@@ -65,7 +65,7 @@ def test_who_saves_an_old_version_overwrites_nothing(store: Store) -> None:
 
 
 def test_of_many_who_save_at_once_one_wins_and_the_others_are_told(database: Opener) -> None:
-    stores = [database(feedback_wait=20.0) for _ in range(3)]
+    stores = [database() for _ in range(3)]
     made = begun(stores[0])
 
     def save(number: int) -> Any:

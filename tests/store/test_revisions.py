@@ -55,7 +55,7 @@ def test_the_second_of_two_who_began_from_the_same_revision_is_told_so(store: St
 
 
 def test_of_many_who_publish_at_once_one_wins(database: Opener) -> None:
-    stores = [database(feedback_wait=20.0) for _ in range(4)]
+    stores = [database() for _ in range(4)]
     with ThreadPoolExecutor(8) as pool:
         tried = list(pool.map(lambda number: stores[number % 4].publish(written(0, f"site: {number}")), range(16)))
     won = [item for item in tried if isinstance(item, Revision)]

@@ -106,7 +106,7 @@ def test_cards_that_cannot_wait_any_more_are_counted_as_dropped(folder: Path, mo
 def test_feedback_of_one_worker_comes_in_between_the_cards_of_another(
     database: Opener,
 ) -> None:
-    one, other = database(), database(feedback_wait=60.0)
+    one, other = database(), database()
     gate, many = threading.Event(), 600
     one._writer.submit(Job(lambda _: gate.wait(60), time.monotonic() + 60))
     for _ in range(many):

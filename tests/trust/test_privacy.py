@@ -178,6 +178,7 @@ def test_a43_a44_no_mark_of_a_patient_or_token_is_left_anywhere(
             item | {"outcomeTimestamp": MARK},
         ):  # fmt: skip
             post({"feedback": [feedback]}, FEEDBACK)
+        app.extensions["advisor"].store.feedback_wait = 0.5
         with locked(place / "data"):
             post(good)
             post({"feedback": [item | {"overrideReason": {"reason": {"code": "z"}}}]}, FEEDBACK)
