@@ -231,7 +231,7 @@ def test_c18_a_typical_call_waits_for_one_look_at_the_database_and_for_nothing_e
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("it asked a server"))
     late = store.counters().shown_late
     assert answered(client, sample_call(client, "low-magnesium"))["cards"]
-    assert looks == [0.2]
+    assert looks == [store.shown_wait]
     assert store.counters().shown_late == late
 
 
