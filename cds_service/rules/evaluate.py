@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -16,7 +16,7 @@ from cds_service.rules.index import RuleIndex, index_of
 from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, ReadyTest, tells_that_none_is_there
 from cds_service.rules.purposes import with_purposes
-from cds_service.rules.timing import try_timing
+from cds_service.rules.timing import drug_not_found, try_timing
 from cds_service.rules.trying import try_test
 from cds_service.rules.verdict import FALSE, IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
 
@@ -129,10 +129,33 @@ def _by_index(index: RuleIndex, call: _Call, wanted: frozenset[int] | None) -> l
         outside.update(places)
         for place in places:
             outcomes[place] = Outcome(index.every[place].rule, kind, reasons)
-    for place in index.may_fire(context):
-        if place not in outside and (wanted is None or place in wanted):
-            outcomes[place] = _outcome(index.every[place], call)
+    open_ = [place for place in index.not_found(context) if place not in outside]
+    tried = [place for place in index.may_fire(context) if place not in outside]
+    if wanted is not None:
+        tried, open_ = ([place for place in places if place in wanted] for places in (tried, open_))
+    verdict = drug_not_found(context)
+    if verdict is None:
+        tried += open_
+    elif verdict.truth is None:
+        for place, outcome in _all_unknown(index, open_, call, verdict):
+            outcomes[place] = outcome
+    for place in tried:
+        outcomes[place] = _outcome(index.every[place], call)
     return outcomes if wanted is None else [outcomes[place] for place in sorted(wanted)]
+
+
+def _all_unknown(
+    index: RuleIndex, places: Iterable[int], call: _Call, verdict: Verdict
+) -> Iterator[tuple[int, Outcome]]:
+    """What is said of rules about doses that meet whose drug was not found: the same of all that are as urgent."""
+    found: dict[str, Outcome] = {}
+    for place in places:
+        ready = index.every[place]
+        indicator = ready.rule.loaded.rule.card.indicator
+        first = found.get(indicator)
+        if first is None:
+            first = found[indicator] = _unknown(ready, call, verdict, None)
+        yield place, Outcome(ready.rule, first.kind, first.reasons)
 
 
 @lru_cache(maxsize=64)

@@ -20,11 +20,12 @@ Closed = frozenset[str | None]
 @dataclass(frozen=True, slots=True)
 class _Ways:
     """Places of rules, in one state of the inputs: those that nothing rules out, and those that ask for a problem or a
-    drug, by its name."""
+    drug, by its name. `meetings`: of the first ones those about doses that meet, with the drug of each."""
 
     always: frozenset[int]
     problems: Mapping[str, Sequence[int]]
     drugs: Mapping[str, Sequence[int]]
+    meetings: Sequence[tuple[int, str]]
 
 
 class RuleIndex:
@@ -44,24 +45,37 @@ class RuleIndex:
         self._ways: dict[Closed, _Ways] = {}  # one for each state of the inputs: sixteen at most
 
     def may_fire(self, context: Context) -> list[int]:
-        """Places of the rules of which nothing that they need is certainly absent, in order."""
-        closed = frozenset(status for status in self._statuses if not _gap(context, status))
-        ways = self._ways.get(closed)
-        if ways is None:
-            ways = self._ways[closed] = self._find_ways(closed)
-        met: set[int] = set()
+        """Places of the rules of which nothing that they need is certainly absent, in order; without those of
+        `not_found`."""
+        ways = self._ways_of(context)
+        met = {place for place, drug in ways.meetings if drug in context.drugs}
         for concept in context.concepts & ways.problems.keys():
             met.update(ways.problems[concept])
         for drug in context.drugs & ways.drugs.keys():
             met.update(ways.drugs[drug])
         return sorted(ways.always.union(place for place in met if not self.every[place].cannot_fire(context)))
 
+    def not_found(self, context: Context) -> list[int]:
+        """Places of the rules about doses that meet whose drug was not found, and may be hidden."""
+        return [place for place, drug in self._ways_of(context).meetings if drug not in context.drugs]
+
+    def _ways_of(self, context: Context) -> _Ways:
+        closed = frozenset(status for status in self._statuses if not _gap(context, status))
+        ways = self._ways.get(closed)
+        if ways is None:
+            ways = self._ways[closed] = self._find_ways(closed)
+        return ways
+
     def _find_ways(self, closed: Closed) -> _Ways:
         always: set[int] = set()
+        meetings: list[tuple[int, str]] = []
         problems: dict[str, list[int]] = {}
         drugs: dict[str, list[int]] = {}
         for place, ready in enumerate(self.every):
             needed = [asked for asked in ready.asked if asked.status in closed]
+            if not needed and (timing := ready.rule.loaded.rule.timing):
+                meetings.append((place, timing.drug))
+                continue
             if not needed:
                 always.add(place)
                 continue
@@ -69,7 +83,7 @@ class RuleIndex:
             by_name = problems if first.status is None else drugs
             for name in first.names:
                 by_name.setdefault(name, []).append(place)
-        return _Ways(frozenset(always), problems, drugs)
+        return _Ways(frozenset(always), problems, drugs, meetings)
 
     def among(self, rules: Iterable[str]) -> frozenset[int]:
         """Places of rules, by id; those that the service does not try are left out."""

@@ -24,8 +24,7 @@ def try_timing(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Ver
     block = rule.timing
     if block is None:
         raise TypeError("a timing rule has a separate or an avoid block")
-    may_be_hidden = not context.drafts_expected or bool(context.medication_gaps("draft"))
-    if may_be_hidden and (block.drug not in context.drugs or not context.oral_magnesium):
+    if _may_be_hidden(context) and (block.drug not in context.drugs or not context.oral_magnesium):
         return context.unless_hidden("any")
     drugs = [item for item in context.medications(frozenset({block.drug}), "any", "oral") if form_fits(item, block)]
     products = [
@@ -61,6 +60,18 @@ def try_timing(rule: Rule, context: Context, limits: Mapping[str, Limit]) -> Ver
     return unknown(*gaps) if gaps else FALSE
 
 
+def drug_not_found(context: Context) -> Verdict | None:
+    """What every rule says whose drug was not found, or None where that is another thing for each."""
+    if _may_be_hidden(context):
+        return context.unless_hidden("any")
+    return None if any(item.status == "draft" for item in context.oral_magnesium) else FALSE
+
+
+def _may_be_hidden(context: Context) -> bool:
+    """Whether either half may be what nobody could read: on order hooks one of them has to be among the drafts."""
+    return not context.drafts_expected or bool(context.medication_gaps("draft"))
+
+
 def salt_fits(product: Medication, salts: list[str]) -> bool:
     """Whether the rule holds for this product. One whose salt is not named may be any of them."""
     named = any(name.startswith(f"{MAGNESIUM}_") for name in product.drugs)
@@ -73,10 +84,8 @@ def form_fits(drug: Medication, block: Separate | Avoid) -> bool:
 
 
 def _could_concern(context: Context, products: list[Medication], drugs: list[Medication]) -> bool:
-    """Whether the rule could fire if more were known: on order hooks one half has to be among the drafts."""
-    if not context.drafts_expected or context.medication_gaps("draft"):
-        return True
-    return any(item.status == "draft" for item in (*products, *drugs))
+    """Whether the rule could fire if more were known."""
+    return _may_be_hidden(context) or any(item.status == "draft" for item in (*products, *drugs))
 
 
 def _pair(product: Medication, drug: Medication, context: Context) -> Pair | None:
