@@ -36,8 +36,9 @@ def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) ->
             prefetch[need.key] = patient
             continue
         matches = [{**entry, "search": {"mode": "match"}} for entry in kept if _wanted(entry["resource"], need)]
-        # The Patient comes along as an include: references may name it by its fullUrl.
-        found = [{**patients[0], "search": {"mode": "include"}}, *matches]
+        # The Patient comes along as an include where references may name it by its fullUrl.
+        included = [{**patients[0], "search": {"mode": "include"}}] if "fullUrl" in patients[0] else []
+        found = [*included, *matches]
         if need.resource_type.startswith("Medication"):
             found += [entry for entry in kept if entry["resource"].get("resourceType") == "Medication"]
         # However many were asked for, these are all.

@@ -96,24 +96,26 @@ class Reader:
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
         self._subjects: list[tuple[str, str, list[Raw] | None]] = []
 
-    def read(self, key: str, wanted: str, raw: bytes | Raw, where: str, *, draft: bool = False) -> Input:
-        """One value. `wanted` is the resource type of the key ("" for drafts: any)."""
-        if len(memoryview(raw)) < 16 and bytes(raw).strip() == b"null":
+    def read(self, key: str, wanted: str, sent: bytes | elements.Bundle, where: str, *, draft: bool = False) -> Input:
+        """One value, as JSON or taken apart already. `wanted` is the resource type of the key ("" for drafts: any)."""
+        if isinstance(sent, bytes) and len(sent) < 16 and sent.strip() == b"null":
             return Input(key, self.null_is, "" if self.null_is == "empty" else "the EHR sent null")
-        view = self._decode(raw, where) or _as_bundle(raw)
+        parts = [each.resource for each in sent.entry or ()] if isinstance(sent, elements.Bundle) else [sent]
+        view = sent if isinstance(sent, elements.Bundle) else self._decode(sent, where) or _as_bundle(sent)
         if view is None:
             return failed(key, "unreadable")
         if isinstance(view, elements.OperationOutcome):
             told = {self._meaning(issue) for issue in view.issue or ()}
             return Input(key, "empty") if told == {"none_found"} else failed(key, "the EHR reported an error")
         result = Input(key, "given")
-        self._whole(result, raw)
+        for part in parts:
+            self._whole(result, part)
         if isinstance(view, elements.Bundle):
             self._bundle(result, view, wanted, where, draft)
-        elif isinstance(view, elements.Resource) and _TYPES[type(view)] == wanted:
+        elif isinstance(sent, bytes) and isinstance(view, elements.Resource) and _TYPES[type(view)] == wanted:
             if wanted not in READ_BY_ID:
                 self.repairs["resource_without_bundle"] += 1
-            self._add(result, view, raw, None, where, draft)
+            self._add(result, view, sent, None, where, draft)
         else:
             return failed(key, "unreadable")
         return result

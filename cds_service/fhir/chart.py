@@ -18,6 +18,7 @@ from orjson import Fragment
 from cds_service.fhir.building import Building
 from cds_service.fhir.bundles import Reader
 from cds_service.fhir.conditions import read_conditions
+from cds_service.fhir.elements import Bundle
 from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.fetching import Pages, entries_asked, fill, read_all, with_medications
 from cds_service.fhir.fetching import read_medications as fetch_medications
@@ -167,8 +168,8 @@ def read_chart(
     *,
     patient_id: str,
     needs: Sequence[Need],
-    prefetch: Mapping[str, bytes],
-    draft_orders: bytes | None,
+    prefetch: Mapping[str, bytes | Bundle],
+    draft_orders: bytes | Bundle | None,
     selections: Sequence[str],
     vocabulary: Vocabulary,
     now: datetime,
@@ -182,11 +183,11 @@ def read_chart(
 ) -> Chart:
     """Reads one request.
 
-    `prefetch`: raw JSON by key. `draft_orders`: the raw Bundle, None for hooks without one. `now`: aware. `server`:
-    where absent keys are read, None where nothing may be fetched. `encounter_id`: of the call, if it names one.
-    `not_available`: keys that this EHR has no data for. `validate_all` validates every resource at once; the facts are
-    the same. `base`: the FHIR server of the call, whether or not it may be read. `null_is`: what a prefetch value of
-    null says, "empty" or "failed".
+    `prefetch`: raw JSON, or a searchset taken apart, by key. `draft_orders`: the Bundle, None for hooks without one.
+    `now`: aware. `server`: where absent keys are read, None where nothing may be fetched. `encounter_id`: of the call,
+    if it names one. `not_available`: keys that this EHR has no data for. `validate_all` validates every resource at
+    once; the facts are the same. `base`: the FHIR server of the call, whether or not it may be read. `null_is`: what a
+    prefetch value of null says, "empty" or "failed".
 
     Raises IdentityMismatch, UnsupportedFhirVersion, UnreadableInput.
     """
@@ -222,9 +223,9 @@ def read_chart(
     return chart
 
 
-def _drafts(reader: Reader, raw: bytes) -> Input:
-    result = reader.read(DRAFTS, "", raw, "context.draftOrders", draft=True)
-    if result.state == "failed" or raw.strip() in (b"null", b""):
+def _drafts(reader: Reader, sent: bytes | Bundle) -> Input:
+    result = reader.read(DRAFTS, "", sent, "context.draftOrders", draft=True)
+    if result.state == "failed" or (isinstance(sent, bytes) and sent.strip() in (b"null", b"")):
         raise UnreadableInput("context.draftOrders", "not a Bundle")
     result.unreadable += len(reader.grouped - {f"{item.kind}/{item.id}" for item in result.items})
     return result

@@ -13,6 +13,7 @@ from cds_service.advice.loaded_content import Content
 from cds_service.advice.needs import needs_of
 from cds_service.content.rulebook import Rulebook
 from cds_service.fhir import Chart, IdentityMismatch, Need, UnreadableInput, UnsupportedFhirVersion, read_chart
+from cds_service.fhir.elements import Bundle
 
 Request = dict[str, Any]
 
@@ -111,13 +112,13 @@ def read_call(
     side: Side,
     hook: str,
     patient_id: str,
-    prefetch: Mapping[str, bytes],
-    drafts: bytes | None,
+    prefetch: Mapping[str, bytes | Bundle],
+    drafts: bytes | Bundle | None,
     *,
     selections: Sequence[str] = (),
     encounter_id: str | None = None,
 ) -> Chart:
-    """The chart of a call of which all data is there. `prefetch` and `drafts` are raw JSON. Raises NotRead."""
+    """The chart of a call of which all data is there. `prefetch` and `drafts` as `read_chart`. Raises NotRead."""
     try:
         return read_chart(
             patient_id=patient_id,

@@ -1,6 +1,6 @@
 """One patient's resources, as they stand in an export, to facts and the outcome of every rule: what each engine calls.
 
-The calls are those that `advice.one_bundle.hook_request` makes of the same resources, written from their bytes.
+The calls are those that `advice.one_bundle.hook_request` makes of the same resources.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
-from msgspec import Struct, ValidationError
+from msgspec import Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
 from cds_service.advice.advise import outcomes_of
@@ -24,6 +24,7 @@ from cds_service.advice.needs import all_needs
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.fhir import Need
+from cds_service.fhir.elements import Bundle, Entry, Search
 from cds_service.patient import PatientFacts
 from cds_service.population.cases import NotRead, Side, read_call
 from cds_service.population.screening.lines import MEDICATION, PATIENT, bundle_of
@@ -102,12 +103,16 @@ class _Entry:
     kind: str
     status: str | None
     tokens: frozenset[str]
-    sent: bytes  # `"resource":...`, with its fullUrl before it where it has one
     raw: bytes
+    url: str | None
 
     @property
     def draft(self) -> bool:
         return self.status == "draft" and self.kind.endswith("Request")
+
+    def listed(self, mode: str = "") -> Entry:
+        """As a Bundle holds it."""
+        return Entry(self.url, Raw(self.raw), Search(mode) if mode else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,24 +158,24 @@ class Screener:
         by_kind: dict[str, list[_Entry]] = {}
         for entry in kept:
             by_kind.setdefault(entry.kind, []).append(entry)
-        included = _listed((person,), b"include")
-        medications = [b"{" + each.sent + b"}" for each in by_kind.get(MEDICATION, ())]
-        prefetch: dict[str, bytes] = {}
+        included = [person.listed("include")] if person.url is not None else []
+        medications = [each.listed() for each in by_kind.get(MEDICATION, ())]
+        prefetch: dict[str, bytes | Bundle] = {}
         for search in self._searches[hook]:
             if search.kind == PATIENT:
                 prefetch[search.key] = person.raw
                 continue
             found = [entry for entry in by_kind.get(search.kind, ()) if search.finds(entry)]
-            entries = included + _listed(found, b"match")
-            prefetch[search.key] = _bundle(
-                entries + medications if search.kind.startswith(MEDICATION) else entries, b"searchset", len(found)
-            )
-        orders = _bundle([b"{" + each.sent + b"}" for each in drafts], b"collection") if hook != VIEW else None
+            listed = included + [each.listed("match") for each in found]
+            if search.kind.startswith(MEDICATION):
+                listed += medications
+            prefetch[search.key] = Bundle(type="searchset", total=Raw(b"%d" % len(found)), entry=listed)
+        orders = Bundle(type="collection", entry=[each.listed() for each in drafts]) if hook != VIEW else None
         # A bug of ours that one chart meets must not take the other patients' answers away.
         call = attempt(self._tried, hook, patient_id, prefetch, orders)
         return Call(hook, None, None, f"a fault of this program: {call.reference}") if isinstance(call, Fault) else call
 
-    def _tried(self, hook: str, patient_id: str, prefetch: Mapping[str, bytes], orders: bytes | None) -> Call:
+    def _tried(self, hook: str, patient_id: str, prefetch: Mapping[str, bytes | Bundle], orders: Bundle | None) -> Call:
         try:
             chart = read_call(self.side, hook, patient_id, prefetch, orders)
         except NotRead as fault:
@@ -212,14 +217,4 @@ def _entry(raw: bytes, url: str | None) -> _Entry:
         listed = concept.get("coding") if isinstance(concept, dict) else None
         some = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         tokens = [f"{each.get('system')}|{each.get('code')}" for each in some]
-    before = b'"fullUrl":' + orjson.dumps(url) + b"," if url is not None else b""
-    return _Entry(kind, status, frozenset(tokens), before + b'"resource":' + raw, raw)
-
-
-def _listed(entries: Iterable[_Entry], mode: bytes) -> list[bytes]:
-    return [b"{" + each.sent + b',"search":{"mode":"' + mode + b'"}}' for each in entries]
-
-
-def _bundle(entries: Sequence[bytes], kind: bytes, total: int | None = None) -> bytes:
-    counted = b',"total":%d' % total if total is not None else b""
-    return b'{"resourceType":"Bundle","type":"' + kind + b'"' + counted + b',"entry":[' + b",".join(entries) + b"]}"
+    return _Entry(kind, status, frozenset(tokens), raw, url)
