@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
+from typing import Literal
 
 import pytest
 from flask import Flask
@@ -12,6 +13,7 @@ from flask import Flask
 from cds_service.advice.needs import all_needs, needs_of
 from cds_service.content.current import CurrentRulebook
 from cds_service.hooks.services import make_ready
+from cds_service.patient import Medication, PatientFacts, Source
 from cds_service.population.cases import Side
 from cds_service.population.shipped import shipped_cohort
 from cds_service.rules.evaluate import evaluate
@@ -20,7 +22,7 @@ from tests.benchmarks.bodies import body, fresh
 from tests.benchmarks.rule_count import with_rules
 from tests.conftest import NOW, shipped
 
-STEP = 31  # of all patients, each so many; all of them take minutes
+STEP = 61  # of all patients, each so many; all of them take minutes
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,10 @@ def test_patients_that_ship_have_the_outcomes_of_trying_every_rule(side: Side) -
         person = replace(facts.person, deceased=True)
         for given in (
             facts,
+            with_unknown(facts, "active"),
+            with_unknown(facts, "active", "active"),
+            with_unknown(facts, "draft"),
+            with_unknown(facts, "active", "draft"),
             replace(facts, inputs={key: state for key, state in facts.inputs.items() if key != left_out}),
             replace(facts, inputs={}),
             replace(facts, person=person),
@@ -51,6 +57,12 @@ def test_patients_that_ship_have_the_outcomes_of_trying_every_rule(side: Side) -
                 number += 1
     assert kinds == {"fired", "quiet", "not_evaluated", "not_applicable"}
     assert number > 200
+
+
+def with_unknown(facts: PatientFacts, *statuses: Literal["active", "draft"]) -> PatientFacts:
+    """The same patient, with medicines that nobody knows."""
+    more = (Medication(Source("MedicationRequest", f"x{n}"), each, f"Xyz {n}") for n, each in enumerate(statuses))
+    return replace(facts, medications=(*facts.medications, *more))
 
 
 def test_only_some_rules_have_the_outcomes_that_they_have_among_all(side: Side) -> None:
