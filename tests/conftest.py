@@ -21,6 +21,7 @@ from cds_service.advice.loaded_content import Content, load_content
 from cds_service.rules import faults
 from cds_service.rules.faults import Fault
 from cds_service.settings import Settings
+from cds_service.store import Store
 from cds_service.terminology.index import Vocabulary
 
 # A shell that starts the tests in the background has Ctrl-C ignored, and what a test starts would inherit that.
@@ -72,7 +73,7 @@ def vocabulary(content: Content) -> Vocabulary:
 @pytest.fixture(scope="session")
 def make_app(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Flask]]:
     """Apps at the tests' fixed time; keyword arguments are settings."""
-    made: list[Flask] = []
+    stores: list[Store] = []  # of apps their stores alone are kept: an app goes when its tests are done
 
     def make(now: Callable[[], datetime] = lambda: NOW, **settings: object) -> Flask:
         values = {"data_dir": tmp_path_factory.mktemp("data"), **settings}
@@ -80,14 +81,14 @@ def make_app(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iter
             values = {"key": KEY, **values}
         app = create_app(Settings.model_validate(values), now=now, content=content)
         app.testing = True
-        store = app.extensions["advisor"].store
+        store: Store = app.extensions["advisor"].store
         store.shown_wait = store.feedback_wait = PATIENCE
-        made.append(app)
+        stores.append(store)
         return app
 
     yield make
-    for app in made:
-        app.extensions["advisor"].store.close()
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture(scope="session")
