@@ -35,7 +35,7 @@ CASES = {rule: [case for case in file.scenarios if not case.site] for rule, file
 RULES = sorted(rule for rule, cases in CASES.items() if cases)
 PROBLEMS = "conditions"
 # One in so many is tried.
-REMOVED_READ, REMOVED_OTHER, CONVERTED, REORDERED, JOINED = 12, 60, 1, 10, 10
+REMOVED_READ, REMOVED_OTHER, CONVERTED, REORDERED, JOINED = 24, 120, 2, 20, 20
 
 # Unit -> the LOINC code that goes with it and how many of it one mmol/L (or one umol/L) is.
 UNITS = {
