@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import Callable, Iterator
@@ -32,6 +33,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-golden`: write what tests/test_golden.py expects from the answers given now; such a run fails."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/*.expected.json, then fail")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_there_is_not_gone_through_again() -> None:
+    """The collector of garbage looks at what a module makes, and never again at the content and what modules before
+    left: the same as in the service."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from uuid import UUID
+from zlib import crc32
 
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
@@ -39,7 +40,7 @@ SHOUTING = re.compile(r"\b[A-Z]{6,}\b")
 
 @pytest.fixture(scope="module")
 def answers(app: Flask, content: Content) -> list[tuple[str, Body]]:
-    """Every answer, each with where it comes from. Scenarios with site values are tried in test_scenarios.py."""
+    """Answers, each with where it comes from. Scenarios with site values are tried in test_scenarios.py."""
     client = app.test_client()
     found = [(name, answered(client, body)) for name, body in every_sample_call(client)]
     for name in test_golden.CALLS:
@@ -48,9 +49,11 @@ def answers(app: Flask, content: Content) -> list[tuple[str, Body]]:
             found.append((f"{name}, as recorded", answered(client, body)))
             found.append((f"{name}, under our keys", answered(client, test_golden.with_our_prefetch(body, client))))
     for rule, file in FILES.items():
-        for case in file.scenarios:
-            if not case.site:
-                found.append((f"{rule}: {case.name}", told(client, content, rule, case)))
+        cases = [case for case in file.scenarios if not case.site]
+        fired = [case for case in cases if case.expect.outcome == "fired"]
+        # Scenarios of one rule differ little in their cards: its first ones, and a sample.
+        every = [case for case in cases if case in fired[:3] or crc32(f"{rule}: {case.name}".encode()) % 5 == 0]
+        found += [(f"{rule}: {case.name}", told(client, content, rule, case)) for case in every]
     return found
 
 
