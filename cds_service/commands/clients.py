@@ -15,6 +15,7 @@ import click
 import orjson
 from pydantic import ValidationError
 
+from cds_service.advice.loaded_content import load_content
 from cds_service.advice.needs import all_needs
 from cds_service.commands.common import (
     CANNOT_CREATE,
@@ -30,7 +31,6 @@ from cds_service.commands.common import (
 )
 from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.library import Library
-from cds_service.content.loading import load_library
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site_checks import orderable_suggestions
 from cds_service.hooks.profile import profile_faults
@@ -188,7 +188,7 @@ def _orders_in_words(known: tuple[Client, ...], settings: Settings) -> list[str]
 
 @cache
 def _content() -> Library:
-    return load_library(cards=cards_in_use())
+    return load_content(cards=cards_in_use()).library
 
 
 def _message(item: Any) -> str:

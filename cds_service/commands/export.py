@@ -57,8 +57,8 @@ def export(
     URL is the FHIR base. Killed and run again, it goes on. Exit code 1 where not all came: export.json in the folder
     says what is missing.
     """
+    from cds_service.advice.loaded_content import load_content
     from cds_service.commands.common import cards_in_use
-    from cds_service.content.loading import load_library
     from cds_service.population.screening.calls_out import CallsOut, ExportFailed, Stopped, is_loopback
     from cds_service.population.screening.export import Export, types_read
     from cds_service.population.screening.exported import Exported
@@ -80,7 +80,7 @@ def export(
         stop(USAGE, "--group is the id of a Group: letters, digits, - and . only.")
     if strange := [each for each in allow if not _HOST.fullmatch(each)]:
         stop(USAGE, f"--allow is a host, as files.example or files.example:8443, not {strange[0]!r:.80}.")
-    read = types_read(load_library(cards=cards_in_use()))
+    read = types_read(load_content(cards=cards_in_use()).library)
     if unknown := [each for each in without if each not in read or each == "Patient"]:
         stop(USAGE, f"--without {unknown[0]!r:.80}: what is asked for is {', '.join(read)}; Patient always is.")
     types = [each for each in read if each not in without]

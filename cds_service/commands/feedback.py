@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from cds_service.advice.loaded_content import load_content
 from cds_service.commands.common import UNAVAILABLE, USAGE, cards_in_use, settings_of, stop
-from cds_service.content.loading import load_library
 from cds_service.publish.feedback_export import Format, crd_metrics, exported, moment
 from cds_service.store import StoreUnavailable
 from cds_service.store.by_settings import open_store
@@ -40,6 +40,6 @@ def feedback(form: str, since: str | None, until: str | None, client: str | None
             rows = store.export(*bounds, client, form == "crd")
         except StoreUnavailable as error:
             stop(UNAVAILABLE, str(error))
-        reasons = load_library(cards=cards_in_use()).override_reasons.values()
+        reasons = load_content(cards=cards_in_use()).library.override_reasons.values()
         lines: Format = "csv" if form == "csv" else "jsonl"
         click.echo(crd_metrics(rows) if form == "crd" else exported(rows, lines, reasons), nl=False)

@@ -22,11 +22,10 @@ TARGET = click.Path(dir_okay=False, path_type=Path)
 @click.option("--settings", "settings_file", type=SETTINGS, help="Settings file (TOML) of the service described.")
 def openapi(out: Path | None, settings_file: Path | None) -> None:
     """Print the OpenAPI 3.1 document of the service, as it is served at /openapi.json."""
-    from cds_service.content.library import default_root
-    from cds_service.content.loading import load_library
+    from cds_service.advice.loaded_content import load_content
     from cds_service.web.described import openapi_text
 
-    text = openapi_text(load_library(default_root()), settings_of({"settings_file": settings_file}), __version__)
+    text = openapi_text(load_content().library, settings_of({"settings_file": settings_file}), __version__)
     if out is None:
         click.echo(text, nl=False)
         return
@@ -41,9 +40,8 @@ def openapi(out: Path | None, settings_file: Path | None) -> None:
 @click.argument("name", required=False)
 def example(name: str | None) -> None:
     """Print the body of the example NAME, made for this moment; without NAME list them."""
+    from cds_service.advice.loaded_content import load_content
     from cds_service.advice.needs import needs_of
-    from cds_service.content.library import default_root
-    from cds_service.content.loading import load_library
     from cds_service.content.rulebook import make_rulebook
     from cds_service.content.site import NO_SITE
     from cds_service.publish.example_calls import body_of, examples
@@ -57,7 +55,7 @@ def example(name: str | None) -> None:
     told, now = listed[name], datetime.now(UTC)
     needs: dict[str, Any] = {}
     if told.call == "hook":
-        rulebook = make_rulebook(load_library(default_root()), NO_SITE, now.date())
+        rulebook = make_rulebook(load_content().library, NO_SITE, now.date())
         ids = {service.hook: id_ for id_, service in rulebook.library.services.items() if service.hook == told.hook}
         needs = {key: need.template for key, need in needs_of(rulebook, next(iter(ids.values()))).items()}
     click.echo(orjson.dumps(body_of(name, told, needs, now), option=orjson.OPT_INDENT_2).decode())

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import click
 import orjson
 
+from cds_service.advice.loaded_content import load_content
 from cds_service.advice.needs import all_needs
 from cds_service.commands.common import (
     FAILED,
@@ -35,7 +36,6 @@ from cds_service.commands.site_publishing import (
 )
 from cds_service.content.base import EncounterKind
 from cds_service.content.library import Library
-from cds_service.content.loading import load_library
 from cds_service.content.publishing import NotDone, Proposal, Publishing
 from cds_service.content.site import SiteValues, read_site
 from cds_service.content.site_document import site_schema
@@ -66,7 +66,7 @@ def _today() -> date:
 @click.option("--json", "as_json", is_flag=True)
 def validate(file: Path, as_json: bool) -> None:
     """Check a site file and name every fault with line, allowed range and nearest name. Exit 78 on faults."""
-    library = load_library(cards=cards_in_use())
+    library = load_content(cards=cards_in_use()).library
     with faults_as_json(as_json):
         values = _site_values(file, library)
     if as_json:
@@ -85,7 +85,7 @@ def validate(file: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def show_site(file: Path | None, client: str, encounter: EncounterKind | None, as_json: bool) -> None:
     """Show every threshold with the value in force under FILE (or the defaults), for all calls or for some."""
-    library = load_library(cards=cards_in_use())
+    library = load_content(cards=cards_in_use()).library
     values = (_site_values(file, library) if file else SiteValues()).at(client, encounter)
     rows = threshold_rows(library, values, _today())
     if as_json:
@@ -118,7 +118,7 @@ def show_site(file: Path | None, client: str, encounter: EncounterKind | None, a
 @database_options
 def diff(old: str, new: str, as_json: bool, **flags: Any) -> None:
     """Show what changes from OLD to NEW: files, or numbers of revisions (0: nothing set). Exit 1 where they differ."""
-    library = load_library(cards=cards_in_use())
+    library = load_content(cards=cards_in_use()).library
     before, after = (_side(side, library, flags) for side in (old, new))
     found = changes(library, before, after, _today())
     if as_json:

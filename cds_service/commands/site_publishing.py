@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 import click
 import orjson
 
+from cds_service.advice.loaded_content import load_content
 from cds_service.advice.needs import all_needs
 from cds_service.commands.common import FAILED, USAGE, cards_in_use, opened, settings_of, stop
 from cds_service.content.library import Library
-from cds_service.content.loading import load_library
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_in_words import in_words
 from cds_service.content.yamlfile import ContentError, Fault
@@ -77,6 +77,6 @@ def published(flags: dict[str, Any], library: Library | None = None, writes: boo
         click.echo(
             'A service reads revisions only with managed_by = "console", which these settings do not say.', err=True
         )
-    library = library or load_library(cards=cards_in_use())
+    library = library or load_content(cards=cards_in_use()).library
     with opened(flags) as store:
         yield Publishing(store, library, frozenset(all_needs(library)), settings.second_person)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import orjson
 
+from cds_service.advice.loaded_content import load_content
 from cds_service.advice.needs import all_needs
 from cds_service.commands.common import (
     FAILED,
@@ -20,7 +21,6 @@ from cds_service.commands.common import (
     stop,
 )
 from cds_service.content.current import CurrentRulebook, site_source
-from cds_service.content.loading import load_library
 from cds_service.publish.csv_text import csv_text
 from cds_service.publish.feedback_export import moment
 from cds_service.spelling import nearest
@@ -62,7 +62,7 @@ def stats(
         stop(USAGE, "--since and --until are days such as 2026-01-31, or times with offset.")
     if begin >= end:
         stop(USAGE, "--since is not before --until.")
-    library = load_library(cards=cards_in_use())
+    library = load_content(cards=cards_in_use()).library
     if rule is not None and rule not in library.rules:
         stop(FAILED, f"There is no rule {rule}{nearest(rule, library.rules)}")
     with Store.open(settings.database, data_dir=settings.data_dir) as store:
