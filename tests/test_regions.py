@@ -119,7 +119,7 @@ def test_why_and_site_show_tell_both(
     assert done.exit_code == 0, done.output
     assert f"{LABEL.capitalize()}: 6 h (" in done.output
     assert f"; {LABEL}: 6 h, EU text (US text: 4 h))" in done.output
-    monkeypatch.setattr(site_commands, "load_library", lambda *_, **__: regional[1].library)
+    monkeypatch.setattr(site_commands, "load_content", lambda *_, **__: regional[1])
     lines = CliRunner().invoke(site_commands.show_site).output.splitlines()
     (line,) = [line for line in lines if line.startswith(f"{DRUG}.magnesium_then_drug")]
     assert line.startswith(f"{DRUG}.magnesium_then_drug = 6 h; US text 4; EU text 6; may be 4 to 10")
