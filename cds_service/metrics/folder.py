@@ -49,6 +49,7 @@ def shared_folder(elsewhere: Path | None) -> Iterator[Path]:
             _folder.clear()
             _own.clear()
             _numbers.clear()
+            _leave()
             shutil.rmtree(folder, ignore_errors=True)
             os.close(held)
 
@@ -81,6 +82,14 @@ def _sweep(place: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(held)
+
+
+def _leave() -> None:
+    """What this process goes on with, and what it starts, look for no folder that is gone."""
+    os.environ.pop(_VARIABLE, None)
+    from prometheus_client import values
+
+    values.ValueClass = values.MutexValue
 
 
 def _use(folder: Path) -> None:
