@@ -45,7 +45,7 @@ def server() -> Iterator[BulkServer]:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch, content: Content) -> list[int]:
     """Where the server says nothing, the next try is at once. How many steps of the backoff were taken."""
-    monkeypatch.setattr("cds_service.content.loading.load_library", lambda **_: content.library)
+    monkeypatch.setattr("cds_service.advice.loaded_content.load_content", lambda **_: content)
     steps: list[int] = []
     monkeypatch.setattr(CallsOut, "backoff", lambda _, tries: (steps.append(tries), 0.01)[1])
     return steps
