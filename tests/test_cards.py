@@ -1,4 +1,4 @@
-"""The card-writing rules, held on every card that the scenarios, the sample patients and the recorded calls give.
+"""The card-writing rules, held on every card that the sample patients, the recorded calls and some scenarios give.
 
 Words of a detail are counted without its "Not checked" and "Note" lines and the development notice: those tell what the
 service lacked and grow with it, while the limit of 120 is for what a clinician is asked to read.

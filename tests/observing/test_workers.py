@@ -149,6 +149,25 @@ def test_a_worker_knows_that_there_is_no_room_for_what_it_counts(
         assert not folder.worker_begins(second)
 
 
+def test_a_process_that_served_goes_on_without_the_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Itself, and what it starts: both would look for it."""
+    from prometheus_client import CollectorRegistry, Counter, values
+
+    from cds_service.metrics import folder
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    with folder.shared_folder(tmp_path) as made:
+        assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(made)
+    assert not made.exists()
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+    registry = CollectorRegistry()
+    Counter("afterwards", "Made after the folder went.", registry=registry).inc()
+    assert registry.get_sample_value("afterwards_total") == 1
+
+
 def test_nobody_reads_the_numbers_through_the_proxy_in_front(tmp_path: Path) -> None:
     with running(tmp_path) as service, proxy(f"127.0.0.1:{service.port}", tmp_path) as port:
         assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).status_code == 200
