@@ -9,7 +9,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from cds_service.content.yamlfile import KeyPath
 
@@ -38,7 +38,15 @@ def in_force(values: Mapping[date, V], day: date) -> V:
 class Strict(BaseModel):
     """Frozen, and an unknown key is a fault."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What checks it is built at the first check: content that comes compiled is never checked.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+@cache
+def checker(kind: Any) -> TypeAdapter[Any]:
+    """What checks a value against `kind`, a model or a list or mapping of such. Built once: that takes longer than many
+    checks."""
+    return TypeAdapter(kind)
 
 
 @dataclass(frozen=True, slots=True)

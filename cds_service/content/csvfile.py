@@ -7,8 +7,9 @@ import re
 from io import StringIO
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from cds_service.content.base import checker
 from cds_service.content.yamlfile import MAX_BYTES, ContentError, Document, Fault, KeyPath
 
 _COUNT = re.compile(r"# ([0-9]+) rows\.$", re.MULTILINE)
@@ -50,7 +51,7 @@ def parse_rows(text: str, file: str, model: Any) -> Document:
     if told and int(told.group(1)) != len(rows):
         faults.append(Fault(file, 0, "", f"holds {len(rows)} rows, not {told.group(1)}: it is not whole"))
     try:
-        data = TypeAdapter(list[model]).validate_python(rows)
+        data = checker(list[model]).validate_python(rows)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False):
             index, column = item["loc"][:2]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from cds_service.content.base import checker
 from cds_service.content.concept import Concept, DrugList
 from cds_service.content.csvfile import parse_rows
 from cds_service.content.families import FAMILIES, Family, ShortRule, fill
@@ -161,7 +162,7 @@ class Reader:
 
     def _validate(self, document: Document, model: Any) -> Any:
         try:
-            return TypeAdapter(model).validate_python(document.data)
+            return checker(model).validate_python(document.data)
         except ValidationError as error:
             self.faults += faults_of(error, document)
             return None

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from cds_service.content.base import EncounterKind, Region
+from cds_service.content.base import EncounterKind, Region, checker
 from cds_service.content.site_checks import faults_of_site, ranked
 from cds_service.content.site_document import (
     SiteCode,
@@ -155,7 +155,7 @@ def read_site(text: str, file: str, library: Library, input_keys: frozenset[str]
     if before := list(_before_region(document)):
         raise ContentError(before)
     try:
-        parsed = TypeAdapter(SiteDocument).validate_python(document.data)
+        parsed = checker(SiteDocument).validate_python(document.data)
     except ValidationError as error:
         from cds_service.content.reading import faults_of
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 KINDS: Final = ("fired", "quiet", "not_applicable", "not_evaluated")
 SEXES: Final = ("female", "male", "other", UNKNOWN)
-AT_ONCE: Final = 20  # rules in one query: enough to read the facts seldom, few enough to keep memory small
 ROWS: Final = 100_000  # of a batch: joined in some tens of MiB
 _REASON: Final = re.compile(r"^([a-z_]+)(?:\((.*)\))?$")
 _OF_ONE_PATIENT: Final = re.compile(r"(: |, )?\{(?:problem|names|date|days)\}.*$")
@@ -158,12 +157,12 @@ class _Counting:
                   min(not_read) AS why FROM facts GROUP BY key"""  # noqa: S608
         return Summary(
             asked,
-            self._one("SELECT count(DISTINCT key) FROM facts", "facts") if has else 0,
+            self._patients(["true"], "facts")[0],
             self._pairs(f"SELECT why, count(*) FROM ({one}) WHERE why IS NOT NULL GROUP BY 1", "facts") if has else {},  # noqa: S608
             self._pairs(f"SELECT band, count(*) FROM ({one}) GROUP BY 1", "facts") if has else {},  # noqa: S608
             self._pairs(f"SELECT sex, count(*) FROM ({one}) GROUP BY 1", "facts") if has else {},  # noqa: S608
             self._urgent(rules),
-            self._any(sorted({each.rule for each in rules}), "not_evaluated"),
+            self._patients([_any({each.rule for each in rules}, "not_evaluated")], "outcomes")[0],
             rules,
             self._quality(smallest) if "quality" in self._there else [],
             self._inputs() if has else [],
@@ -184,8 +183,10 @@ class _Counting:
             found += self._database.execute(query).fetchall()
         return found
 
-    def _one(self, query: str, of: str) -> int:
-        return sum(int(row[0]) for row in self._all(query, of))
+    def _patients(self, tests: Sequence[str], of: str) -> list[int]:
+        """How many patients pass each test, which is a condition on a row of `of`."""
+        counts = ", ".join(f"count(DISTINCT key) FILTER (WHERE {test})" for test in tests)
+        return [sum(each) for each in zip([0] * len(tests), *self._all(f"SELECT {counts} FROM {of}", of), strict=True)]  # noqa: S608
 
     def _pairs(self, query: str, of: str) -> dict[str, int]:
         summed: Counter[str] = Counter()
@@ -203,9 +204,7 @@ class _Counting:
                 f"this folder was screened with other rules ({', '.join(strangers[:3])} ...): "
                 "name the site values and cards that it was screened with"
             )
-        found: dict[tuple[str, str], RuleCounts] = {}
-        for start in range(0, len(known), AT_ONCE):
-            self._count(known[start : start + AT_ONCE], found)
+        found = self._counted(known)
         for each in found.values():
             each.reasons.sort(key=lambda one: (KINDS.index(one.outcome), -one.patients, one.words))
         return sorted(found.values(), key=lambda each: (*self._urgency(each.rule), each.hook))
@@ -216,46 +215,45 @@ class _Counting:
         card = loaded.rule.card
         return INDICATORS.index(card.indicator), loaded.package is not None, card.priority, rule
 
-    def _count(self, names: Sequence[str], found: dict[tuple[str, str], RuleCounts]) -> None:
+    def _counted(self, names: Sequence[str]) -> dict[tuple[str, str], RuleCounts]:
+        """These rules by name and hook, from one look at all outcomes."""
         asked = {name: _asked(self._rulebook.rules[name]) for name in names}
-        sums = ", ".join(f"histogram({_value(name, asked[name])})" for name in names)
-        query = f"""SELECT o.hook, {self._band}, {self._sex}, {sums}
-                    FROM outcomes o JOIN facts f ON o.key = f.key AND o.hook = f.hook GROUP BY 1, 2, 3"""  # noqa: S608
+        places = {
+            one: place for place, one in enumerate(dict.fromkeys(each for some in asked.values() for each in some))
+        }
+        there = ", ".join(f"{_there(*one)} AS there_{place}" for one, place in places.items())
+        values = ", ".join(f"{_value(name, [places[one] for one in asked[name]])} AS {_column(name)}" for name in names)
+        query = f"""SELECT hook, band, sex, rule, value, count(*) FROM (
+                      UNPIVOT (SELECT hook, band, sex, {values} FROM (
+                        SELECT o.*, {self._band} AS band, {self._sex} AS sex, {there}
+                        FROM outcomes o JOIN facts f ON o.key = f.key AND o.hook = f.hook))
+                      ON COLUMNS(* EXCLUDE (hook, band, sex)) INTO NAME rule VALUE value) GROUP BY ALL"""  # noqa: S608
+        found: dict[tuple[str, str], RuleCounts] = {}
         told: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
-        for hook, band, sex, *histograms in self._all(query, "outcomes"):
-            for name, histogram in zip(names, histograms, strict=True):
-                counts = {value: number for value, number in (histogram or {}).items() if value is not None}
-                if not counts:
-                    continue
-                one = found.setdefault((name, hook), self._started(name, hook, asked[name]))
-                by = one.by.setdefault((band, sex), Counter())
-                for value, number in counts.items():
-                    kind, _, rest = value.partition(": ")
-                    if kind.startswith("quiet#"):
-                        one.absent[int(kind.removeprefix("quiet#"))] += number
-                        kind = "quiet"
-                    by[kind] += number
-                    for reason in dict.fromkeys(rest.split("; ")) if rest else ():
-                        told.setdefault((name, hook), Counter())[kind, reason] += number
+        for hook, band, sex, name, value, number in self._all(query, "outcomes"):
+            one = found.setdefault((name, hook), self._started(name, hook, asked[name]))
+            kind, _, rest = value.partition(": ")
+            if kind.startswith("quiet#"):
+                one.absent[int(kind.removeprefix("quiet#"))] += number
+                kind = "quiet"
+            one.by.setdefault((band, sex), Counter())[kind] += number
+            for reason in dict.fromkeys(rest.split("; ")) if rest else ():
+                told.setdefault((name, hook), Counter())[kind, reason] += number
         for place, counted in told.items():
             for (kind, reason), number in counted.items():
                 found[place].reasons.append(Reasoned(kind, reason, in_words(reason, self._library), number))
+        return found
 
     def _started(self, name: str, hook: str, asked: Sequence[tuple[str, frozenset[str]]]) -> RuleCounts:
         written = self._rulebook.rules[name].loaded.rule
         words = tuple(_titles(self._library, names) for _, names in asked)
         return RuleCounts(name, hook, written.title, written.card.indicator, words)
 
-    def _any(self, rules: Sequence[str], kind: str) -> int:
-        """Patients in whom at least one of these rules has this outcome."""
-        tests = " OR ".join(f"starts_with({_column(name)}, '{kind}')" for name in rules)
-        return self._one(f"SELECT count(DISTINCT key) FROM outcomes WHERE {tests}", "outcomes") if tests else 0  # noqa: S608
-
     def _urgent(self, rules: list[RuleCounts]) -> dict[str, int]:
         """Patients in whom a rule of this urgency fired, by urgency; `any`: of any."""
-        named = {each.rule: each.indicator for each in rules}
-        made = {kind: self._any([r for r, one in named.items() if one == kind], "fired") for kind in INDICATORS}
-        return made | {"any": self._any(list(named), "fired")}
+        by = {kind: {each.rule for each in rules if each.indicator == kind} for kind in INDICATORS}
+        by["any"] = {each.rule for each in rules}
+        return dict(zip(by, self._patients([_any(names, "fired") for names in by.values()], "outcomes"), strict=True))
 
     def _quality(self, smallest: int) -> list[dict[str, Any]]:
         query = """SELECT what, input, code, count(DISTINCT key), sum(count) AS times FROM quality GROUP BY ALL"""
@@ -281,10 +279,8 @@ class _Counting:
             ("a problem that is read here", "len(conditions) > 0"), ("a drug that is read here", "len(drugs) > 0"),
             ("a result that is read here", "len(labs) > 0"),
         )  # fmt: skip
-        made = [
-            (name, self._one(f"SELECT count(DISTINCT key) FROM facts WHERE not_read IS NULL AND {test}", "facts"))  # noqa: S608
-            for name, test in plain
-        ]
+        met = self._patients([f"not_read IS NULL AND {test}" for _, test in plain], "facts")
+        made = [(name, number) for (name, _), number in zip(plain, met, strict=True)]
         query = """SELECT lab, count(DISTINCT key) FROM (SELECT key, unnest(labs) AS lab FROM facts) GROUP BY 1"""
         labs = [(_titles(self._library, [name]), number) for name, number in self._pairs(query, "facts").items()]
         return made + labs
@@ -313,19 +309,26 @@ def _asked(rule: ActiveRule) -> list[tuple[str, frozenset[str]]]:
     return [("conditions" if one.status is None else "drugs", one.names) for one in found if one.status != "ended"]
 
 
-def _value(name: str, asked: Iterable[tuple[str, frozenset[str]]]) -> str:
+def _there(where: str, names: Iterable[str]) -> str:
+    """Whether one of these concepts is on the chart, in SQL."""
+    listed = ", ".join("'" + each.replace("'", "''") + "'" for each in sorted(names))
+    return f"coalesce(list_has_any({where}, [{listed}]), false)"
+
+
+def _value(name: str, places: Sequence[int]) -> str:
     """The outcome in SQL; where it is quiet, behind '#' which of what is asked for is not on the chart first."""
-    cases = ""
-    for place, (where, names) in enumerate(asked):
-        listed = ", ".join("'" + each.replace("'", "''") + "'" for each in sorted(names))
-        cases += f" WHEN NOT coalesce(list_has_any({where}, [{listed}]), false) THEN 'quiet#{place}'"
-    column = f"o.{_column(name)}"
-    quiet = f"CASE{cases} ELSE 'quiet' END" if cases else "'quiet'"
-    return f"CASE WHEN {column} = 'quiet' THEN {quiet} ELSE {column}::VARCHAR END"
+    cases = "".join(f" WHEN NOT there_{place} THEN 'quiet#{number}'" for number, place in enumerate(places))
+    column = _column(name)
+    return f"CASE WHEN {column} = 'quiet' THEN CASE{cases} ELSE 'quiet' END ELSE {column} END" if cases else column
 
 
 def _column(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _any(rules: Iterable[str], kind: str) -> str:
+    """Whether at least one of these rules has this outcome, in SQL."""
+    return " OR ".join(f"starts_with({_column(name)}, '{kind}')" for name in sorted(rules)) or "false"
 
 
 def _titles(library: Library, names: Iterable[str]) -> str:
