@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from cds_service.content.yamlfile import ContentError
+from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ def stop(code: int, *lines: str) -> NoReturn:
     for line in lines:
         click.echo(line, err=True)
     sys.exit(code)
+
+
+def text_of(file: Path) -> str:
+    """A file's text. Raises ContentError."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ContentError([Fault(str(file), 0, "", "cannot be read as UTF-8 text")]) from None
 
 
 def stop_for(error: Exception) -> None:

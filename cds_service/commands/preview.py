@@ -20,9 +20,10 @@ from cds_service.commands.common import (
     database_options,
     settings_of,
     stop,
+    text_of,
 )
 from cds_service.commands.facts import opened
-from cds_service.commands.site_publishing import published, text_of
+from cds_service.commands.site_publishing import published
 from cds_service.content.library import Library
 from cds_service.content.rulebook import make_rulebook
 from cds_service.content.site import NO_SITE, SiteValues, read_site

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cds_service.commands.common import FAILED, FILE, MOMENT, USAGE, cards_in_use, cards_option, counted, stop
-from cds_service.commands.site_publishing import text_of
+from cds_service.commands.common import FAILED, FILE, MOMENT, USAGE, cards_in_use, cards_option, counted, stop, text_of
 from cds_service.logs import configure
+
+if TYPE_CHECKING:
+    from cds_service.advice.loaded_content import Content
 
 MIB = 1024 * 1024
 SHORTEST_KEY = 16
@@ -123,7 +125,7 @@ def screen(
         }
         if folder.begin(asked)["finished"]:
             click.echo(f"{out} holds this screening already.")
-            _report(out, memory, smallest_cell, flags["csv"])
+            _report(out, memory, smallest_cell, flags["csv"], content)
             return
         recipe = replace(asking, secret=secret or folder.secret())
         if engine == "spark":
@@ -148,7 +150,7 @@ def screen(
         click.echo(f"Of the export: {line}", err=True)
     if missing:
         click.echo("NOT ALL WAS EXPORTED. No number of this screening is an all-clear.", err=True)
-    _report(out, memory, smallest_cell, flags["csv"])
+    _report(out, memory, smallest_cell, flags["csv"], content)
     if not found["patients"]:
         stop(FAILED, "No patient was there.")
 
@@ -161,7 +163,7 @@ def _secret(path: Path | None) -> bytes:
     return secret
 
 
-def _report(out: Path, memory: int, smallest_cell: int | None, outcomes: bool) -> None:
+def _report(out: Path, memory: int, smallest_cell: int | None, outcomes: bool, content: Content | None = None) -> None:
     """Write what comes out of the folder, from its Parquet alone."""
     import duckdb
 
@@ -169,7 +171,7 @@ def _report(out: Path, memory: int, smallest_cell: int | None, outcomes: bool) -
     from cds_service.population.screening.summary import NoScreening
 
     try:
-        rulebook = rulebook_of(out, tuple(map(str, cards_in_use())))
+        rulebook = rulebook_of(out, tuple(map(str, cards_in_use())), content)
         said = write_report(out, rulebook, smallest_cell=smallest_cell, memory=f"{memory // 2}MiB", outcomes=outcomes)
     except NoScreening as fault:
         stop(USAGE, str(fault))

@@ -12,8 +12,7 @@ import orjson
 
 from cds_service.advice.loaded_content import load_content
 from cds_service.advice.needs import all_needs
-from cds_service.commands.common import FAILED, FILE, USAGE, cards_in_use, cards_option, counted, stop
-from cds_service.commands.site_publishing import text_of
+from cds_service.commands.common import FAILED, FILE, USAGE, cards_in_use, cards_option, counted, stop, text_of
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.logs import configure
 

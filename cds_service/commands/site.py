@@ -22,6 +22,7 @@ from cds_service.commands.common import (
     database_options,
     faults_as_json,
     stop,
+    text_of,
 )
 from cds_service.commands.preview import preview
 from cds_service.commands.site_drafts import draft
@@ -29,7 +30,6 @@ from cds_service.commands.site_publishing import (
     AS_JSON,
     published,
     revision_told,
-    text_of,
     told,
     told_made,
     told_why,

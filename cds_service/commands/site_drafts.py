@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from cds_service.commands.common import FILE, MOMENT, database_options, faults_as_json
-from cds_service.commands.site_publishing import AS_JSON, published, text_of, told, told_made, told_why
+from cds_service.commands.common import FILE, MOMENT, database_options, faults_as_json, text_of
+from cds_service.commands.site_publishing import AS_JSON, published, told, told_made, told_why
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_in_words import in_words
 from cds_service.store import Draft

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -18,19 +17,10 @@ from cds_service.commands.common import FAILED, USAGE, cards_in_use, opened, set
 from cds_service.content.library import Library
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_in_words import in_words
-from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.store import Revision
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 _USAGE_TROUBLES = ("times", "unknown revision", "approval")
-
-
-def text_of(file: Path) -> str:
-    """A file's text. Raises ContentError."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ContentError([Fault(str(file), 0, "", "cannot be read as UTF-8 text")]) from None
 
 
 def _moment(at: datetime) -> str:

@@ -24,7 +24,11 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, Final
 
+import duckdb
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from cds_service.advice.loaded_content import Content
 from cds_service.population.kept_facts import keeper_of
@@ -32,7 +36,9 @@ from cds_service.population.screening.folder import WORK, Folder, Refused, repla
 from cds_service.population.screening.lines import MEDICATION, PATIENT, STRAY, Line, Lines
 from cds_service.population.screening.person import Recipe, Screener
 from cds_service.population.screening.rare import put_rare_together
+from cds_service.population.screening.rows import Rows
 from cds_service.population.screening.sources import Sources, Task
+from cds_service.population.screening.tables import FAULTS
 
 PART_SIZE: Final = 4 * 1024 * 1024  # bytes of resources in a part, about
 MOST_PARTS: Final = 512
@@ -190,8 +196,6 @@ def _held(lines: Iterator[Line]) -> Iterator[list[Line]]:
 def _write_run(path: Path, held: Iterable[list[Line]], job: Job, task: int) -> tuple[dict[str, int], list[int]]:
     """A batch for each part, so that a part is read without the others. Gives the count of each kind, and the part of
     each batch."""
-    import pyarrow as pa
-
     schema = pa.schema([
         ("key", pa.string()), ("task", pa.int32()), ("place", pa.int64()), ("line", pa.int64()), ("kind", pa.string()),
         ("patient", pa.string()), ("medication", pa.string()), ("raw", pa.binary()),
@@ -226,8 +230,6 @@ def _write_run(path: Path, held: Iterable[list[Line]], job: Job, task: int) -> t
 
 def _batches(job: Job, part: int, columns: Sequence[int] | None = None) -> Iterator[Any]:
     """All batches of a part, of each run those alone: memory is that of one batch. `columns`: numbers of those read."""
-    import pyarrow as pa
-
     read = pa.ipc.IpcReadOptions(included_fields=list(columns) if columns else None, use_threads=False)
     for path in sorted((job.folder / WORK / "runs").glob("run-*.arrow")):
         places = [place for place, of in enumerate(orjson.loads(path.with_suffix(".parts").read_bytes())) if of == part]
@@ -248,8 +250,6 @@ def part_of(key: str, parts: int) -> int:
 
 def _part(job: Job, part: int) -> dict[str, Any]:
     """One part, tried."""
-    from cds_service.population.screening.rows import Rows
-
     told = job.folder / WORK / "parts" / f"{part:05d}.json"
     if told.exists():
         return dict(orjson.loads(told.read_bytes()))
@@ -289,9 +289,6 @@ class _Row:
 
 def _patients(job: Job, part: int) -> Iterator[tuple[str, list[_Row], list[bytes]]]:
     """Each patient of a part: key, resources in the order of the input, the Medications that they refer to."""
-    import duckdb
-    import pyarrow as pa
-
     named = _medications(job, part)
     sorting = job.folder / WORK / "sorting" / f"{part:05d}-{os.getpid()}"
     batches = _batches(job, part)
@@ -315,9 +312,6 @@ def _patients(job: Job, part: int) -> Iterator[tuple[str, list[_Row], list[bytes
 
 def _medications(job: Job, part: int) -> dict[str, set[tuple[str, bytes]]]:
     """The Medications that the patients of a part refer to, by key: their names and what they are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     wanted: dict[str, set[str]] = {}
     for batch in _batches(job, part, (0, 6)):
         for key, name in zip(batch["key"].to_pylist(), batch["medication"].to_pylist(), strict=True):
@@ -370,11 +364,6 @@ def write_faults(
     folder: Folder, sources: Sources, counted: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]]
 ) -> None:
     """Faults by the line of the file: a task knows only those of its own piece."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from cds_service.population.screening.tables import FAULTS
-
     before: list[int] = []
     last: Counter[int] = Counter()
     for task, run in zip(sources.tasks, counted, strict=True):

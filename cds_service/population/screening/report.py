@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import Rulebook
 from cds_service.population.screening.folder import replaced
 from cds_service.population.screening.person import Recipe
@@ -23,16 +24,16 @@ HIDDEN: Final = "hidden"
 FILES: Final = ("summary.json", "summary.csv", "attrition.csv", "quality.csv", "report.html")
 
 
-def rulebook_of(folder: Path, cards: tuple[str, ...]) -> Rulebook:
+def rulebook_of(folder: Path, cards: tuple[str, ...], content: Content | None = None) -> Rulebook:
     """The rulebook that a folder was screened with: its site values are kept with it. `cards`: folders of somebody
-    else's rules. Raises NoScreening where the rules here are other ones."""
+    else's rules; `content`: with them, where it is at hand. Raises NoScreening where the rules here are other ones."""
     asked = read_asked(folder)
     try:
         now = datetime.fromisoformat(asked["now"])
         recipe = Recipe(now, asked.get("site_values") or "", cards, False, False)
     except (KeyError, TypeError, ValueError):
         raise NoScreening(f"{folder / 'screening.json'} does not say when it was screened: screen again") from None
-    content = recipe.content()
+    content = content or recipe.content()
     if asked.get("rules") != content.library.digest:
         raise NoScreening(
             f"{folder} was screened with other rules than those of this version: take the version and the --cards "
