@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from cds_service.advice.loaded_content import Content
-from cds_service.population.screening import local, spark, spark_code, spark_tasks
+from cds_service.population.screening import local, spark, spark_code, spark_executor, spark_tasks
 from cds_service.population.screening.folder import Folder, Refused
 from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.rare import put_rare_together
@@ -29,7 +29,7 @@ from tests.support.requires import require
 PATIENTS = 300
 RECIPE = Recipe(hospital.NOW, secret=b"of the tests alone")
 PART = 128 * 1024
-SMALL = {"spark.executor.memory": "512m", "spark.driver.host": "127.0.0.1"}
+SMALL = {"spark.executor.memory": "512m", "spark.driver.host": "127.0.0.1", "spark.shuffle.io.retryWait": "1s"}
 
 
 @dataclass
@@ -153,6 +153,19 @@ def test_a_part_whose_records_break_off_is_not_written(content: Content, tmp_pat
     ((_, _, found),) = spark_tasks.screen(plan, iter([*records, (0, (spark_tasks.END,))]), 0)
     assert found["patients"] == 1
     assert (tmp_path / "facts" / "part-00000.parquet").exists()
+
+
+@pytest.mark.parametrize(("task", "partition"), [("join", 0), ("screen", 2)])
+def test_a_task_that_has_nothing_to_do_leaves_no_record_unread(
+    content: Content, tmp_path: Path, task: str, partition: int
+) -> None:
+    """Spark ends a Python that leaves one, and with it the content that the next task would need."""
+    plan = pickle.dumps(spark_tasks.Plan(tmp_path, RECIPE, content.library.digest, 2, 1, frozenset()))
+    digest = spark_executor.digest_of_code()
+    assert digest
+    records = iter([(partition, ("a record",)), (partition, ("another",))])
+    assert list(spark_executor.run(task, False, digest, plan, records, partition)) == []
+    assert list(records) == []
 
 
 def test_an_executor_without_the_libraries_is_refused(

@@ -102,10 +102,19 @@ def report(names: Sequence[str], sent: bool, files: Sequence[tuple[str, int]], t
     return told
 
 
-def probe(names: Sequence[str], sent: bool, files: Sequence[tuple[str, int]], token: str, _: Any) -> Iterator[Any]:
+def probe(
+    names: Sequence[str], sent: bool, files: Sequence[tuple[str, int]], token: str, items: Iterator[Any]
+) -> Iterator[Any]:
     """One report; then a moment's rest, so that other executors get tasks too."""
     yield report(names, sent, files, token)
+    leave_none(items)
     time.sleep(PROBE_SECONDS)
+
+
+def leave_none(items: Iterator[Any]) -> None:
+    """Spark ends a Python that leaves records unread, and the next task would load the content anew."""
+    for _ in items:
+        pass
 
 
 def part_of(part: int) -> int:
@@ -143,6 +152,7 @@ def run(task: str, sent: bool, digest: str, payload: bytes, items: Iterator[Any]
     function: Callable[[bytes, Iterator[Any], int], Iterator[Any]] = getattr(tasks, task)
     try:
         yield from function(payload, items, index)
+        leave_none(items)
     except Exception as error:
         if str(error).startswith(FAULT):
             raise
