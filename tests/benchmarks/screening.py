@@ -1,7 +1,8 @@
 """How many patients a second a screening reads and tries, beside a bare parse of the same bytes.
 
 `python -m tests.benchmarks.screening` from the top of the project; --spark for the Spark engine too. Start-up is
-measured with one patient and taken away. Quote the ratios: times differ from machine to machine.
+measured with one patient and taken away. Quote the ratios: times differ from machine to machine. All ways that do not
+validate have to give the same bytes: it ends with 1 where they do not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import orjson
 
 from tests.population import hospital
+from tests.population.kills import parts_of
 
 NOW = "2026-11-28T12:00:00+0000"
 MIB = 1024 * 1024
@@ -103,6 +105,7 @@ def main() -> None:
         ways = ways[:1]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        (folder / "key").write_bytes(b"k" * 32)
         hospital.write(folder / "one", 1)
         hospital.write(folder / "all", given.patients)
         files = list((folder / "all").iterdir())
@@ -112,12 +115,19 @@ def main() -> None:
         bare = parsed(folder / "all") / given.patients
         print(f"bare parse: {1e6 * bare:.0f} microseconds of a processor for a patient")
         print(f"{'':<32}{'patients/s':>12}{'start s':>9}{'CPU ms':>9}{'of bare':>9}{'MiB':>7}")
-        for number, (words, flags) in enumerate(ways):
+        alike: list[dict[str, bytes]] = []
+        for number, (words, asked) in enumerate(ways):
+            flags = ("--key", str(folder / "key"), *asked)
             start, start_cpu, _ = screened(folder / "one", folder / f"one-{number}", flags)
             took, cpu, most = screened(folder / "all", folder / f"all-{number}", flags)
             each = (cpu - start_cpu) / given.patients
             rate = given.patients / max(took - start, 1e-9)
             print(f"{words:<32}{rate:12.0f}{start:9.1f}{1e3 * each:9.2f}{each / bare:9.0f}{most / MIB:7.0f}")
+            if "--validate" not in flags:
+                alike.append(parts_of(folder / f"all-{number}"))
+        same = all(each == alike[0] for each in alike)
+        print(f"results without validation: {'the same bytes' if same else 'NOT THE SAME'}")
+        sys.exit(not same)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ def test_the_table_is_printed() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
-    *_, bare, _, row = told.stdout.splitlines()
+    *_, bare, _, row, same = told.stdout.splitlines()
+    assert same == "results without validation: the same bytes"
     assert bare.startswith("bare parse: ")
     rate, start, _, _, held = (float(each) for each in row.removeprefix("one process").split())
     assert min(rate, start) > 0
