@@ -22,12 +22,13 @@ def variants(rule: str, file: ScenarioFile, library: Library) -> list[Scenario]:
     expect = Expect(outcome=file.in_pregnancy)
     change = {"name": "the first one in pregnancy", "sex": "female", "pregnant": True, "expect": expect}
     made = [first.model_copy(update=change)]
+    broader = _all_broader(library)
     # These end the rule, so they stand among no others.
     never = {"pregnancy", *library.rules[rule].rule.applies_to.unless_condition}
     for case, place, named in ((one, *item) for one in file.scenarios for item in one.fires_for.items()):
         kind = "condition" if place in ("conditions", "reason") else "drug"
         known = {name for name, concept in library.terminology.items() if concept.kind == kind} - never
-        wanted = {name for name in known if _broader(name, library) & set(named)}
+        wanted = {name for name in known if broader[name] & set(named)}
         made += [_with(case, place, [name], f"{name} first in {place}: {case.name}") for name in sorted(wanted)]
         salts = all(name.startswith("magnesium_") for name in named)
         others = {
@@ -41,11 +42,17 @@ def variants(rule: str, file: ScenarioFile, library: Library) -> list[Scenario]:
     return made
 
 
-def _broader(name: str, library: Library) -> set[str]:
-    """The concept and all that it belongs to."""
-    above = {*library.terminology[name].member_of}
-    above |= {other for other, entry in library.terminology.items() if name in entry.members}
-    return {name}.union(*(_broader(other, library) for other in above))
+def _all_broader(library: Library) -> dict[str, set[str]]:
+    """Of each concept itself and all that it belongs to."""
+    above = {name: {*entry.member_of} for name, entry in library.terminology.items()}
+    for name, entry in library.terminology.items():
+        for member in entry.members:
+            above[member].add(name)
+
+    def broader(name: str) -> set[str]:
+        return {name}.union(*map(broader, above[name]))
+
+    return {name: broader(name) for name in above}
 
 
 def _codes(name: str, library: Library) -> set[str]:
