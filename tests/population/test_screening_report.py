@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,14 @@ def patient(rule: str | None, other: str | None = "quiet", **facts: Any) -> Pers
     )
 
 
-def folder(path: Path, people: list[Person], faults: int = 0, quality: list[Any] | None = None, **asked: Any) -> Path:
+def folder(
+    path: Path,
+    people: list[Person],
+    faults: int = 0,
+    quality: list[Any] | None = None,
+    rules: Sequence[str] = (RULE, OTHER),
+    **asked: Any,
+) -> Path:
     """A screening folder of these patients."""
     facts, outcomes = [], []
     for number, each in enumerate(people):
@@ -49,7 +57,7 @@ def folder(path: Path, people: list[Person], faults: int = 0, quality: list[Any]
         outcomes.append({"key": key, "hook": HOOK} | each["outcomes"])
     lines = [{"file": "Patient.ndjson", "line": line, "reason": "not JSON"} for line in range(faults)]
     made = {
-        "facts": (facts, tables.FACTS), "outcomes": (outcomes, tables.outcomes([RULE, OTHER])),
+        "facts": (facts, tables.FACTS), "outcomes": (outcomes, tables.outcomes(rules)),
         "faults": (lines, tables.FAULTS), "quality": (quality or [], tables.QUALITY),
     }  # fmt: skip
     for name, (rows, schema) in made.items():
@@ -99,6 +107,12 @@ def test_every_patient_is_counted_once_by_outcome_age_and_sex(tmp_path: Path) ->
     assert next(each for each in rule["by_age"] if each["name"] == "80 and over")["per_1000"] == 1000
     assert said["with_a_finding"]["any"] == {"patients": 7, "per_1000": round(7000 / 36, 2)}
     assert [name for name in FILES if not (tmp_path / name).is_file()] == []
+
+
+def test_where_a_site_hides_every_rule_patients_are_counted_and_no_rule_is_told(tmp_path: Path) -> None:
+    said = write_report(folder(tmp_path, hospital(), rules=()), BOOK, smallest_cell=0)
+    assert said["rules"] == []
+    assert said["patients"] == 39 and said["could_not_be_read"] == 3
 
 
 def test_all_patients_fall_at_one_step_or_fire(tmp_path: Path) -> None:

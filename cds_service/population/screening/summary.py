@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -204,7 +205,7 @@ class _Counting:
                 f"this folder was screened with other rules ({', '.join(strangers[:3])} ...): "
                 "name the site values and cards that it was screened with"
             )
-        found = self._counted(known)
+        found = self._counted(known) if known else {}
         for each in found.values():
             each.reasons.sort(key=lambda one: (KINDS.index(one.outcome), -one.patients, one.words))
         return sorted(found.values(), key=lambda each: (*self._urgency(each.rule), each.hook))
@@ -218,9 +219,7 @@ class _Counting:
     def _counted(self, names: Sequence[str]) -> dict[tuple[str, str], RuleCounts]:
         """These rules by name and hook, from one look at all outcomes."""
         asked = {name: _asked(self._rulebook.rules[name]) for name in names}
-        places = {
-            one: place for place, one in enumerate(dict.fromkeys(each for some in asked.values() for each in some))
-        }
+        places = {one: place for place, one in enumerate(dict.fromkeys(chain.from_iterable(asked.values())))}
         there = ", ".join(f"{_there(*one)} AS there_{place}" for one, place in places.items())
         values = ", ".join(f"{_value(name, [places[one] for one in asked[name]])} AS {_column(name)}" for name in names)
         query = f"""SELECT hook, band, sex, rule, value, count(*) FROM (
