@@ -1,7 +1,7 @@
 """Two replicas, nginx and PostgreSQL on one machine, shown: `python -m tests.operating.several_machines`.
 
 --calls N    mixed calls at the end, after each tenth of which memory, open files and threads are printed
---mixed N    the same, and nothing else (200,000 take some hours)
+--mixed N    the same, and nothing else (200,000 take about an hour)
 """
 
 from __future__ import annotations
