@@ -18,6 +18,7 @@ from cds_service import create_app
 from cds_service.advice import compiled, loaded_content
 from cds_service.advice.compiled import compiled_file
 from cds_service.advice.loaded_content import Content, load_content
+from cds_service.content.base import Strict, checker
 from cds_service.content.library import default_root
 from cds_service.content.yamlfile import ContentError
 from cds_service.settings import Settings
@@ -33,6 +34,16 @@ loaded_content.default_root = lambda: Path(sys.argv[1])
 sys.dont_write_bytecode = False
 print(loaded_content.load_content().library.digest)
 """
+
+
+def test_what_checks_content_is_whole_when_it_is_handed_out() -> None:
+    """Else two threads could build it at the same time, and one of them meet half of it."""
+
+    class Late(Strict):
+        value: int
+
+    assert checker(Late).pydantic_complete
+    assert checker(Late) is checker(Late)
 
 
 @pytest.fixture

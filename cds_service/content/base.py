@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from threading import Lock
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -28,6 +29,7 @@ UNIT_OF_THE_LAB = "the lab"
 
 
 V = TypeVar("V")
+_BUILDING = Lock()
 
 
 def in_force(values: Mapping[date, V], day: date) -> V:
@@ -42,11 +44,18 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-@cache
 def checker(kind: Any) -> TypeAdapter[Any]:
     """What checks a value against `kind`, a model or a list or mapping of such. Built once: that takes longer than many
-    checks."""
-    return TypeAdapter(kind)
+    checks; and by one thread, since a model that two build is for a moment of neither."""
+    with _BUILDING:
+        return _checker(kind)
+
+
+@cache
+def _checker(kind: Any) -> TypeAdapter[Any]:
+    made = TypeAdapter(kind)
+    made.rebuild()
+    return made
 
 
 @dataclass(frozen=True, slots=True)
