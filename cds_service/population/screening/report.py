@@ -136,9 +136,7 @@ def _outcomes(folder: Path, memory: str) -> None:
     so text is kept from running as in every table."""
     import duckdb
 
-    parts = ", ".join(
-        "'" + str(part).replace("'", "''") + "'" for part in sorted((folder / "outcomes").glob("*.parquet"))
-    )
+    parts = sorted(map(str, (folder / "outcomes").glob("*.parquet")))
     if not parts:
         return
     with (
@@ -147,7 +145,7 @@ def _outcomes(folder: Path, memory: str) -> None:
         waiting.open("w", encoding="utf-8", newline="") as file,
     ):
         database.execute(f"SET memory_limit = '{memory}'; SET temp_directory = ''")
-        found = database.execute(f"SELECT * FROM read_parquet([{parts}])")  # noqa: S608
+        found = database.execute("SELECT * FROM read_parquet(?)", [parts])
         file.write(csv_text([each[0] for each in found.description or ()], ()))
         while rows := found.fetchmany(2000):
             file.write(csv_lines(rows))

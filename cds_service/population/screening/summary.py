@@ -178,8 +178,7 @@ class _Counting:
                 continue
             for name, parts in batch.items():
                 if parts:
-                    listed = ", ".join("'" + str(part).replace("'", "''") + "'" for part in parts)
-                    view = f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{listed}])"  # noqa: S608
+                    view = f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({_listed(parts)})"  # noqa: S608
                     self._database.execute(view)
             found += self._database.execute(query).fetchall()
         return found
@@ -310,8 +309,12 @@ def _asked(rule: ActiveRule) -> list[tuple[str, frozenset[str]]]:
 
 def _there(where: str, names: Iterable[str]) -> str:
     """Whether one of these concepts is on the chart, in SQL."""
-    listed = ", ".join("'" + each.replace("'", "''") + "'" for each in sorted(names))
-    return f"coalesce(list_has_any({where}, [{listed}]), false)"
+    return f"coalesce(list_has_any({where}, {_listed(sorted(names))}), false)"
+
+
+def _listed(texts: Iterable[object]) -> str:
+    """A list of texts in SQL."""
+    return "[" + ", ".join("'" + str(each).replace("'", "''") + "'" for each in texts) + "]"
 
 
 def _value(name: str, places: Sequence[int]) -> str:
