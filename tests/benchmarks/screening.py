@@ -1,8 +1,9 @@
 """How many patients a second a screening reads and tries, beside a bare parse of the same bytes.
 
-`python -m tests.benchmarks.screening` from the top of the project; --spark for the Spark engine too. Start-up is
-measured with one patient and taken away. Quote the ratios: times differ from machine to machine. All ways that do not
-validate have to give the same bytes: it ends with 1 where they do not.
+`python -m tests.benchmarks.screening` from the top of the project; `--ways one two valid spark` for some of them.
+Start-up is measured with one patient and taken away. Quote the ratios: times differ from machine to machine. All ways
+that do not validate have to give the same bytes: it ends with 1 where they do not. Ten times as much input as memory:
+`--ways two --patients 60000 --narrative 2000 --memory 256`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ from tests.population.kills import parts_of
 
 NOW = "2026-11-28T12:00:00+0000"
 MIB = 1024 * 1024
+
+
+WAYS = {
+    "one": ("one process", ("--processes", "1")),
+    "two": ("two processes", ("--processes", "2")),
+    "valid": ("two, cited resources validated", ("--processes", "2", "--validate")),
+    "spark": ("Spark, local[2]", ("--engine", "spark", "--master", "local[2]")),
+}
 
 
 def processor() -> float:
@@ -82,8 +91,9 @@ def parsed(source: Path) -> float:
     """Seconds of processors for `orjson.loads` of every line."""
     begun = time.process_time()
     for path in source.iterdir():
-        for line in path.read_bytes().splitlines():
-            orjson.loads(line)
+        with path.open("rb") as lines:
+            for line in lines:
+                orjson.loads(line)
     return time.process_time() - begun
 
 
@@ -91,33 +101,26 @@ def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--patients", type=int, default=6000)
-    options.add_argument("--spark", action="store_true", help="local[2] too")
-    options.add_argument("--one", action="store_true", help="one process alone")
+    options.add_argument("--ways", nargs="+", choices=WAYS, default=["one", "two", "valid"])
+    options.add_argument("--narrative", type=int, default=0, help="characters of text in each resource")
+    options.add_argument("--memory", type=int, default=1024, help="MiB that the local engine may take")
     given = options.parse_args()
-    ways = [
-        ("one process", ("--processes", "1")),
-        ("two processes", ("--processes", "2")),
-        ("two, cited resources validated", ("--processes", "2", "--validate")),
-    ]
-    if given.spark:
-        ways.append(("Spark, local[2]", ("--engine", "spark", "--master", "local[2]")))
-    if given.one:
-        ways = ways[:1]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "key").write_bytes(b"k" * 32)
         hospital.write(folder / "one", 1)
-        hospital.write(folder / "all", given.patients)
+        hospital.write(folder / "all", given.patients, narrative=given.narrative)
         files = list((folder / "all").iterdir())
         size = sum(path.stat().st_size for path in files)
-        resources = sum(path.read_bytes().count(b"\n") for path in files)
+        resources = sum(sum(1 for _ in path.open("rb")) for path in files)
         print(f"{given.patients} patients, {resources / given.patients:.0f} resources each, {size / MIB:.0f} MiB")
         bare = parsed(folder / "all") / given.patients
         print(f"bare parse: {1e6 * bare:.0f} microseconds of a processor for a patient")
         print(f"{'':<32}{'patients/s':>12}{'start s':>9}{'CPU ms':>9}{'of bare':>9}{'MiB':>7}")
         alike: list[dict[str, bytes]] = []
-        for number, (words, asked) in enumerate(ways):
-            flags = ("--key", str(folder / "key"), *asked)
+        for number, way in enumerate(given.ways):
+            words, asked = WAYS[way]
+            flags = ("--key", str(folder / "key"), "--memory", str(given.memory), *asked)
             start, start_cpu, _ = screened(folder / "one", folder / f"one-{number}", flags)
             took, cpu, most = screened(folder / "all", folder / f"all-{number}", flags)
             each = (cpu - start_cpu) / given.patients

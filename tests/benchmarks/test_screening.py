@@ -12,7 +12,7 @@ from tests.benchmarks import change
 
 def test_the_table_is_printed() -> None:
     told = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.screening", "--patients", "30", "--one"],
+        [sys.executable, "-m", "tests.benchmarks.screening", "--patients", "30", "--ways", "one", "--narrative", "50"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 ICD10 = "http://hl7.org/fhir/sid/icd-10-cm"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 LOINC = "http://loinc.org"
+XHTML = "http://www.w3.org/1999/xhtml"
 # Of a usual chart: nothing here is ours.
 OTHER_PROBLEMS = [
     ("J45.909", "Asthma"),
@@ -52,6 +54,17 @@ def _concepts() -> dict[str, list[tuple[str, Concept]]]:
         elif entry.kind == "lab" and entry.unit and any(code.system == "loinc" for code in entry.codes):
             found["lab"].append((name, entry))
     return found
+
+
+def _narrative(characters: int) -> str:
+    start = random.randrange(len(_words()) - characters)
+    return f'<div xmlns="{XHTML}">{_words()[start : start + characters]}</div>'
+
+
+@lru_cache(maxsize=1)
+def _words() -> str:
+    """Of no meaning, and long enough that no two resources have the same."""
+    return "".join(random.choices(ascii_lowercase + " ", k=100_000))
 
 
 def patient(number: int, seed: int = 0) -> list[Resource]:
@@ -180,8 +193,11 @@ def bundle(resources: list[Resource]) -> Resource:
     }
 
 
-def write(folder: Path, patients: int, seed: int = 0, *, packed: bool = False, files: int = 1) -> None:
-    """One or more files for each type, in no order of patients."""
+def write(
+    folder: Path, patients: int, seed: int = 0, *, packed: bool = False, files: int = 1, narrative: int = 0
+) -> None:
+    """One or more files for each type, in no order of patients. `narrative`: characters of text in each resource of
+    theirs, as records have them and no rule reads."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         opened: dict[str, Any] = {}
@@ -195,6 +211,8 @@ def write(folder: Path, patients: int, seed: int = 0, *, packed: bool = False, f
 
         for number in range(patients):
             for resource in patient(number, seed):
+                if narrative:
+                    resource["text"] = {"status": "generated", "div": _narrative(narrative)}
                 line(f"{resource['resourceType']}-{number % files}", resource)
         for resource in medications():
             line("Medication-0", resource)
