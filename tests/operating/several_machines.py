@@ -2,6 +2,8 @@
 
 --calls N    mixed calls at the end, after each tenth of which memory, open files and threads are printed
 --mixed N    the same, and nothing else (200,000 take about an hour)
+--bursts     more and more callers at once, and nothing else
+--threads N  of each worker: how many calls it works on at the same time is half of them
 """
 
 from __future__ import annotations
@@ -202,30 +204,41 @@ def database_away(place: Hospital) -> tuple[Counter[int | str], float]:
     return callers.told, again
 
 
+def _bursts(place: Hospital) -> None:
+    for callers in (6, 16, 60, 160):
+        found = burst(place, callers, 8)
+        told, p50 = dict(found.told), statistics.median(found.times)
+        print(f"{callers} callers: {told}; those let in {p50:.0f} ms, {found.without_retry_after} without a time")
+
+
 def main() -> None:
     """Print what happens."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--calls", type=int, default=4000)
     options.add_argument("--mixed", type=int, default=0)
+    options.add_argument("--threads", type=int, default=16, help="of each worker")
+    options.add_argument("--bursts", action="store_true", help="bursts alone")
     given = options.parse_args()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}; load {load()}")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mg")))
         url = stack.enter_context(postgres_server())()
         (folder / "h").mkdir()
-        place = stack.enter_context(hospital(folder / "h", [url, url], managed_by="console", replicas=2))
+        place = stack.enter_context(
+            hospital(folder / "h", [url, url], managed_by="console", replicas=2, threads=given.threads)
+        )
         if given.mixed:
             mixed(place, given.mixed, _tell)
+            return
+        if given.bursts:
+            _bursts(place)
             return
         print(f"a revision in force on both: after {revision(place, folder):.1f} s")
         print(f"one replica killed at 100 calls a second: {dict(killed(place, 100))}")
         print(f"each replica restarted in turn: {dict(restarted(place))}")
         told, again = database_away(place)
         print(f"database away for 3 s: {dict(told)}; both ready {again:.1f} s after it was back")
-        few, many = burst(place, 6, 8), burst(place, 60, 8)
-        for words, found in (("6 callers", few), ("60 callers", many)):
-            p50 = statistics.median(found.times)
-            print(f"{words}: {dict(found.told)}; those let in {p50:.0f} ms, {found.without_retry_after} without a time")
+        _bursts(place)
         mixed(place, given.calls, _tell)
 
 
