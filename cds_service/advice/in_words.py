@@ -29,6 +29,13 @@ def number(value: Decimal, decimals: int | None = None) -> str:
     return f"{value:f}" if decimals is None else f"{value:.{decimals}f}"
 
 
+def quantity(library: Library, value: Decimal, unit: str, decimals: int | None = None) -> str:
+    """Number and UCUM unit as people write them: '0.58 mmol/L', '1 day' and not '1 days', '2' of what is counted."""
+    words = library.wording.units
+    one = words.get(f"1 {unit}") if value == 1 else None
+    return f"{number(value, decimals)} {one or words.get(unit, unit)}".rstrip()
+
+
 @dataclass(frozen=True)
 class Display:
     """Wording of one call: its library, its rulebook (site units), its context, the table of units and the units of the
@@ -50,9 +57,8 @@ class Display:
         return self.library.wording.units.get(unit, unit)
 
     def quantity(self, value: Decimal, unit: str, decimals: int | None = None) -> str:
-        """Number and unit, as '0.58 mmol/L'; '1 day', not '1 days'."""
-        one = self.library.wording.units.get(f"1 {unit}") if value == 1 else None
-        return f"{number(value, decimals)} {one or self.unit_word(unit)}".rstrip()
+        """The same, in the words of this call."""
+        return quantity(self.library, value, unit, decimals)
 
     def when(self, moment: datetime | None) -> str:
         """The day, in ISO form: read the same everywhere; "" where it is not known."""

@@ -9,7 +9,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
-from cds_service.advice.in_words import number
+from cds_service.advice.in_words import quantity
 from cds_service.advice.phrasing import fill
 from cds_service.content.library import Library
 from cds_service.content.sources import SHARED, thresholds_of
@@ -44,12 +44,10 @@ def _written(library: Library) -> Iterator[tuple[str, date, str]]:
 
 def _numbers(library: Library) -> Iterator[tuple[str, date, str]]:
     """Values of thresholds that took the place of an earlier one."""
-    units = library.wording.units
     for called, _, _, threshold in thresholds_of(library):
-        unit = units.get(threshold.unit, threshold.unit)
         for before, day in pairwise(sorted(threshold.values)):
-            values = {"label": threshold.label, "value": f"{number(threshold.values[day])} {unit}"}
-            values["before"] = f"{number(threshold.values[before])} {unit}"
+            new, old = (quantity(library, threshold.values[at], threshold.unit) for at in (day, before))
+            values = {"label": threshold.label, "value": new, "before": old}
             yield called.split(".")[0], day, fill(library.wording.changed_value, values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from cds_service.advice.in_words import number
+from cds_service.advice.in_words import number, quantity
 from cds_service.advice.needs import cases_of
 from cds_service.content import test_words
 from cds_service.content.library import Library, LoadedRule
@@ -19,6 +19,7 @@ INJECTED = {
     "dose": "in one dose", "quick_dose": "in one dose", "dose_by_weight": "for each kilogram in one dose",
     "rate": "each hour", "day": "in 24 hours", "two_days": "in 48 hours",
 }  # fmt: skip
+DOSES_MEET = "oral magnesium and the drug are both there, and their doses are not apart"
 COMPARISONS = {"below": "below", "at_most": "at or below", "above": "above", "at_least": "at or above"}
 
 
@@ -47,6 +48,18 @@ def in_words(rule: Rule, library: Library, limits: Mapping[str, str]) -> list[tu
             if tests:
                 parts.append((head, [test_in_words(test, label, library) for test in tests]))
     return parts
+
+
+def steps_in_words(loaded: LoadedRule, rulebook: Rulebook) -> tuple[str, ...]:
+    """What a rule tries, in its order: each of `all`, `any` as one, `none` as one."""
+    when, library, label = loaded.rule.when, rulebook.library, in_force(loaded, rulebook)
+    if when is None:
+        return (DOSES_MEET,)
+    needed, either, none = (
+        [test_in_words(test, label, library) for test in tests] for tests in (when.all, when.any, when.none)
+    )
+    some = f"at least {label[when.at_least]} of" if when.at_least else "any of"
+    return (*needed, *(f"{some}: {'; '.join(each)}" for some, each in ((some, either), ("none of", none)) if each))
 
 
 def scopes_of(scope: AppliesTo, label: Mapping[str, str], library: Library) -> list[tuple[str, Test, bool]]:
@@ -173,7 +186,7 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
     library, written = rulebook.library, loaded.rule
     rule = rulebook.rules.get(loaded.id)
     limits = [
-        {"limit": limit, "value": f"{number(limit.value)} {library.wording.units.get(limit.unit, limit.unit)}",
+        {"limit": limit, "value": quantity(library, limit.value, limit.unit),
          "default": number(limit.default) if limit.default is not None else "",
          "regions": {library.wording.regions[region]: number(value) for region, value in limit.regions.items()},
          "threshold": written.thresholds.get(limit.name) or library.shared_thresholds.get(limit.name),
@@ -202,10 +215,10 @@ def rule_view(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, Any]:
 def in_force(loaded: LoadedRule, rulebook: Rulebook) -> dict[str, str]:
     """Thresholds of a rule with their units, as they hold today; a retired rule has its own values."""
     library = rulebook.library
-    words, rule = library.wording.units, rulebook.rules.get(loaded.id)
+    rule = rulebook.rules.get(loaded.id)
     thresholds = {**library.shared_thresholds, **loaded.rule.thresholds}
     plain = {
-        name: f"{number(rule.limits[name].value if rule else item.at(rulebook.day))} {words.get(item.unit, item.unit)}"
+        name: quantity(library, rule.limits[name].value if rule else item.at(rulebook.day), item.unit)
         for name, item in thresholds.items()
     }
     return {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from cds_service.advice.in_words import number
+from cds_service.advice.in_words import number, quantity
 from cds_service.content.library import SHARED, LoadedRule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import OwnRules
@@ -56,13 +56,12 @@ def _shows(loaded: LoadedRule, own: OwnRules, where: str) -> Iterator[SetHere]:
 
 def _numbers(loaded: LoadedRule, rulebook: Rulebook, own: OwnRules, where: str) -> Iterator[SetHere]:
     library, shared = rulebook.library, used_shared(loaded, rulebook.library)
-    words = library.wording.units
     for (owner, name), value in own.values.items():
         if owner == loaded.id or (owner == SHARED and name in shared and name not in loaded.rule.thresholds):
             threshold = threshold_of(library, (owner, name))
             limit = (rulebook.rules[loaded.id].limits if loaded.id in rulebook.rules else {}).get(name)
             usual = threshold.at(rulebook.day) if limit is None or limit.default is None else limit.default
-            unit = words.get(threshold.unit, threshold.unit)
+            now = quantity(library, value.value, threshold.unit)
             written = f" (set as {value.written})" if value.written else ""
-            text = f"{threshold.label}: {number(value.value)} {unit}{written}; the rule's own value is {number(usual)}."
+            text = f"{threshold.label}: {now}{written}; the rule's own value is {number(usual)}."
             yield SetHere(text, value.reason, where)

@@ -8,12 +8,12 @@ from typing import ParamSpec
 
 from cds_service.advice.advise import Advice, advise
 from cds_service.advice.card_text import CardStyle
-from cds_service.advice.in_words import Display, number
+from cds_service.advice.in_words import Display
 from cds_service.content.base import Part, named
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import Chart
 from cds_service.patient import Lab
-from cds_service.publish.rule_in_words import in_force, scopes_of, test_in_words
+from cds_service.publish.rule_in_words import DOSES_MEET, in_force, scopes_of, test_in_words
 from cds_service.rules.evaluate import drafted
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.prepared import prepared
@@ -83,8 +83,7 @@ def tree(advice: Advice, rulebook: Rulebook, service: str, rule_id: str, client:
     if written.when is None:
         block = written.separate or written.avoid
         assert block is not None
-        words = "oral magnesium and the drug are both there, and their doses are not apart"
-        parts: list[tuple[str, str, Part]] = [("trigger", words, block)]
+        parts: list[tuple[str, str, Part]] = [("trigger", DOSES_MEET, block)]
         verdicts = [_attempt(try_timing, written, context, limits)]
     else:
         when = written.when
@@ -145,10 +144,10 @@ class _Telling:
         return found
 
     def _limit(self, limit: Limit) -> dict[str, str]:
-        unit = self.display.unit_word(limit.unit)
-        told = {"label": limit.label, "value": f"{number(limit.value)} {unit}".strip()}
+        quantity = self.display.quantity
+        told = {"label": limit.label, "value": quantity(limit.value, limit.unit)}
         if limit.site and limit.default is not None:
-            return told | {"from": "this site", "default": f"{number(limit.default)} {unit}".strip()}
+            return told | {"from": "this site", "default": quantity(limit.default, limit.unit)}
         texts = f"{self.display.library.wording.regions[limit.region]} text" if limit.region else "the rule"
         told |= {"from": texts, "reference": self.display.library.references[limit.reference].title}
         both = self.display.regions(limit)

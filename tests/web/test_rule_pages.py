@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -31,6 +33,12 @@ def test_the_page_answers_what_how_sure_from_where_and_what_was_not_checked_befo
     ):
         assert text in first, text
     assert "Fires for" in rest
+
+
+def test_what_is_counted_has_no_unit(client: FlaskClient, content: Content) -> None:
+    assert "At least 2 of" in client.get("/evidence/no_recent_magnesium_with_two_risks").text
+    for rule in content.library.rules:
+        assert not re.search(r"\b\d+ 1 (of|different|<)", client.get(f"/evidence/{rule}").text), rule
 
 
 def test_headings_are_the_same_and_in_the_same_order_on_every_page(client: FlaskClient) -> None:
