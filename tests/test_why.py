@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,16 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
+from cds_service.advice.needs import all_needs
+from cds_service.content.current import CurrentRulebook
+from cds_service.population.cases import Side
+from cds_service.population.shipped import shipped_cohort
+from cds_service.population.trying import advice_of
+from cds_service.publish.rule_in_words import steps_in_words
+from cds_service.publish.why import tree
 from cds_service.sandbox import patients
 from tests.conformance.calls import invoke, sample_call
+from tests.conftest import NOW, shipped
 
 
 def told(folder: Path, sample: str, rule: str, *words: object, without: str = "") -> dict[str, Any]:
@@ -172,3 +182,28 @@ def test_the_tree_in_words_names_rule_outcome_and_every_test(tmp_path: Path, rul
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{rule}: ")
     assert done.stdout.count("    [") == parts
+
+
+def test_a_screening_counts_a_patient_at_the_first_test_that_does_not_hold() -> None:
+    content = shipped()
+    keys = frozenset(need.key for need in all_needs(content.library).values())
+    side = Side(content, CurrentRulebook(content.library, None, keys).on(NOW.date()), NOW)
+    parts: Counter[str] = Counter()
+    for case in islice(shipped_cohort(content, NOW).cases(), 0, None, 97):
+        advice = advice_of(side, case, case.chart(side))
+        for outcome in advice.evaluation.outcomes:
+            if outcome.fell is None:
+                continue
+            assert outcome.kind == "quiet"
+            words = steps_in_words(outcome.rule.loaded, side.rulebook)[outcome.fell - 1]
+            tests = tree(advice, side.rulebook, side.services[case.hook], outcome.rule_id).tests
+            first = next((test for test in tests if test.part in ("all", "trigger") and test.verdict == "false"), None)
+            if first is not None:
+                assert words == first.test, (case.name, outcome.rule_id)
+                parts[first.part] += 1
+                continue
+            part = words.partition(":")[0]
+            found = [test.verdict for test in tests if test.part == ("none" if part == "none of" else "any")]
+            assert ("true" in found) if part == "none of" else ("false" in found), (case.name, outcome.rule_id)
+            parts[part] += 1
+    assert parts["all"] > 200 and parts["trigger"] and parts["any of"] and parts["at least 2 of"], parts

@@ -38,6 +38,8 @@ class Outcome:
     then say what the finding could not know.
 
     `fault` is ours: the rule is then not evaluated. It keeps its verdict where it had fired and could not be told.
+    `fell`: the test that does not hold, where the rule was tried and is quiet, counted from 1 in the order of
+    `when`: each of all, any as one, none as one; 1 where it is one about doses that meet. None where it was not tried.
     """
 
     rule: ActiveRule
@@ -45,6 +47,7 @@ class Outcome:
     reasons: tuple[Reason, ...] = ()
     verdict: Verdict | None = None
     fault: Fault | None = None
+    fell: int | None = field(default=None, compare=False)  # the same outcome, whether it was tried or not
 
     @property
     def rule_id(self) -> str:
@@ -266,10 +269,19 @@ def _try(ready: Prepared, call: _Call) -> Outcome:
     if verdict.truth is None:
         return _unknown(ready, call, verdict, needed)
     if not verdict.truth:
-        return Outcome(rule, "quiet")
+        return Outcome(rule, "quiet", fell=_fell(ready, call))
     found = (*verdict.reasons, *(call.tried(ready.infusion, rule).reasons if ready.infusion else ()))
     gaps = (*found, *_pregnancy_gap(ready, context), *_encounter_gap(ready, context))
     return Outcome(rule, "fired", gaps, verdict)
+
+
+def _fell(ready: Prepared, call: _Call) -> int:
+    """The first test that does not hold, of a rule that is quiet: see `Outcome`."""
+    for number, one in enumerate(ready.needed, 1):
+        if call.tried(one, ready.rule).truth is False:
+            return number
+    either = bool(ready.either) and next(_further(ready, call)).truth is not False
+    return len(ready.needed) + 1 + either
 
 
 def _further(ready: Prepared, call: _Call) -> Iterator[Verdict]:

@@ -20,6 +20,16 @@ def in_short(kind: str, reasons: tuple[Reason, ...]) -> str:
     return f"{kind}: {'; '.join(dict.fromkeys(told))}" if reasons else kind
 
 
+def at_test(number: int) -> str:
+    """The same of a rule that is quiet, for a test of it, counted from 1."""
+    return f"quiet: test({number})"
+
+
+def test_of(reason: str) -> int | None:
+    """The number of the test, where this is what `at_test` wrote behind the kind."""
+    return int(reason[5:-1]) if reason.startswith("test(") else None
+
+
 def band_of(years: int | None) -> str:
     """The band of an age in completed years."""
     return UNKNOWN if years is None else next(name for below, name in BANDS if below is None or years < below)

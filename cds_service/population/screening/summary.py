@@ -19,8 +19,9 @@ from cds_service.advice.phrasing import fill, lowered
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule, Rulebook
 from cds_service.population.screening.folder import ABOUT, read_about
-from cds_service.population.screening.in_short import BANDS, UNKNOWN
+from cds_service.population.screening.in_short import BANDS, UNKNOWN, test_of
 from cds_service.population.screening.rare import find_rare, put_together
+from cds_service.publish.rule_in_words import steps_in_words
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,15 +51,18 @@ class Reasoned:
 @dataclass(slots=True)
 class RuleCounts:
     """One rule under one hook. `by` is (age band, sex) -> outcome -> patients; `absent` is the position of the first
-    drug or problem that the rule asks for and that is not on the chart -> patients in whom the rule is quiet for it."""
+    drug or problem that the rule asks for and that is not on the chart -> patients in whom the rule is quiet for it;
+    `fell` is the number of the test that does not hold in the others, counted from 1 -> patients."""
 
     rule: str
     hook: str
     title: str
     indicator: str
     asked: tuple[str, ...]
+    tests: tuple[str, ...]
     by: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     absent: Counter[int] = field(default_factory=Counter)
+    fell: Counter[int] = field(default_factory=Counter)
     reasons: list[Reasoned] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
@@ -234,6 +238,9 @@ class _Counting:
             if kind.startswith("quiet#"):
                 one.absent[int(kind.removeprefix("quiet#"))] += number
                 kind = "quiet"
+            if (test := test_of(rest)) is not None:
+                one.fell[test] += number
+                rest = ""
             one.by.setdefault((band, sex), Counter())[kind] += number
             for reason in dict.fromkeys(rest.split("; ")) if rest else ():
                 told.setdefault((name, hook), Counter())[kind, reason] += number
@@ -245,7 +252,8 @@ class _Counting:
     def _started(self, name: str, hook: str, asked: Sequence[tuple[str, frozenset[str]]]) -> RuleCounts:
         written = self._rulebook.rules[name].loaded.rule
         words = tuple(_titles(self._library, names) for _, names in asked)
-        return RuleCounts(name, hook, written.title, written.card.indicator, words)
+        tests = steps_in_words(self._rulebook.rules[name].loaded, self._rulebook)
+        return RuleCounts(name, hook, written.title, written.card.indicator, words, tests)
 
     def _urgent(self, rules: list[RuleCounts]) -> dict[str, int]:
         """Patients in whom a rule of this urgency fired, by urgency; `any`: of any."""
@@ -321,7 +329,11 @@ def _value(name: str, places: Sequence[int]) -> str:
     """The outcome in SQL; where it is quiet, behind '#' which of what is asked for is not on the chart first."""
     cases = "".join(f" WHEN NOT there_{place} THEN 'quiet#{number}'" for number, place in enumerate(places))
     column = _column(name)
-    return f"CASE WHEN {column} = 'quiet' THEN CASE{cases} ELSE 'quiet' END ELSE {column} END" if cases else column
+    return (
+        f"CASE WHEN starts_with({column}, 'quiet') THEN CASE{cases} ELSE {column} END ELSE {column} END"
+        if cases
+        else column
+    )
 
 
 def _column(name: str) -> str:

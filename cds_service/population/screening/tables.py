@@ -52,9 +52,10 @@ QUALITY = pa.schema([
 def outcomes(rules: Iterable[str]) -> pa.Schema:
     """The schema of outcomes: `key`, `hook`, and one column for each rule, named by its id.
 
-    A value is `fired`, `quiet`, `not_applicable` or `not_evaluated`, the last three and `fired` with their reasons
+    A value is `fired`, `quiet`, `not_applicable` or `not_evaluated`, the last two and `fired` with their reasons
     behind ": ", as `code` or `code(what)`, in order, with "; " between them; null where the hook has no such rule or
-    the chart could not be read. Example: "not_evaluated: no_result(serum_magnesium)".
+    the chart could not be read. Example: "not_evaluated: no_result(serum_magnesium)". "quiet: test(2)": the rule was
+    tried, and its second test does not hold (see `Outcome.fell`); "quiet" alone: it had no need to be tried.
     """
     keys = [pa.field("key", pa.string(), nullable=False), pa.field("hook", TEXT, nullable=False)]
     return pa.schema(keys + [pa.field(rule, TEXT) for rule in rules])

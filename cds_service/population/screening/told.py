@@ -108,15 +108,17 @@ def _cut(rule: RuleCounts, names: list[str], by: str, total: int | None, smalles
 def steps(rule: RuleCounts, outcomes: dict[str, int | None], smallest: int) -> list[dict[str, Any]]:
     """Where patients fall, in order: each falls at one step alone, so that these and what fired are all."""
     absent = [rule.absent[place] for place in range(len(rule.asked))]
-    names = [WRITTEN_FOR, *(ON_CHART.format(words) for words in rule.asked), KNOWN, OTHERS]
-    last = rule.count("quiet") - sum(absent)
-    fell = [rule.count("not_applicable"), *absent, rule.count("not_evaluated"), last]
+    tests = [rule.fell[number] for number in range(1, len(rule.tests) + 1)]
+    names = [WRITTEN_FOR, *(ON_CHART.format(words) for words in rule.asked), KNOWN, *rule.tests, OTHERS]
+    last = rule.count("quiet") - sum(absent) - sum(tests)
+    fell = [rule.count("not_applicable"), *absent, rule.count("not_evaluated"), *tests, last]
     said = hidden([*fell, rule.count("fired")], smallest)
     # What the outcomes hide is not told by the steps.
-    for place, kind in ((0, "not_applicable"), (len(fell) - 2, "not_evaluated"), (len(fell), "fired")):
+    known = 1 + len(absent)
+    for place, kind in ((0, "not_applicable"), (known, "not_evaluated"), (len(fell), "fired")):
         said[place] = said[place] if outcomes[kind] is not None else None
     if outcomes["quiet"] is None:
-        said[len(fell) - 1] = None
+        said[known + 1 : len(fell)] = [None] * (len(tests) + 1)
     made, left, open_ = [], rule.tried, 0
     for name, number, shown in zip(names, fell, said, strict=False):
         # How many reached a step tells who fell before it: not told while that would give away a hidden count.
