@@ -61,7 +61,7 @@ def screened(out: Path, *inputs: Path, options: tuple[str, ...] = ("--identified
 
 
 def in_words(evaluation: Evaluation) -> dict[str, str]:
-    return {each.rule_id: in_short(each.kind, each.reasons) for each in evaluation.outcomes}
+    return {each.rule_id: in_short(each) for each in evaluation.outcomes}
 
 
 def kinds(outcomes: Mapping[str, str]) -> dict[str, str]:

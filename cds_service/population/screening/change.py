@@ -334,7 +334,7 @@ def _state(outcome: Outcome | None) -> str:
     if outcome.kind == "fired":
         return SILENT if outcome.rule.visibility == "silent" else "fired"
     if outcome.kind == "not_evaluated":
-        return in_short(outcome.kind, outcome.reasons)
+        return in_short(outcome)
     return outcome.kind
 
 

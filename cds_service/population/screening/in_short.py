@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from cds_service.rules.evaluate import Outcome
 from cds_service.rules.verdict import Reason
 
 UNKNOWN: Final = "unknown"
@@ -13,20 +14,21 @@ BANDS: Final = ((18, "under 18"), (40, "18 to 39"), (65, "40 to 64"), (80, "65 t
 """Years below which each band of ages ends, and its name."""
 
 
+def in_short(outcome: Outcome) -> str:
+    """An outcome as it stands in the table of outcomes: see `tables.outcomes`."""
+    if outcome.reasons:
+        return _with_reasons(outcome.kind, outcome.reasons)
+    return f"{outcome.kind}: test({outcome.fell})" if outcome.fell else outcome.kind
+
+
 @lru_cache(maxsize=65536)
-def in_short(kind: str, reasons: tuple[Reason, ...]) -> str:
-    """An outcome as it stands in the table of outcomes."""
+def _with_reasons(kind: str, reasons: tuple[Reason, ...]) -> str:
     told = (f"{each.code}({each.what})" if each.what else each.code for each in reasons)
-    return f"{kind}: {'; '.join(dict.fromkeys(told))}" if reasons else kind
-
-
-def at_test(number: int) -> str:
-    """The same of a rule that is quiet, for a test of it, counted from 1."""
-    return f"quiet: test({number})"
+    return f"{kind}: {'; '.join(dict.fromkeys(told))}"
 
 
 def test_of(reason: str) -> int | None:
-    """The number of the test, where this is what `at_test` wrote behind the kind."""
+    """The number of the test, where this is what stands behind the kind of a rule that is quiet."""
     return int(reason[5:-1]) if reason.startswith("test(") else None
 
 

@@ -13,11 +13,10 @@ import pyarrow.parquet as pq
 from cds_service.patient import PatientFacts
 from cds_service.population.kept_facts import OLDEST, CannotKeep, Keeper
 from cds_service.population.screening import tables
-from cds_service.population.screening.in_short import at_test, in_short
+from cds_service.population.screening.in_short import in_short
 from cds_service.population.screening.index import gaps_of
 from cds_service.population.screening.person import Call
 from cds_service.population.screening.picking import values_of
-from cds_service.rules.evaluate import Outcome
 
 UNITS: Final = frozenset({
     "unit missing", "unit not known", "unit does not fit the code of the test", "unit code and unit text disagree",
@@ -25,12 +24,6 @@ UNITS: Final = frozenset({
 """Problems of a result that are about its unit."""
 _LONGEST: Final = 40  # characters of a unit or a code
 TABLES: Final = ("facts", "outcomes", "quality")
-
-
-def _in_short(outcome: Outcome) -> str:
-    if outcome.reasons:
-        return in_short(outcome.kind, outcome.reasons)
-    return at_test(outcome.fell) if outcome.fell else outcome.kind
 
 
 class Rows:
@@ -95,7 +88,7 @@ class Rows:
         told: list[str | None] = [None] * len(self.rules)
         for found in call.evaluation.outcomes if call.evaluation else ():
             if (place := self._places.get(found.rule_id)) is not None:
-                told[place] = _in_short(found)
+                told[place] = in_short(found)
         self._told.append(told)
 
     def _quality(self, key: str, facts: PatientFacts) -> None:
