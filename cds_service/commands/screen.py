@@ -93,13 +93,13 @@ def screen(
         return
     if not inputs:
         stop(USAGE, "Name the files or folders to screen, or ask for the report of --out alone with --report-only.")
-    from cds_service.population.screening.exported import said_of
+    from cds_service.population.screening.exported import said_of_all
     from cds_service.population.screening.folder import Folder, Refused
     from cds_service.population.screening.local import screen as local
     from cds_service.population.screening.person import Recipe
     from cds_service.population.screening.sources import find
 
-    folder, text, secret = Folder(out), text_of(site) if site else "", _secret(key)
+    folder, text, secret = Folder(out), text_of(site) if site else None, _secret(key)
     try:
         if any(out.resolve().is_relative_to(each.resolve()) for each in inputs if each.is_dir()):
             raise Refused(f"{out} lies in a folder that is read. Name one outside of it with --out.")
@@ -110,14 +110,13 @@ def screen(
         cards = tuple(map(str, cards_in_use()))
         asking = Recipe(now, text, cards, flags["validate"], flags["identified"])
         content = asking.content()
-        said = [said_of(each) for each in inputs if each.is_dir()]
-        missing, remarks = ([line for each in said for line in each[kind]] for kind in (0, 1))
+        missing, remarks = said_of_all(sources.exports)
         asked = {
             "now": now.isoformat(),
             "inputs": sources.asked(),
             "rules": content.library.digest,
             "site": asking.rulebook(content).site.digest,
-            "site_values": text,
+            "site_values": text or "",
             "export": {"missing": missing, "remarks": remarks},
             "validated": flags["validate"],
             "identified": flags["identified"],

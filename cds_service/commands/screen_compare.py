@@ -54,7 +54,7 @@ def screen_compare(
         asked = asked_of(folder)
         text = text_of(site) if site else str(asked.get("site_values", ""))
         named = str(site) if site else "site values of the screening"
-        before = read_site(text, named, content.library, keys) if text else NO_SITE
+        before = read_site(text, named, content.library, keys) if site or text else NO_SITE
         after = read_site(text_of(other), str(other), content.library, keys)
         sides = sides_of(asked, content, before, after)
         found = compare_screened(

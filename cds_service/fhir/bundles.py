@@ -343,8 +343,9 @@ class Reader:
             if full_url:
                 self.full_urls[full_url] = name
         if isinstance(view, elements.MedicationView):
-            self.medications[f"Medication/{name}"] = view
-            self.medications[full_url or ""] = view
+            for reference in filter(None, (f"Medication/{name}", full_url)):
+                if self.medications.setdefault(reference, view) != view:
+                    self.medications[reference] = elements.MedicationView()  # nobody knows which of them is meant
         elif isinstance(view, elements.Specimen):
             self.specimens |= {f"Specimen/{name}": view, full_url or "": view}
             return

@@ -580,5 +580,5 @@ def test_a_screening_knows_what_was_not_exported_and_reads_patients_alone(server
     ]
     report = (tmp_path / "out" / "report.html").read_text()
     assert "Not all was exported" in report and found["export"]["missing"][0] in report
-    assert [name for name, *_ in found["inputs"]] == ["Observation.00002.ndjson", "Patient.00001.ndjson"]
+    assert found["files"] == 2
     assert (found["patients"], found["lines_not_read"]) == (3, 6), "the results name no patient"

@@ -161,13 +161,15 @@ def compare_screened(
     on every patient, for a check. `most_seconds`: then it ends, and says that it is cut. `between` is called after each
     patient, so that a service can let its hooks go first. Raises CannotCompare."""
     started = time.monotonic()
-    files = parts_of(folder)
+    files, asked = parts_of(folder), asked_of(folder)
     sides = Side(content, before, now), Side(content, after, now)
     for hook in sides[0].services:
         if not sides[0].reads_as(sides[1], hook):
             raise CannotCompare(READS_OTHERWISE)
     plan = {hook: None if every else reached(before, after, hook, name) for hook, name in sides[0].services.items()}
     rows, patients, not_read, by_value = _counted(files)
+    if rows != asked.get("calls", rows):
+        raise CannotCompare(f"facts/ holds {rows} rows and not {asked['calls']}: some are gone, screen anew")
     workers = max(1, min(processes, 8))
     task = _Task(sides, plan, [str(file) for file in files], workers, between, by_value)
     task.give_up = started + most_seconds if most_seconds is not None else None
@@ -180,7 +182,7 @@ def compare_screened(
     rules = None if everything else sorted({one.rule for listed in plan.values() for one in listed or ()})
     seconds = time.monotonic() - started
     shown = _examples(task, found.changed, examples)
-    return Change(rows, patients, not_read, rules, found, seconds, shown, not_exported(asked_of(folder)))
+    return Change(rows, patients, not_read, rules, found, seconds, shown, not_exported(asked))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,6 +148,13 @@ def said_of(folder: Path) -> tuple[list[str], list[str]]:
     gone = sum(not _as_it_came(folder / file.name, file.bytes) for file in exported.files if file.done)
     told = [f"{gone} files of the export are gone or were changed since."] if gone else []
     return exported.missing() + told, exported.remarks()
+
+
+def said_of_all(folders: Iterable[Path]) -> tuple[list[str], list[str]]:
+    """The same of several folders."""
+    said = [said_of(each) for each in dict.fromkeys(folders)]
+    missing, remarks = ([line for each in said for line in each[kind]] for kind in (0, 1))
+    return missing, remarks
 
 
 def _as_it_came(path: Path, size: int) -> bool:

@@ -86,7 +86,7 @@ class Folder:
         """Take the folder for this question, or go on with it. Raises Refused where it holds another one."""
         told = self.about()
         if told is None:
-            if self.path.exists() and any(each.name != LOCK for each in self.path.iterdir()):
+            if self.path.exists() and any(not self._ours(each.name) for each in self.path.iterdir()):
                 raise Refused(f"{self.path} is not empty and holds no screening. Name another folder with --out.")
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock()
@@ -106,6 +106,10 @@ class Folder:
             for left in self.path.rglob(".*.[0-9]*"):  # half written when a run was killed
                 left.unlink(missing_ok=True)
         return told
+
+    def _ours(self, name: str) -> bool:
+        """What a run leaves that was killed as it began."""
+        return name == LOCK or name.startswith(f".{ABOUT}.")
 
     def _lock(self) -> None:
         """Until this process ends, or all is done, no other one writes here. Raises Refused."""

@@ -66,6 +66,7 @@ class Line(NamedTuple):
 
 _head = Decoder(Head).decode
 bundle_of = Decoder(_Bundle).decode
+_any = Decoder(Raw).decode
 
 
 @dataclass
@@ -164,16 +165,19 @@ class Lines:
             self.passed_over[kind[:40] if kind.isalpha() else "unknown"] += 1
 
     def _bundle(self, number: int, raw: bytes) -> Iterator[Line]:
-        """One of one patient stays whole, so that references by fullUrl hold; one of several is taken apart."""
+        """One of one patient stays whole, so that references by fullUrl hold; one of several, and one that holds other
+        Bundles, is taken apart."""
         try:
             entries = [bytes(each.resource) for each in bundle_of(raw).entry if each.resource]
             heads = [_head(each) for each in entries]
         except UNREADABLE:
             self.faults.append((number, "is a Bundle with entries that are no resources"))
             return
-        people = [each for each in heads if each.resourceType == PATIENT]
-        if len(people) == 1 and is_id(people[0].id):
-            yield Line(number, BUNDLE, str(people[0].id), "", raw)
+        people = {each.id for each in heads if each.resourceType == PATIENT}
+        named = {_named(each.subject or each.patient, PATIENT) for each in heads if each.resourceType in OF_A_PATIENT}
+        whole = len(people) == 1 and named <= {"", *people} and all(each.resourceType != BUNDLE for each in heads)
+        if whole and is_id(person := next(iter(people))):
+            yield Line(number, BUNDLE, str(person), "", raw)
         else:
             for each in entries:
                 yield from self._taken(number, each)
@@ -188,6 +192,28 @@ def _named(reference: _Reference | None, kind: str) -> str:
 def _medication(reference: _Reference | None) -> str:
     name = _named(reference, MEDICATION)
     return f"Medication/{name}" if name else ""
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether all of it is one JSON value."""
+    try:
+        _any(raw.removeprefix(_MARK))
+    except UNREADABLE:
+        return False
+    return True
+
+
+def has_resources(raw: bytes) -> bool:
+    """Whether one of its lines is a resource of its own."""
+    return any(line.lstrip().startswith(b"{") and _is_resource(line) for line in raw.splitlines())
+
+
+def _is_resource(line: bytes) -> bool:
+    try:
+        _head(line)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def closed(line: bytes, following: bytes = b"") -> bool:

@@ -38,12 +38,12 @@ VIEW, SIGN = "patient-view", "order-sign"
 class Recipe:
     """All that a process needs to make a Screener of its own; it can be pickled.
 
-    `cards`: folders of further rules. `site`: the text of a site file, "" for none. `now`: aware. `validate`: whether
+    `cards`: folders of further rules. `site`: the text of a site file. `now`: aware. `validate`: whether
     what findings cite is validated, as a hook call does.
     """
 
     now: datetime
-    site: str = ""
+    site: str | None = None
     cards: tuple[str, ...] = ()
     validate: bool = False
     identified: bool = False
@@ -56,7 +56,7 @@ class Recipe:
     def rulebook(self, content: Content) -> Rulebook:
         """Raises ContentError."""
         keys = frozenset(all_needs(content.library))
-        site = read_site(self.site, "site values", content.library, keys) if self.site else NO_SITE
+        site = read_site(self.site, "site values", content.library, keys) if self.site is not None else NO_SITE
         return make_rulebook(content.library, site, self.now.date())
 
     def screener(self, content: Content | None = None) -> Screener:

@@ -30,7 +30,7 @@ def rulebook_of(folder: Path, cards: tuple[str, ...], content: Content | None = 
     asked = read_asked(folder)
     try:
         now = datetime.fromisoformat(asked["now"])
-        recipe = Recipe(now, asked.get("site_values") or "", cards, False, False)
+        recipe = Recipe(now, asked.get("site_values") or None, cards, False, False)
     except (KeyError, TypeError, ValueError):
         raise NoScreening(f"{folder / 'screening.json'} does not say when it was screened: screen again") from None
     content = content or recipe.content()

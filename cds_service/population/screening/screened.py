@@ -68,7 +68,7 @@ def sides_of(asked: dict[str, Any], content: Content, before: SiteValues, after:
     now, library = screened_at(asked), content.library
     if asked.get("rules") != library.digest:
         raise CannotCompare("it was screened with another version of the rules and codes: screen anew")
-    screened = Side(content, Recipe(now, str(asked.get("site_values", ""))).rulebook(content), now)
+    screened = Side(content, Recipe(now, asked.get("site_values") or None).rulebook(content), now)
     sides = tuple(Side(content, make_rulebook(library, values, now.date()), now) for values in (before, after))
     for side in sides:
         if not all(screened.reads_as(side, hook) for hook in side.services):

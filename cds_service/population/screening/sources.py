@@ -4,17 +4,21 @@ document."""
 from __future__ import annotations
 
 import gzip
+import hashlib
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Final, cast
+
+import orjson
 
 from cds_service.population.screening.exported import LOCK
 from cds_service.population.screening.exported import NAME as EXPORT
 from cds_service.population.screening.exported import OTHER as NOT_SCREENED
 from cds_service.population.screening.folder import Refused
-from cds_service.population.screening.lines import LONGEST, TOO_LONG, Line, Lines, closed
+from cds_service.population.screening.lines import LONGEST, TOO_LONG, Line, Lines, closed, has_resources, is_json
 
 PIECE: Final = 32 * 1024 * 1024  # bytes of one task
 MOST_TASKS: Final = 256  # each is a file that every part is gathered from
@@ -37,24 +41,44 @@ class Task:
     def read(self, lines: Lines) -> Iterator[Line]:
         """Its resources, one by one; what is wrong with it stands in `lines`."""
         if self.shape in ("document", "packed document"):
-            try:
-                with _opened(self.path, self.shape.startswith("packed")) as opened:
-                    raw = opened.read(LONGEST + 1)
-            except _NOT_PACKED:
-                lines.faults.append((1, "cannot be unpacked"))
-                return
-            if len(raw) > LONGEST:
-                lines.faults.append((1, TOO_LONG))
-            else:
-                yield from lines.document(raw)
+            yield from self._document(lines)
         elif self.shape == "packed":
-            try:
-                with _opened(self.path, True) as opened:
-                    yield from lines.read(line for line, _ in _lines(opened))
-            except _NOT_PACKED:
-                lines.faults.append((lines.last + 1, "cannot be unpacked from here on"))
+            yield from self._unpacked(lines)
         else:
             yield from lines.read(self._lines())
+
+    def _document(self, lines: Lines) -> Iterator[Line]:
+        """Where its first lines are broken, a file with lines looks like a document: then it is read as lines."""
+        packed = self.shape.startswith("packed")
+        try:
+            with _opened(self.path, packed) as opened:
+                raw = opened.read(LONGEST + 1)
+        except _NOT_PACKED:
+            lines.faults.append((1, "cannot be unpacked"))
+            return
+        if len(raw) <= LONGEST and (is_json(raw) or not has_resources(raw)):
+            yield from lines.document(raw)
+        elif not has_resources(raw):
+            lines.faults.append((1, TOO_LONG))
+        elif packed:
+            yield from self._unpacked(lines)
+        else:
+            yield from lines.read(self._lines())
+
+    def _unpacked(self, lines: Lines) -> Iterator[Line]:
+        broken = False
+
+        def unpacked() -> Iterator[bytes | None]:
+            nonlocal broken
+            try:
+                with _opened(self.path, True) as opened:
+                    yield from (line for line, _ in _lines(opened))
+            except _NOT_PACKED:
+                broken = True
+
+        yield from lines.read(unpacked())  # all that came before the break
+        if broken:
+            lines.faults.append((lines.last + 1, "cannot be unpacked from here on"))
 
     def _lines(self) -> Iterator[bytes | None]:
         left = self.end - self.begin
@@ -89,30 +113,35 @@ class Sources:
     names: tuple[str, ...]
     tasks: tuple[Task, ...]
     size: int  # bytes, unpacked as far as can be told
+    exports: tuple[Path, ...] = ()  # folders that may say what an export did not give
 
-    def asked(self) -> list[list[Any]]:
-        """What tells these files from others."""
-        return [
+    def asked(self) -> str:
+        """What tells these files from others: a hash, since files may be called as patients are."""
+        told = [
             [name, path.stat().st_size, path.stat().st_mtime_ns]
             for name, path in zip(self.names, self.files, strict=True)
         ]
+        return hashlib.sha256(orjson.dumps(told)).hexdigest()
 
 
 def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
     """The files named, and those below the folders named. Raises Refused where there are none."""
     files: dict[Path, str] = {}
+    exports: list[Path] = []
     for given in inputs:
         if given.is_dir():
             # Whatever its name: a file that is passed over may hold patients.
-            found = sorted(path for path in given.rglob("*") if path.is_file() and not path.name.startswith("."))
-            named = {path: path.relative_to(given) for path in found if path.name not in (EXPORT, LOCK)}
-            files |= {path: below.as_posix() for path, below in named.items() if below.parts[0] != NOT_SCREENED}
+            files |= {path: path.relative_to(given).as_posix() for path in sorted(_below(given, exports))}
         elif given.is_file():
             files[given] = given.name
+            exports.append(given.parent)
         else:
             raise Refused(f"{given} is neither a file nor a folder.")
     if not files:
         raise Refused("There is no file to read.")
+    for path in files:
+        if str(path) != printable(path):
+            raise Refused(f"The name of {printable(path)} is not UTF-8: give the file another name.")
     sizes = {path: path.stat().st_size for path in files}
     piece = max(piece, sum(sizes.values()) // MOST_TASKS + 1)
     tasks: list[Task] = []
@@ -123,7 +152,35 @@ def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
         size += sizes[path] * (10 if packed else 1)
         for begin, end, shape in [_packed(path, sizes[path])] if packed else _pieces(path, sizes[path], piece):
             tasks.append(Task(len(tasks), number, str(path), begin, end, shape))
-    return Sources(tuple(files), tuple(files.values()), tuple(tasks), size)
+    return Sources(tuple(files), tuple(files.values()), tuple(tasks), size, tuple(exports))
+
+
+def _below(folder: Path, exports: list[Path]) -> Iterator[Path]:
+    """All files below a folder, also where links lead, but for hidden ones and what an export says of itself: folders
+    that hold one are put into `exports`."""
+    been: set[str] = set()
+    for at, folders, names in os.walk(folder, followlinks=True, onerror=_raised):
+        if (place := os.path.realpath(at)) in been:
+            folders.clear()  # by another way, or a link that leads back
+            continue
+        been.add(place)
+        if EXPORT in names:
+            exports.append(Path(at))
+            folders[:] = [name for name in folders if name != NOT_SCREENED]
+            names = [name for name in names if name not in (EXPORT, LOCK)]
+        for path in (Path(at, name) for name in names if not name.startswith(".")):
+            if not path.is_file():
+                raise Refused(f"{printable(path)} is no file, or a link that leads nowhere: mend it, or take it away.")
+            yield path
+
+
+def _raised(fault: OSError) -> None:
+    raise fault
+
+
+def printable(path: Path) -> str:
+    """A path as it can be printed and kept."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _pieces(path: Path, size: int, piece: int) -> Iterator[tuple[int, int, str]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -132,7 +132,29 @@ def summed(folder: Path, rulebook: Rulebook, memory: str = "512MB", smallest: in
         database.execute(f"SET memory_limit = '{memory}'; SET preserve_insertion_order = false")
         # What does not fit into memory is patients': it stays in the folder of the screening, and goes at the end.
         database.execute("SET temp_directory = ?", [room])
+        if asked.get("finished") is True:
+            _prove_whole(database, folder, asked)
         return _Counting(database, folder, rulebook).summary(asked, smallest)
+
+
+def _prove_whole(database: duckdb.DuckDBPyConnection, folder: Path, asked: Mapping[str, Any]) -> None:
+    """Raises NoScreening where rows are gone since the screening ended: what is left would read as an all-clear."""
+    import duckdb
+
+    files = {name: [str(part) for part in _parts(folder, name)] for name in ("facts", "outcomes", "quality", "faults")}
+    for table, paths in files.items():
+        try:
+            query = "SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata(?)"
+            rows = database.execute(query, [paths]).fetchall()[0][0] if paths else 0
+        except duckdb.Error:
+            raise NoScreening(f"A file of {table}/ is broken: screen again into a new folder") from None
+        said = {"facts": "calls", "outcomes": "calls", "faults": "lines_not_read"}.get(table, "")
+        if rows != asked.get(said, rows):
+            raise NoScreening(
+                f"{table}/ holds {rows} rows and not {asked[said]}, as {ABOUT} says: screen again into a new folder"
+            )
+    if "calls" in asked and len(files["quality"]) != len(files["facts"]):
+        raise NoScreening("Files of quality/ are gone: screen again into a new folder")
 
 
 class _Counting:
