@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -10,6 +10,11 @@ from uuid import uuid4
 from cds_service.fhir import Need
 
 Entry = dict[str, Any]
+CLEAR = (
+    "active", "cancelled", "completed", "draft", "ended", "entered-in-error", "in-progress", "intended", "not-done",
+    "not-taken", "on-hold", "stopped",
+)  # fmt: skip
+"""Statuses that say whether a medicine is taken; all others, `unknown` among them, do not."""
 
 
 class NotOnePatient(ValueError):
@@ -68,13 +73,19 @@ def _is_draft(resource: Mapping[str, Any]) -> bool:
     return resource.get("status") == "draft" and str(resource.get("resourceType", "")).endswith("Request")
 
 
+def finds_status(status: object, asked: Collection[str]) -> bool:
+    """Whether a search for these statuses finds a medicine. One that says nothing clear is found by each: it is here,
+    and may be taken."""
+    return status in asked or status not in CLEAR
+
+
 def _wanted(resource: Mapping[str, Any], need: Need) -> bool:
     """What the search of the need's template would have found."""
     if resource.get("resourceType") != need.resource_type:
         return False
     asked = parse_qs(urlsplit(need.template).query)
     if statuses := asked.get("status"):
-        return resource.get("status") in statuses[0].split(",")
+        return finds_status(resource.get("status"), statuses[0].split(","))
     if codes := asked.get("code"):
         wanted = set(codes[0].split(","))
         concept = resource.get("code")

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cds_service.advice.needs import all_needs
 from cds_service.commands.common import FAILED, FILE, MOMENT, USAGE, cards_in_use, cards_option, counted, stop, text_of
+from cds_service.content.site import read_site
 from cds_service.logs import configure
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def screen(
     from cds_service.population.screening.folder import Folder, Refused
     from cds_service.population.screening.local import screen as local
     from cds_service.population.screening.person import Recipe
+    from cds_service.population.screening.screened import CannotCompare, screened_at
     from cds_service.population.screening.sources import find
 
     folder, text, secret = Folder(out), text_of(site) if site else None, _secret(key)
@@ -106,10 +109,12 @@ def screen(
         sources = find(inputs)
         before = folder.about()
         if now is None:
-            now = datetime.fromisoformat(before["now"]) if before else datetime.now(UTC).replace(microsecond=0)
+            now = screened_at(before) if before else datetime.now(UTC).replace(microsecond=0)
         cards = tuple(map(str, cards_in_use()))
         asking = Recipe(now, text, cards, flags["validate"], flags["identified"])
         content = asking.content()
+        if text is not None:
+            read_site(text, str(site), content.library, frozenset(all_needs(content.library)))  # names its file
         missing, remarks = said_of_all(sources.exports)
         asked = {
             "now": now.isoformat(),
@@ -138,7 +143,7 @@ def screen(
                 sources, folder, recipe, content,
                 processes=processes or os.cpu_count() or 1, memory=memory * MIB, say=_teller(),
             )  # fmt: skip
-    except Refused as fault:
+    except (Refused, CannotCompare) as fault:
         stop(USAGE, str(fault))
     except KeyboardInterrupt:
         stop(130, "Stopped. Give the same command again to go on.")

@@ -12,7 +12,9 @@ from typing import Any
 import duckdb
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from cds_service.cli import main
 from cds_service.population.screening import sources
 from cds_service.population.screening.exported import OTHER
 from cds_service.population.screening.lines import Lines
@@ -113,6 +115,24 @@ def test_of_two_medications_of_one_id_none_is_taken(tmp_path: Path) -> None:
     assert told == {"one": "fired", "two": "not_evaluated"}
 
 
+@pytest.mark.parametrize("status", [None, "ACTIVE", "unknown", 1, ["active"]], ids=str)
+def test_a_medicine_whose_status_says_nothing_is_not_passed_over(tmp_path: Path, status: object) -> None:
+    """A server's search would not find it; here it is at hand."""
+    (digoxin,) = (each for each in hospital.medications() if each["id"] == "shared-digoxin")
+    order = of("MedicationRequest", "m", "a", intent="order", medicationCodeableConcept=digoxin["code"], status=status)
+    write(tmp_path / "in/a.ndjson", person("a"), low("a"), {name: each for name, each in order.items() if each})
+    found = screened(tmp_path / "out", tmp_path / "in")
+    assert found["a", "patient-view"][DIGOXIN].startswith("not_evaluated: ")
+
+
+@pytest.mark.parametrize("status", ["stopped", "entered-in-error", "cancelled", "completed"])
+def test_a_medicine_that_is_over_is_not_taken(tmp_path: Path, status: str) -> None:
+    (digoxin,) = (each for each in hospital.medications() if each["id"] == "shared-digoxin")
+    order = of("MedicationRequest", "m", "a", intent="order", medicationCodeableConcept=digoxin["code"], status=status)
+    write(tmp_path / "in/a.ndjson", person("a"), low("a"), order)
+    assert screened(tmp_path / "out", tmp_path / "in")["a", "patient-view"][DIGOXIN].startswith("quiet")
+
+
 def test_a_linked_folder_is_read_once_and_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
     write(tmp_path / "far/a.ndjson", person("a"), low("a"))
     (tmp_path / "in").mkdir()
@@ -143,12 +163,24 @@ def test_names_of_files_that_could_be_read_stand_nowhere(tmp_path: Path) -> None
     assert not [path.name for path in files if b"Quimby" in path.read_bytes()]
 
 
-def test_a_site_file_without_content_is_refused(tmp_path: Path) -> None:
+def test_a_site_file_without_content_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "in/a.ndjson", person("a"))
     (tmp_path / "site.yaml").touch()
     refused = screen(tmp_path / "out", tmp_path / "in", options=("--site", str(tmp_path / "site.yaml")))
-    assert refused.exit_code
+    assert refused.exit_code == 78
+    assert "site.yaml" in refused.output + capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_screening_json_says_what_to_do(tmp_path: Path) -> None:
+    write(tmp_path / "in/a.ndjson", person("a"))
+    screened(tmp_path / "out", tmp_path / "in")
+    about = tmp_path / "out/screening.json"
+    about.write_bytes(orjson.dumps(json.loads(about.read_text()) | {"now": 5}))
+    options = ["screen", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 2
+    assert "screening.json does not say for which time this was screened" in done.output
 
 
 def test_an_export_that_is_not_whole_is_said_wherever_it_lies(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from msgspec.json import Decoder
 from cds_service.advice.advise import outcomes_of
 from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
+from cds_service.advice.one_bundle import finds_status
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.fhir import Need
@@ -124,7 +125,7 @@ class _Search:
 
     def finds(self, entry: _Entry) -> bool:
         if self.statuses is not None:
-            return entry.status in self.statuses
+            return finds_status(entry.status, self.statuses)
         return self.tokens is None or not self.tokens.isdisjoint(entry.tokens)
 
 
