@@ -68,7 +68,7 @@ def folder(
 
 
 def hospital() -> list[Person]:
-    """Twenty without the drug, six with it and magnesium above the level (of one an earlier version wrote no test),
+    """Twenty without the drug, six with it and magnesium above the level (one of whom takes it no more),
     seven who fire, two of whom it is not known, one who has died, and three whose chart could not be read."""
     arsenic = {"drugs": ["arsenic_trioxide"], "labs": ["serum_magnesium"]}
     return [
@@ -122,9 +122,9 @@ def test_all_patients_fall_at_one_step_or_fire(tmp_path: Path) -> None:
     assert fell["on the chart: arsenic trioxide"] == 20
     (level,) = (step for step in fell if step.startswith("newest Serum magnesium at or below"))
     assert fell[level] == 5
-    assert fell["its other tests hold"] == 1
+    assert fell["what it asks for is not over; at an order, it is being ordered"] == 1
     assert sum(fell.values()) + rule["fired"] == rule["tried"]
-    assert rule["attrition"][-1]["reached"] == 8
+    assert rule["attrition"][-1]["reached"] == 7
 
 
 def test_the_same_is_counted_of_many_parts_as_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

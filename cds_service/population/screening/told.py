@@ -11,7 +11,7 @@ from cds_service.population.screening.summary import FORMAT, KINDS, SEXES, Reaso
 WRITTEN_FOR: Final = "the rule applies to this patient"
 ON_CHART: Final = "on the chart: {}"
 KNOWN: Final = "what the rule needs is known"
-OTHERS: Final = "its other tests hold"
+CURRENT: Final = "what it asks for is not over; at an order, it is being ordered"
 
 
 def per_1000(count: int | None, of: int) -> float | None:
@@ -109,9 +109,9 @@ def steps(rule: RuleCounts, outcomes: dict[str, int | None], smallest: int) -> l
     """Where patients fall, in order: each falls at one step alone, so that these and what fired are all."""
     absent = [rule.absent[place] for place in range(len(rule.asked))]
     tests = [rule.fell[number] for number in range(1, len(rule.tests) + 1)]
-    names = [WRITTEN_FOR, *(ON_CHART.format(words) for words in rule.asked), KNOWN, *rule.tests, OTHERS]
-    last = rule.count("quiet") - sum(absent) - sum(tests)
-    fell = [rule.count("not_applicable"), *absent, rule.count("not_evaluated"), *tests, last]
+    names = [WRITTEN_FOR, *(ON_CHART.format(words) for words in rule.asked), KNOWN, CURRENT, *rule.tests]
+    over = rule.count("quiet") - sum(absent) - sum(tests)
+    fell = [rule.count("not_applicable"), *absent, rule.count("not_evaluated"), over, *tests]
     said = hidden([*fell, rule.count("fired")], smallest)
     # What the outcomes hide is not told by the steps.
     known = 1 + len(absent)
