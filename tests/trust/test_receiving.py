@@ -126,6 +126,9 @@ CHUNKS = {
 LARGE = ("chunk b'ffff", "chunk b'1000")
 ENDED = {f"{name}, ended": data + b"\r\n\r\n" for name, data in CHUNKS.items()}
 ALL = LENGTHS | FRAMINGS | CHUNKS | ENDED
+# Seconds without a byte, then nothing more is expected. What has to be refused ends with the connection, however busy
+# the machine is.
+WAIT = dict.fromkeys(ALL, 0.2) | dict.fromkeys(ENDED, 5.0)
 
 
 class Said(NamedTuple):
@@ -146,7 +149,7 @@ def said(both: Both) -> dict[str, Said]:
     senders: dict[str, socket.socket] = {}
     served: dict[str, bool] = {}
     with ThreadPoolExecutor(THREADS) as pool, requests.Session() as caller, ExitStack() as stack:
-        direct = list(pool.map(lambda data: raw(both.direct, data, 0.2), ALL.values()))
+        direct = list(pool.map(lambda name: raw(both.direct, ALL[name], WAIT[name]), ALL))
         for name, data in ALL.items():
             senders[name] = stack.enter_context(socket.create_connection(("127.0.0.1", both.proxied.port), 5))
             senders[name].sendall(data)
@@ -158,7 +161,7 @@ def said(both: Both) -> dict[str, Said]:
                 and "services" in caller.get(both.proxied.url + DISCOVERY, timeout=10).json()
                 for _ in range(2)
             )
-        proxied = list(pool.map(lambda sock: heard(sock, 0.2), senders.values()))
+        proxied = list(pool.map(lambda name: heard(senders[name], WAIT[name]), ALL))
     return {name: Said(*each, served[name]) for name, *each in zip(ALL, direct, proxied, strict=True)}
 
 
