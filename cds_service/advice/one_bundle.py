@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 from cds_service.fhir import Need
+from cds_service.fhir.medications import finds_status
 
 Entry = dict[str, Any]
-CLEAR = (
-    "active", "cancelled", "completed", "draft", "ended", "entered-in-error", "in-progress", "intended", "not-done",
-    "not-taken", "on-hold", "stopped",
-)  # fmt: skip
-"""Statuses that say whether a medicine is taken; all others, `unknown` among them, do not."""
 
 
 class NotOnePatient(ValueError):
@@ -71,12 +67,6 @@ def _entries(bundle: Mapping[str, Any]) -> list[Entry]:
 
 def _is_draft(resource: Mapping[str, Any]) -> bool:
     return resource.get("status") == "draft" and str(resource.get("resourceType", "")).endswith("Request")
-
-
-def finds_status(status: object, asked: Collection[str]) -> bool:
-    """Whether a search for these statuses finds a medicine. One that says nothing clear is found by each: it is here,
-    and may be taken."""
-    return status in asked or status not in CLEAR
 
 
 def _wanted(resource: Mapping[str, Any], need: Need) -> bool:

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cds_service.advice.needs import all_needs
 from cds_service.commands.common import FAILED, FILE, MOMENT, USAGE, cards_in_use, cards_option, counted, stop, text_of
-from cds_service.content.site import read_site
 from cds_service.logs import configure
 
 if TYPE_CHECKING:
@@ -113,14 +111,12 @@ def screen(
         cards = tuple(map(str, cards_in_use()))
         asking = Recipe(now, text, cards, flags["validate"], flags["identified"])
         content = asking.content()
-        if text is not None:
-            read_site(text, str(site), content.library, frozenset(all_needs(content.library)))  # names its file
         missing, remarks = said_of_all(sources.exports)
         asked = {
             "now": now.isoformat(),
             "inputs": sources.asked(),
             "rules": content.library.digest,
-            "site": asking.rulebook(content).site.digest,
+            "site": asking.rulebook(content, str(site)).site.digest,
             "site_values": text or "",
             "export": {"missing": missing, "remarks": remarks},
             "validated": flags["validate"],

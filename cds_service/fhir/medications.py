@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Literal, NamedTuple, TypeVar
@@ -38,6 +38,8 @@ from cds_service.terminology.drugs import DrugIdentity
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
 _ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
+# Statuses that say whether a medicine is taken, of orders, statements and administrations.
+_CLEAR = _REQUEST_OVER | _STATEMENT_OVER | {"active", "in-progress", "not-done"}
 _read_contained = Decoder(MedicationView | SubstanceView).decode
 _read_stated = Decoder(Stated).decode
 _read_adherence = Decoder(Adherence).decode
@@ -109,6 +111,12 @@ def _last_moment(building: Building, view: MedicationRequest) -> datetime | None
 
 def _not_to_be_done(view: MedicationRequest) -> bool:
     return view.doNotPerform is not NOTHING and bytes(view.doNotPerform) == b"true"
+
+
+def finds_status(status: object, asked: Collection[str]) -> bool:
+    """Whether what is at hand is taken for what a search for these statuses finds: also a medicine whose status says
+    nothing clear (`unknown`, none, no code of FHIR's), which may be taken."""
+    return not isinstance(status, str) or status in asked or status not in _CLEAR
 
 
 def medication_references(items: list[Item]) -> list[str]:

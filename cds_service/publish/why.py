@@ -144,10 +144,9 @@ class _Telling:
         return found
 
     def _limit(self, limit: Limit) -> dict[str, str]:
-        quantity = self.display.quantity
-        told = {"label": limit.label, "value": quantity(limit.value, limit.unit)}
+        told = {"label": limit.label, "value": self.display.quantity(limit.value, limit.unit)}
         if limit.site and limit.default is not None:
-            return told | {"from": "this site", "default": quantity(limit.default, limit.unit)}
+            return told | {"from": "this site", "default": self.display.quantity(limit.default, limit.unit)}
         texts = f"{self.display.library.wording.regions[limit.region]} text" if limit.region else "the rule"
         told |= {"from": texts, "reference": self.display.library.references[limit.reference].title}
         both = self.display.regions(limit)

@@ -138,6 +138,19 @@ def test_magnesium_among_the_ingredients_of_a_medication_is_seen(client: FlaskCl
 
 
 @pytest.mark.parametrize(
+    ("second", "outcome"),
+    [({"text": "levothyroxine 100 mcg"}, "fired"), ({"text": "paracetamol 500 mg"}, "not_evaluated")],
+    ids=["sent twice", "another drug"],
+)
+def test_of_two_medications_of_one_id_neither_is_taken(client: FlaskClient, second: Json, outcome: str) -> None:
+    taken = draft(medicationReference={"reference": "Medication/m1"}) | {"id": "t1", "status": "active"}
+    first = {"text": "levothyroxine 100 mcg"}
+    sent = bundle(taken, medication("m1", code=first), medication("m1", code=second), total=1)
+    told = answer(client, "order-sign", drafts=[OXIDE], medications=sent)["extension"]["org.magnesium-cds"]["outcomes"]
+    assert {each["rule"]: each["outcome"] for each in told}["levothyroxine_timing"] == outcome
+
+
+@pytest.mark.parametrize(
     "contained",
     [
         [medication("m1", ingredient=[{"item": {"concept": {"text": "Magnesiumsulfat"}}}])],

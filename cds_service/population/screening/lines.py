@@ -5,9 +5,8 @@ Nothing is dropped in silence: a line is taken, passed over by its kind, or name
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -67,6 +66,7 @@ class Line(NamedTuple):
 _head = Decoder(Head).decode
 bundle_of = Decoder(_Bundle).decode
 _any = Decoder(Raw).decode
+_object = Decoder(dict[str, Raw]).decode
 
 
 @dataclass
@@ -196,21 +196,17 @@ def _medication(reference: _Reference | None) -> str:
 
 def is_json(raw: bytes) -> bool:
     """Whether all of it is one JSON value."""
-    try:
-        _any(raw.removeprefix(_MARK))
-    except UNREADABLE:
-        return False
-    return True
+    return _decodes(_any, raw.removeprefix(_MARK))
 
 
 def has_resources(raw: bytes) -> bool:
     """Whether one of its lines is a resource of its own."""
-    return any(line.lstrip().startswith(b"{") and _is_resource(line) for line in raw.splitlines())
+    return any(line.lstrip().startswith(b"{") and _decodes(_head, line) for line in raw.splitlines())
 
 
-def _is_resource(line: bytes) -> bool:
+def _decodes(decode: Callable[[bytes], object], raw: bytes) -> bool:
     try:
-        _head(line)
+        decode(raw)
     except UNREADABLE:
         return False
     return True
@@ -219,16 +215,9 @@ def _is_resource(line: bytes) -> bool:
 def closed(line: bytes, following: bytes = b"") -> bool:
     """Whether the first line of a file is a document of its own, or else the one after it. One of NDJSON that is broken
     ends as one all the same."""
-    if following.strip() and line.removeprefix(_MARK).strip() != b"[" and _is_object(following):
+    if following.strip() and line.removeprefix(_MARK).strip() != b"[" and _decodes(_object, following):
         return True
     line = line.removeprefix(_MARK).strip()
-    if _is_object(line):
+    if _decodes(_object, line):
         return True
     return line.startswith(b"{") and len(line) > 1 and not line.endswith((b",", b"[", b"{", b":"))
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False

@@ -21,11 +21,11 @@ from msgspec.json import Decoder
 from cds_service.advice.advise import outcomes_of
 from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
-from cds_service.advice.one_bundle import finds_status
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, read_site
 from cds_service.fhir import Need
 from cds_service.fhir.elements import Bundle, Entry, Search
+from cds_service.fhir.medications import finds_status
 from cds_service.patient import PatientFacts
 from cds_service.population.cases import NotRead, Side, read_call
 from cds_service.population.screening.lines import MEDICATION, PATIENT, bundle_of
@@ -54,10 +54,10 @@ class Recipe:
         """Raises ContentError."""
         return load_content(cards=[Path(each) for each in self.cards])
 
-    def rulebook(self, content: Content) -> Rulebook:
-        """Raises ContentError."""
+    def rulebook(self, content: Content, named: str = "site values") -> Rulebook:
+        """`named`: what its faults call the site file. Raises ContentError."""
         keys = frozenset(all_needs(content.library))
-        site = read_site(self.site, "site values", content.library, keys) if self.site is not None else NO_SITE
+        site = read_site(self.site, named, content.library, keys) if self.site is not None else NO_SITE
         return make_rulebook(content.library, site, self.now.date())
 
     def screener(self, content: Content | None = None) -> Screener:

@@ -140,8 +140,8 @@ def find(inputs: Iterable[Path], piece: int = PIECE) -> Sources:
     if not files:
         raise Refused("There is no file to read.")
     for path in files:
-        if str(path) != printable(path):
-            raise Refused(f"The name of {printable(path)} is not UTF-8: give the file another name.")
+        if str(path) != _printable(path):
+            raise Refused(f"The name of {_printable(path)} is not UTF-8: give the file another name.")
     sizes = {path: path.stat().st_size for path in files}
     piece = max(piece, sum(sizes.values()) // MOST_TASKS + 1)
     tasks: list[Task] = []
@@ -170,7 +170,7 @@ def _below(folder: Path, exports: list[Path]) -> Iterator[Path]:
             names = [name for name in names if name not in (EXPORT, LOCK)]
         for path in (Path(at, name) for name in names if not name.startswith(".")):
             if not path.is_file():
-                raise Refused(f"{printable(path)} is no file, or a link that leads nowhere: mend it, or take it away.")
+                raise Refused(f"{_printable(path)} is no file, or a link that leads nowhere: mend it, or take it away.")
             yield path
 
 
@@ -178,7 +178,7 @@ def _raised(fault: OSError) -> None:
     raise fault
 
 
-def printable(path: Path) -> str:
+def _printable(path: Path) -> str:
     """A path as it can be printed and kept."""
     return os.fsencode(path).decode("utf-8", "replace")
 

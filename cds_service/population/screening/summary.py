@@ -349,13 +349,10 @@ def _listed(texts: Iterable[object]) -> str:
 
 def _value(name: str, places: Sequence[int]) -> str:
     """The outcome in SQL; where it is quiet, behind '#' which of what is asked for is not on the chart first."""
-    cases = "".join(f" WHEN NOT there_{place} THEN 'quiet#{number}'" for number, place in enumerate(places))
     column = _column(name)
-    return (
-        f"CASE WHEN starts_with({column}, 'quiet') THEN CASE{cases} ELSE {column} END ELSE {column} END"
-        if cases
-        else column
-    )
+    quiet = f"WHEN starts_with({column}, 'quiet') AND NOT"
+    cases = " ".join(f"{quiet} there_{place} THEN 'quiet#{number}'" for number, place in enumerate(places))
+    return f"CASE {cases} ELSE {column} END" if cases else column
 
 
 def _column(name: str) -> str:
