@@ -95,27 +95,36 @@ def _insert_feedback(dialect: str) -> Any:
     return changed.returning(feedback.c.item_key, feedback.c.received_count, feedback.c.card_match)
 
 
-def write_screen(connection: Connection, screen: Screen) -> None:
-    """Put what a user sees now in the place of what was seen before, and forget old screens."""
+def write_shown(connection: Connection, given: Sequence[tuple[Sequence[ShownCard], Screen | None]]) -> list[int]:
+    """Of each answer, its screen put in the place of what was seen there before, and the cards that are not known yet
+    added: how many. Feedback that came before its card is linked to it now (F24)."""
+    for _, screen in given:
+        if screen is not None:
+            _write_screen(connection, screen)
+    rows: dict[str, dict[str, Any]] = {}
+    for row in (_shown_row(card) for cards, _ in given for card in cards):
+        rows.setdefault(row["card"], row)
+    if not rows:
+        return [0 for _ in given]
+    added = set(connection.execute(_insert_shown(connection.dialect.name), list(rows.values())).scalars())
+    for found in connection.execute(_EARLY, {"cards": list(rows)}).mappings().all():
+        connection.execute(
+            update(feedback).where(feedback.c.id == found["id"]).values(**_linked(dict(found), rows[found["card"]]))
+        )
+    numbers = []
+    for cards, _ in given:
+        own = added.intersection(canonical_id(card.card) for card in cards)
+        added -= own
+        numbers.append(len(own))
+    return numbers
+
+
+def _write_screen(connection: Connection, screen: Screen) -> None:
+    """And forget old screens."""
     connection.execute(delete(screens).where(screens.c.seen_at < screen.seen_at - _FORGOTTEN))
     row = {"screen": screen.key, "findings": list(screen.findings), "seen_at": screen.seen_at}
     new = upsert(connection.dialect.name, screens).values(row)
     connection.execute(new.on_conflict_do_update(index_elements=["screen"], set_=row))
-
-
-def write_shown(connection: Connection, cards: Sequence[ShownCard]) -> int:
-    """Add cards not known yet; returns how many. Feedback that came before its card is linked to it now (F24)."""
-    if not cards:
-        return 0
-    rows = [_shown_row(card) for card in cards]
-    added = len(connection.execute(_insert_shown(connection.dialect.name), rows).all())
-    early = connection.execute(_EARLY, {"cards": [row["card"] for row in rows]}).mappings().all()
-    known = {row["card"]: row for row in rows}
-    for found in early:
-        connection.execute(
-            update(feedback).where(feedback.c.id == found["id"]).values(**_linked(dict(found), known[found["card"]]))
-        )
-    return added
 
 
 def write_feedback(connection: Connection, items: Sequence[FeedbackItem], *, keep_comments: bool) -> FeedbackResult:

@@ -147,22 +147,19 @@ class Store(
         if not cards and screen is None:
             return
 
-        def write(connection: Connection) -> int:
-            if screen is not None:
-                statements.write_screen(connection, screen)
-            return statements.write_shown(connection, cards)
-
         def lost() -> None:
             self._count("shown_dropped", len(cards))
             log.error("record of cards dropped", cards=len(cards))
 
         job = Job(
-            write,
+            statements.write_shown,
             time.monotonic() + _KEEP_SHOWN,
             lost,
             on_written=lambda added: self._count("shown_written", added),
             later=True,
+            awaited=wait,
             cards=[canonical_id(card.card) for card in cards],
+            given=(cards, screen),
         )
         try:
             self._writer.submit(job)

@@ -1,8 +1,8 @@
 """One thread that writes. All callers' writes that wait at the same moment share one commit (group commit).
 
 What a caller waits for (feedback, tokens) is always in the next commit. Records of cards follow, a few in each commit,
-and after them the thread rests, so that another worker finds the database free. Feedback on a card that still waits
-takes its record along, in front of it.
+and after them the thread rests, so that another worker finds the database free; those that nobody waits for gather for
+a moment. Feedback on a card that still waits takes its record along, in front of it.
 
 Two promises. A job that is told to be done is on disk. An error of the disk is never tried again as if nothing had
 been: the job fails, and the next batch opens a new connection. Only a lock held by somebody else is waited for, as long
@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
@@ -26,6 +27,7 @@ from cds_service.store.errors import StoreUnavailable, classify, unavailable
 
 MAX_BATCH: Final = 200
 MAX_LATER: Final = 50  # records of cards in one commit: what shares it, and other workers, wait for no more
+GATHER: Final = 0.05  # seconds in which records that nobody waits for come together
 _LOCK_PAUSE: Final = 0.01  # a lock may be told at once and not after the wait; this keeps the loop from spinning
 
 
@@ -34,16 +36,21 @@ class Job:
     """Work to be done in a transaction, and its end: `done` is set once it is on disk or has failed for good.
 
     One of `on_written` (with what the work gave) and `on_failure` is called in the writing thread when the job ends.
-    `later`: nobody waits for it long, so it lets others pass. `cards`: ids of the cards that it records (a later job)
-    or is about.
+    `later`: nobody waits for it long (or at all, unless it is `awaited`), so it lets others pass. `cards`: ids of the
+    cards that it records (a later job) or is about.
+
+    `work` takes the connection. With `given` it takes as well a list of what was given to this job and to neighbours
+    of the same work, which are done at once, and gives a result for each.
     """
 
-    work: Callable[[Connection], Any]
+    work: Callable[..., Any]
     deadline: float
     on_failure: Callable[[], None] = lambda: None
     on_written: Callable[[Any], None] = lambda _: None
     later: bool = False
+    awaited: bool = False
     cards: Sequence[str] = ()
+    given: Any = None
     done: threading.Event = field(default_factory=threading.Event)
     result: Any = None
     error: StoreUnavailable | None = None
@@ -71,11 +78,13 @@ class Writer:
         self._reset()
 
     def _reset(self) -> None:
-        self._ready = threading.Condition()
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)  # there is a job
+        self._pressed = threading.Condition(self._lock)  # and somebody waits for it
         self._first: deque[Job] = deque()
         self._later: OrderedDict[Job, None] = OrderedDict()
         self._records: dict[str, Job] = {}  # the later job that holds a card's record, by the card's id
-        self._rest = 0.0
+        self._rests_until = self._gathers_until = 0.0
         self._thread: threading.Thread | None = None
         self._closing = False
         self._give_up = math.inf  # when closing: until then a lock is waited for
@@ -94,7 +103,7 @@ class Writer:
 
     def submit(self, job: Job) -> None:
         """Queue a job. StoreUnavailable at once when the store is closed or too many wait."""
-        with self._ready:
+        with self._lock:
             if self._closing:
                 raise unavailable("closed")
             if len(self._later if job.later else self._first) >= self._limit:
@@ -108,17 +117,20 @@ class Writer:
             else:
                 self._first.append(job)
             self._ready.notify()
+            if job.awaited or not job.later:
+                self._pressed.notify()
 
     def close(self, wait: float) -> None:
         """Write what waits, for at most `wait` seconds; the rest fails as `closed`."""
-        with self._ready:
+        with self._lock:
             self._closing = True
             self._give_up = time.monotonic() + wait
             thread = self._thread
             self._ready.notify()
+            self._pressed.notify()
         if thread is not None:
             thread.join(wait)
-        with self._ready:
+        with self._lock:
             rest = [*self._first, *self._later]
             self._first.clear()
             self._later.clear()
@@ -141,7 +153,9 @@ class Writer:
                     if job not in held:
                         job.fail(unavailable("refused"))
             # As long as it held the database, so that another worker, which can only try now and then, comes in.
-            self._rest = _LOCK_PAUSE if held else time.monotonic() - began
+            ended = time.monotonic()
+            self._rests_until = ended + (_LOCK_PAUSE if held else ended - began)
+            self._gathers_until = 0.0 if held else ended + GATHER
             if held:
                 self._put_back(held)
                 if self._closing or self._first:
@@ -149,10 +163,10 @@ class Writer:
 
     def _take(self) -> list[Job]:
         """Those that somebody waits for, then some later ones; empty when closing and nothing is left."""
-        with self._ready:
-            if self._later:
-                self._ready.wait_for(lambda: self._first or self._closing, self._rest)
+        with self._lock:
             self._ready.wait_for(lambda: self._first or self._later or self._closing)
+            self._pressed.wait_for(lambda: self._first or self._closing, self._rests_until - time.monotonic())
+            self._pressed.wait_for(self._presses, self._gathers_until - time.monotonic())
             batch: list[Job] = []
             while self._first and len(batch) < MAX_BATCH:
                 job = self._first.popleft()
@@ -160,6 +174,9 @@ class Writer:
                 batch += [self._out(record) for record in dict.fromkeys(records)]
                 batch.append(job)
             return batch + [self._out(next(iter(self._later))) for _ in range(min(MAX_LATER, len(self._later)))]
+
+    def _presses(self) -> bool:
+        return bool(self._first) or self._closing or any(job.awaited for job in self._later)
 
     def _out(self, job: Job) -> Job:
         del self._later[job]
@@ -169,7 +186,7 @@ class Writer:
         return job
 
     def _put_back(self, held: list[Job]) -> None:
-        with self._ready:
+        with self._lock:
             for job in reversed(held):
                 if job.later:
                     self._later[job] = None
@@ -205,7 +222,7 @@ class Writer:
                 try:
                     with connection.begin():
                         jobs = _in_time(jobs)  # to begin may have taken until the lock went
-                        results = [job.work(connection) for job in jobs]
+                        results = _worked(connection, jobs)
                 except (SQLAlchemyError, StoreUnavailable) as error:
                     known = error if isinstance(error, StoreUnavailable) else classify(error)
                     if known.kind not in ("locked", "refused"):
@@ -222,6 +239,18 @@ class Writer:
         for job, result in zip(jobs, results, strict=True):
             job.finish(result)
         return None
+
+
+def _worked(connection: Connection, jobs: Sequence[Job]) -> list[Any]:
+    """What came of each."""
+    results: list[Any] = []
+    for _, neighbours in groupby(jobs, key=lambda job: job if job.given is None else job.work):
+        some = list(neighbours)
+        if some[0].given is None:
+            results.append(some[0].work(connection))
+        else:
+            results += some[0].work(connection, [job.given for job in some])
+    return results
 
 
 def _in_time(jobs: list[Job]) -> list[Job]:

@@ -1,9 +1,10 @@
 """Cards and feedback to put into a store."""
 
 import sqlite3
+import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,3 +98,12 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         connection.close()
+
+
+def eventually(condition: Callable[[], object]) -> bool:
+    give_up = time.monotonic() + 15
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.01)
+    return True

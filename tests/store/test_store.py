@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, event, select
 
 from cds_service.store import (
     FeedbackItem,
@@ -16,9 +16,11 @@ from cds_service.store import (
     Store,
     StoreUnavailable,
 )
+from cds_service.store import writer as writing
 from cds_service.store.tables import feedback, shown_cards
+from cds_service.store.writer import Job
 from tests.store.conftest import Opener
-from tests.store.helpers import HOUR, NOW, REFUSED, accepted, card, counts, newest_outcome, overridden
+from tests.store.helpers import HOUR, NOW, REFUSED, accepted, card, counts, eventually, newest_outcome, overridden
 
 
 def kept(store: Store) -> list[dict[str, object]]:
@@ -273,6 +275,38 @@ def test_one_callers_bad_data_takes_no_others_with_it(store: Store) -> None:
         thread.join()
     assert outcomes == {"good": FeedbackResult(1, 0, 1), "bad": "refused"}
     store.ping()
+
+
+def test_records_of_many_answers_are_added_by_one_statement_and_each_once(store: Store) -> None:
+    gate, inserts = threading.Event(), list[str]()
+    event.listen(store._write_engine, "before_cursor_execute", lambda *told: inserts.append(told[2]))
+    store._writer.submit(Job(lambda _: gate.wait(60), time.monotonic() + 60))
+    cards = [card() for _ in range(30)]
+    for shown in [*cards, cards[0], replace(cards[1], rule="other")]:
+        store.record_shown([shown], wait=False)
+    gate.set()
+    assert eventually(lambda: store.counters().shown_written == len(cards))
+    assert len([one for one in inserts if one.startswith("INSERT INTO shown_cards")]) == 1
+    assert counts(store) == {"low_magnesium": (len(cards), 0, 0)}
+    assert store.counters().shown_dropped == 0
+
+
+def test_records_that_nobody_waits_for_gather_until_somebody_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "GATHER", 60.0)
+    store.record_shown([card()], wait=False)
+    assert eventually(lambda: store.counters().shown_written == 1), "the first waits for no other"
+    late = [card() for _ in range(5)]
+    for shown in late:
+        store.record_shown([shown], wait=False)
+    assert store.counters().shown_written == 1
+    store.record_shown([card()])
+    assert store.counters().shown_written == 7
+    store.record_shown([late[0]], wait=False)
+    store.record_shown([other := card()], wait=False)
+    assert store.record_feedback([accepted(other)]).unmatched == 0
+    assert store.counters().shown_written == 8
 
 
 def test_a_closed_store_refuses_feedback_and_lets_advice_pass(store: Store) -> None:

@@ -18,20 +18,11 @@ from cds_service.store import store as stores
 from cds_service.store.engine import FILE_NAME, WRITE_LOCK
 from cds_service.store.writer import Job
 from tests.store.conftest import Opener
-from tests.store.helpers import HOUR, NOW, accepted, card, counts, locked, newest_outcome, rows
+from tests.store.helpers import HOUR, NOW, accepted, card, counts, eventually, locked, newest_outcome, rows
 from tests.support.timing import seconds, within
 
 HOOK_BUDGET = 0.2
 SLACK = 5.0  # a busy machine schedules late; what is locked stays so for as long as the test waits
-
-
-def eventually(condition: Callable[[], object]) -> bool:
-    give_up = time.monotonic() + 15
-    while not condition():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def refused(store: Store) -> str:
