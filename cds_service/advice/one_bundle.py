@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 from cds_service.fhir import Need
-from cds_service.fhir.medications import finds_status
+from cds_service.fhir.searching import Search, codes_of
 
 Entry = dict[str, Any]
 
@@ -32,18 +31,24 @@ def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need]) ->
     drafts = [entry for entry in resources if _is_draft(entry["resource"])]
     kept = [entry for entry in resources if not _is_draft(entry["resource"])]
     prefetch: dict[str, Any] = {}
-    for need in needs:
-        if need.resource_type == "Patient":
-            prefetch[need.key] = patient
+    for search in map(Search.of, needs):
+        if search.kind == "Patient":
+            prefetch[search.key] = patient
             continue
-        matches = [{**entry, "search": {"mode": "match"}} for entry in kept if _wanted(entry["resource"], need)]
+        alike = [entry for entry in kept if entry["resource"].get("resourceType") == search.kind]
+        found_by = [
+            entry
+            for entry in alike
+            if search.finds(entry["resource"].get("status"), codes_of(entry["resource"].get("code")))
+        ]
+        matches = [{**entry, "search": {"mode": "match"}} for entry in found_by]
         # The Patient comes along as an include where references may name it by its fullUrl.
         included = [{**patients[0], "search": {"mode": "include"}}] if "fullUrl" in patients[0] else []
         found = [*included, *matches]
-        if need.resource_type.startswith("Medication"):
+        if search.kind.startswith("Medication"):
             found += [entry for entry in kept if entry["resource"].get("resourceType") == "Medication"]
         # However many were asked for, these are all.
-        prefetch[need.key] = {"resourceType": "Bundle", "type": "searchset", "total": len(matches), "entry": found}
+        prefetch[search.key] = {"resourceType": "Bundle", "type": "searchset", "total": len(matches), "entry": found}
     context: dict[str, Any] = {"userId": "Practitioner/example", "patientId": patient.get("id", "")}
     if hook != "patient-view":
         context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": drafts}
@@ -67,20 +72,3 @@ def _entries(bundle: Mapping[str, Any]) -> list[Entry]:
 
 def _is_draft(resource: Mapping[str, Any]) -> bool:
     return resource.get("status") == "draft" and str(resource.get("resourceType", "")).endswith("Request")
-
-
-def _wanted(resource: Mapping[str, Any], need: Need) -> bool:
-    """What the search of the need's template would have found."""
-    if resource.get("resourceType") != need.resource_type:
-        return False
-    asked = parse_qs(urlsplit(need.template).query)
-    if statuses := asked.get("status"):
-        return finds_status(resource.get("status"), statuses[0].split(","))
-    if codes := asked.get("code"):
-        wanted = set(codes[0].split(","))
-        concept = resource.get("code")
-        codings = concept.get("coding") if isinstance(concept, dict) else None
-        listed = codings if isinstance(codings, list) else []
-        found = {f"{c.get('system')}|{c.get('code')}" for c in listed if isinstance(c, dict)}
-        return bool(found & wanted)
-    return True

@@ -85,8 +85,8 @@ class Building:
                 yield item, item.view
 
     def lost(self, item: Item) -> None:
-        """This resource could not be used; its input is no longer complete."""
-        self.unreadable[item.key] += 1
+        """This resource could not be used; no input that holds it is complete any more."""
+        self.unreadable.update((item.key, *item.also))
         self.not_used.append(item.source)
 
     def not_identified(self, item: Item, code: Concept | None, time: str | None = None) -> None:
@@ -100,7 +100,8 @@ class Building:
             return
         met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
         moment = read_moment(time, self.now.tzinfo)
-        self.unread.setdefault(item.key, []).append(Unread(item.source, name, moment.at if moment else None, met))
+        for key in (item.key, *item.also):
+            self.unread.setdefault(key, []).append(Unread(item.source, name, moment.at if moment else None, met))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""

@@ -308,8 +308,12 @@ def _collect(gathered: _Gathered, server: FhirServer | None) -> None:
             elif known.draft == item.draft and known.view != item.view:
                 torn.add(name)
                 each.unreadable += 1
+            elif known.draft == item.draft and each.key not in (known.key, *known.also):
+                known.also += (each.key,)
     for name in torn:
-        keys[gathered.items.pop(name).key].unreadable += 1
+        item = gathered.items.pop(name)
+        for key in (item.key, *item.also):
+            keys[key].unreadable += 1
     reader = gathered.reader
     for item in gathered.items.values():
         if isinstance(item.view, ConditionView):

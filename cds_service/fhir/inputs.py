@@ -19,7 +19,8 @@ MODIFIERS = (b'"modifierExtension"', b'"implicitRules"')
 
 @dataclass(slots=True)
 class Item:
-    """One resource of an input: its typed view (mended where it had to be) and its bytes as they came."""
+    """One resource of an input: its typed view (mended where it had to be) and its bytes as they came. `also`: the
+    keys of other inputs that hold it too."""
 
     key: str
     kind: str
@@ -27,6 +28,7 @@ class Item:
     view: elements.Resource
     raw: bytes | Raw
     draft: bool = False
+    also: tuple[str, ...] = ()
 
     @property
     def source(self) -> Source:

@@ -165,6 +165,29 @@ def test_the_same_result_under_two_keys_is_one_result() -> None:
     assert len(facts.labs["serum_magnesium"]) == 1
 
 
+@pytest.mark.parametrize("code", [None, {}, {"coding": [{"system": "http://loinc.org"}]}])
+def test_a_result_that_cannot_be_read_is_missed_under_every_key_that_holds_it(code: object) -> None:
+    """An EHR that ignores the codes of a search sends all results under each key: it may be any of them."""
+    unread, known = magnesium(id="x") | {"code": code}, magnesium()
+    inputs = read(serum_magnesium=bundle(known, unread), kidney=bundle(unread, known)).facts.inputs
+    assert {key: inputs[key].unreadable for key in ("serum_magnesium", "kidney")} == {"serum_magnesium": 1, "kidney": 1}
+
+
+def test_a_result_that_nobody_here_knows_is_told_of_every_key_that_holds_it() -> None:
+    unknown = magnesium(id="x") | {"code": {"text": "Kreatinin (eigenes Labor)"}}
+    unread = read(serum_magnesium=bundle(magnesium(), unknown), kidney=bundle(unknown)).facts.unread
+    assert {key: [one.name for one in found] for key, found in unread.items()} == {
+        "serum_magnesium": ["Kreatinin (eigenes Labor)"],
+        "kidney": ["Kreatinin (eigenes Labor)"],
+    }
+
+
+def test_two_results_of_one_id_that_differ_are_missed_under_every_key_that_holds_one() -> None:
+    one, other = magnesium(1.8), magnesium(0.9)
+    inputs = read(serum_magnesium=bundle(one), kidney=bundle(other), intake=bundle(one)).facts.inputs
+    assert [inputs[key].unreadable for key in ("serum_magnesium", "kidney", "intake")] == [1, 1, 1]
+
+
 def test_two_results_with_one_id_that_differ_are_both_unusable() -> None:
     facts = read(serum_magnesium=bundle(magnesium(1.8)), kidney=bundle(magnesium(0.9))).facts
     assert facts.labs == {}

@@ -115,6 +115,30 @@ def test_of_two_medications_of_one_id_none_is_taken(tmp_path: Path) -> None:
     assert told == {"one": "fired", "two": "not_evaluated"}
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (None, "not_evaluated"),
+        ("2601-3", "not_evaluated"),
+        ({}, "not_evaluated"),
+        ({"coding": "2601-3"}, "not_evaluated"),
+        ({"coding": [{"system": hospital.LOINC}]}, "not_evaluated"),
+        ({"coding": [{"system": hospital.LOINC, "code": ["2601-3"]}]}, "not_evaluated"),
+        ({"text": ["Magnesium"]}, "not_evaluated"),
+        ({"coding": {"system": hospital.LOINC, "code": "2601-3"}}, "fired"),
+        ({"coding": [{"system": hospital.LOINC, "code": "718-7"}]}, "not_applicable"),
+        ({"text": "Haemoglobin"}, "not_applicable"),
+    ],
+)
+def test_a_result_that_does_not_say_what_it_is_may_be_the_one_looked_for(
+    tmp_path: Path, code: object, outcome: str
+) -> None:
+    """No server's search finds it. An export holds it, and its patient is not one without a low result."""
+    write(tmp_path / "in/all.ndjson", person("a"), low("a") | {"code": code})
+    found = screened(tmp_path / "out", tmp_path / "in")
+    assert found["a", "patient-view"][LOW].partition(":")[0] == outcome
+
+
 @pytest.mark.parametrize("status", [None, "ACTIVE", "unknown", 1, ["active"]], ids=str)
 def test_a_medicine_whose_status_says_nothing_is_not_passed_over(tmp_path: Path, status: object) -> None:
     """A server's search would not find it; here it is at hand."""

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
 import orjson
-from msgspec import Raw, Struct, ValidationError
+from msgspec import Raw, Struct, ValidationError, to_builtins
 from msgspec.json import Decoder
 
 from cds_service.advice.advise import outcomes_of
@@ -23,9 +22,9 @@ from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, read_site
-from cds_service.fhir import Need
-from cds_service.fhir.elements import Bundle, Entry, Search
-from cds_service.fhir.medications import finds_status
+from cds_service.fhir.elements import Bundle, Entry
+from cds_service.fhir.elements import Search as Found
+from cds_service.fhir.searching import Search, codes_of
 from cds_service.patient import PatientFacts
 from cds_service.population.cases import NotRead, Side, read_call
 from cds_service.population.screening.lines import MEDICATION, PATIENT, bundle_of
@@ -82,10 +81,12 @@ class Call(NamedTuple):
 class _Coding(Struct, gc=False):
     system: str | None = None
     code: str | None = None
+    display: str | None = None
 
 
 class _Concept(Struct, gc=False):
     coding: list[_Coding] | None = None
+    text: str | None = None
 
 
 class _Searched(Struct, gc=False):
@@ -103,7 +104,7 @@ _searched = Decoder(_Searched).decode
 class _Entry:
     kind: str
     status: str | None
-    tokens: frozenset[str]
+    codes: frozenset[str] | None
     raw: bytes
     url: str | None
 
@@ -113,20 +114,7 @@ class _Entry:
 
     def listed(self, mode: str = "") -> Entry:
         """As a Bundle holds it."""
-        return Entry(self.url, Raw(self.raw), Search(mode) if mode else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    key: str
-    kind: str
-    statuses: frozenset[str] | None
-    tokens: frozenset[str] | None
-
-    def finds(self, entry: _Entry) -> bool:
-        if self.statuses is not None:
-            return finds_status(entry.status, self.statuses)
-        return self.tokens is None or not self.tokens.isdisjoint(entry.tokens)
+        return Entry(self.url, Raw(self.raw), Found(mode) if mode else None)
 
 
 class Screener:
@@ -136,7 +124,7 @@ class Screener:
         self.side = Side(content, rulebook, now)
         self.validate = validate
         hooks = [hook for hook in (VIEW, SIGN) if hook in self.side.services]
-        self._searches = {hook: [_search(need) for need in self.side.needs(hook).values()] for hook in hooks}
+        self._searches = {hook: [Search.of(need) for need in self.side.needs(hook).values()] for hook in hooks}
         tried = {rule.id for hook in hooks for rule in rulebook.of_service(self.side.services[hook])}
         self.rules = tuple(rule for rule in rulebook.rules if rule in tried)
 
@@ -166,7 +154,7 @@ class Screener:
             if search.kind == PATIENT:
                 prefetch[search.key] = person.raw
                 continue
-            found = [entry for entry in by_kind.get(search.kind, ()) if search.finds(entry)]
+            found = [entry for entry in by_kind.get(search.kind, ()) if search.finds(entry.status, entry.codes)]
             listed = included + [each.listed("match") for each in found]
             if search.kind.startswith(MEDICATION):
                 listed += medications
@@ -190,14 +178,6 @@ class Screener:
         return Call(hook, chart.facts, evaluation)
 
 
-def _search(need: Need) -> _Search:
-    """As `one_bundle` reads a template: by status, or else by code, or all of the kind."""
-    asked = parse_qs(urlsplit(need.template).query)
-    statuses = frozenset(asked["status"][0].split(",")) if "status" in asked else None
-    tokens = frozenset(asked["code"][0].split(",")) if "code" in asked else None
-    return _Search(need.key, need.resource_type, statuses, tokens)
-
-
 def _entries(raw: bytes) -> Iterable[_Entry]:
     entry = _entry(raw, None)
     if entry.kind != "Bundle":
@@ -208,14 +188,9 @@ def _entries(raw: bytes) -> Iterable[_Entry]:
 def _entry(raw: bytes, url: str | None) -> _Entry:
     try:
         seen = _searched(raw)
-        kind, status, codings = seen.resourceType, seen.status, (seen.code.coding if seen.code else None) or ()
-        tokens = [f"{each.system}|{each.code}" for each in codings]
+        kind, status, concept = seen.resourceType, seen.status, to_builtins(seen.code)
     except ValidationError:  # an element of another type than FHIR's
         whole = orjson.loads(raw)
-        kind, status = str(whole.get("resourceType")), whole.get("status")
+        kind, status, concept = str(whole.get("resourceType")), whole.get("status"), whole.get("code")
         status = status if isinstance(status, str) else None
-        concept = whole.get("code")
-        listed = concept.get("coding") if isinstance(concept, dict) else None
-        some = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-        tokens = [f"{each.get('system')}|{each.get('code')}" for each in some]
-    return _Entry(kind, status, frozenset(tokens), raw, url)
+    return _Entry(kind, status, codes_of(concept), raw, url)
