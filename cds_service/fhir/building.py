@@ -21,6 +21,8 @@ from cds_service.terminology.drugs import DrugIdentity
 from cds_service.terminology.index import LabConcept, Vocabulary
 
 V = TypeVar("V", bound=Resource)
+HL7 = "http://terminology.hl7.org/"
+"""How the code systems that FHIR binds its own elements to begin."""
 _MOST_NAMES = 8192
 _CODE = 100  # characters of a system or code that is repeated
 _encode = Encoder().encode
@@ -155,11 +157,9 @@ def called(concept: Concept | None) -> str:
 
 
 def code_of(concept: Concept | None) -> str | None:
-    """The first code of a CodeableConcept with a required binding, or None."""
-    for coding in (concept.coding if concept else None) or ():
-        if coding.code:
-            return coding.code
-    return None
+    """The code of HL7's of a CodeableConcept with a required binding, else its first, or None."""
+    coded = [each for each in (concept.coding if concept else None) or () if each.code]
+    return next((each.code for each in coded if (each.system or "").startswith(HL7)), coded[0].code if coded else None)
 
 
 def target(reference: Reference | None) -> str:

@@ -5,7 +5,6 @@ Nothing is dropped silently: an entry becomes an item, or it is counted in `unre
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any, get_args
 
@@ -23,7 +22,8 @@ from cds_service.fhir.identity import (
     is_id,
     split_reference,
 )
-from cds_service.fhir.inputs import MODIFIERS, Input, Item, failed
+from cds_service.fhir.inputs import Input, Item, failed
+from cds_service.fhir.marks import grouped_orders, is_modified, is_subsetted, names_medicine
 from cds_service.fhir.numbers import whole
 from cds_service.fhir.repairs import mend, old_version, spare_doses
 from cds_service.patient import KeyState
@@ -62,14 +62,8 @@ _READ_ANYWHERE = (
 # What may hold the resources that were asked for, where we do not look for them.
 _HOLDERS = frozenset({"Parameters", "List", "Composition", "DiagnosticReport", "Binary", "Basic", "DomainResource"})
 _DEEPEST = 3  # Bundles inside one another
-_SUBSETTED = b'"SUBSETTED"'
-# An element that names a medicine or a supplement, in a resource or in what it contains.
-_MEDICINE = re.compile(rb'"(?:medication(?:CodeableConcept|Reference)?|supplement)"\s*:')
-
-
-# What may group orders that stand elsewhere, and how it names them.
+# What may group orders that stand elsewhere.
 _GROUPS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan"})
-_GROUPED = re.compile(rb'"reference"\s*:\s*"(?:[^"]*/)?(Medication(?:Request|Statement)/[A-Za-z0-9.-]+)"')
 _MOST_PLACES = 20
 
 
@@ -90,6 +84,7 @@ class Reader:
         self.specimens: dict[str, elements.Specimen] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
         self.grouped: set[str] = set()  # orders that a draft refers to as its own
+        self.drafted_urls: set[str] = set()
         self.not_read: dict[str, str] = {}  # where an entry could not be read -> what was expected there, no value
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
@@ -132,9 +127,8 @@ class Reader:
 
     def _whole(self, result: Input, raw: bytes | Raw) -> None:
         """What is looked for in all the bytes at once: it is rare, and may stand anywhere."""
-        sent = bytes(raw)
-        self.modified = self.modified or any(mark in sent for mark in MODIFIERS)
-        if _SUBSETTED in sent:
+        self.modified = self.modified or is_modified(raw)
+        if is_subsetted(raw):
             result.incomplete("only a part of an entry was sent")
 
     def prove_identity(self) -> None:
@@ -177,6 +171,8 @@ class Reader:
                 and entry.response is None
             ):
                 result.matches += 1
+                if url is not None and isinstance(view, elements.Condition):
+                    self.conditions[url] = view.code
                 keep(Item(key, wanted, name, view, raw, draft))
             else:
                 self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft, depth)
@@ -190,6 +186,8 @@ class Reader:
     ) -> None:
         if entry.response is not None and not self._answered(result, entry.response, where):
             return
+        if draft and entry.fullUrl:
+            self.drafted_urls.add(entry.fullUrl)
         view = self._decode(entry.resource, where)
         if view is None:
             result.unreadable += 1
@@ -210,14 +208,14 @@ class Reader:
             self.remark(where, f"{view.resourceType} is not read here, and may hold what is asked for")
             result.unreadable += 1
         elif draft and view.resourceType in _GROUPS:
-            self.grouped.update(name.decode() for name in _GROUPED.findall(entry.resource))
+            self.grouped |= grouped_orders(entry.resource)
         elif wanted and not (entry.search is not None and entry.search.mode == "include"):
             result.others += 1
 
     def _may_hold(self, view: elements.Unseen, raw: Raw, draft: bool) -> bool:
         """Whether what is asked for may be in a resource that makes no facts: a medicine, among the orders."""
         kind = view.resourceType or ""
-        return kind in _HOLDERS or not kind[:1].isupper() or (draft and _MEDICINE.search(raw) is not None)
+        return kind in _HOLDERS or not kind[:1].isupper() or (draft and names_medicine(raw))
 
     def _answered(self, result: Input, answer: elements.Answer, where: str) -> bool:
         """Whether an entry of a batch holds an answer. One that was refused leaves the input incomplete."""
@@ -343,11 +341,13 @@ class Reader:
             if full_url:
                 self.full_urls[full_url] = name
         if isinstance(view, elements.MedicationView):
+            if self.modified and is_modified(raw):
+                view = elements.UNUSABLE
             for reference in filter(None, (f"Medication/{name}", full_url)):
                 if self.medications.setdefault(reference, view) != view:
-                    self.medications[reference] = elements.MedicationView()  # nobody knows which of them is meant
+                    self.medications[reference] = elements.UNUSABLE  # nobody knows which of them is meant
         elif isinstance(view, elements.Specimen):
-            self.specimens |= {f"Specimen/{name}": view, full_url or "": view}
+            self.specimens |= {reference: view for reference in (f"Specimen/{name}", full_url) if reference}
             return
         elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code

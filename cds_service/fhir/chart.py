@@ -27,6 +27,7 @@ from cds_service.fhir.identity import UnreadableInput, is_id
 from cds_service.fhir.inputs import Input, Item, failed, settle
 from cds_service.fhir.intakes import read_intakes
 from cds_service.fhir.labs import read_labs
+from cds_service.fhir.marks import ORDERS
 from cds_service.fhir.medications import medication_references, read_ended, read_medications
 from cds_service.fhir.person import read_person
 from cds_service.fhir.repairs import check_announced, is_r5, mend, spare_doses
@@ -227,7 +228,8 @@ def _drafts(reader: Reader, sent: bytes | Bundle) -> Input:
     result = reader.read(DRAFTS, "", sent, "context.draftOrders", draft=True)
     if result.state == "failed" or (isinstance(sent, bytes) and sent.strip() in (b"null", b"")):
         raise UnreadableInput("context.draftOrders", "not a Bundle")
-    result.unreadable += len(reader.grouped - {f"{item.kind}/{item.id}" for item in result.items})
+    there = {f"{item.kind}/{item.id}" for item in result.items} | {f"urn:uuid:{item.id}" for item in result.items}
+    result.unreadable += len(reader.grouped - there - reader.drafted_urls)
     return result
 
 
@@ -294,7 +296,8 @@ def _add_pages(reader: Reader, result: Input, answer: Pages | FetchFailed, wante
 
 
 def _collect(gathered: _Gathered, server: FhirServer | None) -> None:
-    """One item per resource. Two that differ under one id are both unusable; a draft replaces what it changes."""
+    """One item per resource. Two that differ under one id are both unusable. A drafted order replaces the one that it
+    changes; what else stands among the drafts, as its reason, takes nothing away from the chart."""
     torn: set[tuple[str, str]] = set()
     keys = {each.key: each for each in gathered.inputs}
     for each in gathered.inputs:
@@ -304,7 +307,9 @@ def _collect(gathered: _Gathered, server: FhirServer | None) -> None:
             if known is item:
                 continue
             if item.draft and not known.draft:
-                gathered.items[name] = item
+                if item.kind in ORDERS:
+                    gathered.items[name] = item
+                    torn.discard(name)
             elif known.draft == item.draft and known.view != item.view:
                 torn.add(name)
                 each.unreadable += 1

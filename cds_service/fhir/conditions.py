@@ -56,6 +56,9 @@ def _read(building: Building, item: Item, view: ConditionView) -> Condition | No
     )
 
 
+_NO_END = (b"", b"null", b'""', b"{}")
+
+
 def _abated(view: ConditionView) -> bool:
     """An end is given. `abatementBoolean: false` (before R4) is not one."""
     ends = (
@@ -66,6 +69,6 @@ def _abated(view: ConditionView) -> bool:
         view.abatementString,
     )
     for end in ends:
-        if end is not NOTHING and bytes(end) != b"null":
+        if bytes(end) not in _NO_END:
             return True
     return view.abatementBoolean is not NOTHING and bytes(view.abatementBoolean) == b"true"

@@ -291,6 +291,7 @@ class Ingredient(Struct, gc=False):
     itemCodeableConcept: Concept | None = None
     itemReference: Reference | None = None
     item: ConceptOrReference | None = None
+    isActive: Raw = NOTHING
 
 
 class MedicationView(Resource, tag="Medication"):
@@ -299,6 +300,10 @@ class MedicationView(Resource, tag="Medication"):
     form: Concept | None = None
     status: str | None = None
     doseForm: Concept | None = None  # R5
+
+
+UNUSABLE = MedicationView(status="entered-in-error")
+"""In the place of a Medication of which nobody knows what it means."""
 
 
 class SubstanceCode(Concept, gc=False):

@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 from cds_service.fhir import elements
 from cds_service.fhir.bundles import MAX_ENTRIES
 from cds_service.fhir.identity import UNREADABLE, as_path, is_id, split_reference
+from cds_service.fhir.marks import is_modified
 from cds_service.fhir.server import MAX_PAGES, FetchFailed, FhirServer
 
 _MOST_MEDICATIONS = 500  # the time for all reads mostly ends them sooner
@@ -169,5 +170,5 @@ def read_medications(server: FhirServer, references: Sequence[str]) -> dict[str,
         except UNREADABLE:
             continue
         if medication.id == wanted[name].rpartition("/")[2]:
-            found[name] = medication
+            found[name] = elements.UNUSABLE if is_modified(body) else medication
     return found

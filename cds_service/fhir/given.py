@@ -9,7 +9,8 @@ from cds_service.fhir.dates import has_ended, read_day, read_moment
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import DosageView, DoseAndRate, GivenDosage, MedicationAdministration
 from cds_service.fhir.inputs import given_from_to
-from cds_service.fhir.medications import medication_of, named_in
+from cds_service.fhir.medications import medication_of
+from cds_service.fhir.naming import named_in
 from cds_service.patient import GIVEN, Medication
 
 _WAS_GIVEN = frozenset({"in-progress", "completed", "stopped", "on-hold"})

@@ -11,10 +11,8 @@ from msgspec import Raw, structs
 
 from cds_service.fhir import elements
 from cds_service.fhir.dates import read_moment
+from cds_service.fhir.marks import is_modified
 from cds_service.patient import Availability, KeyState, Source
-
-MODIFIERS = (b'"modifierExtension"', b'"implicitRules"')
-"""The names of elements that may change what a resource means, as they stand in its bytes."""
 
 
 @dataclass(slots=True)
@@ -47,8 +45,7 @@ class Item:
     @property
     def modified(self) -> bool:
         """Whether an element anywhere in it may change what it means."""
-        sent = bytes(self.raw)
-        return any(mark in sent for mark in MODIFIERS)
+        return is_modified(self.raw)
 
 
 def _unread(instructions: list[elements.DosageView] | None) -> list[elements.DosageView] | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, DecimalException
 
+from msgspec import structs
+
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.dates import Moment, read_moment
 from cds_service.fhir.elements import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
@@ -94,6 +96,9 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
                 of_others.add(name)
                 continue
         wanted = _concept(building, view.code, item) if view.component or _may_be(ours, view.code) else None
+        for part in view.component or ():
+            if part.code is not None and _may_be(ours, part.code):
+                _concept(building, part.code, _alone(item, view, part))
         if wanted is None:
             _keep_unread(building, item, view)
             if not view.component:
@@ -102,6 +107,12 @@ def read_labs(building: Building) -> dict[str, tuple[Lab, ...]]:
             by_concept.setdefault(result.lab.concept, []).append(result)
     units = building.vocabulary.units
     return {concept: _ordered(results, units) for concept, results in by_concept.items()}
+
+
+def _alone(item: Item, view: Observation, part: ObservationComponent) -> Item:
+    """A component as the observation that it would be alone."""
+    said = {name: getattr(part, name) for name in part.__struct_fields__ if name in view.__struct_fields__}
+    return replace(item, view=structs.replace(view, component=None, **said))
 
 
 def _keep_unread(building: Building, item: Item, view: Observation) -> None:

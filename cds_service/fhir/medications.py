@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal
 
-from msgspec import Raw
 from msgspec.json import Decoder
 
 from cds_service.content.concept import INJECTED_SALT, MAGNESIUM
-from cds_service.fhir.building import Building, called, has_subject, name_of, target
+from cds_service.fhir.building import Building, has_subject, target
 from cds_service.fhir.dates import has_ended, read_day, read_moment
 from cds_service.fhir.dosage import at_a_rate, read_dosages
 from cds_service.fhir.elements import (
@@ -22,46 +21,24 @@ from cds_service.fhir.elements import (
     MedicationAdministration,
     MedicationRequest,
     MedicationStatement,
-    MedicationView,
-    Reference,
     Stated,
-    SubstanceView,
 )
-from cds_service.fhir.identity import UNREADABLE, is_elsewhere, split_reference
+from cds_service.fhir.identity import split_reference
 from cds_service.fhir.injections import read_injections
 from cds_service.fhir.inputs import Item
+from cds_service.fhir.naming import Drafted, Listed, Named, decoded, medicine_reference, named_in
 from cds_service.fhir.routes import route_of
-from cds_service.patient import ENDED, Component, Dosage, Injection, Medication
+from cds_service.patient import ENDED, Dosage, Injection, Medication
 from cds_service.rules.amounts import ORAL
-from cds_service.terminology.drugs import DrugIdentity
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
 _ORDER_ENDED = frozenset({"completed", "stopped", "ended"})
 _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft"})
 # Statuses that say whether a medicine is taken, of orders, statements and administrations.
 _CLEAR = _REQUEST_OVER | _STATEMENT_OVER | {"active", "in-progress", "not-done"}
-_read_contained = Decoder(MedicationView | SubstanceView).decode
 _read_stated = Decoder(Stated).decode
 _read_adherence = Decoder(Adherence).decode
-_DEEPEST = 3
-V = TypeVar("V")
-Drafted = MedicationRequest | MedicationStatement
-Listed = Drafted | MedicationAdministration
 Status = Literal["active", "draft", "ended", "given"]
-
-
-class Named(NamedTuple):
-    """What a medicine is called and what it is, the drugs that it is kept apart from, and its dose form in words."""
-
-    name: str
-    identity: DrugIdentity
-    kept_apart: frozenset[str]
-    form: str | None
-
-    @property
-    def of_others(self) -> bool:
-        """Whether it is known, and no drug of ours is in it."""
-        return self.identity.others and not self.identity.drugs and not self.identity.conflict
 
 
 def read_medications(building: Building) -> tuple[Medication, ...]:
@@ -127,7 +104,7 @@ def medication_references(items: list[Item]) -> list[str]:
         if isinstance(view, MedicationAdministration) or (
             isinstance(view, MedicationRequest | MedicationStatement) and view.status not in _ORDER_ENDED
         ):
-            reference = target(_reference(view))
+            reference = target(medicine_reference(view))
             if reference and not reference.startswith("#"):
                 found[reference] = None
     return list(found)
@@ -171,27 +148,6 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
     status: Status = "draft" if item.draft else "active"
     at = moment.at if moment else None
     return medication_of(building, item, view, named, instructions or (), dosages, status, at)
-
-
-def named_in(building: Building, item: Item, view: Listed) -> Named | None:
-    """What an order, a statement or an administration calls its medicine; None where it names none."""
-    concept, form, ingredients = _concept(building, view)
-    if concept is None:
-        reference = _reference(view)
-        name, _ = building.vocabulary.kept_apart((reference.display if reference else None) or "")
-        if not name:
-            if not item.draft:
-                return None
-            building.repairs["medication_missing"] += 1
-        return Named(name, building.vocabulary.drug([], name or None), frozenset(), form)
-    identity, kept_apart = building.drug(concept)
-    name = name_of(concept)
-    if ingredients and not (identity.drugs or identity.others or identity.conflict):
-        identity = _by_ingredients([building.drug(each).drug for each in ingredients], identity)
-        name = name or name_of(ingredients[0])
-    if kept_apart:
-        name = building.vocabulary.kept_apart(name)[0]
-    return Named(name or ("" if identity.drugs or identity.others else called(concept)), identity, kept_apart, form)
 
 
 def _of_others(item: Item, named: Named, status: Status) -> Medication:
@@ -264,89 +220,6 @@ def _since(view: Listed) -> date | None:
     return read_day(said)
 
 
-def _reference(view: Listed) -> Reference | None:
-    return view.medicationReference or (view.medication.reference if view.medication else None)
-
-
-def _concept(building: Building, view: Listed) -> tuple[Concept | None, str | None, list[Concept]]:
-    """The code of the medicine; its dose form and its ingredients where a Medication names them."""
-    inline = view.medicationCodeableConcept or (view.medication.concept if view.medication else None)
-    if inline is not None and (inline.coding or inline.text):
-        return inline, None, []
-    medication = _referred(building, _reference(view), view.contained)
-    if not isinstance(medication, MedicationView) or medication.status == "entered-in-error":
-        return None, None, []
-    form = medication.form or medication.doseForm
-    display = next((c.display for c in form.coding or () if c.display), None) if form else None
-    ingredients = list(_ingredients(building, medication, view.contained))
-    code = medication.code or (Concept() if ingredients else None)
-    return code, (form.text or display) if form else None, ingredients
-
-
-def _ingredients(
-    building: Building, medication: MedicationView, contained: list[Raw] | None, depth: int = 0
-) -> Iterator[Concept]:
-    """What a Medication consists of: coded, in words, or another Medication or Substance."""
-    for part in medication.ingredient or ():
-        concept = part.itemCodeableConcept or (part.item.concept if part.item else None)
-        reference = part.itemReference or (part.item.reference if part.item else None)
-        found = _referred(building, reference, [*(contained or ()), *(medication.contained or ())])
-        if concept is None and found is not None:
-            concept = found.code if isinstance(found, MedicationView) else _coded(found)
-        if concept is None and isinstance(found, MedicationView) and found.ingredient and depth < _DEEPEST:
-            yield from _ingredients(building, found, contained, depth + 1)
-            continue
-        yield concept or Concept(text=reference.display if reference else None)
-
-
-def _coded(substance: SubstanceView) -> Concept | None:
-    """R4 names a Substance by a CodeableConcept, R5 by one inside a CodeableReference."""
-    return (substance.code.concept or substance.code) if substance.code else None
-
-
-def _by_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugIdentity:
-    """A product as all of its ingredients. One of them that nobody knows leaves it not identified, unless another is
-    ours: then it holds something else too."""
-    drugs = frozenset[str]().union(*(part.drugs for part in parts))
-    known = all(part.drugs or part.others for part in parts)
-    return replace(
-        whole,
-        drugs=drugs,
-        others=any(part.others for part in parts) if known else bool(drugs),
-        identified_by="code" if any(part.identified_by == "code" for part in parts) else "name" if drugs else "none",
-        conflict=any(part.conflict for part in parts),
-        components=tuple(component for part in parts for component in _without_strengths(part.components)),
-        salt=parts[0].salt if len(parts) == 1 else None,
-    )
-
-
-def _without_strengths(components: Iterable[Component]) -> Iterator[Component]:
-    """The same without strengths: an ingredient's own code says nothing of how much the product holds."""
-    return (Component(component.drug, None) for component in components)
-
-
-def _referred(
-    building: Building, named: Reference | None, contained: list[Raw] | None
-) -> MedicationView | SubstanceView | None:
-    reference = target(named)
-    if reference.startswith("#"):
-        return _contained(reference[1:], contained)
-    if reference in building.medications:
-        return building.medications[reference]
-    if is_elsewhere(reference, building.base):
-        return None  # another server's Medication/1 is not this one's
-    parts = split_reference(reference)
-    return building.medications.get("/".join(parts)) if parts else None
-
-
-def _contained(name: str, contained: list[Raw] | None) -> MedicationView | SubstanceView | None:
-    for raw in contained or ():
-        found: MedicationView | SubstanceView | None = _decoded(_read_contained, raw)
-        if found is not None and found.id == name:
-            return found
-    return None
-
-
 def _reasons(building: Building, view: Listed) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     if not (view.reasonCode or view.reasonReference or view.reason):
@@ -379,10 +252,10 @@ def _not_taken(building: Building, view: Drafted) -> bool:
     """Whether the chart says that the patient does not take it: in R5's own element, or in the extension of US Core.
     Two that disagree say nothing."""
     concepts: list[Concept | None] = []
-    if isinstance(view, MedicationStatement) and (adherence := _decoded(_read_adherence, view.adherence)):
+    if isinstance(view, MedicationStatement) and (adherence := decoded(_read_adherence, view.adherence)):
         concepts.append(adherence.code)
     for raw in view.extension or ():
-        stated = _decoded(_read_stated, raw)
+        stated = decoded(_read_stated, raw)
         if stated is not None and stated.url == building.vocabulary.adherence:
             concepts += [each.valueCodeableConcept for each in stated.extension or () if each.valueCodeableConcept]
     says = building.vocabulary.says_not_taken
@@ -390,10 +263,3 @@ def _not_taken(building: Building, view: Drafted) -> bool:
         any(says(coding.system, coding.code) for coding in (concept.coding or ())) if concept else False
         for concept in concepts
     )
-
-
-def _decoded(read: Callable[[Raw], V], raw: Raw) -> V | None:
-    try:
-        return read(raw)
-    except UNREADABLE:
-        return None

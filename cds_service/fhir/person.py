@@ -7,9 +7,9 @@ from typing import Literal, cast
 
 import orjson
 
-from cds_service.fhir.building import Building, has_subject
+from cds_service.fhir.building import HL7, Building, has_subject
 from cds_service.fhir.dates import days_covered, read_moment
-from cds_service.fhir.elements import NOTHING, Encounter, Observation, Patient
+from cds_service.fhir.elements import Encounter, Observation, Patient
 from cds_service.fhir.inputs import when_taken
 from cds_service.fhir.labs import NOT_USED, USED
 from cds_service.patient import PREGNANCY, Condition, Person, Source
@@ -17,6 +17,10 @@ from cds_service.patient import PREGNANCY, Condition, Person, Source
 # A day without a time zone may already have begun elsewhere.
 _EARLIEST_ZONE = timedelta(hours=14)
 LACTATION = "lactation"
+_GOING_ON = frozenset({"in-progress", "arrived", "triaged", "onleave", "on-hold"})
+_NOT_YET = frozenset({"planned"})
+_OVER = frozenset({"finished", "cancelled", "entered-in-error", "discharged", "completed", "discontinued"})
+_LONGEST_CLASS = 20  # characters
 
 
 def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person:
@@ -29,8 +33,9 @@ def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person
     if item is not None and view is not None:
         years, days, between = age(view.birthDate, building.now.date())
         sex = cast("Literal['male', 'female'] | None", view.gender if view.gender in ("male", "female") else None)
-        deceased = bytes(view.deceasedBoolean) == b"true" or view.deceasedDateTime is not NOTHING
-        if view.birthDate and days_covered(view.birthDate) is None:
+        died = _died(view)
+        deceased = died is True
+        if died is None or (view.birthDate and days_covered(view.birthDate) is None):
             building.lost(item)
     return Person(
         source=item.source if item else None,
@@ -45,6 +50,14 @@ def read_person(building: Building, conditions: tuple[Condition, ...]) -> Person
         deceased=deceased,
         age_range=between,
     )
+
+
+def _died(view: Patient) -> bool | None:
+    """Whether the patient is recorded as dead; None where what is said of it cannot be read."""
+    said, when = (orjson.loads(bytes(raw) or b"null") for raw in (view.deceasedBoolean, view.deceasedDateTime))
+    if said is True or (isinstance(when, str) and read_moment(when) is not None):
+        return True
+    return False if when is None and (said is None or said is False) else None
 
 
 def age(birth_date: str | None, today: date) -> tuple[int | None, int | None, tuple[int, int] | None]:
@@ -96,19 +109,31 @@ def _answer(building: Building, view: Observation, concept: str) -> bool | None:
 
 
 def _encounter_class(building: Building) -> str | None:
-    """The class code of an encounter that is going on."""
-    for _, view in building.of(Encounter):
-        if view.status in ("in-progress", "arrived", "triaged", "onleave") and (code := _class_code(view)):
+    """The class code of an encounter that is going on. One that may be, and does not say so or of which class it is,
+    is not read."""
+    for item, view in building.of(Encounter):
+        if view.status in _OVER or view.status in _NOT_YET:
+            continue
+        code = _class_code(view) if view.status in _GOING_ON else None
+        if code:
             return code
+        building.lost(item)
     return None
 
 
 def _class_code(view: Encounter) -> str | None:
-    raw = bytes(view.class_)
-    value = orjson.loads(raw) if raw else None
-    while isinstance(value, list):
-        value = value[0] if value else None
-    if isinstance(value, dict) and isinstance(value.get("coding"), list):
-        value = next((c for c in value["coding"] if isinstance(c, dict)), None)
-    code = value.get("code") if isinstance(value, dict) else None
-    return code if isinstance(code, str) and len(code) <= 20 and code.isalnum() else None
+    """Its code of HL7's where there is one, else its first. R4 has one Coding, R5 a list of CodeableConcepts."""
+    value = orjson.loads(bytes(view.class_) or b"null")
+    concepts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, dict)]
+    codings = [
+        coding for each in concepts for coding in (each["coding"] if isinstance(each.get("coding"), list) else [each])
+    ]
+    codes = [
+        (str(coding.get("system")).startswith(HL7), code)
+        for coding in codings
+        if isinstance(coding, dict)
+        and isinstance(code := coding.get("code"), str)
+        and len(code) <= _LONGEST_CLASS
+        and code.isalnum()
+    ]
+    return max(codes, key=lambda one: one[0])[1] if codes else None

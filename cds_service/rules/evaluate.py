@@ -16,6 +16,7 @@ from cds_service.rules.index import RuleIndex, index_of
 from cds_service.rules.lab_tests import usable
 from cds_service.rules.prepared import Prepared, ReadyTest, tells_that_none_is_there
 from cds_service.rules.purposes import with_purposes
+from cds_service.rules.stays import in_hospital, stay_gap
 from cds_service.rules.timing import drug_not_found, try_timing
 from cds_service.rules.trying import try_test
 from cds_service.rules.verdict import FALSE, IN_CHART, UNIDENTIFIED, Reason, Verdict, all_of, any_of, none_of
@@ -112,7 +113,17 @@ def evaluate(
     if found is None or isinstance(found, Fault):
         among = range(len(index.every)) if wanted is None else sorted(wanted)
         found = [_outcome(index.every[place], _Call(context, told)) for place in among]
+    if gap := stay_gap(context):
+        there = evaluate(in_hospital(context), rulebook, service, only=only, every=every).outcomes
+        found = [_not_sure(outcome, other, gap) for outcome, other in zip(found, there, strict=True)]
     return Evaluation(tuple(found), context)
+
+
+def _not_sure(outcome: Outcome, in_hospital: Outcome, gap: Reason) -> Outcome:
+    """An outcome where nobody can tell whether the patient is in hospital, and a finding would be one there."""
+    if outcome.kind in ("quiet", "not_applicable") and in_hospital.kind == "fired":
+        return Outcome(outcome.rule, "not_evaluated", (gap,))
+    return outcome
 
 
 def _by_index(index: RuleIndex, call: _Call, wanted: frozenset[int] | None) -> list[Outcome]:

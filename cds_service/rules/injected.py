@@ -57,6 +57,7 @@ def injected_magnesium(test: InjectedMagnesiumTest, context: Context, limits: Li
     used = (limits[name], *((limits[test.minutes],) if test.minutes else ()))
     found, gaps = ordered.above(word, *(limit.value for limit in used))
     if found is None:
+        gaps += context.medication_gaps("draft")  # what is ordered and could not be read may be an injection
         return unknown(*dict.fromkeys(gaps)) if gaps else FALSE
     bindings = {"injected": found, "injected.limit": limits[name], "magnesium": drafts[0]}
     return Verdict(True, (), bindings, tuple(item.source for item in drafts), medication_notes(drafts), used)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -150,16 +150,28 @@ def read(
     )
 
 
-def answer(client: FlaskClient, hook: str = "patient-view", *, drafts: Sequence[Json] = (), **prefetch: Any) -> Json:
-    """What the service of a hook answers on Mona; keys that are not given are searches that found nothing."""
+def answer(
+    client: FlaskClient,
+    hook: str = "patient-view",
+    *,
+    drafts: Sequence[Json] = (),
+    encounter_id: str | None = None,
+    written: Callable[[bytes], bytes] = lambda body: body,
+    **prefetch: Any,
+) -> Json:
+    """What the service of a hook answers on Mona; keys that are not given are searches that found nothing. `written`:
+    how else the body is written."""
     service = next(each for each in client.get("/cds-services").get_json()["services"] if each["hook"] == hook)
     nothing: Json = {"resourceType": "Bundle", "type": "searchset", "total": 0, "entry": []}
     context: Json = {"userId": "Practitioner/example", "patientId": ME}
+    if encounter_id is not None:
+        context["encounterId"] = encounter_id
     if hook != "patient-view":
         context["draftOrders"] = bundle(*drafts, type="collection")
     keys = {key: nothing for key in service["prefetch"] if key != "encounter"} | {"patient": patient()}
     asked = {"hook": hook, "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea", "context": context}
-    told = client.post(f"/cds-services/{service['id']}", json=asked | {"prefetch": keys | prefetch})
+    body = written(json.dumps(asked | {"prefetch": keys | prefetch}).encode())
+    told = client.post(f"/cds-services/{service['id']}", data=body, content_type="application/json")
     assert told.status_code == 200, told.get_json()
     return told.get_json()
 

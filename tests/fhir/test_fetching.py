@@ -404,6 +404,17 @@ def test_a_medicine_by_reference_is_fetched(ehr: responses.RequestsMock) -> None
     assert len(ehr.calls) == 1
 
 
+@pytest.mark.parametrize("changed", [{"modifierExtension": [{"url": "urn:x"}]}, {"implicitRules": "urn:x"}])
+def test_a_fetched_medicine_that_may_mean_something_else_is_not_read(
+    ehr: responses.RequestsMock, changed: dict[str, object]
+) -> None:
+    drug = {"resourceType": "Medication", "id": "m1", "code": {"coding": [LEVOTHYROXINE]}}
+    answer(ehr, "Medication/m1", drug | changed)
+    given = order(medicationCodeableConcept=None, medicationReference={"reference": "Medication/m1", "display": "T4"})
+    facts = read(needs=(ORDERS,), medications=bundle(given), server=server()).facts
+    assert (facts.medications, facts.inputs["medications"].unreadable) == ((), 1)
+
+
 @pytest.mark.parametrize(
     "reference",
     ["https://evil.test/fhir/Medication/m1", "Medication/..", "Binary/m1", "urn:uuid:1", "Medication/m1?x=1"],

@@ -85,7 +85,7 @@ def test_a_call_of_nothing_but_old_shapes_is_answered_and_is_no_all_clear(client
     answered = client.post("/cds-services/magnesium-order-sign", json=body)
     assert answered.status_code == 200, answered.json
     (card,) = answered.get_json()["cards"]
-    assert "draft orders hold an entry that could not be read" in card["detail"]
+    assert "something in draft orders could not be read" in card["detail"]
     assert answered.get_json()["extension"]["org.magnesium-cds"]["repairs"]["not_read_as_STU3"] == 2
 
 
