@@ -126,6 +126,13 @@ LOG_EVENTS: Final = {
     "site values not taken over": LogEvent(
         "content", "error", ("told",), "The last good ones stay in force. Mend what `told` names."
     ),
+    "worker not started": LogEvent(
+        "serving",
+        "error",
+        ("kind", "ref", "places"),
+        "What it reads at its start cannot be used now, such as the database, the site's values or the clients' file. "
+        "The other workers go on; it is tried again every two seconds.",
+    ),
     "database opened with a remark": LogEvent("store", "warning", ("remark",), "Read it: it says what to do."),
     "record of cards dropped": LogEvent(
         "store", "error", ("cards",), "The database took no record of cards that were shown."
@@ -143,7 +150,12 @@ LOG_EVENTS: Final = {
     "kept facts not purged": LogEvent(
         "facts", "warning", (), "The database did not answer at the start; it is tried again."
     ),
-    "a call was not kept": LogEvent("facts", "error", ("kind",), "Its facts could not be written. It was answered."),
+    "a call was not kept": LogEvent(
+        "facts",
+        "error",
+        ("kind", "number"),
+        "Its facts could not be written. It was answered. Told once a minute; `number`: since the start.",
+    ),
     "audit line": LogEvent("audit", "info", ("number", "hash"), "A line was added to the log of the console."),
     "a canary is not as expected": LogEvent("watch", "error", ("canary", "wrong"), "See docs/firing-watch.md."),
     "alarm opened": LogEvent("watch", "error", _ALARM, "See it in the console, or docs/firing-watch.md."),

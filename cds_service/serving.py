@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -35,6 +36,7 @@ from cds_service.settings import Settings
 
 _MOST_CONNECTIONS: Final = 4096
 _OWN_FILES: Final = 256
+_AGAIN: Final = 2.0  # seconds until a worker that could not start is followed by another
 log = structlog.get_logger("magnesium_cds.serving")
 
 
@@ -119,7 +121,13 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]
         configure(self.settings.log_level)
-        app = self.make_app()
+        try:
+            app = self.make_app()
+        except Exception as error:  # noqa: BLE001 - what kept one worker from starting must not end the others
+            fault = fault_of(error)
+            log.error("worker not started", kind=fault.kind, ref=fault.reference, places=fault.places)
+            time.sleep(_AGAIN)
+            os._exit(1)  # gunicorn then makes another; an exception would have it stop the whole service
         if (spans := app.extensions.get("spans")) is not None:
             spans.start()
         if self.settings.watch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from cds_service.cli import COMMANDS, main
 from cds_service.content.library import default_root
 from cds_service.sandbox import patients
 from cds_service.serving import Server
+from cds_service.store.engine import FILE_NAME
 from tests import test_golden
 from tests.conformance.calls import Body, invoke, own, run_cli, sample_call
 from tests.conftest import NOW
@@ -144,11 +146,14 @@ def test_a_key_is_made_once_and_another_one_is_taken_into_use_only_when_asked(tm
     for file in (old, new):
         settings[file] = tmp_path / f"{file.name}.toml"
         settings[file].write_text(f'data_dir = "{tmp_path / "data"}"\nkey_file = "{file}"\n')
-    assert run_cli("site", "history", "--settings", settings[old]).returncode == 0
+    assert run_cli("people", "add", "anna", "--role", "admin", "--settings", settings[old]).returncode == 0
     refused = run_cli("site", "history", "--settings", settings[new])
     assert refused.returncode == 73
     assert "magnesium-cds key adopt" in refused.stderr
-    assert run_cli("key", "adopt", "--settings", settings[new]).returncode == 0
+    with sqlite3.connect(tmp_path / "data" / FILE_NAME) as database:  # a clock was fast when the old one came
+        database.execute("UPDATE hash_keys SET since = '2199-01-01 00:00:00.000000'")
+    adopted = run_cli("key", "adopt", "--settings", settings[new])
+    assert (adopted.returncode, "Restart every service" in adopted.stdout) == (0, True)
     assert run_cli("site", "history", "--settings", settings[new]).returncode == 0
     assert run_cli("site", "history", "--settings", settings[old]).returncode == 73
 

@@ -26,8 +26,10 @@ from cds_service.commands.common import (
     USAGE,
     cards_in_use,
     counted,
+    open_named,
     settings_of,
     stop,
+    text_of,
 )
 from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.content.library import Library
@@ -37,7 +39,6 @@ from cds_service.hooks.profile import profile_faults
 from cds_service.logs import configure
 from cds_service.settings import Settings, SettingsError
 from cds_service.spelling import nearest
-from cds_service.store.by_settings import open_store
 from cds_service.trust.clients import (
     Client,
     check_clients,
@@ -135,7 +136,7 @@ def add(name: str, jwks_file: Path | None, ca_file: Path | None, **given: Any) -
         Client.model_validate(entries)
     except ValidationError as error:
         stop(USAGE, *[_message(item) for item in error.errors(include_url=False, include_input=False)])
-    before = path.read_text(encoding="utf-8") if path.exists() else HEADER
+    before = text_of(path) if path.exists() else HEADER
     text = before.rstrip("\n") + "\n\n" + written(entries)
     after = parse_clients(text, path)
     faults_after = check_clients(after, dev=settings.dev) + _profile_faults(after)
@@ -259,6 +260,8 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     faults = check_clients(known, dev=settings.dev) + _profile_faults(known)
     faults += [] if settings.dev else production_faults(settings, known)
     if what is None:
+        if not path.exists():
+            faults.insert(0, f"{path} is not there")
         for fault in faults:
             click.echo(f"REFUSED  {fault}")
         for text in _orders_in_words(known, settings):
@@ -304,7 +307,7 @@ def _rulebook(settings: Settings) -> Rulebook:
 
     with ExitStack() as stack:
         revisions = settings.managed_by == "console"
-        store = open_store(settings) if revisions else None
+        store = open_named(settings) if revisions else None
         source = site_source(settings, stack.enter_context(store) if store else None, now)
         return CurrentRulebook(_content(), source, frozenset(all_needs(_content()))).on(now().date())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,18 @@ CARDS = click.Path(exists=True, file_okay=False, path_type=Path)
 CARDS_HELP = "Folder of somebody else's rules, beside ours; repeatable."
 
 
+class _Said(click.ParamType[str]):
+    """Words that are more than blanks: a variable of a script that is not set names nobody."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return value.strip() or self.fail("it is empty.", param, ctx)
+
+
+SAID = _Said()
+
+
 def stop(code: int, *lines: str) -> NoReturn:
     """Messages to stderr, then the exit code."""
     for line in lines:
@@ -43,14 +56,18 @@ def text_of(file: Path) -> str:
 
 def stop_for(error: Exception) -> None:
     """A fault of content, settings or store as lines and the exit code; nothing for any other."""
-    from cds_service.store import StoreError  # here, since most commands need no database
+    from cds_service.store import StoreAway, StoreError, StoreUnavailable  # here, since most commands need no database
 
     if isinstance(error, ContentError):
         stop(CONFIGURATION, *map(str, error.faults), counted(len(error.faults), "fault"))
     if isinstance(error, SettingsError):
         stop(CONFIGURATION, str(error))
+    if isinstance(error, StoreAway | StoreUnavailable):
+        stop(UNAVAILABLE, str(error))
     if isinstance(error, StoreError):
         stop(CANNOT_CREATE, str(error))
+    if isinstance(error, OSError) and error.errno != errno.EPIPE:  # click's own: who read has gone
+        stop(FAILED, f"{error.filename or 'The output'}: {error.strerror}.")
 
 
 def counted(number: int, thing: str) -> str:
@@ -133,18 +150,28 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@contextmanager
-def opened(flags: dict[str, Any]) -> Iterator[Store]:
-    """The database that the settings name. Exits 2 where they name none, 69 where it does not answer."""
-    from cds_service.logs import configure  # here, since most commands need no database
-    from cds_service.store import StoreUnavailable
-    from cds_service.store.by_settings import open_store
+def open_named(settings: Settings, *, makes: bool = False, adopt: bool = False) -> Store:
+    """The database that the settings name. Exits 2 where they name none, and 69 where none is there, unless the command
+    `makes` one. Raises StoreError."""
+    from cds_service.store.by_settings import open_store  # here, since most commands need no database
+    from cds_service.store.engine import read_url
 
-    configure("WARNING")  # stdout is for what was asked
-    settings = settings_of(dict(flags))
     if settings.data_dir is None and settings.database is None:
         stop(USAGE, "Name the folder of the database with --data-dir, or a file with --settings.")
-    with open_store(settings) as store:
+    place = read_url(settings.database, settings.data_dir)
+    if not makes and isinstance(place, Path) and not place.exists():
+        stop(UNAVAILABLE, f"There is no database: {place} is not there.")
+    return open_store(settings, adopt=adopt)
+
+
+@contextmanager
+def opened(flags: dict[str, Any], *, makes: bool = False) -> Iterator[Store]:
+    """As `open_named`. Exits 69 where it does not answer."""
+    from cds_service.logs import configure  # here, since most commands need no database
+    from cds_service.store import StoreUnavailable
+
+    configure("WARNING")  # stdout is for what was asked
+    with open_named(settings_of(dict(flags)), makes=makes) as store:
         try:
             yield store
         except StoreUnavailable as error:

@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from cds_service.advice.loaded_content import load_content
-from cds_service.commands.common import UNAVAILABLE, USAGE, cards_in_use, settings_of, stop
+from cds_service.commands.common import UNAVAILABLE, USAGE, cards_in_use, open_named, settings_of, stop
 from cds_service.publish.feedback_export import Format, crd_metrics, exported, moment
 from cds_service.store import StoreUnavailable
-from cds_service.store.by_settings import open_store
 
 
 @click.command()
@@ -29,13 +28,11 @@ def feedback(form: str, since: str | None, until: str | None, client: str | None
     With crd: every card shown, answered or not, in the words of Da Vinci CRD's metric data, as far as they are kept.
     """
     settings = settings_of(flags)
-    if settings.data_dir is None and settings.database is None:
-        stop(USAGE, "Name the folder of the database with --data-dir, or a file with --settings.")
     try:
         bounds = [moment(text) if text else None for text in (since, until)]
     except ValueError:
         stop(USAGE, "--since and --until are days such as 2026-01-31, or times with offset.")
-    with open_store(settings) as store:
+    with open_named(settings) as store:
         try:
             rows = store.export(*bounds, client, form == "crd")
         except StoreUnavailable as error:

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from cds_service.commands.common import CANNOT_CREATE, database_options, settings_of, stop
-from cds_service.store.by_settings import open_store
+from cds_service.commands.common import CANNOT_CREATE, database_options, open_named, settings_of, stop
 from cds_service.store.keys import create
 
 
@@ -38,5 +37,7 @@ def adopt(**flags: Any) -> None:
 
     What was accepted or dismissed before silences nothing any more, and links to plans end.
     """
-    with open_store(settings_of(dict(flags)), adopt=True) as store:
-        click.echo(f"The key {store.key_name} is in use.")
+    with open_named(settings_of(dict(flags)), adopt=True) as store:
+        click.echo(
+            f"The key {store.key_name} is in use. Restart every service on this database: they go on with the other."
+        )

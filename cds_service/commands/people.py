@@ -63,7 +63,7 @@ def add(name: str, roles: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     name = clean_name(name)
     if not re.fullmatch(NAME, name):
         stop(USAGE, f"{name}: {NAME_WORDS}")
-    with opened(flags) as store:
+    with opened(flags, makes=True) as store:
         line = _line("person added", name, roles=sorted(set(roles)))
         if refused := store.add_person(name, sorted(set(roles)), line):
             _refuse(name, refused)

@@ -37,7 +37,7 @@ from cds_service.logs import configure
 from cds_service.metrics.folder import NoFolder, in_use, shared_folder
 from cds_service.metrics.instruments import switch_off
 from cds_service.sandbox.asking import hook_request
-from cds_service.settings import UNIX, Settings
+from cds_service.settings import UNIX, Settings, SettingsError
 from cds_service.store import Store
 from cds_service.trust.clients import clients_file, load_clients
 from cds_service.trust.gatekeeper import own_bases
@@ -66,9 +66,15 @@ Where to look next
 def serve(**flags: Any) -> None:
     """Serve CDS Hooks until stopped."""
     settings = settings_of(flags)
+    nowhere = settings.data_dir is None and settings.database is None
+    if nowhere and not settings.dev:
+        raise SettingsError(
+            "profile production needs data_dir or database: what is kept would go when the service ends"
+        )
     with data_folder(settings.data_dir, "") as folder, ended_at_once(folder if settings.data_dir is None else None):
         if settings.data_dir is None:
             settings = settings.model_copy(update={"data_dir": folder})
+        if nowhere:
             click.echo(f"No --data-dir: the database is in {folder}, and goes when the service ends.", err=True)
         try:
             with shared_folder(settings.data_dir) if settings.metrics == "on" else nullcontext():

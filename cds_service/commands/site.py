@@ -16,6 +16,7 @@ from cds_service.commands.common import (
     FAILED,
     FILE,
     MOMENT,
+    SAID,
     USAGE,
     cards_in_use,
     cards_option,
@@ -173,9 +174,9 @@ def export_site(number: int | None, as_json: bool, **flags: Any) -> None:
 @site.command()
 @cards_option
 @click.argument("file", type=FILE)
-@click.option("--author", required=True, help="Who sets these values.")
-@click.option("--reason", required=True, help="Why.")
-@click.option("--approved-by", help="Who else looked at them.")
+@click.option("--author", required=True, type=SAID, help="Who sets these values.")
+@click.option("--reason", required=True, type=SAID, help="Why.")
+@click.option("--approved-by", type=SAID, help="Who else looked at them.")
 @click.option("--from", "begins", type=MOMENT, help="When they come into force (default: now).")
 @click.option("--until", "ends", type=MOMENT, help="When they give way to those before them.")
 @click.option("--based-on", type=int, help="The revision that FILE was made from (default: the newest).")
@@ -195,9 +196,9 @@ def apply(
 
 @site.command()
 @click.argument("number", type=int)
-@click.option("--author", required=True, help="Who takes the later values back.")
-@click.option("--reason", required=True, help="Why.")
-@click.option("--approved-by", help="Who else looked at them.")
+@click.option("--author", required=True, type=SAID, help="Who takes the later values back.")
+@click.option("--reason", required=True, type=SAID, help="Why.")
+@click.option("--approved-by", type=SAID, help="Who else looked at them.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
 @AS_JSON
 @database_options
@@ -215,7 +216,7 @@ def rollback(
 
 @site.command()
 @click.argument("number", type=int)
-@click.option("--author", required=True, help="Who takes it back.")
+@click.option("--author", required=True, type=SAID, help="Who takes it back.")
 @AS_JSON
 @database_options
 def withdraw(number: int, author: str, as_json: bool, **flags: Any) -> None:

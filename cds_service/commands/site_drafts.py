@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from cds_service.commands.common import FILE, MOMENT, database_options, faults_as_json, text_of
+from cds_service.commands.common import FILE, MOMENT, SAID, database_options, faults_as_json, text_of
 from cds_service.commands.site_publishing import AS_JSON, published, told, told_made, told_why
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_in_words import in_words
 from cds_service.store import Draft
 
-BY = click.option("--by", required=True, help="Who does this.")
+BY = click.option("--by", required=True, type=SAID, help="Who does this.")
 VERSION = click.option("--version", type=int, required=True, help="The version that you looked at.")
 
 
@@ -61,14 +61,14 @@ def show(number: int, whole: bool, as_json: bool, **flags: Any) -> None:
 
 @draft.command()
 @click.argument("file", type=FILE, required=False)
-@click.option("--title", required=True, help="What it is about.")
+@click.option("--title", required=True, type=SAID, help="What it is about.")
 @click.option("--reason", default="", help="Why; needed before it is published.")
 @BY
 @AS_JSON
 @database_options
 def new(file: Path | None, title: str, reason: str, by: str, as_json: bool, **flags: Any) -> None:
     """Begin a draft, of the values in force or of FILE."""
-    with _doing(flags, as_json) as publishing:
+    with _doing(flags, as_json, makes=True) as publishing:
         _made(publishing.begin(title, by, text_of(file) if file else None, reason), as_json)
 
 
@@ -76,8 +76,8 @@ def new(file: Path | None, title: str, reason: str, by: str, as_json: bool, **fl
 @click.argument("number", type=int)
 @click.argument("file", type=FILE)
 @VERSION
-@click.option("--title", help="What it is about.")
-@click.option("--reason", help="Why.")
+@click.option("--title", type=SAID, help="What it is about.")
+@click.option("--reason", type=SAID, help="Why.")
 @click.option("--from", "begins", type=MOMENT, help="When it is to come into force.")
 @click.option("--until", "ends", type=MOMENT, help="When it is to give way to the values before it.")
 @click.option("--based-on", type=int, help="The revision that FILE was brought together with.")
@@ -135,8 +135,8 @@ def discard(number: int, version: int, by: str, as_json: bool, **flags: Any) -> 
 
 
 @contextmanager
-def _doing(flags: dict[str, Any], as_json: bool, writes: bool = False) -> Iterator[Publishing]:
-    with faults_as_json(as_json), published(flags, writes=writes) as publishing:
+def _doing(flags: dict[str, Any], as_json: bool, writes: bool = False, makes: bool = False) -> Iterator[Publishing]:
+    with faults_as_json(as_json), published(flags, writes=writes, makes=makes) as publishing:
         try:
             yield publishing
         except NotDone as error:

@@ -59,14 +59,16 @@ def revision_told(item: Revision, state: str) -> dict[str, Any]:
 
 
 @contextmanager
-def published(flags: dict[str, Any], library: Library | None = None, writes: bool = False) -> Iterator[Publishing]:
-    """Publishing over the database that the settings name. Exits 2 where they name none, 69 where it does not
-    answer."""
+def published(
+    flags: dict[str, Any], library: Library | None = None, writes: bool = False, makes: bool = False
+) -> Iterator[Publishing]:
+    """Publishing over the database that the settings name. Exits 2 where they name none, 69 where it does not answer
+    or is not there, unless this `writes` a revision or `makes` a draft."""
     settings = settings_of(dict(flags))
     if writes and settings.managed_by == "file":
         click.echo(
             'A service reads revisions only with managed_by = "console", which these settings do not say.', err=True
         )
     library = library or load_content(cards=cards_in_use()).library
-    with opened(flags) as store:
+    with opened(flags, makes=writes or makes) as store:
         yield Publishing(store, library, frozenset(all_needs(library)), settings.second_person)

@@ -17,6 +17,7 @@ from cds_service.commands.common import (
     cards_in_use,
     cards_option,
     database_options,
+    open_named,
     settings_of,
     stop,
 )
@@ -24,7 +25,7 @@ from cds_service.content.current import CurrentRulebook, site_source
 from cds_service.publish.csv_text import csv_text
 from cds_service.publish.feedback_export import moment
 from cds_service.spelling import nearest
-from cds_service.store import Store, StoreUnavailable
+from cds_service.store import StoreUnavailable
 from cds_service.watch.statistics import RuleNumbers, rule_numbers
 
 DAYS = 28
@@ -50,8 +51,6 @@ def stats(
 ) -> None:
     """Print how often each rule fires, is shown, accepted and overridden."""
     settings = settings_of(flags)
-    if settings.data_dir is None and settings.database is None:
-        stop(USAGE, "Name the folder of the database with --data-dir, or a file with --settings.")
     if as_json and as_csv:
         stop(USAGE, "--json and --csv: choose one.")
     now = datetime.now(UTC)
@@ -65,7 +64,7 @@ def stats(
     library = load_content(cards=cards_in_use()).library
     if rule is not None and rule not in library.rules:
         stop(FAILED, f"There is no rule {rule}{nearest(rule, library.rules)}")
-    with Store.open(settings.database, data_dir=settings.data_dir) as store:
+    with open_named(settings) as store:
         current = CurrentRulebook(library, site_source(settings, store, lambda: now), frozenset(all_needs(library)))
         try:
             found = rule_numbers(store, current.on(now.date()), settings.split_services, begin, end, client)

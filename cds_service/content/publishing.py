@@ -141,8 +141,11 @@ class Publishing:
 
     def publish(self, proposal: Proposal) -> Revision:
         """Put a proposal on record. Raises NotDone and ContentError."""
-        if self.second_person and (proposal.approved_by is None or same_person(proposal.approved_by, proposal.author)):
+        approver = (proposal.approved_by or "").strip()
+        if self.second_person and (not approver or same_person(approver, proposal.author)):
             raise NotDone("approval", "Somebody else has to approve this")
+        if not proposal.author.strip() or not proposal.reason.strip():
+            raise NotDone("approval", "Who sets these values, and why, is missing")
         looked = self.look(proposal)
         made = self.store.publish(self._new(proposal, looked), self._told(proposal.author, "revision published"))
         return made if isinstance(made, Revision) else self._refused(made, looked.based_on)

@@ -72,7 +72,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     if faults:
         raise SettingsError("\n".join(f"{clients_file(settings)}: {fault}" for fault in faults))
     folder = settings.data_dir or Path(tempfile.mkdtemp(prefix="magnesium-cds-"))
-    store = open_store(settings, folder)
+    store = open_store(settings, folder, renew=True)
     facts = open_facts(settings, folder)
     current = CurrentRulebook(library, site_source(settings, store, now), frozenset(all_needs(library)))
     keeper = Gatekeeper(settings, clients, store)

@@ -2,7 +2,7 @@
 
 from cds_service.store.audit import AuditLine, NewLine
 from cds_service.store.drafts import Draft, DraftText, same_person
-from cds_service.store.errors import StoreError, StoreUnavailable
+from cds_service.store.errors import StoreAway, StoreError, StoreUnavailable
 from cds_service.store.people import PersonOnRecord
 from cds_service.store.records import (
     FeedbackItem,
@@ -33,6 +33,7 @@ __all__ = [
     "Screen",
     "ShownCard",
     "Store",
+    "StoreAway",
     "StoreCounters",
     "StoreError",
     "StoreUnavailable",

@@ -12,6 +12,10 @@ class StoreError(Exception):
     """The store cannot be opened as it is: the service must not start. The message says what to do."""
 
 
+class StoreAway(StoreError):
+    """The store cannot be opened now, and may be later as it is: nobody has to change anything."""
+
+
 class StoreUnavailable(Exception):
     """Something could not be read or written now. Nothing was half-written; the same call may be made again.
 
@@ -79,3 +83,9 @@ def classify(error: exc.SQLAlchemyError) -> StoreUnavailable:
     if isinstance(error, exc.IntegrityError | exc.DataError) or not isinstance(error, exc.DBAPIError):
         return unavailable("refused")
     return unavailable("gone")
+
+
+def not_opened(what: str, error: exc.SQLAlchemyError) -> StoreError:
+    """Why a store is not opened. `what`: the beginning of the sentence."""
+    known = classify(error)
+    return (StoreAway if known.kind in ("locked", "late", "gone") else StoreError)(f"{what}: {known.text}")

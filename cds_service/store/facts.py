@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import hashlib
 import hmac
+import math
 import os
 import stat
 import threading
@@ -53,6 +54,7 @@ KEY_FILE: Final = "facts-key"
 SCHEMA: Final = "magnesium_cds_facts"
 _QUEUE: Final = 64  # calls that wait to be written; those beyond are not kept
 _WAIT: Final = 5.0  # seconds
+_TELL_EVERY: Final = 60.0
 _LONGEST: Final = 256 * 1024  # bytes of one call
 metadata = MetaData()
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
@@ -96,6 +98,7 @@ class FactsStore:
         self._keep, self._days = keep, days
         self._writer = Writer(writer, _QUEUE)
         self._purge_at = 0.0
+        self._told_at = -math.inf
         self.dropped = 0
         self._counting = threading.Lock()
         atexit.register(self.close)
@@ -204,11 +207,10 @@ class FactsStore:
         try:
             body = make()
         except Exception as error:  # noqa: BLE001 - a fault of ours in one call; its message may hold what is a patient's
-            log.error("a call was not kept", kind=type(error).__name__)
-            self._lost()
+            self._lost(type(error).__name__)
             return
         if len(body) > _LONGEST:
-            self._lost()
+            self._lost("too long")
             return
         made = connection.execute(insert(kept_facts).values(body=self._fernet.encrypt(body), delete_after=until))
         number = made.inserted_primary_key[0] if made.inserted_primary_key else None
@@ -219,9 +221,14 @@ class FactsStore:
             self._purge_at = time.monotonic() + 60.0
             _purged(connection, self._keep, today)
 
-    def _lost(self) -> None:
+    def _lost(self, kind: str = "not written") -> None:
+        """Counted; and told, once a minute."""
         with self._counting:
             self.dropped += 1
+            if time.monotonic() < self._told_at + _TELL_EVERY:
+                return
+            self._told_at = time.monotonic()
+        log.error("a call was not kept", kind=kind, number=self.dropped)
 
     def _tag(self, card: str) -> str:
         return hmac.new(self._key, canonical_id(card).encode(), hashlib.sha256).hexdigest()

@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -79,8 +79,11 @@ def other_key(known: str, key: HashKey) -> str:
 
 
 def take_into_use(connection: Connection, key: HashKey) -> None:
-    """From now on the database is written with `key`."""
-    row = {"fingerprint": key.fingerprint, "since": datetime.now(UTC)}
+    """From now on the database is written with `key`, also where a clock was fast when the last one came."""
+    newest = connection.execute(select(hash_keys.c.since).order_by(hash_keys.c.since.desc()).limit(1)).scalar()
+    now = datetime.now(UTC)
+    since = max(now, newest + timedelta(microseconds=1)) if newest else now
+    row = {"fingerprint": key.fingerprint, "since": since}
     new = upsert(connection.dialect.name, hash_keys).values(row)
     connection.execute(new.on_conflict_do_update(index_elements=["fingerprint"], set_={"since": row["since"]}))
 

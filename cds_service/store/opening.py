@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
-from cds_service.store.errors import StoreError, classify
+from cds_service.store.errors import StoreError, classify, not_opened
 from cds_service.store.keys import HashKey, key_in_use, key_names, load_or_create, other_key, read_given, take_into_use
 from cds_service.store.schema import START_WAIT, prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 
@@ -33,6 +33,25 @@ class Opened(NamedTuple):
     notes: tuple[str, ...]
 
 
+def _key(
+    given: HashKey | None, folder: Path | None, before: str | None, *, used: bool, renew: bool
+) -> tuple[HashKey, str | None]:
+    """The key to hash with, and the fingerprint of the folder's own where there is one. `before`: that of the key which
+    the database was written with. Raises StoreError."""
+    there = folder is not None and bool(key_names(folder))
+    if given is not None:
+        own = load_or_create(folder, used).fingerprint if there and folder is not None else None
+        return given, own
+    assert folder is not None
+    if before is not None and not there and not renew:
+        raise StoreError(
+            f"The database was written with the key {before}, and {folder} holds none: give it with key_file."
+        )
+    with start_lock(folder):
+        made = load_or_create(folder, used)
+    return made, made.fingerprint
+
+
 def _patiently(engine: Engine, work: Callable[[Connection], T]) -> T:
     """Do it in one transaction; a lock of another process, and a busy server, are waited for."""
     give_up = time.monotonic() + START_WAIT
@@ -47,7 +66,14 @@ def _patiently(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def open_database(
-    url: str | None, data_dir: Path | None, key: str | None, key_file: Path | None, *, adopt: bool, shown_wait: float
+    url: str | None,
+    data_dir: Path | None,
+    key: str | None,
+    key_file: Path | None,
+    *,
+    adopt: bool,
+    renew: bool,
+    shown_wait: float,
 ) -> Opened:
     """As `Store.open`. Raises StoreError."""
     given = read_given(key, key_file)
@@ -71,18 +97,14 @@ def open_database(
         reader = postgres_engine(place, wait=shown_wait, write=False, pool_size=READERS)
         opener = postgres_engine(place, wait=LOCK_WAIT, write=False)
         writer = postgres_engine(place, wait=LOCK_WAIT, write=True)
-    # The key comes last: a start that was killed in between left a database without cards, and begins again.
-    if given is not None:
-        hashing = given
-    else:
-        assert folder is not None
-        with start_lock(folder):
-            hashing = load_or_create(folder, found.used)
-    # A file's own key that was lost before a hash was made with it is made anew.
-    unused = given is None and file is not None and not found.used
     try:
         # A start has time: the wait of a clinician's question is not its own.
-        if _patiently(opener, key_in_use) != hashing.fingerprint:
+        before = _patiently(opener, key_in_use)
+        # The key comes last: a start that was killed in between left a database without cards, and begins again.
+        hashing, own = _key(given, folder, before, used=found.used, renew=renew)
+        # A file's own key that was lost, or is replaced by one that is given, before a hash was made with it.
+        unused = renew and file is not None and not found.used and (given is None or before == own)
+        if before != hashing.fingerprint:
 
             def take(connection: Connection) -> None:  # one writer at a time: of two that start at once, one is first
                 known = key_in_use(connection)
@@ -92,7 +114,7 @@ def open_database(
 
             _patiently(writer, take)
     except SQLAlchemyError as error:
-        raise StoreError(f"The database cannot be used: {classify(error).text}") from error
+        raise not_opened("The database cannot be used", error) from error
     finally:  # whoever forks later makes connections of its own
         opener.dispose()
         writer.dispose()

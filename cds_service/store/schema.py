@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from cds_service.store.engine import START_LOCK, connect_sqlite, journal_mode
-from cds_service.store.errors import StoreError, classify
+from cds_service.store.errors import StoreAway, StoreError, not_opened
 from cds_service.store.tables import VERSION_TABLE, shown_cards
 
 START_WAIT: Final = 30.0
@@ -66,7 +66,7 @@ def start_lock(folder: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > give_up:
-                    raise StoreError(f"Another process has held {folder} for {START_WAIT:.0f} seconds.") from None
+                    raise StoreAway(f"Another process has held {folder} for {START_WAIT:.0f} seconds.") from None
                 time.sleep(0.02)
         yield
     finally:
@@ -104,7 +104,7 @@ def prepare_sqlite(path: Path) -> Prepared:
     except sqlite3.Error as error:
         raise StoreError(f"The database {path} cannot be opened: {_sqlite_reason(error)}") from error
     except SQLAlchemyError as error:
-        raise StoreError(f"The database {path} cannot be opened: {classify(error).text}") from error
+        raise not_opened(f"The database {path} cannot be opened", error) from error
     return prepared
 
 
@@ -167,7 +167,7 @@ def prepare_postgres(url: URL) -> Prepared:
             connection.commit()
     except SQLAlchemyError as error:
         where = f"{url.host or 'the local socket'}, database {url.database}"
-        raise StoreError(f"PostgreSQL at {where} cannot be used: {classify(error).text}") from error
+        raise not_opened(f"PostgreSQL at {where} cannot be used", error) from error
     return prepared
 
 

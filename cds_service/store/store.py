@@ -105,6 +105,7 @@ class Store(
         key: str | None = None,
         key_file: Path | None = None,
         adopt: bool = False,
+        renew: bool = True,
         keep_comments: bool = True,
         keep: Retention = FOR_EVER,
         shown_wait: float = 0.2,
@@ -114,10 +115,10 @@ class Store(
 
         `url`: `postgresql://...` or `sqlite:///file`; without it a file in `data_dir`. `key` or `key_file` gives the
         hash key, the same on every machine; without it one is made and kept in `data_dir`, or beside the SQLite file.
-        `adopt`: it takes the place of the one that the database was written with. StoreError says what is wrong and
-        what to do.
+        `adopt`: it takes the place of the one that the database was written with; `renew`: only while no card was
+        hashed with that. StoreError says what is wrong and what to do.
         """
-        opened = open_database(url, data_dir, key, key_file, adopt=adopt, shown_wait=shown_wait)
+        opened = open_database(url, data_dir, key, key_file, adopt=adopt, renew=renew, shown_wait=shown_wait)
         return cls(
             reader=opened.reader, writer=opened.writer, key=opened.key, notes=opened.notes, keep_comments=keep_comments,
             keep=keep, shown_wait=shown_wait, feedback_wait=feedback_wait,

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -194,12 +194,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_cli(*arguments: str | Path, stdin: str | None = None, timeout: float = 90) -> subprocess.CompletedProcess[str]:
-    """`magnesium-cds ...` as its own process."""
+def run_cli(
+    *arguments: str | Path, stdin: str | None = None, timeout: float = 90, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`magnesium-cds ...` as its own process. `env`: what its environment holds besides."""
     command = [sys.executable, "-m", "cds_service", *map(str, arguments)]
     return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=clean_environment()
-    )
+        command, input=stdin, capture_output=True, text=True, timeout=timeout, cwd=ROOT,
+        env=clean_environment() | dict(env or {}),
+    )  # fmt: skip
 
 
 def invoke(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

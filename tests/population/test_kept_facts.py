@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from cds_service.store.facts import FACTS_FILE, KEY_FILE, FactsStore
 from tests.conformance.calls import invoke
 from tests.conftest import NOW, shipped
 from tests.population.test_compare import limit, rulebook
+from tests.store.helpers import eventually
 from tests.trust.support import SERVICE, body_for
 
 SHARES = 8
@@ -186,7 +188,9 @@ def test_a_database_that_hangs_holds_no_hook(service: Flask, monkeypatch: pytest
     assert time.monotonic() - began < 2.0
 
 
-def test_a_fault_of_ours_keeps_nothing_and_says_no_word_of_it(service: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_of_ours_keeps_nothing_and_says_no_word_of_it(
+    service: Flask, capsys: pytest.CaptureFixture[str]
+) -> None:
     store: FactsStore = service.extensions["facts"]
 
     def broken() -> bytes:
@@ -195,7 +199,24 @@ def test_a_fault_of_ours_keeps_nothing_and_says_no_word_of_it(service: Flask, ca
     store.keep(broken, ["a"], NOW.date())
     store.flush()
     assert (store.dropped, store.count().calls) == (1, 0)
-    assert MARK not in caplog.text
+    told = capsys.readouterr().out
+    assert "a call was not kept" in told and "ValueError" in told
+    assert MARK not in told
+
+
+def test_calls_that_the_disk_does_not_take_are_told(
+    service: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told once, however many they are."""
+    facts: FactsStore = service.extensions["facts"]
+    monkeypatch.setattr(facts_module, "_WAIT", 0.2)
+    held = sqlite3.connect(tmp_path / "data" / FACTS_FILE, isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")
+    for number in range(3):
+        facts.keep(lambda: b"facts", [str(number)], NOW.date())
+    assert eventually(lambda: facts.dropped == 3)
+    held.close()
+    assert capsys.readouterr().out.count("a call was not kept") == 1
 
 
 def test_a_lost_key_opens_nothing_and_breaks_nothing(service: Flask, tmp_path: Path) -> None:

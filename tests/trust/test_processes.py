@@ -99,6 +99,38 @@ def test_f28_f29_f21_workers_die_and_are_replaced_and_what_was_acknowledged_is_t
     assert rows(tmp_path, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, as Linux has it")
+@pytest.mark.parametrize("what", ["site", "clients"])
+def test_f28_a_worker_that_cannot_start_ends_no_other_and_comes_when_it_can(tmp_path: Path, what: str) -> None:
+    """It reads again what the others hold already: somebody is editing that file."""
+    file, good = tmp_path / f"{what}.edited", "site: here\n" if what == "site" else "# none yet\n"
+    file.write_text(good)
+
+    def told() -> int:
+        return service.log.read_text().count("worker not started")
+
+    with running(tmp_path, workers=2, **{what: file}) as service:
+        file.write_text("[[")
+        one, other = workers(service)
+        os.kill(one, signal.SIGKILL)
+        wait_until(lambda: told() > 1, 30, "it is not tried again")
+        assert service.process.poll() is None
+        assert other in workers(service)
+        for _ in range(5):
+            assert requests.get(service.url + DISCOVERY, timeout=10).ok
+        file.write_text(good)
+        os.kill(other, signal.SIGKILL)
+        wait_until(lambda: other not in workers(service) and _answers(service), 30, "no worker came")
+        assert "Traceback" not in service.log.read_text()
+
+
+def _answers(service: Service) -> bool:
+    try:
+        return requests.get(service.url + DISCOVERY, timeout=10).ok
+    except requests.RequestException:
+        return False
+
+
 def test_f29_a_request_that_is_arriving_when_the_service_stops_is_answered(tmp_path: Path) -> None:
     body = json.dumps(bare_body()).encode()
     with running(tmp_path) as service:

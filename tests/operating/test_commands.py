@@ -1,0 +1,99 @@
+"""Commands as an operator gives them: with the wrong place, without the key, with blanks, onto a full disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cds_service.store import Store
+from tests.conformance.calls import run_cli
+
+
+def test_a_command_without_the_key_takes_no_database_over(tmp_path: Path) -> None:
+    """As printed in the docs, beside a service whose unit gives it the key: nothing was hashed yet."""
+    key, data = tmp_path / "key", tmp_path / "data"
+    assert run_cli("key", "make", key).returncode == 0
+    given = {"MAGNESIUM_CDS_KEY_FILE": str(key)}
+    assert run_cli("people", "add", "anna", "--role", "admin", "--data-dir", data, env=given).returncode == 0
+    for words in (("people", "add", "ben", "--role", "admin"), ("stats",), ("site", "history")):
+        refused = run_cli(*words, "--data-dir", data)
+        assert refused.returncode == 73, refused
+        assert "give it with key_file" in refused.stderr
+    assert sorted(one.name for one in data.iterdir() if one.name.startswith("hash-key")) == []
+    assert run_cli("people", "list", "--data-dir", data, env=given).stdout.startswith("anna")
+    assert run_cli("stats", "--data-dir", data, env=given).returncode == 0
+
+
+def test_a_key_that_is_given_replaces_one_that_was_made_and_hashed_nothing(tmp_path: Path) -> None:
+    """`people add` came before the service, without the key."""
+    key, data = tmp_path / "key", tmp_path / "data"
+    assert run_cli("people", "add", "anna", "--role", "admin", "--data-dir", data).returncode == 0
+    assert run_cli("key", "make", key).returncode == 0
+    with Store.open(data_dir=data, key_file=key) as store:
+        assert [one.name for one in store.people()] == ["anna"]
+
+
+@pytest.mark.parametrize(
+    "words", [("audit", "verify"), ("people", "list"), ("site", "history"), ("stats",), ("key", "adopt")]
+)
+def test_a_command_that_reads_makes_no_database_where_a_folder_is_mistyped(tmp_path: Path, words: tuple[str]) -> None:
+    done = run_cli(*words, "--data-dir", tmp_path / "typo")
+    assert (done.returncode, done.stdout) == (69, "")
+    assert "There is no database" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_check_of_clients_that_are_not_there_is_no_good_one(tmp_path: Path) -> None:
+    done = run_cli("clients", "check", "--clients", tmp_path / "missing.toml")
+    assert done.returncode == 78
+    assert "is not there" in done.stdout
+
+
+def test_clients_are_not_added_to_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "clients.toml").write_bytes(b"\xff\xfe")
+    words = ("--issuer", "https://ehr.example", "--jku", "https://ehr.example/jwks")
+    done = run_cli("clients", "add", "ehr", "--clients", tmp_path / "clients.toml", *words)
+    assert done.returncode == 78
+    assert "UTF-8" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_output_that_takes_nothing_is_told_plainly() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cds_service", "check"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_production_keeps_nothing_in_a_folder_that_goes(tmp_path: Path) -> None:
+    done = run_cli("serve", "--profile", "production", "--port", "0")
+    assert done.returncode == 78
+    assert "needs data_dir or database" in done.stderr
+
+
+def test_a_database_that_does_not_answer_now_is_no_wrong_setting(tmp_path: Path) -> None:
+    """systemd starts again after 69, and not after 73."""
+    key = tmp_path / "key"
+    assert run_cli("key", "make", key).returncode == 0
+    given = {"MAGNESIUM_CDS_KEY_FILE": str(key), "MAGNESIUM_CDS_DATABASE": "postgresql://nobody@127.0.0.1:9/none"}
+    done = run_cli("people", "list", "--data-dir", tmp_path, env=given)
+    assert done.returncode == 69, done.stderr
+    assert "cannot be reached" in done.stderr
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_nobody_without_a_name_sets_values(tmp_path: Path, blank: str) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text("site: here\n")
+    for given in (("", "why", "ben"), ("anna", blank, "ben"), ("anna", "why", blank)):
+        words = zip(("--author", "--reason", "--approved-by"), given, strict=True)
+        done = run_cli(
+            "site", "apply", site, "--data-dir", tmp_path / "data", *[word for pair in words for word in pair]
+        )
+        assert done.returncode == 2
+        assert "it is empty" in done.stderr
