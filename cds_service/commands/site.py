@@ -164,7 +164,9 @@ def export_site(number: int | None, as_json: bool, **flags: Any) -> None:
     with published(flags) as publishing:
         found = publishing.revision(number)
         if found is None:
-            stop(FAILED, f"there is no revision {number}" if number is not None else "no revision is in force")
+            if number is not None:
+                stop(USAGE, f"there is no revision {number}")
+            stop(FAILED, "no revision is in force")
         if as_json:
             told({"revision": found.number, "document": found.document})
         else:
@@ -210,7 +212,7 @@ def rollback(
         try:
             proposal = publishing.rolled_back(number, author, reason, approved_by)
         except NotDone as error:
-            stop(FAILED, error.text)
+            told_why(error, as_json)
         _publish(publishing, proposal, dry_run, as_json)
 
 
@@ -262,4 +264,4 @@ def _side(side: str, library: Library, flags: dict[str, Any]) -> SiteValues:
         try:
             return publishing.values(int(side))
         except NotDone as error:
-            stop(FAILED, error.text)
+            told_why(error)

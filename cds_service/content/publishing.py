@@ -194,7 +194,7 @@ class Publishing:
                 text = f"revision {newest} was published since {based_on}"
                 raise NotDone("conflict", text, theirs, newest)
             case "one is waiting":
-                text = "A revision waits for its time and would take the place of this one: withdraw it first"
+                text = "A later revision is in force, or waits for its time: begin after it, or withdraw it first"
                 raise NotDone("waiting", text)
             case "not approved":
                 raise NotDone("approval", "Somebody who wrote none of it has to approve this draft as it stands now")

@@ -45,7 +45,7 @@ def copy_sqlite(source: Path, target: Path) -> int:
         return target.stat().st_size
     except sqlite3.Error as error:
         raise StoreError(
-            f"The database {source} cannot be copied: {getattr(error, 'sqlite_errorname', error)}."
+            f"The database {source} cannot be copied to {target}: {getattr(error, 'sqlite_errorname', error)}."
         ) from error
     finally:
         for suffix in ("", "-journal"):

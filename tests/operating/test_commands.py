@@ -97,3 +97,14 @@ def test_nobody_without_a_name_sets_values(tmp_path: Path, blank: str) -> None:
         )
         assert done.returncode == 2
         assert "it is empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("diff", "0", "77"), ("export", "77"), ("rollback", "77", "--author", "anna", "--reason", "back")],
+    ids=lambda words: words[0],
+)
+def test_a_revision_that_never_was_is_a_wrong_word_and_no_difference(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert run_cli("people", "add", "anna", "--role", "admin", "--data-dir", tmp_path).returncode == 0
+    done = run_cli("site", *words, "--data-dir", tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "there is no revision 77")
