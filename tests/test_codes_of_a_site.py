@@ -105,3 +105,46 @@ def test_show_and_diff_name_the_codes_of_the_sites_own(tmp_path: Path) -> None:
     old, new = write(tmp_path / "old.yaml", site_of()), write(tmp_path / "new.yaml", site_of(codes=OWN_CODES))
     assert "codes.serum_magnesium = urn:oid:1.2.3|MG, |MAGN" in invoke("site", "show", new).stdout
     assert "codes.levothyroxine: not set -> urn:oid:1.2.3|THY100" in invoke("site", "diff", old, new).stdout
+
+
+CLASSES = "urn:oid:1.2.840.99"
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("13", "fired"), ("12", "fired"), ("5", "quiet"), ("99", "not_evaluated")]
+)
+@pytest.mark.parametrize("as_r5", [False, True])
+def test_a_class_of_encounters_of_the_sites_own_says_who_is_in_hospital(
+    with_site: Callable[..., FlaskClient], code: str, outcome: str, as_r5: bool
+) -> None:
+    own = {kind: [{"system": CLASSES, "code": each}] for kind, each in
+           (("inpatient", "13"), ("emergency", "12"), ("outpatient", "5"))}  # fmt: skip
+    coding = {"system": CLASSES, "code": code}
+    encounter = {"resourceType": "Encounter", "id": "e", "subject": charts.about(), "status": "in-progress",
+                 "class": [{"coding": [coding]}] if as_r5 else coding}  # fmt: skip
+    told = charts.answer(
+        with_site(encounters=own), encounter_id="e", encounter=encounter,
+        conditions=charts.bundle(charts.condition("31722008")), serum_magnesium=charts.bundle(charts.magnesium(2.1)),
+    )  # fmt: skip
+    outcomes = {each["rule"]: each["outcome"] for each in told["extension"]["org.magnesium-cds"]["outcomes"]}
+    assert outcomes["ventricular_arrhythmia_without_magnesium_test"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("encounters", "words"),
+    [
+        ({"inpatient": [{"code": "13"}], "outpatient": [{"code": "13"}]}, "13 means inpatient already"),
+        (
+            {"outpatient": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"}]},
+            "IMP means inpatient already",
+        ),
+        ({"inpatient": [{"system": "our classes", "code": "13"}]}, "is no address of a code system"),
+        ({"ward": [{"code": "13"}]}, "encounters"),
+    ],
+)
+def test_a_class_of_encounters_that_cannot_be_told_apart_is_refused(
+    tmp_path: Path, encounters: dict[str, Any], words: str
+) -> None:
+    done = invoke("site", "validate", write(tmp_path / "site.yaml", site_of(encounters=encounters)))
+    assert done.returncode == 78
+    assert words in done.stdout + done.stderr

@@ -128,6 +128,11 @@ class SiteValues:
         """The site's own codes, by concept."""
         return self.document.codes
 
+    @property
+    def encounters(self) -> Mapping[EncounterKind, list[SiteCode]]:
+        """The site's own classes of encounters, by kind."""
+        return self.document.encounters
+
     def orderable(self, suggestion: str, client: str) -> SiteOrderable | None:
         """What a suggestion orders at this client, in its own words; None where nobody said."""
         return self.document.orderables.get(suggestion, {}).get(client)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cds_service.content.base import named
 from cds_service.content.library import SHARED
-from cds_service.content.site_document import SiteDocument, SiteException, SiteRule, SiteThreshold
+from cds_service.content.site_document import SiteCode, SiteDocument, SiteException, SiteRule, SiteThreshold
 from cds_service.content.site_limits import Key, in_own_unit, orders, threshold_of, thresholds_of, units_fitting
 from cds_service.content.units import UnitProblem
 from cds_service.content.yamlfile import Document, Fault, KeyPath
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RULES = "rules"
 _ADDRESS = re.compile(r"(?:urn:[a-z0-9][a-z0-9-]+:|https?://)[^\s|,]+", re.IGNORECASE)
+_ACT_CODE = "/v3-ActCode"  # the end of the address of HL7's classes of encounters
 
 
 def faults_of_site(
@@ -36,6 +37,7 @@ def faults_of_site(
         *_schedule_faults(parsed, document, library),
         *_name_faults(parsed, document, library, input_keys),
         *_code_faults(parsed, document, library),
+        *_class_faults(parsed, document, library),
     ]
 
 
@@ -243,13 +245,30 @@ def _code_faults(parsed: SiteDocument, document: Document, library: Library) -> 
             continue
         for index, item in enumerate(items):
             path = ("codes", name, index)
-            if item.system is not None and not _ADDRESS.fullmatch(item.system):
-                message = "is no address of a code system: urn:..., http://... or https://..."
-                yield document.fault((*path, "system"), message)
+            yield from _system_faults(item, path, document)
             key = library.system_names.of(item.system) or item.system or "", item.code
             if key in known:
                 yield document.fault(path, f"{item.code} means {known[key]} already")
             known[key] = name
+
+
+def _class_faults(parsed: SiteDocument, document: Document, library: Library) -> Iterator[Fault]:
+    """A site's own class of encounters is of one kind, and none of HL7's."""
+    known: dict[tuple[str, str], str] = {}
+    for kind, items in parsed.encounters.items():
+        for index, item in enumerate(items):
+            path = ("encounters", kind, index)
+            yield from _system_faults(item, path, document)
+            of_hl7 = library.encounter_kind(item.code) if (item.system or "").endswith(_ACT_CODE) else None
+            if said := of_hl7 or known.get((item.system or "", item.code)):
+                yield document.fault(path, f"{item.code} means {said} already")
+            known[item.system or "", item.code] = kind
+
+
+def _system_faults(item: SiteCode, path: KeyPath, document: Document) -> Iterator[Fault]:
+    if item.system is not None and not _ADDRESS.fullmatch(item.system):
+        message = "is no address of a code system: urn:..., http://... or https://..."
+        yield document.fault((*path, "system"), message)
 
 
 def _takes_codes(entry: Concept) -> bool:

@@ -117,6 +117,7 @@ class SiteDocument(Strict):
     `exceptions`: other values for one client or one kind of encounter.
 
     `codes` by concept: what this site's own codes mean, beside those that the content knows.
+    `encounters` by kind: what this site's own classes of encounters mean, beside those of HL7's ActCode.
     `orderables` by suggestion and client: what its button orders there.
     `protocols` by the problem of a card (of tables/treatment.yaml): where this hospital's own protocol is to be read.
     `region`: whose allowance, whose upper level, and whose hours where the product texts of regions differ.
@@ -127,6 +128,7 @@ class SiteDocument(Strict):
     units: dict[Name, SiteUnit] = {}
     inputs: dict[Name, SiteInput] = {}
     codes: dict[Name, Annotated[list[SiteCode], Field(min_length=1)]] = {}
+    encounters: dict[EncounterKind, Annotated[list[SiteCode], Field(min_length=1)]] = {}
     orderables: dict[Name, dict[str, SiteOrderable]] = {}
     region: Region | None = None
     schedule: dict[Name, SiteScheduleValue] = {}

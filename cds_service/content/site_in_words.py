@@ -40,8 +40,10 @@ def threshold_rows(library: Library, values: SiteValues, today: date) -> list[di
 
 
 def codes_in_words(values: SiteValues) -> dict[str, str]:
-    """The site's own codes by concept, as a search writes them."""
-    return {f"codes.{name}": ", ".join(item.token for item in items) for name, items in sorted(values.codes.items())}
+    """The site's own codes by concept, and its classes of encounters by kind, as a search writes them."""
+    listed = [(f"codes.{name}", items) for name, items in sorted(values.codes.items())]
+    listed += [(f"encounters.{kind}", items) for kind, items in sorted(values.encounters.items())]
+    return {key: ", ".join(item.token for item in items) for key, items in listed}
 
 
 def calls_in_words(one: SiteException) -> str:

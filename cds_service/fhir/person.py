@@ -114,26 +114,27 @@ def _encounter_class(building: Building) -> str | None:
     for item, view in building.of(Encounter):
         if view.status in _OVER or view.status in _NOT_YET:
             continue
-        code = _class_code(view) if view.status in _GOING_ON else None
+        code = _class_code(building, view) if view.status in _GOING_ON else None
         if code:
             return code
         building.lost(item)
     return None
 
 
-def _class_code(view: Encounter) -> str | None:
-    """Its code of HL7's where there is one, else its first. R4 has one Coding, R5 a list of CodeableConcepts."""
+def _class_code(building: Building, view: Encounter) -> str | None:
+    """Its code of HL7's, or that for which a code of the site's own stands; where there is none, its first. R4 has one
+    Coding, R5 a list of CodeableConcepts."""
     value = orjson.loads(bytes(view.class_) or b"null")
-    concepts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, dict)]
-    codings = [
-        coding for each in concepts for coding in (each["coding"] if isinstance(each.get("coding"), list) else [each])
-    ]
-    codes = [
-        (str(coding.get("system")).startswith(HL7), code)
-        for coding in codings
-        if isinstance(coding, dict)
-        and isinstance(code := coding.get("code"), str)
-        and len(code) <= _LONGEST_CLASS
-        and code.isalnum()
-    ]
+    codes: list[tuple[bool, str]] = []
+    for each in value if isinstance(value, list) else [value]:
+        codings = each.get("coding", [each]) if isinstance(each, dict) else []
+        for coding in codings if isinstance(codings, list) else []:
+            code = coding.get("code") if isinstance(coding, dict) else None
+            if not isinstance(code, str):
+                continue
+            system = coding["system"] if isinstance(coding.get("system"), str) else ""
+            if own := building.vocabulary.encounter_class(system, code):
+                codes.append((True, own))
+            elif len(code) <= _LONGEST_CLASS and code.isalnum():
+                codes.append((system.startswith(HL7), code))
     return max(codes, key=lambda one: one[0])[1] if codes else None

@@ -71,6 +71,8 @@ class Vocabulary:
         self._continuous, self._obstetric = _phrases(words.continuous), _phrases(words.obstetric)
         self.scoring = scoring(library.screener, library.foods)
         states = library.patient_states
+        self._classes = library.threshold_table.encounter_classes
+        self._encounters: dict[tuple[str, str], str] = {}
         self.holds = {
             "pregnancy": timedelta(days=states.pregnancy.answer_holds_days),
             "lactation": timedelta(days=states.lactation.answer_holds_days),
@@ -139,7 +141,7 @@ class Vocabulary:
 
     def of_site(self, site: SiteValues) -> Vocabulary:
         """The same with the codes of this site's own."""
-        if not site.codes:
+        if not site.codes and not site.encounters:
             return self
         digest, found = self._of_site
         if digest != site.digest:
@@ -147,6 +149,11 @@ class Vocabulary:
             found._own = {
                 (self.system_name(item.system) or item.system or "", item.code): name
                 for name, items in site.codes.items()
+                for item in items
+            }
+            found._encounters = {
+                (item.system or "", item.code): self._classes[kind][0]
+                for kind, items in site.encounters.items()
                 for item in items
             }
             found._tests = self._tests | {
@@ -157,6 +164,10 @@ class Vocabulary:
             found.measured_codes = frozenset(code for _, code in found._tests)
             self._of_site = site.digest, found
         return found
+
+    def encounter_class(self, system: str | None, code: str) -> str | None:
+        """The class of HL7's in whose place a class of this site's own stands."""
+        return self._encounters.get((system or "", code))
 
     def _sent_of(self, name: str) -> Mapping[str, Unit]:
         return next(test.sent for test in self._tests.values() if test.id == name)
