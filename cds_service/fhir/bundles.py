@@ -84,7 +84,7 @@ class Reader:
         self.specimens: dict[str, elements.Specimen] = {}
         self.drafted_codes: set[tuple[str, str]] = set()
         self.grouped: set[str] = set()  # orders that a draft refers to as its own
-        self.drafted_urls: set[str] = set()
+        self.drafted_urls: set[str] = set()  # under which other drafts may refer to one
         self.not_read: dict[str, str] = {}  # where an entry could not be read -> what was expected there, no value
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"

@@ -13,6 +13,7 @@ _ACTIVE = frozenset({"active", "recurrence", "relapse"})
 _OVER = frozenset({"inactive", "remission", "resolved"})
 _EXCLUDED = frozenset({"refuted", "entered-in-error"})
 _PROVISIONAL = frozenset({"unconfirmed", "provisional", "differential"})
+_NO_END = (b"", b"null", b'""', b"{}")
 
 
 def read_conditions(building: Building) -> tuple[Condition, ...]:
@@ -54,9 +55,6 @@ def _read(building: Building, item: Item, view: ConditionView) -> Condition | No
         provisional=verification in _PROVISIONAL,
         recorded=read_day(view.recordedDate),
     )
-
-
-_NO_END = (b"", b"null", b'""', b"{}")
 
 
 def _abated(view: ConditionView) -> bool:
