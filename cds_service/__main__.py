@@ -1,16 +1,12 @@
 """`python -m cds_service` is `magnesium-cds`."""
 
-import signal
+from cds_service.loading import interruptible
 
 
 def main() -> None:
-    """The program. While it loads, Ctrl-C ends it without a word; afterwards each command says how it ends."""
-    interrupted = signal.getsignal(signal.SIGINT)
-    if interrupted is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from cds_service.cli import main as command_line
-
-    signal.signal(signal.SIGINT, interrupted)
+    """The program. Each command says how it ends."""
+    with interruptible():
+        from cds_service.cli import main as command_line
     command_line()
 
 

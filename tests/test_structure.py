@@ -36,7 +36,7 @@ FLOORS = (
     {"rules", "planner"},
     {"terminology"},
     {"content", "sandbox"},
-    {"store", "patient", "settings", "logs", "metrics", "spelling"},
+    {"store", "patient", "settings", "logs", "metrics", "spelling", "loading"},
 )
 FLOOR = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}
 # Packages from outside that only some rooms may import.
