@@ -14,6 +14,7 @@ import requests
 from tests.observing.support import Samples, of, scraped
 from tests.support.proxy import proxy
 from tests.trust.support import DISCOVERY, FEEDBACK, SERVICE, Service, bare_body, running, wait_until
+from tests.trust.test_endings import group_is_gone
 from tests.trust.test_processes import workers
 
 NAME = SERVICE.rpartition("/")[2]
@@ -89,6 +90,7 @@ def test_the_sums_of_two_workers_are_right_and_survive_a_killed_one_and_a_restar
         service.process.wait(10)
         left = folders(place)
         assert len(left) == 1, "who is killed cannot tidy up"
+        wait_until(lambda: group_is_gone(service.process.pid), 30, "a worker is left")  # it holds the folder
     with running(data, workers=1) as service:
         assert left[0] not in folders(place), "the next start does"
         assert len(folders(place)) == 1
