@@ -278,9 +278,10 @@ def test_one_callers_bad_data_takes_no_others_with_it(store: Store) -> None:
 
 
 def test_records_of_many_answers_are_added_by_one_statement_and_each_once(store: Store) -> None:
-    gate, inserts = threading.Event(), list[str]()
+    gate, held, inserts = threading.Event(), threading.Event(), list[str]()
     event.listen(store._write_engine, "before_cursor_execute", lambda *told: inserts.append(told[2]))
-    store._writer.submit(Job(lambda _: gate.wait(60), time.monotonic() + 60))
+    store._writer.submit(Job(lambda _: held.set() or gate.wait(60), time.monotonic() + 60))
+    assert held.wait(30)
     cards = [card() for _ in range(30)]
     for shown in [*cards, cards[0], replace(cards[1], rule="other")]:
         store.record_shown([shown], wait=False)
@@ -302,7 +303,7 @@ def test_records_that_nobody_waits_for_gather_until_somebody_waits(
         store.record_shown([shown], wait=False)
     assert store.counters().shown_written == 1
     store.record_shown([card()])
-    assert store.counters().shown_written == 7
+    assert eventually(lambda: store.counters().shown_written == 7)
     store.record_shown([late[0]], wait=False)
     store.record_shown([other := card()], wait=False)
     assert store.record_feedback([accepted(other)]).unmatched == 0
