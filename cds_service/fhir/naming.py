@@ -136,15 +136,18 @@ def _by_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugI
 
 
 def _with_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugIdentity:
-    """A known product with what it holds besides: an infusion is often called after its carrier."""
-    more = [part for part in parts if not part.drugs <= whole.drugs]
+    """A known product with what it holds besides: an infusion is often called after its carrier. Of one that is none of
+    ours, an ingredient that nobody knows may be."""
+    more = [part for part in parts if part.conflict or not part.drugs <= whole.drugs]
     if not more:
-        return whole
+        unknown = any(not (part.drugs or part.others) for part in parts)
+        return replace(whole, others=False) if unknown and not whole.drugs else whole
     salts = {one.salt for one in (whole, *more) if one.salt}
     return replace(
         whole,
         drugs=whole.drugs.union(*(part.drugs for part in more)),
         others=whole.others or any(part.others for part in more),
+        conflict=any(part.conflict for part in more),
         components=(*whole.components, *(held for part in more for held in _without_strengths(part.components))),
         salt=salts.pop() if len(salts) == 1 else None,
         product_coded=False,

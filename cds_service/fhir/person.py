@@ -18,8 +18,9 @@ from cds_service.patient import PREGNANCY, Condition, Person, Source
 _EARLIEST_ZONE = timedelta(hours=14)
 LACTATION = "lactation"
 _GOING_ON = frozenset({"in-progress", "arrived", "triaged", "onleave", "on-hold"})
-_NOT_YET = frozenset({"planned"})
-_OVER = frozenset({"finished", "cancelled", "entered-in-error", "discharged", "completed", "discontinued"})
+_NOT_NOW = frozenset(
+    {"planned", "finished", "cancelled", "entered-in-error", "discharged", "completed", "discontinued"}
+)
 _LONGEST_CLASS = 20  # characters
 
 
@@ -112,7 +113,7 @@ def _encounter_class(building: Building) -> str | None:
     """The class code of an encounter that is going on. One that may be, and does not say so or of which class it is,
     is not read."""
     for item, view in building.of(Encounter):
-        if view.status in _OVER or view.status in _NOT_YET:
+        if view.status in _NOT_NOW:
             continue
         code = _class_code(building, view) if view.status in _GOING_ON else None
         if code:

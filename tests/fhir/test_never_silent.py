@@ -73,6 +73,23 @@ def test_an_infusion_called_after_its_carrier_is_what_it_holds(client: FlaskClie
     assert {MYASTHENIA, FAILURE} <= fired(told)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"coding": [{"system": "urn:hospital", "code": "4711"}]},
+        {"text": "Ward additive 3"},
+        {"coding": [{"system": RXNORM, "code": "6585"}], "text": "ciprofloxacin"},
+    ],
+    ids=["a code", "a name", "two that disagree"],
+)
+def test_an_infusion_with_something_in_it_that_nobody_knows_may_hold_magnesium(client: FlaskClient, part: Json) -> None:
+    bag = {"code": {"text": "Sodium chloride 0.9 % 100 mL"}, "ingredient": [{"itemCodeableConcept": part}]}
+    draft = of_medication(bag, status="draft", dosageInstruction=[{"route": {"text": "IV"}}])
+    told = answer(client, "order-sign", drafts=[draft], conditions=bundle(myasthenia), kidney=bundle(egfr(12)))
+    assert outcomes(told)[MYASTHENIA] == "not_evaluated"
+    assert told["cards"]
+
+
 def test_what_does_not_act_in_a_tablet_is_no_magnesium(client: FlaskClient) -> None:
     filler = {"itemCodeableConcept": {"text": "magnesium carbonate"}, "isActive": False}
     tablet = {"code": coded("197604", RXNORM), "ingredient": [{"itemCodeableConcept": {"text": "digoxin"}}, filler]}
