@@ -8,9 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from cds_service.advice.card_extension import EXTENSION
+from cds_service.advice.loaded_content import Content
 from cds_service.fhir.medications import Named
 from tests.conftest import NOW
 from tests.fhir.charts import (
+    MG_SUBSTANCE,
     RXNORM,
     SNOMED,
     Json,
@@ -280,3 +282,26 @@ def test_how_a_medicine_that_is_none_of_ours_is_taken_changes_no_answer(
 
 def repairs(answered: Json) -> Json:
     return dict(answered["extension"][EXTENSION]["repairs"])
+
+
+@pytest.mark.parametrize(
+    ("comparator", "end", "rule", "said"),
+    [
+        ("<", "lower_limit", "low_serum_magnesium", "fired"),
+        ("<=", "lower_limit", "low_serum_magnesium", "not_evaluated"),  # it may be the limit itself, which is not low
+        (">=", "lower_limit", "low_serum_magnesium", "quiet"),
+        (">", "lower_limit", "low_serum_magnesium", "quiet"),
+        (">=", "severe_upper_limit", "severely_high_serum_magnesium", "fired"),
+        ("<=", "severe_upper_limit", "severely_high_serum_magnesium", "not_evaluated"),
+        ("<", "severe_upper_limit", "severely_high_serum_magnesium", "quiet"),
+    ],
+)
+def test_a_result_that_is_only_a_bound_may_be_its_own_end(
+    comparator: str, end: str, rule: str, said: str, client: FlaskClient, content: Content
+) -> None:
+    limit = content.library.shared_thresholds[end].values[max(content.library.shared_thresholds[end].values)]
+    bound = {**quantity(float(limit), "mmol/L"), "comparator": comparator}
+    taken = f"{NOW:%Y-%m-%d}T00:00:00Z"
+    result = magnesium(code=MG_SUBSTANCE, valueQuantity=bound, effectiveDateTime=taken)
+    answered = answer(client, serum_magnesium=bundle(result))
+    assert outcome(answered, rule) == said

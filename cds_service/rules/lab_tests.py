@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from operator import ge, gt, le, lt
+from typing import Final
 
 from cds_service.content.rule import HoldsFor
 from cds_service.content.rulebook import Limit
@@ -18,6 +20,12 @@ from cds_service.rules.verdict import FALSE, LabHit, Match, OnFile, Reason, Rise
 Limits = Mapping[str, Limit]
 CRITICAL_FLAG = {"below": "LL", "at_most": "LL", "above": "HH", "at_least": "HH"}
 NOT_MEASURED = ("no_result", "result_too_old")
+_HOLDS: Final[Mapping[str, Callable[[Decimal, Decimal], bool]]] = {
+    "below": lt,
+    "at_most": le,
+    "above": gt,
+    "at_least": ge,
+}
 FLAGS = {"below": ("L", "LL"), "above": ("H", "HH")}
 
 
@@ -58,7 +66,7 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
         return FALSE if test.where_measured and found.code in NOT_MEASURED else unknown(found)
     if found.value is None:
         return unknown(Reason("unusable_result", test.lab))
-    verdicts = [_judged(test, comparison, found, context, limits) for comparison in limits_of(test)]
+    verdicts = [_judged(test, word, limits[name], found, context, limits) for word, name in limits_of(test).items()]
     verdict = context.doubted(next((v for v in verdicts if v.truth is not True), verdicts[0]), test.lab)
     if verdict.truth and test.up_to:
         if isinstance(usable(test.lab, context, limits[test.up_to]), Reason):
@@ -72,10 +80,11 @@ def lab(test: LabTest, context: Context, limits: Limits) -> Verdict:
     return verdict
 
 
-def _judged(test: LabTest, comparison: Comparison, found: Lab, context: Context, limits: Limits) -> Verdict:
+def _judged(
+    test: LabTest, comparison: Comparison, own_limit: Limit, found: Lab, context: Context, limits: Limits
+) -> Verdict:
     """One result against one limit of the test; unknown where a bound or the specimen leaves it open."""
     entry = context.rulebook.library.terminology[test.lab]
-    own_limit = limits[limits_of(test)[comparison]]
     limit, origin, used = _limit_for(test, comparison, found, own_limit)
     not_made_for: Reason | None = None
     if found.interpretation == CRITICAL_FLAG.get(comparison) and (test.laboratory_first or test.critical_flag):
@@ -181,8 +190,8 @@ def _earlier(
     for item in found[1:]:
         if item.time is None or item.time < oldest:
             continue
-        words = limits_of(test) if item.value is not None else ()
-        truths = [_judged(test, word, item, context, limits).truth for word in words]
+        words = limits_of(test) if item.value is not None else {}
+        truths = [_judged(test, word, limits[name], item, context, limits).truth for word, name in words.items()]
         if False in truths:
             return None, None
         if None in truths or not truths:
@@ -212,25 +221,20 @@ def _taken_before(drugs: list[str], newest: Lab, apart: Limit, context: Context)
 def compare(found: Lab, comparison: str, limit: Decimal, decimals: int) -> bool | None:
     """Compared at the precision that is shown, so that what reads as 0.70 is not below 0.70.
 
-    A comparator makes the value an open interval: "<0.5" is below 0.7 for certain, and above nothing.
+    A comparator makes the value one end of an interval: "<0.5" is below 0.7 for certain, and above nothing. Whether
+    "<=0.7" is below 0.7 is not known.
     """
     assert found.value is not None
-    step = Decimal(1).scaleb(-decimals)
-    value, limit = found.value.quantize(step), limit.quantize(step)
-    if found.comparator in ("<", "<="):
-        if comparison in ("below", "at_most"):
-            return True if value <= limit else None
-        return False if value <= limit else None
-    if found.comparator in (">", ">="):
-        if comparison in ("above", "at_least"):
-            return True if value >= limit else None
-        return False if value >= limit else None
-    return {
-        "below": value < limit,
-        "at_most": value <= limit,
-        "above": value > limit,
-        "at_least": value >= limit,
-    }[comparison]
+    value, limit = round(found.value, decimals), round(limit, decimals)
+    if not found.comparator:
+        return _HOLDS[comparison](value, limit)
+    upper = found.comparator in ("<", "<=")
+    beyond = value < limit if upper else value > limit
+    # The end itself may be the value, and then it is on the other side of a limit that only just does not hold it.
+    open_end = len(found.comparator) == 1 or comparison in (("at_most", "above") if upper else ("at_least", "below"))
+    if beyond or (value == limit and open_end):
+        return upper == (comparison in ("below", "at_most"))
+    return None
 
 
 def on_file(test: OnFileTest, context: Context, limits: Limits) -> Verdict:
