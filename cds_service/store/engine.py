@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
@@ -93,6 +93,17 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def refuse_other_file(connection: Connection) -> None:
+    """Raises StoreUnavailable where the SQLite file that this connection has open is no longer the one at its path."""
+    opened = connection.info.get("file")
+    if opened is None:  # a server's
+        return
+    path, identity = opened
+    if identity is None or file_identity(path) != identity:
+        connection.invalidate()
+        raise unavailable("gone")
+
+
 def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -> Engine:
     """An engine on the file. A writing one takes the write lock when a transaction begins, so that it never fails
     half-way. A transaction on a file that was deleted or replaced is refused: SQLite would write to the deleted one.
@@ -112,14 +123,11 @@ def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -
 
     @event.listens_for(engine, "connect")
     def _remember_file(_connection: Any, record: Any) -> None:
-        record.info["file"] = file_identity(path)
+        record.info["file"] = path, file_identity(path)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        identity = file_identity(path)
-        if identity is None or identity != connection.info["file"]:
-            connection.invalidate()
-            raise unavailable("gone")
+        refuse_other_file(connection)
         for start in starts:
             connection.exec_driver_sql(start)
 
@@ -127,7 +135,8 @@ def sqlite_engine(path: Path, *, wait: float, write: bool, pool_size: int = 1) -
 
 
 def postgres_engine(url: URL, *, wait: float, write: bool, pool_size: int = 1) -> Engine:
-    """An engine on PostgreSQL. `wait`: seconds that one statement, or a wait for a lock, may take."""
+    """An engine on PostgreSQL. `wait`: seconds that one statement, or a wait for a lock, may take. One that only reads
+    begins no transactions, which would be two more ways to the server and back for each question."""
     for_lock = max(1, round(wait * 1000))
     for_all = for_lock * 2 if write else for_lock  # a wait for a lock must end as such, and not as a slow statement
     options = url.query.get("options", "")
@@ -139,6 +148,7 @@ def postgres_engine(url: URL, *, wait: float, write: bool, pool_size: int = 1) -
         max_overflow=0,
         pool_timeout=wait,
         pool_pre_ping=True,
+        isolation_level=None if write else "AUTOCOMMIT",
         connect_args={
             "connect_timeout": 2,
             "application_name": "magnesium-cds",

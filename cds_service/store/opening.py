@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, classify, not_opened
 from cds_service.store.keys import HashKey, key_in_use, key_names, load_or_create, other_key, read_given, take_into_use
+from cds_service.store.reader import READERS
 from cds_service.store.schema import START_WAIT, prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 
 T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.store")
-READERS: Final = 4
 LOCK_PAUSE: Final = 0.02
 LOCK_WAIT: Final = 1.0  # one attempt at another process's lock; the job's own time says how many attempts
 

@@ -9,14 +9,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.metrics.instruments import count, observe
 from cds_service.store import statements
@@ -25,11 +23,12 @@ from cds_service.store.cards import CardMemory
 from cds_service.store.counts import CountMemory, purge_counts
 from cds_service.store.drafts import DraftMemory
 from cds_service.store.duties import DutyMemory
-from cds_service.store.errors import StoreUnavailable, classify, unavailable
+from cds_service.store.errors import StoreUnavailable, unavailable
 from cds_service.store.keys import HashKey
-from cds_service.store.opening import READERS, open_database
+from cds_service.store.opening import open_database
 from cds_service.store.outcomes import OutcomeMemory
 from cds_service.store.people import PeopleMemory
+from cds_service.store.reader import Reader
 from cds_service.store.records import (
     FOR_EVER,
     FeedbackItem,
@@ -53,7 +52,6 @@ log = structlog.get_logger("magnesium_cds.store")
 
 _KEEP_SHOWN: Final = 30.0  # a card's record that meets a lock is tried for so long
 _QUEUE: Final = 2000  # calls whose cards wait to be recorded; those beyond are dropped. And as many of feedback
-_MAX_READS_WAITING: Final = 32
 _PURGE_ROWS: Final = 500  # of each table in one transaction: a hook that waits behind it hardly notices
 _PURGE_EVERY: Final = 3600.0  # seconds between two looks for old rows
 _PURGE_ON: Final = 10.0  # the same while there are more
@@ -88,7 +86,7 @@ class Store(
         self._keep_comments = keep_comments
         self._keep = keep
         self._key = key
-        self._read_engine = reader
+        self._reader = Reader(reader)
         self._write_engine = writer
         self._writer = Writer(writer, _QUEUE)
         self._closed = False
@@ -242,12 +240,8 @@ class Store(
         atexit.unregister(self.close)
         _open_stores.discard(self)
         self._writer.close(self.feedback_wait)
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        give_up = time.monotonic() + self.feedback_wait
-        for _ in range(_MAX_READS_WAITING):  # a connection that is in use now could not be closed
-            self._reads.acquire(timeout=max(0.0, give_up - time.monotonic()))
+        self._reader.close(self.feedback_wait)
         self._write_engine.dispose()
-        self._read_engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -263,12 +257,10 @@ class Store(
         self._counts = dict.fromkeys(StoreCounters.__dataclass_fields__, 0)
         self._trouble_until = 0.0
         self._purge_at = 0.0
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
-        self._reads = threading.BoundedSemaphore(_MAX_READS_WAITING)
 
     def _after_fork(self) -> None:
         self._writer.after_fork()
-        self._read_engine.dispose(close=False)
+        self._reader.after_fork()
         self._reset()
 
     def _count(self, name: str, more: int) -> None:
@@ -333,33 +325,7 @@ class Store(
         return job.result
 
     def _read(self, query: Callable[[Connection], T], wait: float) -> T:
-        """Run a query in a reading thread, so that a disk or network that hangs holds none of ours."""
-        if self._closed:
-            raise unavailable("closed")
-        if not self._reads.acquire(blocking=False):
-            raise unavailable("late")
-        slots = self._reads
-        try:
-            future = self._readers.submit(self._query, query)
-        except RuntimeError as error:  # the pool is shut down
-            slots.release()
-            raise unavailable("closed") from error
-        future.add_done_callback(lambda _: slots.release())
-        began = time.perf_counter()
-        try:
-            return future.result(wait)
-        except TimeoutError as error:
-            future.cancel()
-            raise unavailable("late") from error
-        finally:
-            observe("store_wait_seconds", time.perf_counter() - began, "read")
-
-    def _query(self, query: Callable[[Connection], T]) -> T:
-        try:
-            with self._read_engine.connect() as connection:
-                return query(connection)
-        except SQLAlchemyError as error:
-            raise classify(error) from error
+        return self._reader.ask(query, wait)
 
 
 def _after_fork_in_child() -> None:

@@ -135,7 +135,7 @@ def test_the_database_holds_no_name_of_a_session_and_no_row_of_who_only_looked(c
     stranger, anna = visitor(console), visitor(console, "anna")
     for _ in range(5):
         stranger.get("/sign-in")
-    with anna.store._read_engine.connect() as connection:
+    with anna.store._reader.engine.connect() as connection:
         rows = [dict(row._mapping) for row in connection.execute(select(sessions))]
     assert [row["person"] for row in rows] == ["anna"]
     assert cookie(anna) not in str(rows)

@@ -156,7 +156,7 @@ def test_the_address_is_the_one_that_the_proxy_tells(worker: Maker) -> None:
 def test_what_is_kept_of_guesses_names_nobody(console: Flask) -> None:
     seen = visitor(console)
     seen.sign_in("somebody-unknown", "a password in the wrong field")
-    with seen.store._read_engine.connect() as connection:
+    with seen.store._reader.engine.connect() as connection:
         kept = connection.exec_driver_sql("SELECT * FROM sign_in_tries").all()
         lines = connection.exec_driver_sql("SELECT * FROM audit_lines").all()
     assert len(kept) == 2
@@ -278,7 +278,7 @@ def test_a_newer_code_ends_the_one_before_it(anna: Visitor) -> None:
 
 def test_codes_are_not_in_the_database(anna: Visitor) -> None:
     code = code_on(anna.post("/people", name="bruno", roles=["viewer"]).text)
-    with anna.store._read_engine.connect() as connection:
+    with anna.store._reader.engine.connect() as connection:
         for name in ("sign_in_codes", "audit_lines", "people", "sessions"):
             assert code not in str(connection.exec_driver_sql(f"SELECT * FROM {name}").all())
 

@@ -38,7 +38,7 @@ def filled(store: Store) -> dict[str, int]:
 
 
 def counted(store: Store) -> dict[str, int]:
-    with store._read_engine.connect() as connection:
+    with store._reader.engine.connect() as connection:
         tables = ("shown_cards", "feedback", "audit_lines")
         return {name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar() or 0 for name in tables}
 

@@ -63,7 +63,7 @@ def counts(store: Store, since: datetime = NOW - 1000 * HOUR) -> dict[str, tuple
     """By rule: cards shown since then, and how many of them were accepted and were overridden."""
     shown = select(shown_cards.c.card, shown_cards.c.rule).where(shown_cards.c.shown_at >= since)
     matched = select(feedback.c.card, feedback.c.outcome).where(feedback.c.card_match == "matched")
-    with store._read_engine.connect() as connection:
+    with store._reader.engine.connect() as connection:
         cards = {row.card: row.rule for row in connection.execute(shown)}
         outcomes = {(row.card, row.outcome) for row in connection.execute(matched)}
 

@@ -26,7 +26,7 @@ from tests.store.helpers import accepted, card, counts, rows
 
 def test_migrations_make_the_tables_that_the_code_uses(database: Opener) -> None:
     store = database()
-    with store._read_engine.connect() as connection:
+    with store._reader.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
 
@@ -144,7 +144,7 @@ def test_each_journal_mode_works_and_syncs(folder: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(module, "journal_mode", lambda _: mode)
     with Store.open(data_dir=folder) as store:
         store.record_feedback([accepted(card())])
-        for engine in (store._write_engine, store._read_engine):
+        for engine in (store._write_engine, store._reader.engine):
             with engine.connect() as connection:
                 assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == mode
                 assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 3
@@ -334,7 +334,7 @@ def test_a_postgresql_that_is_not_there_is_refused_without_telling_secrets(folde
 
 def test_options_of_a_postgresql_url_are_kept(postgres: Callable[[], str], folder: Path) -> None:
     url = f"{postgres()}&options=-csearch_path%3Dpublic%20-cwork_mem%3D1234kB"
-    with Store.open(url, data_dir=folder) as store, store._read_engine.connect() as connection:
+    with Store.open(url, data_dir=folder) as store, store._reader.engine.connect() as connection:
         assert connection.exec_driver_sql("SHOW work_mem").scalar() == "1234kB"
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "200ms"
 

@@ -23,12 +23,12 @@ KEEP = Retention(cards=30 * DAY, unmatched=7 * DAY)
 
 
 def cards_left(store: Store) -> set[str]:
-    with store._read_engine.connect() as connection:
+    with store._reader.engine.connect() as connection:
         return set(connection.execute(select(shown_cards.c.card)).scalars())
 
 
 def feedback_left(store: Store) -> set[str]:
-    with store._read_engine.connect() as connection:
+    with store._reader.engine.connect() as connection:
         return set(connection.execute(select(feedback.c.card)).scalars())
 
 

@@ -24,14 +24,14 @@ from tests.store.helpers import HOUR, NOW, REFUSED, accepted, card, counts, even
 
 
 def kept(store: Store) -> list[dict[str, object]]:
-    with store._read_engine.connect() as connection:
+    with store._reader.engine.connect() as connection:
         return [dict(row) for row in connection.execute(select(feedback).order_by(feedback.c.id)).mappings()]
 
 
 def test_a_shown_card_is_on_disk_when_a_hook_that_waits_goes_on(store: Store) -> None:
     shown = card()
     store.record_shown([shown])
-    with store._read_engine.connect() as connection:
+    with store._reader.engine.connect() as connection:
         (row,) = connection.execute(select(shown_cards)).mappings()
     assert row["shown_at"] == shown.shown_at
     assert row["suggestions"] == list(shown.suggestions)

@@ -137,10 +137,13 @@ def test_a_postgresql_that_went_away_is_told_and_found_again(postgres: Callable[
     admin = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
     with Store.open(url, data_dir=folder) as store:
         store.record_feedback([accepted(card())])
+        store.ping()
         with admin.connect() as connection:
             connection.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
             )
+        newest_outcome(store, "subject", "finding", NOW)
+        assert store.counters().reads_failed == 0  # asked again, over a new connection
         assert store.record_feedback([accepted(card())]).stored == 1
         store.ping()
     admin.dispose()
@@ -303,7 +306,7 @@ def test_a_file_damaged_while_in_use_refuses_feedback_and_lets_advice_pass(sqlit
         file.seek(4096)
         file.write(b"\xa5" * (path.stat().st_size - 4096))
     sqlite_store._write_engine.dispose()
-    sqlite_store._read_engine.dispose()
+    sqlite_store._reader.engine.dispose()
     assert refused(sqlite_store) == "damaged"
     sqlite_store.record_shown([card()])
     assert sqlite_store.counters().shown_dropped == 1
@@ -331,5 +334,5 @@ def test_no_more_reads_wait_than_may(sqlite_store: Store) -> None:
             caller.join()
     assert kinds == ["late"] * 40
     gate.set()
-    assert eventually(lambda: sqlite_store._reads._value == 32)
+    assert eventually(lambda: sqlite_store._reader._places._value == 32)
     sqlite_store.ping()
