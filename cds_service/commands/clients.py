@@ -20,6 +20,7 @@ from cds_service.advice.needs import all_needs
 from cds_service.commands.common import (
     CANNOT_CREATE,
     CONFIGURATION,
+    DOCUMENT,
     FAILED,
     FILE,
     FOLDER,
@@ -271,7 +272,7 @@ def check(what: str | None, service: str | None, **flags: Any) -> None:
     if urlsplit(what).scheme in ("http", "https"):
         findings = _of_keys(what, known, settings)
     else:
-        token = (sys.stdin.read() if what == "-" else what).strip()
+        token = (DOCUMENT.convert(what, None, None).read().decode(errors="replace") if what == "-" else what).strip()
         services = services_served(_content().services, settings.split_services)
         if service is not None and service not in services:
             stop(USAGE, f"--service {service}: there is no such service; there are {', '.join(services)}.")

@@ -27,6 +27,18 @@ CARDS = click.Path(exists=True, file_okay=False, path_type=Path)
 CARDS_HELP = "Folder of somebody else's rules, beside ours; repeatable."
 
 
+class _Document(click.File):
+    """A file that is read as bytes, `-` for standard input."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-" and sys.stdin is None:
+            self.fail("standard input is closed: name a file, or send the document there.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+DOCUMENT = _Document("rb")
+
+
 class _Said(click.ParamType[str]):
     """Words that are more than blanks: a variable of a script that is not set names nobody."""
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from cds_service.advice.advise import advise
 from cds_service.advice.card_extension import EXTENSION
 from cds_service.advice.card_text import MAX_CARDS, CardStyle
-from cds_service.commands.common import FILE, cards_option
+from cds_service.commands.common import DOCUMENT, FILE, cards_option
 from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.hooks.profile import Dialect
 from cds_service.logs import configure
@@ -32,7 +32,7 @@ STYLE = CardStyle(base_url="http://localhost", dev=True, phrase_in_text=True)
 
 @click.command()
 @cards_option
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=DOCUMENT)
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")
 @click.option("--site", type=FILE, help="Site values to try.")
 @click.option("--preset", type=click.Choice(PRESETS), help="As this kind of EHR would get it.")

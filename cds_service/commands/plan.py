@@ -14,7 +14,7 @@ from cds_service.advice.card_text import not_proposed
 from cds_service.advice.in_words import Display
 from cds_service.advice.one_bundle import has_drafts
 from cds_service.advice.plan_of_findings import plan_content, plan_for
-from cds_service.commands.common import CANNOT_CREATE, FAILED, FILE, UNAVAILABLE, cards_option, stop
+from cds_service.commands.common import CANNOT_CREATE, DOCUMENT, FAILED, FILE, UNAVAILABLE, cards_option, stop
 from cds_service.commands.patient_file import Document, InForce, in_force, is_patient, read_document, read_patient
 from cds_service.logs import configure
 from cds_service.planner import picture
@@ -29,7 +29,7 @@ PICTURE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @cards_option
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=DOCUMENT)
 @click.option("--svg", type=PICTURE, help="Draw the day as SVG into this file.")
 @click.option("--png", type=PICTURE, help="Draw the day as PNG into this file (needs the extra png).")
 @click.option("--json", "as_json", is_flag=True, help="The plan as POST /plan answers it.")

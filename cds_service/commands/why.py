@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import click
 import orjson
 
-from cds_service.commands.common import FAILED, FILE, USAGE, cards_option, database_options, settings_of, stop
+from cds_service.commands.common import DOCUMENT, FAILED, FILE, USAGE, cards_option, database_options, settings_of, stop
 from cds_service.commands.evaluate import HOOKS
 from cds_service.commands.patient_file import in_force, read_document, read_patient
 from cds_service.logs import configure
@@ -20,7 +20,7 @@ from cds_service.spelling import nearest
 
 @click.command()
 @cards_option
-@click.argument("file", type=click.File("rb"), required=False)
+@click.argument("file", type=DOCUMENT, required=False)
 @click.argument("rule", required=False)
 @click.option("--card", help="The uuid of a card that was shown: what is on record of it. Then without FILE and RULE.")
 @click.option("--hook", type=click.Choice(HOOKS), help="Hook to try a Bundle with (default patient-view).")

@@ -85,7 +85,11 @@ def classify(error: exc.SQLAlchemyError) -> StoreUnavailable:
     return unavailable("gone")
 
 
-def not_opened(what: str, error: exc.SQLAlchemyError) -> StoreError:
-    """Why a store is not opened. `what`: the beginning of the sentence."""
+def not_opened(what: str, error: exc.SQLAlchemyError, server: bool = False) -> StoreError:
+    """Why a store is not opened. `what`: the beginning of the sentence; `server`: one was asked, which may have refused
+    us (its driver does not say so in other than its own words, which may hold names)."""
     known = classify(error)
-    return (StoreAway if known.kind in ("locked", "late", "gone") else StoreError)(f"{what}: {known.text}")
+    text = known.text
+    if server and known.kind == "gone":
+        text = f"{text[:-1]}, or does not take this user, password, address or database name: its own log says which."
+    return (StoreAway if known.kind in ("locked", "late", "gone") else StoreError)(f"{what}: {text}")

@@ -167,7 +167,7 @@ def prepare_postgres(url: URL) -> Prepared:
             connection.commit()
     except SQLAlchemyError as error:
         where = f"{url.host or 'the local socket'}, database {url.database}"
-        raise not_opened(f"PostgreSQL at {where} cannot be used", error) from error
+        raise not_opened(f"PostgreSQL at {where} cannot be used", error, server=True) from error
     return prepared
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,14 @@ def test_an_output_that_takes_nothing_is_told_plainly() -> None:
     assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", ["evaluate -", "plan -", "why - low_serum_magnesium", "clients check - --data-dir ."])
+def test_a_document_from_a_closed_standard_input_is_told_plainly(words: str, tmp_path: Path) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m cds_service {words} <&-"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "standard input is closed" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_production_keeps_nothing_in_a_folder_that_goes(tmp_path: Path) -> None:
     done = run_cli("serve", "--profile", "production", "--port", "0")
     assert done.returncode == 78
@@ -83,7 +92,7 @@ def test_a_database_that_does_not_answer_now_is_no_wrong_setting(tmp_path: Path)
     given = {"MAGNESIUM_CDS_KEY_FILE": str(key), "MAGNESIUM_CDS_DATABASE": "postgresql://nobody@127.0.0.1:9/none"}
     done = run_cli("people", "list", "--data-dir", tmp_path, env=given)
     assert done.returncode == 69, done.stderr
-    assert "cannot be reached" in done.stderr
+    assert "cannot be reached, or does not take this user, password" in done.stderr
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
