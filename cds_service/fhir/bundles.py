@@ -17,10 +17,10 @@ from cds_service.fhir import elements
 from cds_service.fhir.identity import (
     UNREADABLE,
     IdentityMismatch,
+    id_of_url,
     is_about,
     is_elsewhere,
     is_id,
-    split_reference,
 )
 from cds_service.fhir.inputs import Input, Item, failed
 from cds_service.fhir.marks import grouped_orders, is_modified, is_subsetted, names_medicine
@@ -143,6 +143,8 @@ class Reader:
     ) -> None:
         if not bundle.type:
             self.repairs["bundle_without_type"] += 1
+        if bundle.implicitRules is not None:
+            result.incomplete("rules of its own may change what it means")
         result.pages += 1
         entries = bundle.entry if isinstance(bundle.entry, list) else []
         room = MAX_ENTRIES - result.entries
@@ -169,6 +171,7 @@ class Reader:
                 and (search is None or search.mode == "match")
                 and (url is None or url[:4] == "http")
                 and entry.response is None
+                and entry.modifierExtension is None
             ):
                 result.matches += 1
                 if url is not None and isinstance(view, elements.Condition):
@@ -189,7 +192,7 @@ class Reader:
         if draft and entry.fullUrl:
             self.drafted_urls.add(entry.fullUrl)
         view = self._decode(entry.resource, where)
-        if view is None:
+        if view is None or entry.modifierExtension is not None:
             result.unreadable += 1
             result.matches += 1
         elif isinstance(view, elements.OperationOutcome):
@@ -334,7 +337,7 @@ class Reader:
         wanted: str = "",
     ) -> None:
         kind = _TYPES[type(view)]
-        name = view.id or _id_from(full_url)
+        name = view.id or id_of_url(full_url)
         if kind == "Patient":
             if name != self.patient_id:
                 raise IdentityMismatch(where)
@@ -353,6 +356,7 @@ class Reader:
             self.conditions[full_url] = view.code
         if draft and isinstance(view, elements.ServiceRequest):
             self._drafted(view)
+            result.unreadable += names_medicine(raw)  # in what it contains
         if wanted and kind != wanted:
             return
         if name is None or not is_id(name):
@@ -389,12 +393,3 @@ def _as_dict(raw: bytes | Raw) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return resource if isinstance(resource, dict) else None
-
-
-def _id_from(full_url: str | None) -> str | None:
-    if not full_url:
-        return None
-    if full_url.startswith("urn:uuid:"):
-        return full_url[9:]
-    parts = split_reference(full_url)
-    return parts[1] if parts else None

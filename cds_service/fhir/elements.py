@@ -6,6 +6,8 @@ that `0.70` is not turned into `0.7` and a number sent as a string is noticed. R
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 NOTHING = Raw(b"")
@@ -366,6 +368,7 @@ class Entry(Struct, gc=False):
     resource: Raw = NOTHING
     search: Search | None = None
     response: Answer | None = None
+    modifierExtension: Any = None
 
 
 class Link(Struct, gc=False):
@@ -381,6 +384,7 @@ def next_page(links: list[Link] | None) -> str | None:
 
 class Bundle(Resource, tag="Bundle"):
     type: str | None = None
+    implicitRules: Any = None
     total: Raw = NOTHING
     link: list[Link] | None = None
     entry: list[Entry] | UnsetType = UNSET  # `null` is no list without entries: FHIR has no such value

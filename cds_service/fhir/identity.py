@@ -119,3 +119,13 @@ def _contained_patient(name: str, contained: Sequence[Raw] | None) -> str | None
         if head.resourceType == "Patient" and head.id == name:
             return head.id
     return None
+
+
+def id_of_url(full_url: str | None) -> str | None:
+    """The id that a fullUrl gives its resource."""
+    if not full_url:
+        return None
+    if full_url.startswith("urn:uuid:"):
+        return full_url[9:]
+    parts = split_reference(full_url)
+    return parts[1] if parts else None

@@ -276,3 +276,30 @@ def test_intake_that_is_one_of_several_nutrients_is_read(client: FlaskClient) ->
     told = outcomes(answer(client, intake=bundle(panel)))
     assert told == outcomes(answer(client, intake=bundle(alone)))
     assert told["intake_below_allowance"] == "fired"
+
+
+@pytest.mark.parametrize("where", ["bundle", "entry", "inner"])
+def test_a_bundle_that_may_mean_something_else_proves_nothing(client: FlaskClient, where: str) -> None:
+    found = bundle(condition("38341003", id="other"))
+    if where == "entry":
+        found["entry"][0]["modifierExtension"] = [{"url": "urn:not", "valueBoolean": True}]
+    else:
+        found["implicitRules"] = "urn:example:negated"
+    if where == "inner":
+        found = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": found}]}
+    drafts = [injected()]
+    plain = bundle(condition("38341003", id="other"))
+    assert outcomes(answer(client, "order-sign", drafts=drafts, conditions=plain))[MYASTHENIA] == "quiet"
+    assert outcomes(answer(client, "order-sign", drafts=drafts, conditions=found))[MYASTHENIA] == "not_evaluated"
+
+
+def test_a_medicine_that_a_drafted_test_contains_is_not_overlooked(client: FlaskClient) -> None:
+    contained = without(injected(), "subject") | {"id": "inner"}
+    lab = {
+        "resourceType": "ServiceRequest", "id": "lab", "status": "draft", "intent": "order", "subject": about(),
+        "code": coded("2601-3", LOINC),
+    }  # fmt: skip
+    alone = answer(client, "order-sign", drafts=[lab])
+    assert not any("could not be read" in card["summary"] + card["detail"] for card in alone["cards"])
+    told = answer(client, "order-sign", drafts=[lab | {"contained": [contained]}])
+    assert any("could not be read" in card["summary"] + card["detail"] for card in told["cards"])
