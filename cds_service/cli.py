@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from cds_service import __version__
-from cds_service.loading import interruptible
+from cds_service.loading import interruptible, uncollected
 
 EXIT_HELP = "Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 73 cannot create, 78 configuration or content."
 COMMANDS = {
@@ -56,7 +56,7 @@ class Commands(click.Group):
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        with interruptible():
+        with interruptible(), uncollected():
             module = import_module(f"cds_service.commands.{COMMANDS[name][0]}")
         found: click.Command = getattr(module, name.replace("-", "_"))
         return found

@@ -28,6 +28,7 @@ from cds_service.hooks.errors import outcome_response
 from cds_service.hooks.problems import Issue
 from cds_service.hooks.rounds import start_rounds
 from cds_service.hooks.services import make_ready
+from cds_service.loading import uncollected
 from cds_service.logs import configure
 from cds_service.metrics.folder import worker_begins, worker_comes, worker_ended
 from cds_service.metrics.instruments import count, switch_off
@@ -122,7 +123,8 @@ class Server(BaseApplication):
     def load(self) -> Flask:  # type: ignore[override]
         configure(self.settings.log_level)
         try:
-            app = self.make_app()
+            with uncollected():
+                app = self.make_app()
         except Exception as error:  # noqa: BLE001 - what kept one worker from starting must not end the others
             fault = fault_of(error)
             log.error("worker not started", kind=fault.kind, ref=fault.reference, places=fault.places)
@@ -194,4 +196,5 @@ def serve(settings: Settings, content: Content) -> None:
         make_ready(app.extensions["advisor"])
         return app
 
+    gc.freeze()  # before the workers are forked, who then share these pages
     Server(settings, make_app).run()

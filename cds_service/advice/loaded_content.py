@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from cds_service.advice.compiled import key_of, read_compiled, write_compiled
 from cds_service.content.library import Library, default_root
 from cds_service.content.loading import load_library
+from cds_service.loading import uncollected
 from cds_service.terminology.index import Vocabulary
 
 
@@ -27,13 +27,8 @@ def load_content(root: Path | None = None, cards: Sequence[Path] = ()) -> Conten
     Where they are as they were when they were last read and checked, the files as shipped are not read again: see
     `compiled`.
     """
-    collecting = gc.isenabled()
-    gc.disable()  # nearly all that is made here stays: to look for what may go takes a seventh of the time
-    try:
+    with uncollected():
         return _read(root, cards) if root is not None or cards else _as_shipped(default_root())
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _read(root: Path | None, cards: Sequence[Path] = ()) -> Content:

@@ -33,6 +33,7 @@ from cds_service.commands.common import (
     settings_of,
     stop,
 )
+from cds_service.loading import uncollected
 from cds_service.logs import configure
 from cds_service.metrics.folder import NoFolder, in_use, shared_folder
 from cds_service.metrics.instruments import switch_off
@@ -88,8 +89,10 @@ def _serve(settings: Settings) -> None:
     if settings.metrics == "off":
         switch_off()
     # One process first: faults are told once and plainly, and the database is made before workers share it.
-    content = load_content(cards=settings.cards)
-    with create_app(settings, content=content).extensions["advisor"].store as store:
+    with uncollected():
+        content = load_content(cards=settings.cards)
+        app = create_app(settings, content=content)
+    with app.extensions["advisor"].store as store:
         code = _first_code(store) if settings.console else None
     declared = load_clients(settings)
     if settings.dev:
@@ -105,7 +108,8 @@ def _serve(settings: Settings) -> None:
         if code:
             click.echo(f"It has no admin yet. Make one at {address}/first-run with this code: {code}", err=True)
     click.echo(f"Serving on {where}", err=True)
-    from cds_service.serving import serve as run
+    with uncollected():
+        from cds_service.serving import serve as run
 
     run(settings, content)
 
