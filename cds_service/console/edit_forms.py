@@ -21,7 +21,7 @@ from wtforms import (
     TextAreaField,
 )
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
-from wtforms.widgets import CheckboxInput, ListWidget
+from wtforms.widgets import CheckboxInput, ListWidget, TextInput
 
 from cds_service.content.library import SHARED, Library
 from cds_service.content.site_checks import against_magnesium, units_of
@@ -64,7 +64,12 @@ class PieceForm(FlaskForm):
 
 
 class DecimalText(DecimalField):
-    """A decimal as it was typed; a comma is a point."""
+    """A decimal as it was typed; a comma is a point.
+
+    A field of text: of `type=number` a browser gives 02 for a typed 0,2 and nobody is told.
+    """
+
+    widget = TextInput()
 
     def process_formdata(self, valuelist: list[str]) -> None:
         """The exact number, with the digits that were typed."""
@@ -82,7 +87,8 @@ class DecimalText(DecimalField):
 class ThresholdForm(PieceForm):
     """A threshold in one of the units that fit it."""
 
-    number = DecimalText("Value", [InputRequired("Type a number.")], places=None)
+    number = DecimalText("Value", [InputRequired("Type a number.")], places=None,
+                         render_kw={"inputmode": "decimal", "class": "short", "autocomplete": "off"})  # fmt: skip
     unit = SelectField("Unit")
     reason = reason_field()
 
@@ -223,6 +229,8 @@ class RepetitionForm(PieceForm):
     days = IntegerField(
         "Days after an override that says it is taken care of",
         [InputRequired("Type a number of days, 0 for none."), NumberRange(0, 90, "0 to 90 days.")],
+        widget=TextInput(),  # as DecimalText
+        render_kw={"inputmode": "numeric", "class": "short", "autocomplete": "off"},
         description="0 to 90. New or worse data are another finding; a critical card comes back after 24 hours.",
     )
     reason = reason_field()

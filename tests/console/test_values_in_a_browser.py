@@ -147,3 +147,24 @@ def test_every_page_of_values_is_clean(size: dict[str, int], scheme: str, consol
         page.get_by_label("Site document (YAML)").fill("site: [")
         page.get_by_role("button", name="Check and save").click()
         looked_over(page)
+
+
+def test_a_decimal_comma_arrives_as_it_was_typed(console: Flask, browser: Browser) -> None:
+    """Typed key by key, as people do: a browser drops a comma from a field for numbers."""
+    visitor(console, "anna")
+    with served(console) as base:
+        page = tab(browser, base, viewport=DESKTOP)
+        sign_in(page, "anna")
+        page.goto(f"/console{LOWER}")
+        page.get_by_label("Value", exact=True).clear()
+        page.get_by_label("Value", exact=True).press_sequentially("0,66")
+        page.get_by_label("Reason").fill("Our laboratory's own interval")
+        page.get_by_role("button", name="Put into the draft").click()
+        expect(page.get_by_text("0.66 mmol/L").first).to_be_visible()
+        page.goto("/console/change/repetition")
+        days = page.get_by_label("Days after an override that says it is taken care of")
+        days.clear()
+        days.press_sequentially("1,5")
+        page.get_by_label("Reason").fill("Too many cards")
+        page.get_by_role("button", name="Put into the draft").click()
+        expect(page.get_by_text("Not a valid integer value.").first).to_be_visible()
