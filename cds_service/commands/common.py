@@ -177,13 +177,13 @@ def open_named(settings: Settings, *, makes: bool = False, adopt: bool = False) 
 
 
 @contextmanager
-def opened(flags: dict[str, Any], *, makes: bool = False) -> Iterator[Store]:
+def opened(flags: dict[str, Any], *, makes: bool = False, adopt: bool = False) -> Iterator[Store]:
     """As `open_named`. Exits 69 where it does not answer."""
     from cds_service.logs import configure  # here, since most commands need no database
     from cds_service.store import StoreUnavailable
 
     configure("WARNING")  # stdout is for what was asked
-    with open_named(settings_of(dict(flags)), makes=makes) as store:
+    with open_named(settings_of(dict(flags)), makes=makes, adopt=adopt) as store:
         try:
             yield store
         except StoreUnavailable as error:

@@ -51,13 +51,43 @@ class Prepared(NamedTuple):
     used: bool
 
 
+def made_private(path: Path) -> int:
+    """The descriptor of a new file, only for us; made by root, it is for the account that the folder belongs to, which
+    is the service's. Raises OSError, FileExistsError where it is there.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:  # never a file that was there: whoever owns the folder may have put a link in its place
+        found = path.parent.stat()
+        os.fchown(descriptor, found.st_uid, found.st_gid)
+    return descriptor
+
+
+def not_ours(path: Path) -> str:
+    """What to do about a file that this account cannot open; "" where it can, and where there is none."""
+    if not os.access(path, os.F_OK) or os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        return ""
+    return (
+        f" It has to belong to the account of the service, as its folder does: chown --reference={path.parent} {path}"
+    )
+
+
+def _lock_file(folder: Path) -> int:
+    path = folder / "start.lock"
+    try:
+        return made_private(path)
+    except FileExistsError:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(f"The file {path} cannot be opened: {error.strerror}.{not_ours(path)}") from error
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be written: {error.strerror}.") from error
+
+
 @contextmanager
 def start_lock(folder: Path) -> Iterator[None]:
     """Hold the folder for this process. StoreError after `START_WAIT` seconds."""
-    try:
-        descriptor = os.open(folder / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"The data folder {folder} cannot be written: {error.strerror}.") from error
+    descriptor = _lock_file(folder)
     try:
         give_up = time.monotonic() + START_WAIT
         while True:
@@ -86,7 +116,7 @@ def prepare_sqlite(path: Path) -> Prepared:
             target.unlink(missing_ok=True)
             _remove_journal(target)
             # Made by us and not by SQLite, so that it, and its journal, are private from their first moment.
-            os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(made_private(target))
         elif path.stat().st_size == 0:
             raise StoreError(
                 f"The database {path} is empty (0 bytes): what it held is lost. "
@@ -102,7 +132,7 @@ def prepare_sqlite(path: Path) -> Prepared:
     except OSError as error:
         raise StoreError(f"The database {path} cannot be written: {error.strerror}.") from error
     except sqlite3.Error as error:
-        raise StoreError(f"The database {path} cannot be opened: {_sqlite_reason(error)}") from error
+        raise StoreError(f"The database {path} cannot be opened: {_sqlite_reason(error)}{not_ours(path)}") from error
     except SQLAlchemyError as error:
         raise not_opened(f"The database {path} cannot be opened", error) from error
     return prepared

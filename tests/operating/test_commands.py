@@ -11,6 +11,7 @@ import pytest
 
 from cds_service.store import Store
 from tests.conformance.calls import run_cli
+from tests.store.helpers import card
 
 
 def test_a_command_without_the_key_takes_no_database_over(tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_a_command_without_the_key_takes_no_database_over(tmp_path: Path) -> Non
     for words in (("people", "add", "ben", "--role", "admin"), ("stats",), ("site", "history")):
         refused = run_cli(*words, "--data-dir", data)
         assert refused.returncode == 73, refused
-        assert "give it with key_file" in refused.stderr
+        assert "name it in the settings (key_file)" in refused.stderr
     assert sorted(one.name for one in data.iterdir() if one.name.startswith("hash-key")) == []
     assert run_cli("people", "list", "--data-dir", data, env=given).stdout.startswith("anna")
     assert run_cli("stats", "--data-dir", data, env=given).returncode == 0
@@ -35,6 +36,29 @@ def test_a_key_that_is_given_replaces_one_that_was_made_and_hashed_nothing(tmp_p
     assert run_cli("key", "make", key).returncode == 0
     with Store.open(data_dir=data, key_file=key) as store:
         assert [one.name for one in store.people()] == ["anna"]
+
+
+def test_where_the_key_of_the_data_folder_is_lost_adopting_makes_another(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Store.open(data_dir=data) as store:
+        store.record_shown([card()])
+        lost = store.key_name
+    (data / "hash-key-0001").unlink()
+    refused = run_cli("stats", "--data-dir", data)
+    assert (refused.returncode, "magnesium-cds key adopt" in refused.stderr) == (73, True)
+    adopted = run_cli("key", "adopt", "--data-dir", data)
+    assert (adopted.returncode, adopted.stdout.startswith("The key ")) == (0, True), adopted
+    assert lost not in adopted.stdout and (data / "hash-key-0001").stat().st_mode & 0o777 == 0o600
+    assert run_cli("stats", "--data-dir", data).returncode == 0
+
+
+def test_the_key_of_a_data_folder_without_cards_is_adopted_anew_too(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert run_cli("people", "add", "anna", "--role", "admin", "--data-dir", data).returncode == 0
+    (data / "hash-key-0001").unlink()
+    assert run_cli("people", "list", "--data-dir", data).returncode == 73
+    assert run_cli("key", "adopt", "--data-dir", data).returncode == 0
+    assert run_cli("people", "list", "--data-dir", data).stdout.startswith("anna")
 
 
 @pytest.mark.parametrize(
