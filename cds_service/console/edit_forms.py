@@ -88,7 +88,7 @@ class ThresholdForm(PieceForm):
     """A threshold in one of the units that fit it."""
 
     number = DecimalText("Value", [InputRequired("Type a number.")], places=None,
-                         render_kw={"inputmode": "decimal", "class": "short", "autocomplete": "off"})  # fmt: skip
+                         render_kw={"inputmode": "decimal", "class": "short"})  # fmt: skip
     unit = SelectField("Unit")
     reason = reason_field()
 
@@ -230,7 +230,7 @@ class RepetitionForm(PieceForm):
         "Days after an override that says it is taken care of",
         [InputRequired("Type a number of days, 0 for none."), NumberRange(0, 90, "0 to 90 days.")],
         widget=TextInput(),  # as DecimalText
-        render_kw={"inputmode": "numeric", "class": "short", "autocomplete": "off"},
+        render_kw={"inputmode": "numeric", "class": "short"},
         description="0 to 90. New or worse data are another finding; a critical card comes back after 24 hours.",
     )
     reason = reason_field()

@@ -243,6 +243,34 @@ def test_the_whole_document_as_text_has_the_same_checks(anna: Visitor) -> None:
     assert anna.store.drafts()[0].document == good
 
 
+@pytest.mark.parametrize("end", ["published", "discarded"])
+def test_what_was_typed_into_a_draft_that_was_closed_meanwhile_is_not_lost(end: str, console: Flask) -> None:
+    anna, ben = visitor(console, "anna"), visitor(console, "ben")
+    draft = changed(anna, "0.66")
+    typed = f"# three hours of work\n{LIMIT.format(value='0.64')}"
+    if end == "published":
+        led_to(published(ben, draft))
+    else:
+        led_to(ben.post(f"{draft}/discard", version="1"))
+    words = {"published": "published as revision 1", "discarded": "discarded by ben"}[end]
+    for path, fields in (
+        ("text", {"document": typed, "submit": "x"}),
+        ("together", {"met": "draft", "from": "1", "yours": typed}),
+    ):
+        sent = anna.post(f"{draft}/{path}", version="1", **fields)
+        assert sent.status_code == 409 and words in text_of(sent), path
+        assert typed in html.unescape(sent.text), path
+    assert anna.get(f"{draft}/text").status_code == 404 and led_to(anna.get(f"{draft}/together")).endswith(draft)
+
+
+def test_text_that_is_no_yaml_is_given_back_where_two_editors_met(anna: Visitor) -> None:
+    draft = changed(anna, "0.66")
+    changed(anna, "0.64", draft="1:1")
+    fields = {"met": "draft", "version": "2", "from": "1", "yours": "site: [mine"}
+    sent = anna.post(f"{draft}/together", **fields)
+    assert sent.status_code == 409 and "site: [mine" in sent.text and "Line 2: not YAML" in text_of(sent)
+
+
 # Two persons.
 
 

@@ -168,3 +168,20 @@ def test_a_decimal_comma_arrives_as_it_was_typed(console: Flask, browser: Browse
         page.get_by_label("Reason").fill("Too many cards")
         page.get_by_role("button", name="Put into the draft").click()
         expect(page.get_by_text("Not a valid integer value.").first).to_be_visible()
+
+
+def test_a_text_is_still_there_where_the_session_ended_while_it_was_typed(console: Flask, browser: Browser) -> None:
+    draft = changed(visitor(console, "anna"), "0.66").removeprefix("/console")
+    with served(console) as base:
+        page = tab(browser, base, viewport=DESKTOP)
+        sign_in(page, "anna")
+        page.goto(f"/console{draft}/text")
+        page.get_by_label("Site document (YAML)").fill("site: Three hours of work")
+        page.context.clear_cookies()
+        page.get_by_role("button", name="Check and save").click()
+        expect(page.get_by_text("what you typed is still in the form")).to_be_visible()
+        sign_in(page.context.new_page(), "anna")
+        page.go_back()
+        expect(page.get_by_label("Site document (YAML)")).to_have_value("site: Three hours of work")
+        page.get_by_role("button", name="Check and save").click()
+        expect(page.get_by_text("The draft is saved.")).to_be_visible()
