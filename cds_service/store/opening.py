@@ -124,7 +124,7 @@ def open_database(
 
             _patiently(writer, take)
     except SQLAlchemyError as error:
-        raise not_opened("The database cannot be used", error) from error
+        raise not_opened("The database cannot be used", error, server=file is None) from error
     finally:  # whoever forks later makes connections of its own
         opener.dispose()
         writer.dispose()

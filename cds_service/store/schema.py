@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import URL, Connection, create_engine, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -22,6 +22,13 @@ from cds_service.store.errors import StoreAway, StoreError, not_opened
 from cds_service.store.tables import VERSION_TABLE, shown_cards
 
 START_WAIT: Final = 30.0
+# Tables and views where ours would come, but for those of extensions.
+_OTHERS: Final = """
+    SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND NOT EXISTS (SELECT FROM pg_depend
+                    WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')
+"""
 _alembic_lock = threading.Lock()  # Alembic's `context` is one for the whole process
 
 
@@ -189,16 +196,42 @@ def prepare_postgres(url: URL) -> Prepared:
         engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})
     except ModuleNotFoundError as error:
         raise StoreError("PostgreSQL needs its driver; in a checkout: pip install '.[postgres]'") from error
+    _refuse_missing_files(url)
+    _refuse_other_encodings(engine, url)
     try:
         with engine.connect() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = {round(START_WAIT * 1000)}"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({START_LOCK})"))
+            if not inspect(connection).has_table(VERSION_TABLE) and connection.execute(text(_OTHERS)).scalar():
+                raise StoreError(
+                    f"The PostgreSQL database {url.database} belongs to another program: it holds tables, and none of "
+                    "them is ours. Name an empty one."
+                )
             prepared = upgrade(connection)
             connection.commit()
     except SQLAlchemyError as error:
         where = f"{url.host or 'the local socket'}, database {url.database}"
         raise not_opened(f"PostgreSQL at {where} cannot be used", error, server=True) from error
     return prepared
+
+
+def _refuse_missing_files(url: URL) -> None:
+    """libpq tells a certificate that is not there as a server that cannot be reached."""
+    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        value = url.query.get(name)
+        if isinstance(value, str) and value != "system" and not Path(value).is_file():
+            raise StoreError(f"The file {value}, which the database URL names as {name}, is not there.")
+
+
+def _refuse_other_encodings(engine: Engine, url: URL) -> None:
+    @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks, which fails in SQL_ASCII
+    def _look(connection: Any, _: Any) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):
+            raise StoreError(
+                f"The PostgreSQL database {url.database} has the encoding {encoding}, and UTF8 is needed: "
+                f"CREATE DATABASE {url.database} ENCODING 'UTF8' TEMPLATE template0"
+            )
 
 
 def upgrade(connection: Connection) -> Prepared:

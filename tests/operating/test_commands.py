@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from cds_service.store import Store
 from tests.conformance.calls import run_cli
+from tests.conftest import KEY
 from tests.store.helpers import card
 
 
@@ -117,6 +120,74 @@ def test_a_database_that_does_not_answer_now_is_no_wrong_setting(tmp_path: Path)
     done = run_cli("people", "list", "--data-dir", tmp_path, env=given)
     assert done.returncode == 69, done.stderr
     assert "cannot be reached, or does not take this user, password" in done.stderr
+
+
+def opened_at(url: str) -> tuple[int, str]:
+    """What a command on the database at this address ends with, and says."""
+    given = {"MAGNESIUM_CDS_KEY": KEY, "MAGNESIUM_CDS_DATABASE": url}
+    done = run_cli("people", "add", "anna", "--role", "admin", env=given)
+    assert "Traceback" not in done.stderr and "a-secret" not in done.stderr, done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("faulty", "words"),
+    [
+        ("postgresql://mg:a-secret@127.0.0.1/x?sslmode=bogus", "sslmode cannot have the value that it gives"),
+        ("postgresql://mg:a-secret@127.0.0.1/x?nosuch=1", "an option that PostgreSQL does not know"),
+        ("postgresql://mg:a-secret@127.0.0.1:99999/x", "port cannot have the value that it gives"),
+        ("postgresql://mg:a-secret@127.0.0.1/x?sslmode=verify-full&sslrootcert=/none/root.crt",
+         "The file /none/root.crt, which the database URL names as sslrootcert, is not there"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_database_url_is_no_server_that_is_away(faulty: str, words: str) -> None:
+    code, told = opened_at(faulty)
+    assert (code, words in told) == (73, True), told
+
+
+def asked(url: str, *statements: str) -> None:
+    """Somebody else's statements in that database."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def named_in(url: str) -> str:
+    """The database that a URL of the tests' server names."""
+    return url.partition("@/")[2].partition("?")[0]
+
+
+def test_a_user_who_may_not_make_tables_is_told_who_may(postgres: Callable[[], str]) -> None:
+    url = postgres()
+    asked(url, "CREATE ROLE reader LOGIN", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    code, told = opened_at(url.replace("mg@", "reader@"))
+    assert (code, "make it the owner of the database" in told) == (73, True), told
+    asked(url, f"ALTER DATABASE {named_in(url)} OWNER TO reader")
+    assert opened_at(url.replace("mg@", "reader@"))[0] == 0
+
+
+@pytest.mark.parametrize("name", ["people", "invoices"])
+def test_a_postgresql_database_of_another_program_is_left_as_it_is(name: str, postgres: Callable[[], str]) -> None:
+    url = postgres()
+    asked(url, f"CREATE TABLE {name} (name text)", "CREATE SCHEMA of_ours")
+    code, told = opened_at(url)
+    assert (code, "belongs to another program" in told) == (73, True), told
+    beside = f"{url}&options=-csearch_path%3Dof_ours"
+    assert opened_at(beside)[0] == 0, "a schema of our own beside it is empty"
+    assert opened_at(beside)[0] == 1, "anna is there"
+
+
+def test_a_postgresql_database_in_another_encoding_is_refused_with_how_to_make_one(postgres: Callable[[], str]) -> None:
+    url = postgres()
+    asked(url, "CREATE DATABASE plain ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    name = named_in(url)
+    code, told = opened_at(url.replace(name, "plain"))
+    assert (code, "has the encoding SQL_ASCII, and UTF8 is needed" in told) == (73, True), told
+    line = told[told.index("CREATE DATABASE plain") :].strip()
+    asked(url, "DROP DATABASE plain", line)
+    assert opened_at(url.replace(name, "plain"))[0] == 0
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
