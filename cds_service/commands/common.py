@@ -14,6 +14,7 @@ import click
 
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.settings import Settings, SettingsError, load_settings
+from cds_service.spelling import said
 
 if TYPE_CHECKING:
     from cds_service.store import Store
@@ -45,7 +46,7 @@ class _Said(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return value.strip() or self.fail("it is empty.", param, ctx)
+        return said(value) or self.fail("it is empty.", param, ctx)
 
 
 SAID = _Said()

@@ -163,7 +163,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         if request.method == "GET":
             crumbs = [(url_for("console.drafts"), "Drafts"), (url_for("console.draft", number=number), held.title),
                       ("", "Publish")]  # fmt: skip
-            return page("draft_publish.html", draft=held, rows=_changes(publishing, held), crumbs=crumbs)
+            waits = held.in_force_from is not None and held.in_force_from > publishing.now()
+            return page("draft_publish.html", draft=held, waits=waits, rows=_changes(publishing, held), crumbs=crumbs)
         try:
             made = publishing.publish_draft(number, _version(), who().name)
         except NotDone as error:

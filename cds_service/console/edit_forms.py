@@ -27,13 +27,14 @@ from cds_service.content.library import SHARED, Library
 from cds_service.content.site_checks import against_magnesium, units_of
 from cds_service.content.site_editing import Piece
 from cds_service.content.site_limits import range_in, threshold_of, units_fitting
+from cds_service.spelling import said
 
 WHY = "Why this is set: who reads the history in a year should understand it."
 NEW = "new"
 
 
 def stripped(text: str | None) -> str:
-    return (text or "").strip()
+    return said(text or "")
 
 
 def reason_field(required: bool = True) -> TextAreaField:

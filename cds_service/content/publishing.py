@@ -11,6 +11,7 @@ from cds_service.content.library import Library
 from cds_service.content.site import NO_SITE, SiteValues, read_site
 from cds_service.content.site_in_words import changes, changes_over_time, in_words
 from cds_service.content.site_revisions import EMPTY
+from cds_service.spelling import said
 from cds_service.store import Draft, DraftText, NewLine, NewRevision, Revision, Store, same_person
 
 Changes = list[dict[str, str | None]]
@@ -150,7 +151,7 @@ class Publishing:
         approver = (proposal.approved_by or "").strip()
         if self.second_person and (not approver or same_person(approver, proposal.author)):
             raise NotDone("approval", "Somebody else has to approve this")
-        if not proposal.author.strip() or not proposal.reason.strip():
+        if not said(proposal.author) or not said(proposal.reason):
             raise NotDone("approval", "Who sets these values, and why, is missing")
         looked = self.look(proposal)
         made = self.store.publish(self._new(proposal, looked), self._told(proposal.author, "revision published"))
@@ -174,6 +175,11 @@ class Publishing:
         if self.store.withdraw(
             number, by, self.now(), lambda _: self._line(by, "revision withdrawn", f"revision {number}")
         ):
+            found = self.revision(number)
+            if found is None:
+                raise NotDone("unknown revision", f"there is no revision {number}")
+            if found.withdrawn_at is not None:
+                raise NotDone("not waiting", f"revision {number} is withdrawn already, by {found.withdrawn_by}")
             raise NotDone("not waiting", f"revision {number} does not wait for its time: use rollback")
 
     def _new(self, proposal: Proposal, looked: Looked) -> NewRevision:
@@ -273,7 +279,7 @@ class Publishing:
         draft = self.draft(number)
         if not draft.open or draft.version != version:
             self._refused("stale" if draft.open else "closed", 0)
-        if not draft.reason.strip():
+        if not said(draft.reason):
             raise NotDone("approval", "A reason is missing: say why these values are set")
         approver = draft.approved_by if draft.approved else None
         begins = draft.in_force_from if draft.in_force_from and draft.in_force_from > self.now() else None

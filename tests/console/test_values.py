@@ -373,6 +373,9 @@ def test_a_draft_for_a_time_waits_and_is_withdrawn(anna: Visitor) -> None:
     assert "waiting" in text_of(anna.get("/history"))
     led_to(anna.post("/history/1/withdraw"))
     assert "withdrawn" in text_of(anna.get("/history/1"))
+    ben = visitor(anna.app, "ben")
+    led_to(ben.post("/history/1/withdraw"))
+    assert "revision 1 is withdrawn already, by anna." in text_of(ben.get("/history/1"))
 
 
 def test_values_with_an_end_are_never_kept_for_ever_unseen(anna: Visitor, publishing: Publishing, clock: Clock) -> None:
@@ -468,6 +471,39 @@ def test_a_draft_is_discarded(anna: Visitor) -> None:
     led_to(anna.post(f"{draft}/discard", version="1"))
     assert anna.store.drafts() == [] and "discarded" in text_of(anna.get(draft))
     assert anna.post(f"{draft}/publish", version="1").status_code == 303 and in_force(anna.app) == "0.70"
+
+
+def test_what_no_database_takes_is_no_database_that_is_away(either: Callable[..., Flask]) -> None:
+    anna = visitor(either(), "anna")
+    draft = changed(anna, "0.66")
+    for path in ("/drafts/99999999999999999999", "/history/99999999999999999999", "/people/an%00na"):
+        assert anna.get(path).status_code == 404, path
+    for path in ("/log?person=an%00na", "/rules?q=%00"):
+        assert anna.get(path).status_code == 400, path
+    sent = anna.post(draft, version="1", title="A lower limit", reason="Own\0interval", save="x")
+    assert sent.status_code == 400 and "NUL" in text_of(sent)
+    sent = anna.post(f"{draft}/approve", version="99999999999999999999")
+    assert sent.status_code in (303, 400), "SQLite knows no limit, and no such version"
+
+
+def test_a_reason_that_nobody_sees_is_none(anna: Visitor) -> None:
+    sent = anna.post(LOWER, number="0.66", unit="mmol/L", draft="new", reason="\u200b\u200b\u200b", submit="x")
+    assert sent.status_code == 400 and "Say why." in text_of(sent) and anna.store.drafts() == []
+
+
+def test_who_may_publish_alone_is_not_told_to_ask_somebody(anna: Visitor, second: Flask) -> None:
+    words = "somebody else has to approve it"
+    assert words not in text_of(anna.get(changed(anna, "0.66")))
+    ben = visitor(second, "ben")
+    assert words in text_of(ben.get(changed(ben, "0.66")))
+
+
+def test_a_beginning_that_is_over_is_at_once(anna: Visitor) -> None:
+    draft = changed(anna, "0.66")
+    for version, begins, words in (("1", "2020-01-01T08:00", "in force on every server within five seconds"),
+                                   ("2", "2026-12-01T08:00", "comes into force at 2026-12-01 08:00")):  # fmt: skip
+        led_to(anna.post(draft, version=version, title="A limit", reason="Own interval", save="x", begins=begins))
+        assert words in text_of(anna.get(f"{draft}/publish"))
 
 
 def test_words_of_a_person_are_shown_as_words(anna: Visitor) -> None:

@@ -190,7 +190,12 @@ def test_a_postgresql_database_in_another_encoding_is_refused_with_how_to_make_o
     assert opened_at(url.replace(name, "plain"))[0] == 0
 
 
-@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_name_with_letters_that_no_account_has_is_refused_with_those_that_it_may_have(tmp_path: Path) -> None:
+    done = run_cli("people", "add", "Jörg", "--role", "admin", "--data-dir", tmp_path / "data")
+    assert (done.returncode, "Letters from a to z" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\u200b\u200b\u200b"])
 def test_nobody_without_a_name_sets_values(tmp_path: Path, blank: str) -> None:
     site = tmp_path / "site.yaml"
     site.write_text("site: here\n")
