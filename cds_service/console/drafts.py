@@ -233,7 +233,7 @@ def _saved(publishing: Publishing, held: Draft, form: DraftForm, more: list[str]
         elif error.trouble == "stale":
             more.append("Somebody edited this draft since you opened it. What you typed is below, the draft as it is "
                         "now stands under the changes: save once more to put yours in its place.")  # fmt: skip
-            form.version.data = held.version
+            form.version.raw_data, form.version.data = None, held.version
         else:
             more.append(f"{error.text}.")
         return None

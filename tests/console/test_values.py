@@ -358,6 +358,18 @@ def test_a_draft_that_began_before_another_revision_is_brought_together(console:
     assert in_force(console) == "0.64" and console.extensions["advisor"].current.site.region == "eu"
 
 
+def test_a_reason_that_met_another_edit_is_saved_once_more_from_the_page_that_says_so(console: Flask) -> None:
+    anna, ben = visitor(console, "anna"), visitor(console, "ben")
+    draft = changed(anna, "0.66")
+    changed(ben, "0.64", draft="1:1")
+    fields = {"title": "A lower limit", "reason": "Typed by Anna", "save": "x"}
+    met = anna.post(draft, version="1", **fields)
+    assert met.status_code == 400 and "save once more" in text_of(met)
+    version = re.findall(r'id="version" name="version"[^>]*value="(\d+)"', met.text)[0]  # of this form alone
+    led_to(anna.post(draft, version=version, **fields))
+    assert anna.store.drafts()[0].reason == "Typed by Anna"
+
+
 # Times, history, back.
 
 
