@@ -21,6 +21,7 @@ from cds_service.fhir.identity import (
     is_about,
     is_elsewhere,
     is_id,
+    server_of,
 )
 from cds_service.fhir.inputs import Input, Item, failed
 from cds_service.fhir.marks import grouped_orders, is_modified, is_subsetted, names_medicine
@@ -132,9 +133,13 @@ class Reader:
             result.incomplete("only a part of an entry was sent")
 
     def prove_identity(self) -> None:
-        """Raises IdentityMismatch unless every resource seen is about the patient."""
+        """Raises IdentityMismatch unless all is about the patient, of one server where the call names none."""
+        servers = {*map(server_of, self.full_urls)}
         for where, reference, contained in self._subjects:
             if not is_about(reference, self.patient_id, self.full_urls, contained):
+                raise IdentityMismatch(where)
+            servers.add(server_of(reference))
+            if self.base is None and len(servers - {None}) > 1:
                 raise IdentityMismatch(where)
         self._subjects.clear()
 
