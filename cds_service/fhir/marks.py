@@ -35,10 +35,10 @@ def _plain(raw: bytes | Raw) -> bytes:
         return sent
 
 
-def is_modified(raw: bytes | Raw) -> bool:
-    """Whether an element anywhere in it may change what it means."""
+def modifiers(raw: bytes | Raw) -> int:
+    """How many elements anywhere in it may change what it means."""
     sent = _plain(raw)
-    return any(mark in sent for mark in _MODIFIERS)
+    return sum(sent.count(mark) for mark in _MODIFIERS)
 
 
 def is_subsetted(raw: bytes | Raw) -> bool:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from msgspec import Raw
 from msgspec.json import Decoder
 
-from cds_service.fhir.elements import Concept, DosageView
+from cds_service.fhir.elements import Bundle, Concept, DosageView, Entry
 from cds_service.fhir.identity import UNREADABLE, UnsupportedFhirVersion
 
 # Element names that are lists wherever they occur in the resources that we read.
@@ -200,3 +201,24 @@ def is_r5(resource: dict[str, Any], announced: str | None) -> bool:
     if kind == "Encounter":
         return isinstance(resource.get("class"), list)
     return bool(announced and announced.startswith("5"))
+
+
+def as_bundle(raw: bytes | Raw) -> Bundle | None:
+    """A list of resources where a Bundle belongs; an empty one says nothing."""
+    try:
+        resources = _read_list(raw)
+    except UNREADABLE:
+        return None
+    return Bundle(entry=[Entry(resource=each) for each in resources]) if resources else None
+
+
+_read_list = Decoder(list[Raw]).decode
+
+
+def as_dict(raw: bytes | Raw) -> dict[str, Any] | None:
+    """A resource as a dict, None where it is no object."""
+    try:
+        resource = orjson.loads(memoryview(raw))
+    except orjson.JSONDecodeError:
+        return None
+    return resource if isinstance(resource, dict) else None
