@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.fhir.charts import Json, about, answer, bundle, order, patient
+from tests.fhir.charts import Json, about, answer, bundle, coded, order, patient
 from tests.fhir.test_never_silent import FAILURE, LOW, MYASTHENIA, SEVERE, injected, low, outcomes, severe
 
 URINE = {"resourceType": "Specimen", "id": "s", "subject": about(), "type": {"text": "Serum"}}
@@ -116,3 +116,39 @@ def test_a_unit_that_disagrees_with_its_words_is_none_however_ucum_is_called(cli
     said = outcomes(answer(client, serum_magnesium=bundle(torn)))
     assert "fired" not in {said[name] for name in said if "high_" in name or "low_" in name}
     assert said[LOW] == "not_evaluated"
+
+
+V3 = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+HIGH, SEVERELY_HIGH = "high_serum_magnesium", "severely_high_serum_magnesium"
+
+
+def measured(value: float, flag: str = "", **ends: Any) -> Json:
+    found = severe | {"valueQuantity": quantity(value), "effectiveDateTime": "2026-11-21T06:00:00Z"}
+    if flag:
+        found["interpretation"] = [coded(flag, V3)]
+    return found | ({"referenceRange": [ends]} if ends else {})
+
+
+@pytest.mark.parametrize(
+    ("result", "rule", "said"),
+    [
+        (measured(0.55, low={"value": 0.75, "unit": "mg/dL"}), LOW, "not_evaluated"),
+        (measured(0.85, low={"value": 1.7}, high={"value": 2.6}), LOW, "not_evaluated"),
+        (measured(1.6, high={"value": 26}), HIGH, "not_evaluated"),
+        (measured(0.9, low={"value": 0.75, "unit": "mg/dL"}), LOW, "quiet"),  # low under neither limit
+        (measured(0.66, low={"value": 0.65, "unit": "mmol/L"}), LOW, "quiet"),
+        (measured(0.72, low={"value": 1.8, "unit": "mg/dL"}), LOW, "fired"),
+        (measured(0.85, "HH", low=quantity(0.7), high=quantity(1.0)), SEVERELY_HIGH, "not_evaluated"),
+        (measured(0.85, "HH"), SEVERELY_HIGH, "not_evaluated"),
+        (measured(1.5, "HH"), SEVERELY_HIGH, "fired"),
+        (measured(0.55, "H"), HIGH, "not_evaluated"),
+        (measured(0.55, "H"), LOW, "not_evaluated"),
+        (measured(1.9, "N"), HIGH, "not_evaluated"),
+        (measured(1.05, "H"), HIGH, "fired"),
+        (measured(0.66, "N"), LOW, "quiet"),
+    ],
+)
+def test_a_range_or_flag_that_cannot_be_of_this_value_decides_nothing(
+    result: Json, rule: str, said: str, client: FlaskClient
+) -> None:
+    assert outcomes(answer(client, serum_magnesium=bundle(result)))[rule] == said
