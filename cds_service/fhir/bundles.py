@@ -368,7 +368,8 @@ class Reader:
         elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code
         if draft and isinstance(view, elements.ServiceRequest):
-            self._drafted(view)
+            if not view.doNotPerform:
+                self._drafted(view)
             result.unreadable += names_medicine(raw)  # in what it contains
         if wanted and kind != wanted:
             return

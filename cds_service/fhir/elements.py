@@ -345,6 +345,7 @@ class ServiceCode(Concept):
 class ServiceRequest(Resource, tag="ServiceRequest"):
     status: str | None = None
     code: ServiceCode | None = None
+    doNotPerform: Any = None
 
 
 class OutcomeIssue(Struct, gc=False):
