@@ -49,13 +49,18 @@ _SPELT = {
 _DEEPEST = 24
 
 
+def spelt(kind: str) -> str:
+    """A type of resource that is read, as FHIR spells it, whatever the case of its letters; any other as it is."""
+    return _SPELT.get(kind.lower(), kind)
+
+
 def mend(resource: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """A mended copy and the names of what was mended (one per place)."""
     names: list[str] = []
     mended = _walk(resource, names, 0)
     kind = mended.get("resourceType")
-    if isinstance(kind, str) and (spelt := _SPELT.get(kind.lower(), kind)) != kind:
-        mended["resourceType"] = spelt
+    if isinstance(kind, str) and spelt(kind) != kind:
+        mended["resourceType"] = spelt(kind)
         names.append("resource_type_case")
     if mended.get("resourceType") == _ORDER and not mended.get("intent"):
         mended["intent"] = "order"
