@@ -8,8 +8,9 @@ import orjson
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from cds_service.fhir.elements import NOTHING, Answer, Bundle, Entry, Link, Search, next_page
+from cds_service.fhir.elements import NOTHING, Answer, Bundle, Entry, Link, Search
 from cds_service.fhir.identity import UNREADABLE
+from cds_service.fhir.inputs import next_page
 from cds_service.fhir.numbers import whole
 
 BUNDLE: Final = "Bundle"
