@@ -14,6 +14,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+def said(text: str) -> str:
+    """What somebody typed, without what is around it; "" where nothing of it can be seen."""
+    seen = any(unicodedata.category(sign)[0] not in "CZ" for sign in text)
+    return text.strip() if seen else ""
+
+
 def joined(words: Iterable[str]) -> str:
     """'a, b and c', each once; "" for none."""
     *before, last = dict.fromkeys(words) or [""]

@@ -181,6 +181,46 @@ def test_values_for_later_wait_and_those_with_an_end_give_way(publishing: Publis
     publishing.publish_draft(edited(publishing, begun, "Ben", reason="As it was").id, 2, "Ben")
 
 
+def test_values_with_an_end_that_another_draft_would_keep_are_named_wherever_it_is_told(
+    publishing: Publishing, clock: Clock
+) -> None:
+    """Anna's limit holds for a day. Ben's draft, begun meanwhile, has it in it and no end."""
+    end = clock.now + timedelta(days=1)
+    publishing.publish(Proposal(limit("0.80"), "Anna", "While the analyser is repaired", ends=end))
+    document = publishing.document(1) + "region: eu\n"
+    draft = publishing.begin("Region", "Ben", document, "European products")
+    kept = {"key": "shared.lower_limit", "old": "0.80 mmol/L until 2026-11-22 09:30 UTC, then 0.70 mmol/L",
+            "new": "0.80 mmol/L for ever"}  # fmt: skip
+    region = {"key": "region", "old": None, "new": "eu"}
+    assert [one for one in publishing.draft_changes(draft) if one["key"] in ("region", kept["key"])] == [region, kept]
+    earlier = edited(publishing, draft, "Ben", in_force_until=end)
+    assert kept["key"] not in [one["key"] for one in publishing.draft_changes(earlier)], "it ends with it"
+    later = edited(publishing, earlier, "Ben", in_force_until=end + timedelta(hours=1))
+    assert kept | {"new": "0.80 mmol/L until 2026-11-22 10:30 UTC"} in publishing.draft_changes(later)
+    endless = edited(publishing, later, "Ben", in_force_until=None)
+    made = publishing.publish_draft(endless.id, endless.version, "Ben")
+    assert kept in made.changes
+    (line, *_) = publishing.store.audit_lines()
+    assert "shared.lower_limit: 0.80 mmol/L until 2026-11-22 09:30 UTC" in str(line.details["changes"])
+
+
+def test_values_whose_end_came_while_they_were_in_a_draft_are_changes_of_it(
+    publishing: Publishing, clock: Clock
+) -> None:
+    publishing.publish(Proposal(limit("0.66"), "Anna", "Own interval"))
+    publishing.publish(Proposal(limit("0.80"), "Anna", "For an hour", ends=clock.now + timedelta(hours=1)))
+    publishing.publish(Proposal(limit("0.80"), "Anna", "For another", ends=clock.now + timedelta(hours=2)))
+    draft = publishing.begin("As it is", "Ben")
+    (kept,) = publishing.draft_changes(draft)
+    assert kept["old"] == "0.80 mmol/L until 2026-11-21 11:30 UTC, then 0.66 mmol/L", "the end of both"
+    ended = edited(publishing, draft, "Ben", document=limit("0.66"))
+    (early,) = publishing.draft_changes(ended)
+    assert early["old"] == kept["old"] and early["new"] == "0.66 mmol/L", "an earlier end is told too"
+    clock.now += timedelta(hours=3)
+    (late,) = publishing.draft_changes(draft)
+    assert (late["old"], late["new"]) == ("0.66 mmol/L", "0.80 mmol/L")
+
+
 @pytest.mark.parametrize(("begins", "ends"), [(2, 1), (None, 0), (-3, -1)])
 def test_an_end_before_the_beginning_or_before_now_is_refused(
     begins: int | None, ends: int, publishing: Publishing

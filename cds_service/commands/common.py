@@ -14,6 +14,7 @@ import click
 
 from cds_service.content.yamlfile import ContentError, Fault
 from cds_service.settings import Settings, SettingsError, load_settings
+from cds_service.spelling import said
 
 if TYPE_CHECKING:
     from cds_service.store import Store
@@ -45,7 +46,7 @@ class _Said(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return value.strip() or self.fail("it is empty.", param, ctx)
+        return said(value) or self.fail("it is empty.", param, ctx)
 
 
 SAID = _Said()
@@ -177,13 +178,13 @@ def open_named(settings: Settings, *, makes: bool = False, adopt: bool = False) 
 
 
 @contextmanager
-def opened(flags: dict[str, Any], *, makes: bool = False) -> Iterator[Store]:
+def opened(flags: dict[str, Any], *, makes: bool = False, adopt: bool = False) -> Iterator[Store]:
     """As `open_named`. Exits 69 where it does not answer."""
     from cds_service.logs import configure  # here, since most commands need no database
     from cds_service.store import StoreUnavailable
 
     configure("WARNING")  # stdout is for what was asked
-    with open_named(settings_of(dict(flags)), makes=makes) as store:
+    with open_named(settings_of(dict(flags)), makes=makes, adopt=adopt) as store:
         try:
             yield store
         except StoreUnavailable as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cds_service.commands.common import CANNOT_CREATE, database_options, open_named, settings_of, stop
+from cds_service.commands.common import CANNOT_CREATE, database_options, opened, stop
 from cds_service.store.keys import create
 
 
@@ -33,11 +33,12 @@ def make(file: Path) -> None:
 @key.command()
 @database_options
 def adopt(**flags: Any) -> None:
-    """Go on with the key that the settings name, in place of the one that the database was written with.
+    """Go on with the key that the settings name, in place of the one that the database was written with. Where they
+    name none, and the data folder has lost its own, a new one is made there.
 
     What was accepted or dismissed before silences nothing any more, and links to plans end.
     """
-    with open_named(settings_of(dict(flags)), adopt=True) as store:
+    with opened(flags, adopt=True) as store:
         click.echo(
             f"The key {store.key_name} is in use. Restart every service on this database: they go on with the other."
         )

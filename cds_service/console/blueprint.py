@@ -63,6 +63,7 @@ NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
 """Endpoint (without `console.`), words, role. One whose page is not there is left out."""
 
 csrf = CSRFProtect()
+_MOST = 2**31 - 1  # of a number in an address
 
 
 def install_console(app: Flask) -> None:
@@ -156,6 +157,16 @@ def _admit(parts: Parts) -> ResponseReturnValue | None:
             raise errors.NotAllowed(needed)
     if changes:
         csrf.protect()
+    return _what_no_database_takes()
+
+
+def _what_no_database_takes() -> Response | None:
+    """PostgreSQL has neither such a text nor such a number, and no page has either."""
+    path = (request.view_args or {}).values()
+    if any("\0" in value if isinstance(value, str) else isinstance(value, int) and value > _MOST for value in path):
+        return error_page(404)
+    if any("\0" in value for values in request.values.listvalues() for value in values):
+        return error_page(400, text="What was sent holds a character that is in no text (NUL). Nothing was changed.")
     return None
 
 

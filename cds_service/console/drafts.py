@@ -32,8 +32,9 @@ from cds_service.console.site_parts import (
     where_values_are,
 )
 from cds_service.console.together import conflict_page
+from cds_service.content.over_time import Difference, differences
 from cds_service.content.publishing import NotDone, Publishing
-from cds_service.content.site_editing import pieces_of, three_ways, written
+from cds_service.content.site_editing import Piece, pieces_of, written
 from cds_service.content.yamlfile import ContentError
 from cds_service.store import Draft, same_person
 
@@ -123,11 +124,12 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         publishing, held = publishing_of(parts), parts.store.draft(number)
         if held is None or not held.open:
             abort(404)
-        start, pieces = pieces_of(publishing.document(publishing.held(held.based_on))), pieces_of(held.document)
-        piece = tuple(request.form.getlist("key"))
-        if piece in start:
-            pieces[piece] = start[piece]
-        else:
+        pieces, piece = pieces_of(held.document), tuple(request.form.getlist("key"))
+        change = next((one for one in _differences(publishing, held) if one.key == piece), None)
+        back = change and (change.then if change.stays else change.old)
+        if back is not None:
+            pieces[piece] = back
+        elif change is not None:
             pieces.pop(piece, None)
         text = held.text(document=written(pieces))
         return _tried(number, lambda: publishing.save(number, _version(), text, who().name), "That change is undone.")
@@ -161,7 +163,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         if request.method == "GET":
             crumbs = [(url_for("console.drafts"), "Drafts"), (url_for("console.draft", number=number), held.title),
                       ("", "Publish")]  # fmt: skip
-            return page("draft_publish.html", draft=held, changes_list=_changes(publishing, held), crumbs=crumbs)
+            waits = held.in_force_from is not None and held.in_force_from > publishing.now()
+            return page("draft_publish.html", draft=held, waits=waits, rows=_changes(publishing, held), crumbs=crumbs)
         try:
             made = publishing.publish_draft(number, _version(), who().name)
         except NotDone as error:
@@ -254,17 +257,23 @@ def _draft_page(
 
 def _changes(publishing: Publishing, held: Draft) -> list[dict[str, Any]]:
     """What a draft changes, piece by piece."""
-    start, library = publishing.document(publishing.held(held.based_on)), publishing.library
-    day = publishing.now().date()
-    return [
-        {
-            "piece": list(one.piece), "title": title_of(library, one.piece),
-            "old": value_of(one.piece, one.started, library) or default_of(one.piece, library, day),
-            "new": value_of(one.piece, one.yours, library) or default_of(one.piece, library, day),
-            "reason": reason_of(one.yours), "change": where_to_change(one.piece, held),
-        }
-        for one in three_ways(start, start, held.document)
-    ]  # fmt: skip
+    library, day, rows = publishing.library, publishing.now().date(), list[dict[str, Any]]()
+    for one in _differences(publishing, held):
+        words = [
+            value_of(one.key, value, library) or default_of(one.key, library, day)
+            for value in (one.old, one.new, one.then)
+        ]
+        old, new = one.told(words, held.in_force_until)
+        rows.append({
+            "piece": list(one.key), "title": title_of(library, one.key), "old": old, "new": new, "stays": one.stays,
+            "reason": reason_of(one.new), "change": where_to_change(one.key, held),
+        })  # fmt: skip
+    return rows
+
+
+def _differences(publishing: Publishing, held: Draft) -> list[Difference[Piece]]:
+    before = [(pieces_of(publishing.document(number)), ends) for number, ends in publishing.held_in_turn(held.based_on)]
+    return differences(before, pieces_of(held.document), held.in_force_until)
 
 
 def _row(one: Draft) -> dict[str, Any]:

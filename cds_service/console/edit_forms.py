@@ -21,19 +21,20 @@ from wtforms import (
     TextAreaField,
 )
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
-from wtforms.widgets import CheckboxInput, ListWidget
+from wtforms.widgets import CheckboxInput, ListWidget, TextInput
 
 from cds_service.content.library import SHARED, Library
 from cds_service.content.site_checks import against_magnesium, units_of
 from cds_service.content.site_editing import Piece
 from cds_service.content.site_limits import range_in, threshold_of, units_fitting
+from cds_service.spelling import said
 
 WHY = "Why this is set: who reads the history in a year should understand it."
 NEW = "new"
 
 
 def stripped(text: str | None) -> str:
-    return (text or "").strip()
+    return said(text or "")
 
 
 def reason_field(required: bool = True) -> TextAreaField:
@@ -64,7 +65,12 @@ class PieceForm(FlaskForm):
 
 
 class DecimalText(DecimalField):
-    """A decimal as it was typed; a comma is a point."""
+    """A decimal as it was typed; a comma is a point.
+
+    A field of text: of `type=number` a browser gives 02 for a typed 0,2 and nobody is told.
+    """
+
+    widget = TextInput()
 
     def process_formdata(self, valuelist: list[str]) -> None:
         """The exact number, with the digits that were typed."""
@@ -82,7 +88,8 @@ class DecimalText(DecimalField):
 class ThresholdForm(PieceForm):
     """A threshold in one of the units that fit it."""
 
-    number = DecimalText("Value", [InputRequired("Type a number.")], places=None)
+    number = DecimalText("Value", [InputRequired("Type a number.")], places=None,
+                         render_kw={"inputmode": "decimal", "class": "short"})  # fmt: skip
     unit = SelectField("Unit")
     reason = reason_field()
 
@@ -223,6 +230,8 @@ class RepetitionForm(PieceForm):
     days = IntegerField(
         "Days after an override that says it is taken care of",
         [InputRequired("Type a number of days, 0 for none."), NumberRange(0, 90, "0 to 90 days.")],
+        widget=TextInput(),  # as DecimalText
+        render_kw={"inputmode": "numeric", "class": "short"},
         description="0 to 90. New or worse data are another finding; a critical card comes back after 24 hours.",
     )
     reason = reason_field()

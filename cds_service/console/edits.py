@@ -16,7 +16,7 @@ from cds_service.console.edit_forms import NEW, PieceForm, form_of
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
 from cds_service.console.site_parts import must_be_here, publishing_of, title_of
-from cds_service.console.together import stale_page
+from cds_service.console.together import closed_page, stale_page
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Piece, pieces_of, written
 from cds_service.content.yamlfile import MAX_BYTES, ContentError, Fault
@@ -83,9 +83,11 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         must_be_here(parts)
         publishing = publishing_of(parts)
         draft = parts.store.draft(number)
-        if draft is None or not draft.open:
-            abort(404)
         form, faults = TextForm(), list[Fault]()
+        if draft is None or (not draft.open and not form.is_submitted()):
+            abort(404)
+        if not draft.open:
+            return closed_page(draft, form.document.data or "")
         if not form.is_submitted():
             form.document.data, form.version.data = draft.document, draft.version
         elif form.validate() and form.document.data is not None and form.version.data is not None:
@@ -97,6 +99,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             except NotDone as error:
                 if error.trouble == "stale":
                     return stale_page(publishing, draft, form.version.data, text)
+                if error.trouble == "closed":
+                    return closed_page(publishing.draft(number), text)
                 raise
             else:
                 flash("The draft is saved.", "good")

@@ -161,6 +161,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.errorhandler(StoreUnavailable)
     def _store(error: StoreUnavailable) -> Response:
         log.error("page not answered", cause=error.kind)
+        if error.kind == "refused":
+            return error_page(400, text="The database does not take what was sent. Nothing was changed.")
         response = error_page(503, text=f"{error.text} Cards are still given. Wait for a minute, then try again.")
         response.headers["Retry-After"] = "30"
         return response

@@ -7,7 +7,9 @@ from typing import Any
 from flask import Blueprint, Response, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
-from wtforms import SubmitField
+from wtforms import IntegerField, SubmitField
+from wtforms.validators import InputRequired
+from wtforms.widgets import HiddenInput
 
 from cds_service.console.access import needs, who
 from cds_service.console.edit_forms import reason_field
@@ -26,7 +28,7 @@ from cds_service.console.site_parts import (
     where_values_are,
 )
 from cds_service.content.library import Library
-from cds_service.content.publishing import NotDone
+from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.yamlfile import ContentError
 from cds_service.store import Revision
 
@@ -45,8 +47,9 @@ NOTHING = "Nothing set: the values as they ship"
 
 
 class RollbackForm(FlaskForm):
-    """Why."""
+    """Why, and the newest revision that was looked at: 0 before the first."""
 
+    based_on = IntegerField(widget=HiddenInput(), validators=[InputRequired()])
     reason = reason_field()
     submit = SubmitField("Put these values in force again")
 
@@ -73,8 +76,9 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     def revision(number: int) -> Response:
         must_be_here(parts)
         item, state = _found(parts, number)
+        before = publishing_of(parts).held(number - 1) if state == "in force" else number
         return page(
-            "revision.html", item=item, state=state, kind=KINDS[state],
+            "revision.html", item=item, state=state, kind=KINDS[state], before=before,
             changes=changes_in_words(parts.current.library, item.changes),
             may_publish=may_publish(parts),
             crumbs=[(url_for("console.history"), "History"), ("", f"Revision {number}")],
@@ -122,31 +126,49 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         second = parts.settings.second_person
         allowed("editor") if second else allowed(*publishers(parts))
         publishing, form, faults = publishing_of(parts), RollbackForm(), list[str]()
-        _found(parts, number)
+        if number:
+            _found(parts, number)
         if second:
             form.submit.label.text = "Make a draft of these values"
-        current = publishing.revision()
+        status = 400
         try:
-            before, after = publishing.values(current.number if current else 0), publishing.values(number)
-            found = changes_in_words(publishing.library, publishing.changes(before, after))
             if form.validate_on_submit() and form.reason.data:
-                if second:
-                    title = f"Back to revision {number}"
-                    begun = publishing.begin(title, who().name, publishing.document(number), form.reason.data)
-                    flash("The draft holds these values. Somebody else has to approve it.", "good")
-                    return redirect(url_for("console.draft", number=begun.id), 303)
-                made = publishing.rollback(number, who().name, form.reason.data)
-                told = "It is in force everywhere within five seconds."
-                flash(f"Revision {made.number} has the values of revision {number}. {told}", "good")
-                return redirect(url_for("console.revision", number=made.number), 303)
+                return _rolled_back(publishing, number, form.reason.data, form.based_on.data or 0, second)
         except ContentError as error:
-            found, faults = [], in_lines(error.faults)
+            faults = in_lines(error.faults)
         except NotDone as error:
             faults = [f"{error.text}."]
-        crumbs = [(url_for("console.history"), "History"), (url_for("console.revision", number=number),
-                  f"Revision {number}"), ("", "Roll back")]  # fmt: skip
-        return page("roll_back.html", number=number, changes=found, form=form, faults=faults, second=second,
-                    crumbs=crumbs, status=400 if faults or form.errors else 200)  # fmt: skip
+            if error.trouble == "conflict":
+                faults, status = [f"{error.text}: what would change now stands below."], 409
+        # What is shown, and what is sent with the form, are of one revision: the newest of now.
+        newest, found = publishing.newest(), list[str]()
+        form.based_on.raw_data, form.based_on.data = None, newest
+        try:
+            looked = publishing.look(publishing.rolled_back(number, who().name, "", based_on=newest))
+            found = changes_in_words(publishing.library, looked.changes)
+        except ContentError as error:
+            faults = faults or in_lines(error.faults)
+        back = url_for("console.revision", number=number) if number else url_for("console.history")
+        crumbs = [(url_for("console.history"), "History"), *([(back, f"Revision {number}")] if number else []),
+                  ("", "Roll back")]  # fmt: skip
+        return page("roll_back.html", number=number, changes=found, form=form, faults=faults, second=second, back=back,
+                    values=_values(number), crumbs=crumbs, status=status if faults or form.errors else 200)  # fmt: skip
+
+    def _rolled_back(
+        publishing: Publishing, number: int, reason: str, based_on: int, second: bool
+    ) -> ResponseReturnValue:
+        """Put the values in force, or into a draft. Raises NotDone, also where a revision came since `based_on`."""
+        proposal = publishing.rolled_back(number, who().name, reason, based_on=based_on)
+        if not second:
+            made = publishing.publish(proposal)
+            told = "It is in force everywhere within five seconds."
+            flash(f"Revision {made.number} has {_values(number)}. {told}", "good")
+            return redirect(url_for("console.revision", number=made.number), 303)
+        if (newest := publishing.newest()) != based_on:
+            raise NotDone("conflict", f"revision {newest} was published since {based_on}")
+        begun = publishing.begin(f"Back to {_values(number)}", who().name, proposal.document, reason, based_on)
+        flash("The draft holds these values. Somebody else has to approve it.", "good")
+        return redirect(url_for("console.draft", number=begun.id), 303)
 
     @blueprint.post("/history/<int:number>/withdraw")
     @needs("viewer")
@@ -197,3 +219,7 @@ def _row(library: Library, item: Revision, state: str) -> dict[str, Any]:
 
 def _name(number: int) -> str:
     return f"Revision {number}" if number else NOTHING
+
+
+def _values(number: int) -> str:
+    return f"the values of revision {number}" if number else "the values as they ship"

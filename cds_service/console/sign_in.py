@@ -23,7 +23,9 @@ from cds_service.store import NewLine, Store
 from cds_service.store.people import FIRST
 
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@+-]{1,63}"
-NAME_WORDS: Final = "Letters, digits and . _ @ + - only, two to 64 of them: a work e-mail address, or initials."
+NAME_WORDS: Final = (
+    "Letters from a to z, digits and . _ @ + - only, two to 64 of them: a work e-mail address, or initials."
+)
 PASSWORD_WORDS: Final = f"At least {passwords.LEAST} characters. Several words in a row are good, and easy to type."
 
 

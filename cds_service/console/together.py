@@ -33,6 +33,21 @@ def conflict_page(publishing: Publishing, draft: Draft, faults: list[str] | None
                  {"version": draft.version, "newest": newest}, faults)  # fmt: skip
 
 
+def unsaved_page(draft: Draft, text: str, why: list[str]) -> Response:
+    """What was typed, which cannot be saved into this draft, to be copied."""
+    crumbs = [(url_for("console.drafts"), "Drafts"), (url_for("console.draft", number=draft.id), draft.title),
+              ("", "Not saved")]  # fmt: skip
+    return page("unsaved.html", draft=draft, text=text, why=why, crumbs=crumbs, status=409)
+
+
+def closed_page(draft: Draft, text: str) -> Response:
+    """The same, where the draft was published or discarded while somebody typed."""
+    became = (
+        f"published as revision {draft.published_as}" if draft.published_as else f"discarded by {draft.discarded_by}"
+    )
+    return unsaved_page(draft, text, [f"This draft was {became} while you were editing it."])
+
+
 def _page(
     publishing: Publishing, draft: Draft, met: str, started: str, theirs: str, yours: str, fields: dict[str, int],
     faults: list[str] | None,
@@ -60,10 +75,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         must_be_here(parts)
         publishing = publishing_of(parts)
         draft = parts.store.draft(number)
-        if draft is None or not draft.open:
+        if draft is None:
             abort(404)
         if request.method == "GET":
-            if draft.based_on == publishing.newest():
+            if not draft.open or draft.based_on == publishing.newest():
                 return redirect(url_for("console.draft", number=number), 303)
             return conflict_page(publishing, draft)
         sent = request.form
@@ -74,28 +89,36 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         }
         with_draft = sent.get("met") == "draft"
         version, came_from = sent.get("version", 0, int), sent.get("from", 0, int)
+        yours = sent.get("yours", "").replace("\r\n", "\n") if with_draft else draft.document
+        if not draft.open:
+            return closed_page(draft, yours)
+
+        def again(faults: list[str]) -> Response:
+            if with_draft:
+                return stale_page(publishing, draft, came_from, yours, faults)
+            return conflict_page(publishing, draft, faults)
+
+        text = None
         try:
             if with_draft:
-                yours = sent.get("yours", "").replace("\r\n", "\n")
+                publishing.read(yours)  # it came with the form, so it may be anything
                 started, theirs, based_on = publishing.earlier(number, came_from), draft.document, draft.based_on
             else:
-                yours, based_on = draft.document, sent.get("newest", 0, int)
+                based_on = sent.get("newest", 0, int)
                 started = publishing.document(publishing.held(draft.based_on))
                 theirs = publishing.document(publishing.held(based_on))
             text = brought_together(started, theirs, yours, choices)
-
-            def again(faults: list[str]) -> Response:
-                if with_draft:
-                    return stale_page(publishing, draft, came_from, yours, faults)
-                return conflict_page(publishing, draft, faults)
-
             if text is None:
                 return again(["Choose one side of each value that both changed."])
             saved = draft.text(document=text, based_on=based_on)
             publishing.save(number, version, saved, who().name)
         except ContentError as error:
+            if text is None:  # not of both together, but of what was sent
+                return unsaved_page(draft, yours, in_lines(error.faults))
             return again(in_lines(error.faults))
         except NotDone as error:
+            if error.trouble == "closed":
+                return closed_page(publishing.draft(number), yours)
             if error.trouble != "stale":
                 flash(f"{error.text}.", "bad")
                 return redirect(url_for("console.drafts"), 303)

@@ -9,8 +9,9 @@ from typing import Any, Literal, NoReturn
 
 from cds_service.content.library import Library
 from cds_service.content.site import NO_SITE, SiteValues, read_site
-from cds_service.content.site_in_words import changes, in_words
+from cds_service.content.site_in_words import changes, changes_over_time, in_words
 from cds_service.content.site_revisions import EMPTY
+from cds_service.spelling import said
 from cds_service.store import Draft, DraftText, NewLine, NewRevision, Revision, Store, same_person
 
 Changes = list[dict[str, str | None]]
@@ -115,6 +116,11 @@ class Publishing:
         from. 0 where there is none."""
         return _held(self.store.revisions(), number, self.now())
 
+    def held_in_turn(self, number: int) -> list[tuple[int, datetime | None]]:
+        """What holds of the revisions up to this one if nothing else is published: what `held` gives and when it ends,
+        then what is in force again, the last without an end."""
+        return _held_in_turn(self.store.revisions(), number, self.now())
+
     def states(self) -> list[tuple[Revision, str]]:
         """Every revision with its state, the newest first."""
         now, current = self.now(), self.store.revision_in_force(self.now(), patient=True)
@@ -134,8 +140,9 @@ class Publishing:
         base = newest if proposal.based_on is None else proposal.based_on
         if base and not any(item.number == base for item in known):
             raise NotDone("unknown revision", f"there is no revision {base}")
-        before = self.values(_held(known, base, self.now()))
-        return Looked(values, base, self.changes(before, values))
+        held = [(self.values(number), until) for number, until in _held_in_turn(known, base, self.now())]
+        told = changes_over_time(self.library, held, values, proposal.ends, self.now().date())
+        return Looked(values, base, told)
 
     # Publishing.
 
@@ -144,25 +151,35 @@ class Publishing:
         approver = (proposal.approved_by or "").strip()
         if self.second_person and (not approver or same_person(approver, proposal.author)):
             raise NotDone("approval", "Somebody else has to approve this")
-        if not proposal.author.strip() or not proposal.reason.strip():
+        if not said(proposal.author) or not said(proposal.reason):
             raise NotDone("approval", "Who sets these values, and why, is missing")
         looked = self.look(proposal)
         made = self.store.publish(self._new(proposal, looked), self._told(proposal.author, "revision published"))
         return made if isinstance(made, Revision) else self._refused(made, looked.based_on)
 
     def rollback(self, number: int, author: str, reason: str, approved_by: str | None = None) -> Revision:
-        """Put the values of an earlier revision in force again, as a new one. Raises NotDone and ContentError."""
+        """Put the values of an earlier revision in force again, as a new one; those of 0 are what ships. Raises NotDone
+        and ContentError."""
         return self.publish(self.rolled_back(number, author, reason, approved_by))
 
-    def rolled_back(self, number: int, author: str, reason: str, approved_by: str | None = None) -> Proposal:
+    def rolled_back(
+        self, number: int, author: str, reason: str, approved_by: str | None = None, based_on: int | None = None
+    ) -> Proposal:
         """The same as a proposal. Raises NotDone."""
-        return Proposal(self.document(number), author, reason, f"revision {number}", approved_by)
+        return Proposal(
+            self.document(number), author, reason, f"revision {number}", approved_by, based_on=based_on
+        )  # fmt: skip
 
     def withdraw(self, number: int, by: str) -> None:
         """Take back a revision that waits for its time. Raises NotDone."""
         if self.store.withdraw(
             number, by, self.now(), lambda _: self._line(by, "revision withdrawn", f"revision {number}")
         ):
+            found = self.revision(number)
+            if found is None:
+                raise NotDone("unknown revision", f"there is no revision {number}")
+            if found.withdrawn_at is not None:
+                raise NotDone("not waiting", f"revision {number} is withdrawn already, by {found.withdrawn_by}")
             raise NotDone("not waiting", f"revision {number} does not wait for its time: use rollback")
 
     def _new(self, proposal: Proposal, looked: Looked) -> NewRevision:
@@ -212,9 +229,12 @@ class Publishing:
         found = self.store.draft(number)
         return self._refused("closed", 0) if found is None else found
 
-    def begin(self, title: str, owner: str, document: str | None = None, reason: str = "") -> Draft:
-        """A new draft, of the values that were published last or of another document. Raises ContentError."""
-        newest = self.newest()
+    def begin(
+        self, title: str, owner: str, document: str | None = None, reason: str = "", based_on: int | None = None
+    ) -> Draft:
+        """A new draft, of the values that were published last (None), or of another document and the revision that its
+        author looked at. Raises ContentError."""
+        newest = self.newest() if based_on is None else based_on
         text = self.document(self.held(newest)) if document is None else document
         self.read(text)
         return self.store.add_draft(
@@ -239,8 +259,9 @@ class Publishing:
 
     def draft_changes(self, draft: Draft) -> Changes:
         """What a draft changes in the values that it began from."""
-        proposal = Proposal(draft.document, draft.owner, draft.reason, draft.title, based_on=draft.based_on)
-        return self.look(proposal).changes
+        held = [(self.values(number), until) for number, until in self.held_in_turn(draft.based_on)]
+        values, ends = self.read(draft.document, draft.title), draft.in_force_until
+        return changes_over_time(self.library, held, values, ends, self.now().date())
 
     def approve(self, number: int, version: int, by: str) -> Draft:
         """Approve a version. Raises NotDone."""
@@ -258,7 +279,7 @@ class Publishing:
         draft = self.draft(number)
         if not draft.open or draft.version != version:
             self._refused("stale" if draft.open else "closed", 0)
-        if not draft.reason.strip():
+        if not said(draft.reason):
             raise NotDone("approval", "A reason is missing: say why these values are set")
         approver = draft.approved_by if draft.approved else None
         begins = draft.in_force_from if draft.in_force_from and draft.in_force_from > self.now() else None
@@ -281,3 +302,12 @@ def _held(known: list[Revision], number: int, now: datetime) -> int:
         if item.number <= number and item.withdrawn_at is None and not ended:
             return item.number
     return 0
+
+
+def _held_in_turn(known: list[Revision], number: int, now: datetime) -> list[tuple[int, datetime | None]]:
+    """As `Publishing.held_in_turn`."""
+    ends = {item.number: item.in_force_until for item in known}
+    found = [(first := _held(known, number, now), ends.get(first))]
+    while (until := found[-1][1]) is not None:
+        found.append((again := _held(known, number, until), ends.get(again)))
+    return found

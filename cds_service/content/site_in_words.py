@@ -3,12 +3,13 @@ urgent rules are not shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from cds_service.content.library import SHARED, Library
+from cds_service.content.over_time import differences
 from cds_service.content.rulebook import Rulebook, limits_of
 from cds_service.content.site import OwnRules, SiteValues
 from cds_service.content.site_document import SiteException, Visibility
@@ -83,9 +84,24 @@ def in_lines(library: Library, values: SiteValues, today: date) -> dict[str, str
 
 def changes(library: Library, before: SiteValues, after: SiteValues, today: date) -> list[dict[str, str | None]]:
     """What differs: `key`, `old` and `new`, None where there was or will be nothing."""
-    old, new = in_lines(library, before, today), in_lines(library, after, today)
-    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    return [{"key": key, "old": old.get(key), "new": new.get(key)} for key in differing]
+    return changes_over_time(library, [(before, None)], after, None, today)
+
+
+def changes_over_time(
+    library: Library, held: Sequence[tuple[SiteValues, datetime | None]], after: SiteValues, ends: datetime | None,
+    today: date,
+) -> list[dict[str, str | None]]:  # fmt: skip
+    """As `changes`, from values that hold until a time and those that follow them. What `after` takes over from values
+    with an end, and which holds longer by that, is a difference too: "old" and "new" say until when."""
+    lines = [(in_lines(library, values, today), until) for values, until in held]
+    found: list[dict[str, str | None]] = []
+    for one in sorted(differences(lines, in_lines(library, after, today), ends), key=lambda one: one.key):
+        if one.until is None:
+            found.append({"key": one.key, "old": one.old, "new": one.new})
+        else:
+            old, new = one.told((value or "not set" for value in (one.old, one.new, one.then)), ends)
+            found.append({"key": one.key, "old": old, "new": new})
+    return found
 
 
 def in_words(found: Iterable[Mapping[str, str | None]]) -> list[str]:

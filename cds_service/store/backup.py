@@ -10,7 +10,7 @@ from typing import Final
 
 from cds_service.store.engine import connect_sqlite
 from cds_service.store.errors import StoreError
-from cds_service.store.schema import START_WAIT, sync_folder
+from cds_service.store.schema import START_WAIT, made_private, sync_folder
 from cds_service.store.tables import VERSION_TABLE
 
 _CHUNK: Final = 1 << 20
@@ -25,7 +25,7 @@ def copy_sqlite(source: Path, target: Path) -> int:
     """
     draft = target.with_name(target.name + ".new")
     draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    os.close(made_private(draft))
     try:
         with source.open("rb") as file:
             while file.read(_CHUNK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Final
 
@@ -85,9 +86,38 @@ def classify(error: exc.SQLAlchemyError) -> StoreUnavailable:
     return unavailable("gone")
 
 
+# Of a server that answered, and will answer the same until somebody changes something.
+_NEVER: Final = {
+    "42501": (
+        "this user may not make tables, or not use those that are there: make it the owner of the database "
+        "(ALTER DATABASE ... OWNER TO ...) and of its tables."
+    ),
+    "42P07": "it belongs to another program, which has tables with names of ours: name an empty database.",
+}
+_FAULTY: Final = re.compile(r"(?:^|connection is bad: )invalid (?:(\w+) (?:value|number)|connection option)")
+
+
+def _fault_in_url(error: BaseException | None) -> str | None:
+    """What the driver cannot read in a URL before it asks a server; its own words may hold what must not be shown."""
+    found = _FAULTY.search(str(error)) if error else None
+    if found is None:
+        return None
+    return (
+        f"{found[1]} cannot have the value that it gives"
+        if found[1]
+        else "it has an option that PostgreSQL does not know"
+    )
+
+
 def not_opened(what: str, error: exc.SQLAlchemyError, server: bool = False) -> StoreError:
     """Why a store is not opened. `what`: the beginning of the sentence; `server`: one was asked, which may have refused
     us (its driver does not say so in other than its own words, which may hold names)."""
+    original = getattr(error, "orig", None)
+    state = getattr(original, "sqlstate", None)
+    if server and (never := _NEVER.get(state or "")):
+        return StoreError(f"{what}: {never}")
+    if server and (fault := _fault_in_url(original)):
+        return StoreError(f"The database URL cannot be used: {fault}.")
     known = classify(error)
     text = known.text
     if server and known.kind == "gone":

@@ -22,11 +22,12 @@ from sqlalchemy import Connection, select
 
 from cds_service.store.errors import StoreError
 from cds_service.store.records import digest
-from cds_service.store.schema import sync_folder
+from cds_service.store.schema import made_private, not_ours, sync_folder
 from cds_service.store.tables import hash_keys, upsert
 
 _NAME: Final = re.compile(r"hash-key-(\d{4})")
 _MIN_CHARS: Final = 32
+ADOPT: Final = "magnesium-cds key adopt"
 _HOW: Final = "magnesium-cds key make FILE writes one"
 _IN_USE: Final = select(hash_keys.c.fingerprint).order_by(hash_keys.c.since.desc()).limit(1)
 
@@ -74,7 +75,7 @@ def other_key(known: str, key: HashKey) -> str:
     return (
         f"The database was written with the key {known}, and the one given is {key.fingerprint}. Give that one; with "
         "another, what was accepted or dismissed silences nothing any more and links to plans end. To go on with the "
-        "new one all the same: magnesium-cds key adopt"
+        f"new one all the same: {ADOPT}"
     )
 
 
@@ -108,7 +109,7 @@ def load_or_create(folder: Path, used: bool) -> HashKey:
         raise StoreError(
             f"The hash key is gone: there is none in {folder}, and the database holds cards. Without it, what was "
             "accepted or dismissed silences nothing any more and links to plans end. Put back a copy of the key; or, "
-            f"to go on with a new one, write at least {_MIN_CHARS} random characters to {path}."
+            f"to go on with a new one: {ADOPT}"
         )
     try:
         if not names:
@@ -118,7 +119,9 @@ def load_or_create(folder: Path, used: bool) -> HashKey:
             path.chmod(0o600)
         secret = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"The hash key in {folder} cannot be read or made: {type(error).__name__}.") from error
+        raise StoreError(
+            f"The hash key in {folder} cannot be read or made: {type(error).__name__}.{not_ours(path)}"
+        ) from error
     if len(secret) < _MIN_CHARS:
         raise StoreError(f"{path} holds no usable key. Put it back from a copy, or move it away for a new one.")
     return HashKey(secret)
@@ -128,7 +131,7 @@ def create(path: Path) -> None:
     """Write a new secret and see it on disk before anything is hashed with it."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = made_private(draft)
     try:
         os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
         os.fsync(descriptor)

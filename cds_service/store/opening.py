@@ -14,7 +14,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store.engine import postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, classify, not_opened
-from cds_service.store.keys import HashKey, key_in_use, key_names, load_or_create, other_key, read_given, take_into_use
+from cds_service.store.keys import (
+    ADOPT,
+    HashKey,
+    key_in_use,
+    key_names,
+    load_or_create,
+    other_key,
+    read_given,
+    take_into_use,
+)
 from cds_service.store.reader import READERS
 from cds_service.store.schema import START_WAIT, prepare_folder, prepare_postgres, prepare_sqlite, start_lock
 
@@ -34,21 +43,22 @@ class Opened(NamedTuple):
 
 
 def _key(
-    given: HashKey | None, folder: Path | None, before: str | None, *, used: bool, renew: bool
+    given: HashKey | None, folder: Path | None, before: str | None, *, used: bool, adopt: bool, renew: bool
 ) -> tuple[HashKey, str | None]:
     """The key to hash with, and the fingerprint of the folder's own where there is one. `before`: that of the key which
-    the database was written with. Raises StoreError."""
+    the database was written with; `adopt`: it may be gone. Raises StoreError."""
     there = folder is not None and bool(key_names(folder))
     if given is not None:
         own = load_or_create(folder, used).fingerprint if there and folder is not None else None
         return given, own
     assert folder is not None
-    if before is not None and not there and not renew:
+    if before is not None and not there and not renew and not adopt:
         raise StoreError(
-            f"The database was written with the key {before}, and {folder} holds none: give it with key_file."
+            f"The database was written with the key {before}, and {folder} holds none: put its file back, or name it "
+            f"in the settings (key_file). Where it is lost, this goes on with a new one: {ADOPT}"
         )
     with start_lock(folder):
-        made = load_or_create(folder, used)
+        made = load_or_create(folder, used and not adopt)
     return made, made.fingerprint
 
 
@@ -101,7 +111,7 @@ def open_database(
         # A start has time: the wait of a clinician's question is not its own.
         before = _patiently(opener, key_in_use)
         # The key comes last: a start that was killed in between left a database without cards, and begins again.
-        hashing, own = _key(given, folder, before, used=found.used, renew=renew)
+        hashing, own = _key(given, folder, before, used=found.used, adopt=adopt, renew=renew)
         # A file's own key that was lost, or is replaced by one that is given, before a hash was made with it.
         unused = renew and file is not None and not found.used and (given is None or before == own)
         if before != hashing.fingerprint:
@@ -114,7 +124,7 @@ def open_database(
 
             _patiently(writer, take)
     except SQLAlchemyError as error:
-        raise not_opened("The database cannot be used", error) from error
+        raise not_opened("The database cannot be used", error, server=file is None) from error
     finally:  # whoever forks later makes connections of its own
         opener.dispose()
         writer.dispose()

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import URL, Connection, create_engine, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -22,6 +22,13 @@ from cds_service.store.errors import StoreAway, StoreError, not_opened
 from cds_service.store.tables import VERSION_TABLE, shown_cards
 
 START_WAIT: Final = 30.0
+# Tables and views where ours would come, but for those of extensions.
+_OTHERS: Final = """
+    SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND NOT EXISTS (SELECT FROM pg_depend
+                    WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')
+"""
 _alembic_lock = threading.Lock()  # Alembic's `context` is one for the whole process
 
 
@@ -51,13 +58,43 @@ class Prepared(NamedTuple):
     used: bool
 
 
+def made_private(path: Path) -> int:
+    """The descriptor of a new file, only for us; made by root, it is for the account that the folder belongs to, which
+    is the service's. Raises OSError, FileExistsError where it is there.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:  # never a file that was there: whoever owns the folder may have put a link in its place
+        found = path.parent.stat()
+        os.fchown(descriptor, found.st_uid, found.st_gid)
+    return descriptor
+
+
+def not_ours(path: Path) -> str:
+    """What to do about a file that this account cannot open; "" where it can, and where there is none."""
+    if not os.access(path, os.F_OK) or os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        return ""
+    return (
+        f" It has to belong to the account of the service, as its folder does: chown --reference={path.parent} {path}"
+    )
+
+
+def _lock_file(folder: Path) -> int:
+    path = folder / "start.lock"
+    try:
+        return made_private(path)
+    except FileExistsError:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(f"The file {path} cannot be opened: {error.strerror}.{not_ours(path)}") from error
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be written: {error.strerror}.") from error
+
+
 @contextmanager
 def start_lock(folder: Path) -> Iterator[None]:
     """Hold the folder for this process. StoreError after `START_WAIT` seconds."""
-    try:
-        descriptor = os.open(folder / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"The data folder {folder} cannot be written: {error.strerror}.") from error
+    descriptor = _lock_file(folder)
     try:
         give_up = time.monotonic() + START_WAIT
         while True:
@@ -86,7 +123,7 @@ def prepare_sqlite(path: Path) -> Prepared:
             target.unlink(missing_ok=True)
             _remove_journal(target)
             # Made by us and not by SQLite, so that it, and its journal, are private from their first moment.
-            os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(made_private(target))
         elif path.stat().st_size == 0:
             raise StoreError(
                 f"The database {path} is empty (0 bytes): what it held is lost. "
@@ -102,7 +139,7 @@ def prepare_sqlite(path: Path) -> Prepared:
     except OSError as error:
         raise StoreError(f"The database {path} cannot be written: {error.strerror}.") from error
     except sqlite3.Error as error:
-        raise StoreError(f"The database {path} cannot be opened: {_sqlite_reason(error)}") from error
+        raise StoreError(f"The database {path} cannot be opened: {_sqlite_reason(error)}{not_ours(path)}") from error
     except SQLAlchemyError as error:
         raise not_opened(f"The database {path} cannot be opened", error) from error
     return prepared
@@ -159,16 +196,42 @@ def prepare_postgres(url: URL) -> Prepared:
         engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})
     except ModuleNotFoundError as error:
         raise StoreError("PostgreSQL needs its driver; in a checkout: pip install '.[postgres]'") from error
+    _refuse_missing_files(url)
+    _refuse_other_encodings(engine, url)
     try:
         with engine.connect() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = {round(START_WAIT * 1000)}"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({START_LOCK})"))
+            if not inspect(connection).has_table(VERSION_TABLE) and connection.execute(text(_OTHERS)).scalar():
+                raise StoreError(
+                    f"The PostgreSQL database {url.database} belongs to another program: it holds tables, and none of "
+                    "them is ours. Name an empty one."
+                )
             prepared = upgrade(connection)
             connection.commit()
     except SQLAlchemyError as error:
         where = f"{url.host or 'the local socket'}, database {url.database}"
         raise not_opened(f"PostgreSQL at {where} cannot be used", error, server=True) from error
     return prepared
+
+
+def _refuse_missing_files(url: URL) -> None:
+    """libpq tells a certificate that is not there as a server that cannot be reached."""
+    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        value = url.query.get(name)
+        if isinstance(value, str) and value != "system" and not Path(value).is_file():
+            raise StoreError(f"The file {value}, which the database URL names as {name}, is not there.")
+
+
+def _refuse_other_encodings(engine: Engine, url: URL) -> None:
+    @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks, which fails in SQL_ASCII
+    def _look(connection: Any, _: Any) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):
+            raise StoreError(
+                f"The PostgreSQL database {url.database} has the encoding {encoding}, and UTF8 is needed: "
+                f"CREATE DATABASE {url.database} ENCODING 'UTF8' TEMPLATE template0"
+            )
 
 
 def upgrade(connection: Connection) -> Prepared:

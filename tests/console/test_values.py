@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flask import Flask
 
 from cds_service.content.publishing import Proposal, Publishing
 from cds_service.content.site_editing import pieces_of
+from tests.console.conftest import Clock
 from tests.console.support import Visitor, visitor
 from tests.test_site_exceptions import is_low, low_magnesium
 from tests.test_site_values import LIMIT, site_of, write
@@ -54,6 +56,13 @@ def version_in(page: str) -> str:
 def published(who: Visitor, draft: str) -> Any:
     version = version_in(who.get(draft).text)
     return who.post(f"{draft}/publish", version=version)
+
+
+def rolled_back(who: Visitor, number: int, reason: str, based_on: str = "") -> Any:
+    """Put back from the page as it is now, or as it was at the revision `based_on`."""
+    page = who.get(f"/history/{number}/roll-back").text
+    based_on = based_on or re.findall(r'name="based_on"[^>]*value="(\d+)"', page)[0]
+    return who.post(f"/history/{number}/roll-back", reason=reason, based_on=based_on, submit="x")
 
 
 def in_force(app: Flask) -> str:
@@ -234,6 +243,34 @@ def test_the_whole_document_as_text_has_the_same_checks(anna: Visitor) -> None:
     assert anna.store.drafts()[0].document == good
 
 
+@pytest.mark.parametrize("end", ["published", "discarded"])
+def test_what_was_typed_into_a_draft_that_was_closed_meanwhile_is_not_lost(end: str, console: Flask) -> None:
+    anna, ben = visitor(console, "anna"), visitor(console, "ben")
+    draft = changed(anna, "0.66")
+    typed = f"# three hours of work\n{LIMIT.format(value='0.64')}"
+    if end == "published":
+        led_to(published(ben, draft))
+    else:
+        led_to(ben.post(f"{draft}/discard", version="1"))
+    words = {"published": "published as revision 1", "discarded": "discarded by ben"}[end]
+    for path, fields in (
+        ("text", {"document": typed, "submit": "x"}),
+        ("together", {"met": "draft", "from": "1", "yours": typed}),
+    ):
+        sent = anna.post(f"{draft}/{path}", version="1", **fields)
+        assert sent.status_code == 409 and words in text_of(sent), path
+        assert typed in html.unescape(sent.text), path
+    assert anna.get(f"{draft}/text").status_code == 404 and led_to(anna.get(f"{draft}/together")).endswith(draft)
+
+
+def test_text_that_is_no_yaml_is_given_back_where_two_editors_met(anna: Visitor) -> None:
+    draft = changed(anna, "0.66")
+    changed(anna, "0.64", draft="1:1")
+    fields = {"met": "draft", "version": "2", "from": "1", "yours": "site: [mine"}
+    sent = anna.post(f"{draft}/together", **fields)
+    assert sent.status_code == 409 and "site: [mine" in sent.text and "Line 2: not YAML" in text_of(sent)
+
+
 # Two persons.
 
 
@@ -253,7 +290,7 @@ def test_where_a_second_person_is_asked_for_somebody_else_approves(second: Flask
     assert in_force(second) == "0.64"
     page = text_of(anna.get("/history/1"))
     assert "Approved by cleo" in page
-    rolled = led_to(anna.post("/history/1/roll-back", reason="As it was", submit="x"))
+    rolled = led_to(rolled_back(anna, 1, "As it was"))
     assert "/drafts/" in rolled and "Somebody else has to approve it" in text_of(anna.get(rolled))
 
 
@@ -336,6 +373,33 @@ def test_a_draft_for_a_time_waits_and_is_withdrawn(anna: Visitor) -> None:
     assert "waiting" in text_of(anna.get("/history"))
     led_to(anna.post("/history/1/withdraw"))
     assert "withdrawn" in text_of(anna.get("/history/1"))
+    ben = visitor(anna.app, "ben")
+    led_to(ben.post("/history/1/withdraw"))
+    assert "revision 1 is withdrawn already, by anna." in text_of(ben.get("/history/1"))
+
+
+def test_values_with_an_end_are_never_kept_for_ever_unseen(anna: Visitor, publishing: Publishing, clock: Clock) -> None:
+    end = clock.now + timedelta(hours=1)
+    publishing.publish(Proposal(LIMIT.format(value="0.80"), "Ben", "While the analyser is repaired", ends=end))
+    draft = led_to(anna.post("/change/region", draft="new", region="eu", submit="x"))
+    led_to(anna.post(draft, version="1", title="Region", reason="European products", save="x"))
+    kept = "0.80 mmol/L until 2026-11-21 10:30 UTC, then 0.70 mmol/L (default) 0.80 mmol/L for ever"
+    warned = "and longer in force with this draft: Name of this site; Lower limit of serum magnesium"
+    for path in (draft, f"{draft}/publish"):
+        page = text_of(anna.get(path))
+        assert kept in page and warned in page, path
+    key = ["rules", "shared", "thresholds", "lower_limit"]
+    led_to(anna.post(f"{draft}/undo", version="2", key=key))
+    page = text_of(anna.get(draft))
+    assert (
+        "then 0.70 mmol/L (default) 0.70 mmol/L (default)" in page
+        and "longer in force with this draft: Name of this site." in page
+    )
+    led_to(anna.post(f"{draft}/undo", version="3", key=key))
+    led_to(published(anna, draft))
+    assert "0.80 mmol/L for ever" in text_of(anna.get("/history/2"))
+    clock.on(hours=2)
+    assert in_force(anna.app) == "0.80"
 
 
 def test_any_two_revisions_are_compared_and_one_is_put_in_force_again(anna: Visitor, publishing: Publishing) -> None:
@@ -347,11 +411,59 @@ def test_any_two_revisions_are_compared_and_one_is_put_in_force_again(anna: Visi
     assert anna.get("/history/compare?old=1&new=7").status_code == 404
     confirm = text_of(anna.get("/history/1/roll-back"))
     assert "gives none: 0.62 mmol/L → 0.66 mmol/L" in confirm and in_force(anna.app) == "0.62"
-    assert anna.post("/history/1/roll-back", reason="", submit="x").status_code == 400
-    assert led_to(anna.post("/history/1/roll-back", reason="Too few cards", submit="x")).endswith("/history/3")
+    assert rolled_back(anna, 1, "").status_code == 400
+    assert led_to(rolled_back(anna, 1, "Too few cards")).endswith("/history/3")
     assert in_force(anna.app) == "0.66"
     assert anna.get("/history/1.yaml").text == LIMIT.format(value="0.66")
     assert [row["number"] for row in anna.get("/history.json").json["history"]] == [3, 2, 1]
+
+
+def test_a_revision_that_came_while_somebody_rolls_back_is_never_overwritten_unseen(
+    anna: Visitor, publishing: Publishing
+) -> None:
+    for value in ("0.66", "0.62"):
+        publishing.publish(Proposal(LIMIT.format(value=value), "Ben", f"Limit {value}"))
+    assert "0.62 mmol/L → 0.66 mmol/L" in text_of(anna.get("/history/1/roll-back"))
+    publishing.publish(Proposal(LIMIT.format(value="0.64"), "Cleo", "Reviewed once more"))
+    sent = rolled_back(anna, 1, "Too few cards", based_on="2")
+    page = text_of(sent)
+    assert sent.status_code == 409 and "revision 3 was published since 2" in page and in_force(anna.app) == "0.64"
+    assert "0.64 mmol/L → 0.66 mmol/L" in page and "Too few cards" in page
+    again = re.findall(r'name="based_on"[^>]*value="(\d+)"', sent.text)[0]
+    assert led_to(rolled_back(anna, 1, "Too few cards", based_on=again)).endswith("/history/4")
+    assert in_force(anna.app) == "0.66"
+
+
+def test_so_it_is_where_it_becomes_a_draft(second: Flask) -> None:
+    anna, ben = (visitor(second, name) for name in ("anna", "ben"))
+    for number, value in enumerate(("0.66", "0.62"), 1):
+        draft = changed(anna, value)
+        led_to(ben.post(f"{draft}/approve", version=1))
+        assert led_to(published(ben, draft)).endswith(f"/history/{number}")
+    sent = rolled_back(anna, 1, "Too few cards", based_on="1")
+    assert sent.status_code == 409 and "revision 2 was published since 1" in text_of(sent)
+    assert anna.store.drafts() == []
+
+
+def test_the_revision_in_force_is_taken_back_and_the_first_gives_way_to_what_ships(
+    anna: Visitor, publishing: Publishing
+) -> None:
+    for value in ("0.66", "0.62"):
+        publishing.publish(Proposal(LIMIT.format(value=value), "Ben", f"Limit {value}"))
+    assert "Take it back, to revision 1" in text_of(anna.get("/history/2"))
+    led_to(rolled_back(anna, 1, "Too few cards"))
+    assert "Take it back, to revision 2" in text_of(anna.get("/history/3"))
+    confirm = text_of(anna.get("/history/0/roll-back"))
+    assert "Put the values as they ship in force again?" in confirm and "0.66 mmol/L → 0.70 mmol/L" in confirm
+    led_to(rolled_back(anna, 0, "Nothing of our own any more"))
+    assert in_force(anna.app) == "0.70"
+    assert anna.get("/history/0").status_code == 404 and anna.get("/history/9/roll-back").status_code == 404
+
+
+def test_the_first_revision_leads_to_the_values_as_they_ship(anna: Visitor, publishing: Publishing) -> None:
+    publishing.publish(Proposal(LIMIT.format(value="0.66"), "Ben", "Limit"))
+    page = anna.get("/history/1")
+    assert "Take it back, to the values as they ship" in text_of(page) and "/history/0/roll-back" in page.text
 
 
 def test_a_draft_is_discarded(anna: Visitor) -> None:
@@ -359,6 +471,39 @@ def test_a_draft_is_discarded(anna: Visitor) -> None:
     led_to(anna.post(f"{draft}/discard", version="1"))
     assert anna.store.drafts() == [] and "discarded" in text_of(anna.get(draft))
     assert anna.post(f"{draft}/publish", version="1").status_code == 303 and in_force(anna.app) == "0.70"
+
+
+def test_what_no_database_takes_is_no_database_that_is_away(either: Callable[..., Flask]) -> None:
+    anna = visitor(either(), "anna")
+    draft = changed(anna, "0.66")
+    for path in ("/drafts/99999999999999999999", "/history/99999999999999999999", "/people/an%00na"):
+        assert anna.get(path).status_code == 404, path
+    for path in ("/log?person=an%00na", "/rules?q=%00"):
+        assert anna.get(path).status_code == 400, path
+    sent = anna.post(draft, version="1", title="A lower limit", reason="Own\0interval", save="x")
+    assert sent.status_code == 400 and "NUL" in text_of(sent)
+    sent = anna.post(f"{draft}/approve", version="99999999999999999999")
+    assert sent.status_code in (303, 400), "SQLite knows no limit, and no such version"
+
+
+def test_a_reason_that_nobody_sees_is_none(anna: Visitor) -> None:
+    sent = anna.post(LOWER, number="0.66", unit="mmol/L", draft="new", reason="\u200b\u200b\u200b", submit="x")
+    assert sent.status_code == 400 and "Say why." in text_of(sent) and anna.store.drafts() == []
+
+
+def test_who_may_publish_alone_is_not_told_to_ask_somebody(anna: Visitor, second: Flask) -> None:
+    words = "somebody else has to approve it"
+    assert words not in text_of(anna.get(changed(anna, "0.66")))
+    ben = visitor(second, "ben")
+    assert words in text_of(ben.get(changed(ben, "0.66")))
+
+
+def test_a_beginning_that_is_over_is_at_once(anna: Visitor) -> None:
+    draft = changed(anna, "0.66")
+    for version, begins, words in (("1", "2020-01-01T08:00", "in force on every server within five seconds"),
+                                   ("2", "2026-12-01T08:00", "comes into force at 2026-12-01 08:00")):  # fmt: skip
+        led_to(anna.post(draft, version=version, title="A limit", reason="Own interval", save="x", begins=begins))
+        assert words in text_of(anna.get(f"{draft}/publish"))
 
 
 def test_words_of_a_person_are_shown_as_words(anna: Visitor) -> None:

@@ -147,3 +147,66 @@ def test_every_page_of_values_is_clean(size: dict[str, int], scheme: str, consol
         page.get_by_label("Site document (YAML)").fill("site: [")
         page.get_by_role("button", name="Check and save").click()
         looked_over(page)
+
+
+def test_a_decimal_comma_arrives_as_it_was_typed(console: Flask, browser: Browser) -> None:
+    """Typed key by key, as people do: a browser drops a comma from a field for numbers."""
+    visitor(console, "anna")
+    with served(console) as base:
+        page = tab(browser, base, viewport=DESKTOP)
+        sign_in(page, "anna")
+        page.goto(f"/console{LOWER}")
+        page.get_by_label("Value", exact=True).clear()
+        page.get_by_label("Value", exact=True).press_sequentially("0,66")
+        page.get_by_label("Reason").fill("Our laboratory's own interval")
+        page.get_by_role("button", name="Put into the draft").click()
+        expect(page.get_by_text("0.66 mmol/L").first).to_be_visible()
+        page.goto("/console/change/repetition")
+        days = page.get_by_label("Days after an override that says it is taken care of")
+        days.clear()
+        days.press_sequentially("1,5")
+        page.get_by_label("Reason").fill("Too many cards")
+        page.get_by_role("button", name="Put into the draft").click()
+        expect(page.get_by_text("Not a valid integer value.").first).to_be_visible()
+
+
+def test_a_text_is_still_there_where_the_session_ended_while_it_was_typed(console: Flask, browser: Browser) -> None:
+    draft = changed(visitor(console, "anna"), "0.66").removeprefix("/console")
+    with served(console) as base:
+        page = tab(browser, base, viewport=DESKTOP)
+        sign_in(page, "anna")
+        page.goto(f"/console{draft}/text")
+        page.get_by_label("Site document (YAML)").fill("site: Three hours of work")
+        page.context.clear_cookies()
+        page.get_by_role("button", name="Check and save").click()
+        expect(page.get_by_text("what you typed is still in the form")).to_be_visible()
+        sign_in(page.context.new_page(), "anna")
+        page.go_back()
+        expect(page.get_by_label("Site document (YAML)")).to_have_value("site: Three hours of work")
+        page.get_by_role("button", name="Check and save").click()
+        expect(page.get_by_text("The draft is saved.")).to_be_visible()
+
+
+def test_a_long_web_address_as_a_reason_makes_no_page_wider_than_a_phone(console: Flask, browser: Browser) -> None:
+    anna = visitor(console, "anna")
+    long = f"https://intranet.hospital.example/{'protocol' * 18}"
+    draft = changed(anna, "0.66", reason=long)
+    led_to(anna.post(draft, version="1", title=long, reason=long, save="x"))
+    led_to(published(anna, draft))
+    in_force(console)
+    led_to(anna.post("/drafts/begin", title=long))
+    other = changed(anna, "0.64", draft="2:1", reason=long).removeprefix("/console")
+    led_to(anna.post(other, version="2", title=long, reason=long, save="x"))
+    changed(anna, "0.62", draft="new", reason=long)
+    pages = ["", "/values", "/values/shared/lower_limit", LOWER, f"{LOWER}?draft=2", "/drafts", other, f"{other}/text",
+             f"{other}/publish", draft.removeprefix("/console"), "/history", "/history/1", "/history/0/roll-back",
+             "/history/compare?old=0&new=1", "/preview?draft=2", "/rules/low_magnesium", "/log"]  # fmt: skip
+    with served(console) as base:
+        page = tab(browser, base, viewport={"width": 320, "height": 700})
+        sign_in(page, "anna")
+        wide = []
+        for path in pages:
+            page.goto(f"/console{path}")
+            if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+                wide.append(path)
+        assert wide == []

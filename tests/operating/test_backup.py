@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import shlex
 import shutil
 import sqlite3
 import stat
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from flask import Flask
@@ -18,10 +23,10 @@ from flask import Flask
 from cds_service.store import Store, StoreError
 from cds_service.store.audit import NewLine
 from cds_service.store.engine import FILE_NAME
-from tests.conformance.calls import invoke
+from tests.conformance.calls import ROOT, invoke
 from tests.conftest import KEY
 from tests.store.helpers import accepted, card
-from tests.support.requires import require
+from tests.support.requires import require, require_root
 from tests.trust.support import SERVICE, body_for
 
 CARDS = 50
@@ -126,3 +131,79 @@ def test_dump_of_postgresql_is_made_while_it_is_written_and_starts_whole_elsewhe
         assert store.broken_line() is None
         store.record_shown([card()])
         assert store.counters().shown_written == 1
+
+
+@contextmanager
+def folder_of_a_service() -> Iterator[tuple[Path, int]]:
+    """A data folder of another account than root's, which may go through those above it; with the account's number."""
+    require_root("is not the account of the service")
+    account = pwd.getpwnam("nobody").pw_uid
+    with TemporaryDirectory(prefix="mgdata") as above:
+        data = Path(above) / "data"
+        data.mkdir(mode=0o700)
+        for each in (Path(above), data):
+            os.chown(each, account, -1)
+        # What is loaded only when it is needed may lie where that account cannot read it.
+        Store.open(data_dir=Path(above) / "other").close()
+        assert invoke("audit", "verify", "--data-dir", str(Path(above) / "other")).returncode == 0
+        yield data, account
+
+
+@contextmanager
+def running_as(account: int) -> Iterator[None]:
+    os.seteuid(account)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_root_makes_in_the_folder_of_a_service_is_the_services(tmp_path: Path) -> None:
+    with folder_of_a_service() as (data, account):
+        with running_as(account), Store.open(data_dir=data) as store:
+            filled(store)
+        (data / "start.lock").unlink()  # a copy of the database alone was put back
+        done = invoke("audit", "verify", "--data-dir", str(data))
+        assert (done.returncode, done.stdout.startswith("whole: 20 lines")) == (0, True), done
+        assert {path.stat().st_uid for path in data.iterdir()} == {account}
+        with running_as(account), Store.open(data_dir=data) as store:
+            assert counted(store)["shown_cards"] == CARDS
+    with folder_of_a_service() as (data, account):
+        assert invoke("people", "add", "anna", "--role", "admin", "--data-dir", str(data)).returncode == 0
+        assert {path.stat().st_uid for path in data.iterdir()} == {account}, "the database, its journal and the key"
+
+
+@pytest.mark.parametrize("name", ["start.lock", FILE_NAME, "hash-key-0001"])
+def test_a_file_that_the_service_may_not_open_is_named_with_what_to_do(name: str) -> None:
+    with folder_of_a_service() as (data, account):
+        with running_as(account), Store.open(data_dir=data):
+            pass
+        os.chown(data / name, 0, 0)
+        with running_as(account):
+            done = invoke("audit", "verify", "--data-dir", str(data))
+        assert done.returncode == 73
+        assert f"chown --reference={data} {data / name}" in done.stderr, done.stderr
+
+
+def test_the_commands_for_systemd_take_the_settings_that_its_unit_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/operate/backup.md writes them, in other folders."""
+    key, data = tmp_path / "magnesium-cds.key", tmp_path / "data"
+    key.write_text(KEY)
+    with Store.open(data_dir=data, key=KEY) as store:
+        filled(store)
+    text = (ROOT / "docs/operate/backup.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if "/var/lib/magnesium-cds" in line and "bin/magnesium-cds " in line]
+    ran = 0
+    for line in lines:
+        line = line.replace("/etc/magnesium-cds/magnesium-cds.key", str(key))
+        line = line.replace("/var/lib/magnesium-cds", str(data)).replace("monday.sqlite3", str(tmp_path / "monday"))
+        words = shlex.split(line)
+        with monkeypatch.context() as context:
+            while "=" in words[0]:
+                context.setenv(*words.pop(0).split("=", 1))
+            done = invoke(*words[1:])
+            assert done.returncode == 0, done.stdout + done.stderr
+            ran += 1
+    assert ran == 2, "a backup and the check after it"
