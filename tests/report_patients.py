@@ -245,13 +245,15 @@ def run(client: FlaskClient, folder: Path = PATIENTS, clock: Clock | None = None
     """Every patient on every hook; with the service's `clock`, each on their own day. `mixture`: see `--measured`."""
     report = Report()
     asked = {hook: needs(client, hook) for hook in HOOKS}
+    vocabulary = client.application.extensions["advisor"].vocabulary
     for index, (name, bundle) in enumerate(bundles(folder)):
         if mixture and index % 2:
             bundle = measured(bundle)
         if clock is not None:
             clock.at = day_after(bundle)
         for hook in HOOKS:
-            body = hook_request(with_draft(bundle) if hook == "order-select" else bundle, hook, asked[hook])
+            given = with_draft(bundle) if hook == "order-select" else bundle
+            body = hook_request(given, hook, asked[hook], vocabulary)
             response = client.post(
                 f"/cds-services/magnesium-{hook}", data=orjson.dumps(body), content_type="application/json"
             )

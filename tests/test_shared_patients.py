@@ -72,7 +72,7 @@ def test_in_the_mixture_every_second_patient_has_results(app: Flask, tmp_path: P
 def test_an_entry_that_cannot_be_read_is_given_as_a_reason(app: Flask) -> None:
     client = app.test_client()
     bundle = patients.load()["levothyroxine"].bundle(report_patients.NOW)
-    body = hook_request(bundle, "patient-view", needs(client, "patient-view"))
+    body = hook_request(bundle, "patient-view", needs(client, "patient-view"), app.extensions["advisor"].vocabulary)
     entries = body["prefetch"]["medications"]["entry"]
     broken = next(e["resource"] for e in entries if e["resource"]["resourceType"] == "MedicationRequest")
     broken["medicationCodeableConcept"] = 5
@@ -91,7 +91,7 @@ def test_resources_of_every_kind_sent_become_facts_or_reasons(app: Flask) -> Non
     counted: Counter[str] = Counter()
     for name, bundle in bundles():
         asked = needs(client, "patient-view")
-        body = hook_request(bundle, "patient-view", asked)
+        body = hook_request(bundle, "patient-view", asked, advisor.vocabulary)
         chart = read_chart(
             patient_id=body["context"]["patientId"],
             needs=list(needs_of(rulebook, "magnesium-patient-view").values()),

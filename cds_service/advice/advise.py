@@ -99,18 +99,19 @@ class Advice:
     def answer(self) -> dict[str, Any]:
         """The answer to a hook: the cards, every rule's outcome with its reason, the state of the inputs."""
         facts = self.evaluation.context.facts
-        told: dict[str, Any] = {"outcomes": [self._outcome(outcome) for outcome in self.evaluation.outcomes]}
+        told: dict[str, Any] = {"outcomes": [
+            self._with_reason(outcome) if outcome.reasons else {"rule": outcome.rule.id, "outcome": outcome.kind}
+            for outcome in self.evaluation.outcomes
+        ]}  # fmt: skip
         if facts.inputs:
             told["inputs"] = {key: availability.state for key, availability in sorted(facts.inputs.items())}
         if facts.repairs:
             told["repairs"] = dict(facts.repairs)
         return {"cards": [item.card for item in self.shown], "extension": {EXTENSION: told}}
 
-    def _outcome(self, outcome: Outcome) -> dict[str, Any]:
-        said = {"rule": outcome.rule.id, "outcome": outcome.kind}
-        if outcome.reasons:
-            said["reason"] = "; ".join(self.display.reasons(outcome.reasons))
-        return said
+    def _with_reason(self, outcome: Outcome) -> dict[str, Any]:
+        reason = "; ".join(self.display.reasons(outcome.reasons))
+        return {"rule": outcome.rule.id, "outcome": outcome.kind, "reason": reason}
 
     def summary(self) -> dict[str, int]:
         """Counts for the log."""

@@ -56,7 +56,7 @@ def read_document(file: BinaryIO) -> Document:
 def read_patient(file: Document, held: InForce, hook: str | None = None) -> Asked:
     """The chart in a file; a Bundle is tried with `hook`, else with patient-view. Exits 1 where it is refused."""
     try:
-        question = question_of(file.data, file.raw, held.rulebook, hook)
+        question = question_of(file.data, file.raw, held.rulebook, held.content.vocabulary, hook)
         return chart_asked(question, held.rulebook, held.content.vocabulary, held.now)
     except NotAsked as fault:
         stop(FAILED, *[f"{file.name}: {line}" for line in fault.lines])

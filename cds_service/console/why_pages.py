@@ -145,7 +145,7 @@ def _pasted(parts: Parts, content: Content, text: str, hook: str, rule: str) -> 
     try:
         document = document_of(raw)
         of_request = document.get("hook") if is_hook_request(document) else hook
-        question = question_of(document, raw, rulebook, str(of_request))
+        question = question_of(document, raw, rulebook, content.vocabulary, str(of_request))
         asked = chart_asked(question, rulebook, content.vocabulary, parts.now())
     except NotAsked as fault:
         raise _Refused(*[f"This cannot be used: {line}." for line in fault.lines]) from None

@@ -19,7 +19,8 @@ from cds_service.content.site_document import Visibility
 class Limit:
     """A threshold in force: its value in `unit`; `site` says that this hospital set it, `default` is the rule's own.
     `usual` is filled where it holds instead of another one for this patient: the value of that other one. `regions` has
-    each region's value where product texts differ, and `region` is then the one in force. `own`: as the site wrote it.
+    each region's value where product texts differ, and `region` is then the one in force. `own`: as the site wrote it;
+    `span`: between what values any site may set it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Limit:
     region: Region | None = None
     regions: Mapping[Region, Decimal] = field(default_factory=dict, hash=False)
     own: OwnValue | None = None
+    span: tuple[Decimal, Decimal] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,6 @@ def limits_of(
             name, threshold.label, default if own is None else own, threshold.unit, reference,
             site=own is not None and own != default, default=default, holds_for=threshold.holds_for,
             region=region, regions={each: value for each, (value, _) in regions.items()},
-            own=site.own.values.get((owner, name)),
+            own=site.own.values.get((owner, name)), span=threshold.site_may_set,
         )  # fmt: skip
     return found

@@ -67,14 +67,17 @@ class Building:
 
     def __post_init__(self) -> None:
         for item in self.items:
-            if self.modified and item.modified and not self._judged_as_result(item.view):
+            if self.modified and (found := item.modifiers) and not self._judged_as_result(item.view, found):
                 self.lost(item)  # it may mean something else than it seems to
             else:
                 self.by_type.setdefault(type(item.view), []).append(item)
 
-    def _judged_as_result(self, view: Resource) -> bool:
-        """Whether its modifiers are judged where results are read, which knows some of them."""
-        if not isinstance(view, Observation) or view.implicitRules is not None:
+    def _judged_as_result(self, view: Resource, modifiers: int) -> bool:
+        """Whether its modifiers are judged where results are read, which knows some of those of a result and its parts,
+        and none that stand elsewhere in it."""
+        if not isinstance(view, Observation):
+            return False
+        if modifiers > sum(part.modifierExtension is not None for part in (view, *(view.component or ()))):
             return False
         codings = (view.code.coding or ()) if view.code else ()
         found = (self.vocabulary.measured(each.system, each.code) for each in codings)

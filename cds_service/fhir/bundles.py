@@ -21,11 +21,12 @@ from cds_service.fhir.identity import (
     is_about,
     is_elsewhere,
     is_id,
+    server_of,
 )
-from cds_service.fhir.inputs import Input, Item, failed
-from cds_service.fhir.marks import grouped_orders, is_modified, is_subsetted, names_medicine
+from cds_service.fhir.inputs import Input, Item, failed, next_page
+from cds_service.fhir.marks import grouped_orders, is_subsetted, modifiers, names_medicine
 from cds_service.fhir.numbers import whole
-from cds_service.fhir.repairs import mend, old_version, spare_doses
+from cds_service.fhir.repairs import as_bundle, as_dict, mend, old_version, spare_doses
 from cds_service.patient import KeyState
 
 MAX_ENTRIES = 5000
@@ -86,6 +87,7 @@ class Reader:
         self.grouped: set[str] = set()  # orders that a draft refers to as its own
         self.drafted_urls: set[str] = set()  # under which other drafts may refer to one
         self.not_read: dict[str, str] = {}  # where an entry could not be read -> what was expected there, no value
+        self.replaced = False  # whether the patient's record gave way to another one
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
@@ -96,7 +98,7 @@ class Reader:
         if isinstance(sent, bytes) and len(sent) < 16 and sent.strip() == b"null":
             return Input(key, self.null_is, "" if self.null_is == "empty" else "the EHR sent null")
         parts = [each.resource for each in sent.entry or ()] if isinstance(sent, elements.Bundle) else [sent]
-        view = sent if isinstance(sent, elements.Bundle) else self._decode(sent, where) or _as_bundle(sent)
+        view = sent if isinstance(sent, elements.Bundle) else self._decode(sent, where) or as_bundle(sent)
         if view is None:
             return failed(key, "unreadable")
         if isinstance(view, elements.OperationOutcome):
@@ -127,14 +129,18 @@ class Reader:
 
     def _whole(self, result: Input, raw: bytes | Raw) -> None:
         """What is looked for in all the bytes at once: it is rare, and may stand anywhere."""
-        self.modified = self.modified or is_modified(raw)
+        self.modified = self.modified or modifiers(raw) > 0
         if is_subsetted(raw):
             result.incomplete("only a part of an entry was sent")
 
     def prove_identity(self) -> None:
-        """Raises IdentityMismatch unless every resource seen is about the patient."""
+        """Raises IdentityMismatch unless all is about the patient, of one server where the call names none."""
+        servers = {*map(server_of, self.full_urls)}
         for where, reference, contained in self._subjects:
             if not is_about(reference, self.patient_id, self.full_urls, contained):
+                raise IdentityMismatch(where)
+            servers.add(server_of(reference))
+            if self.base is None and len(servers - {None}) > 1:
                 raise IdentityMismatch(where)
         self._subjects.clear()
 
@@ -153,6 +159,7 @@ class Reader:
             entries = entries[:room]
         result.entries += len(entries)
         expected, own, key, keep = _VIEWS.get(wanted), self._own_reference, result.key, result.items.append
+        others, matches = result.others, result.matches
         for number, entry in enumerate(entries):
             raw = entry.resource
             try:
@@ -179,10 +186,12 @@ class Reader:
                 keep(Item(key, wanted, name, view, raw, draft))
             else:
                 self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft, depth)
+        if depth == 0 and result.others > others and result.matches == matches:
+            result.incomplete("entries of another type than asked for")
         total = whole(Raw(bytes(bundle.total).strip(b'"')))  # as text too
         if total is not None:
             result.expected = max(total, result.expected or 0)
-        result.next_url = elements.next_page(bundle.link)
+        result.next_url = next_page(bundle.link)
 
     def _entry(
         self, result: Input, entry: elements.Entry, wanted: str, where: str, draft: bool, depth: int = 0
@@ -270,7 +279,7 @@ class Reader:
         return view
 
     def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | elements.Unseen | None:
-        resource = _as_dict(raw)
+        resource = as_dict(raw)
         if resource is None:
             self.remark(where, "a resource is expected")
             return None
@@ -343,19 +352,24 @@ class Reader:
                 raise IdentityMismatch(where)
             if full_url:
                 self.full_urls[full_url] = name
+            links = view.link if isinstance(view, elements.Patient) and isinstance(view.link, list) else []
+            self.replaced |= any(isinstance(each, dict) and each.get("type") == "replaced-by" for each in links)
         if isinstance(view, elements.MedicationView):
-            if self.modified and is_modified(raw):
+            if self.modified and modifiers(raw):
                 view = elements.UNUSABLE
             for reference in filter(None, (f"Medication/{name}", full_url)):
                 if self.medications.setdefault(reference, view) != view:
                     self.medications[reference] = elements.UNUSABLE  # nobody knows which of them is meant
         elif isinstance(view, elements.Specimen):
+            if self.modified and modifiers(raw):
+                view = elements.UNFIT
             self.specimens |= {reference: view for reference in (f"Specimen/{name}", full_url) if reference}
             return
         elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code
         if draft and isinstance(view, elements.ServiceRequest):
-            self._drafted(view)
+            if not view.doNotPerform:
+                self._drafted(view)
             result.unreadable += names_medicine(raw)  # in what it contains
         if wanted and kind != wanted:
             return
@@ -373,23 +387,3 @@ class Reader:
 
 
 _read_unseen = Decoder(elements.Unseen).decode
-
-
-def _as_bundle(raw: bytes | Raw) -> elements.Bundle | None:
-    """A list of resources where a Bundle belongs; an empty one says nothing."""
-    try:
-        resources = _read_list(raw)
-    except UNREADABLE:
-        return None
-    return elements.Bundle(entry=[elements.Entry(resource=each) for each in resources]) if resources else None
-
-
-_read_list = Decoder(list[Raw]).decode
-
-
-def _as_dict(raw: bytes | Raw) -> dict[str, Any] | None:
-    try:
-        resource = orjson.loads(memoryview(raw))
-    except orjson.JSONDecodeError:
-        return None
-    return resource if isinstance(resource, dict) else None

@@ -215,6 +215,8 @@ def read_chart(
     if draft_orders is not None:
         gathered.inputs.append(_drafts(reader, draft_orders))
     reader.prove_identity()
+    for each in gathered.inputs if reader.replaced else ():
+        each.incomplete("the record of the patient gave way to another one")
     for each in gathered.inputs:
         _settle(each, by_key.get(each.key))
     _collect(gathered, server)

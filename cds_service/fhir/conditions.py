@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+import orjson
+
 from cds_service.fhir.building import Building, code_of, has_subject
-from cds_service.fhir.dates import read_day
-from cds_service.fhir.elements import NOTHING
+from cds_service.fhir.dates import days_covered, read_day
 from cds_service.fhir.elements import Condition as ConditionView
 from cds_service.fhir.inputs import Item
 from cds_service.patient import Condition
@@ -32,9 +35,13 @@ def _read(building: Building, item: Item, view: ConditionView) -> Condition | No
     if not has_subject(view):
         building.lost(item)
         return None
-    if verification in _EXCLUDED or clinical in _OVER or _abated(view):
+    if verification in _EXCLUDED or clinical in _OVER:
         return None
-    known = clinical in _ACTIVE or clinical is None
+    ended = _ended(view, building.now)
+    if ended and clinical is None:
+        return None
+    # A problem that is active and over at the same time is one of the two.
+    known = ended is False and (clinical in _ACTIVE or clinical is None)
     if not known or (verification not in _PROVISIONAL and verification not in (None, "confirmed")):
         building.lost(item)
         return None
@@ -57,16 +64,16 @@ def _read(building: Building, item: Item, view: ConditionView) -> Condition | No
     )
 
 
-def _abated(view: ConditionView) -> bool:
-    """An end is given. `abatementBoolean: false` (before R4) is not one."""
-    ends = (
-        view.abatementDateTime,
-        view.abatementAge,
-        view.abatementPeriod,
-        view.abatementRange,
-        view.abatementString,
-    )
-    for end in ends:
-        if bytes(end) not in _NO_END:
-            return True
-    return view.abatementBoolean is not NOTHING and bytes(view.abatementBoolean) == b"true"
+def _ended(view: ConditionView, now: datetime) -> bool | None:
+    """Whether an end is given that has come; None where one is given and nobody can tell when it is.
+
+    `abatementBoolean: false` (before R4) is no end.
+    """
+    when, period = (orjson.loads(bytes(raw) or b"null") for raw in (view.abatementDateTime, view.abatementPeriod))
+    end = period.get("end", "") if isinstance(period, dict) and period else when
+    if end:
+        days = days_covered(end) if isinstance(end, str) else None
+        return days[0] <= now.date() if days else None
+    said = (view.abatementAge, view.abatementRange, view.abatementString)
+    given = period or any(bytes(each) not in _NO_END for each in said) or bytes(view.abatementBoolean) == b"true"
+    return None if given else False

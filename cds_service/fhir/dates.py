@@ -6,18 +6,32 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+_EASTERNMOST, _WESTERNMOST = timedelta(hours=14), timedelta(hours=12)
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A point in time. `date_only`: no time of day, or one without a zone, was given; `at` is then the start of
     that day.
 
-    `vague`: only a year or a month was given; `at` is its first day.
+    `vague`: only a year or a month was given; `at` is its first day. `day`: the calendar day where it was, as far as
+    that is said; of a time in UTC it is not.
     """
 
     at: datetime
     date_only: bool = False
     vague: bool = False
+    day: date | None = None
+
+    def may_share_a_day(self, other: Moment) -> bool:
+        """Whether both may be of one day, of which one of them is all that is known."""
+        day, moment = (self, other) if self.date_only else (other, self)
+        if day.day is None or not day.date_only:
+            return False
+        if moment.day is not None:
+            return day.day == moment.day
+        begins = datetime.combine(day.day, time(0), UTC)
+        return begins - _EASTERNMOST <= moment.at < begins + timedelta(days=1) + _WESTERNMOST
 
 
 def read_moment(text: str | None, zone: tzinfo | None = None) -> Moment | None:
@@ -31,11 +45,11 @@ def read_moment(text: str | None, zone: tzinfo | None = None) -> Moment | None:
                 return None
             at = datetime.fromisoformat(text)
             if at.tzinfo is None:
-                return Moment(datetime.combine(at.date(), time(0), zone), date_only=True)
+                return Moment(datetime.combine(at.date(), time(0), zone), date_only=True, day=at.date())
             # Times at the very edge of the calendar cannot be moved to another zone.
-            return Moment(at.astimezone(UTC))
+            return Moment(at.astimezone(UTC), day=at.date() if at.utcoffset() else None)
         day, vague = _first_day(text)
-        return Moment(datetime.combine(day, time(0), zone), date_only=True, vague=vague)
+        return Moment(datetime.combine(day, time(0), zone), date_only=True, vague=vague, day=day)
     except (ValueError, OverflowError):
         return None
 

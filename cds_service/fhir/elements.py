@@ -179,17 +179,18 @@ class Patient(Resource, tag="Patient"):
     gender: str | None = None
     deceasedBoolean: Raw = NOTHING
     deceasedDateTime: Raw = NOTHING
+    link: Any = None
     careProvider: None = None  # DSTU2
     animal: None = None  # before R4
 
 
 class Observation(Resource, tag="Observation"):
     status: str | None = None
-    implicitRules: str | None = None
     code: Concept | None = None
     effectiveDateTime: str | None = None
     effectiveInstant: str | None = None
     effectivePeriod: Period | None = None
+    effectiveTiming: Any = None
     issued: str | None = None
     valueQuantity: QuantityView | None = None
     valueCodeableConcept: Concept | None = None
@@ -214,9 +215,13 @@ class Observation(Resource, tag="Observation"):
 
 
 class Specimen(Resource, tag="Specimen"):
+    status: str | None = None
     type: Concept | None = None
     condition: list[Concept] | None = None
     note: list[Annotation] | None = None
+
+
+UNFIT = Specimen(status="entered-in-error")
 
 
 class Condition(Resource, tag="Condition"):
@@ -340,6 +345,7 @@ class ServiceCode(Concept):
 class ServiceRequest(Resource, tag="ServiceRequest"):
     status: str | None = None
     code: ServiceCode | None = None
+    doNotPerform: Any = None
 
 
 class OutcomeIssue(Struct, gc=False):
@@ -374,12 +380,6 @@ class Entry(Struct, gc=False):
 class Link(Struct, gc=False):
     relation: str | None = None
     url: str | None = None
-
-
-def next_page(links: list[Link] | None) -> str | None:
-    """Where the results go on, "" where that is not said; None where they end."""
-    named = (link for link in links or () if (link.relation or "").rpartition("/")[2].lower() == "next")
-    return next((link.url or "" for link in named), None)
 
 
 class Bundle(Resource, tag="Bundle"):

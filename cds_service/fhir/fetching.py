@@ -15,7 +15,8 @@ from msgspec.json import Decoder
 from cds_service.fhir import elements
 from cds_service.fhir.bundles import MAX_ENTRIES
 from cds_service.fhir.identity import UNREADABLE, as_path, is_id, split_reference
-from cds_service.fhir.marks import is_modified
+from cds_service.fhir.inputs import next_page
+from cds_service.fhir.marks import modifiers
 from cds_service.fhir.server import MAX_PAGES, FetchFailed, FhirServer
 
 _MOST_MEDICATIONS = 500  # the time for all reads mostly ends them sooner
@@ -97,7 +98,7 @@ def read_pages(server: FhirServer, first: str) -> Pages:
         except UNREADABLE:
             return pages
         entries += len(page.entry or ())
-        following = elements.next_page(page.link)
+        following = next_page(page.link)
         if following is None:
             return pages
         url = server.below_base(following) if following else None
@@ -170,5 +171,5 @@ def read_medications(server: FhirServer, references: Sequence[str]) -> dict[str,
         except UNREADABLE:
             continue
         if medication.id == wanted[name].rpartition("/")[2]:
-            found[name] = elements.UNUSABLE if is_modified(body) else medication
+            found[name] = elements.UNUSABLE if modifiers(body) else medication
     return found

@@ -85,10 +85,20 @@ def split_reference(reference: str) -> tuple[str, str] | None:
 
 
 def is_elsewhere(reference: str, base: str | None) -> bool:
-    """Whether an absolute reference names something on another server than `base` (None: not known, so never)."""
-    if base is None or not reference.startswith(("http://", "https://")):
-        return False
-    return not _plain(reference).startswith(_plain(base).rstrip("/") + "/")
+    """Whether an absolute reference names something on another server than `base` (None: not known, so never). Another
+    path on the same host is another server: there may be one for each ward."""
+    server = server_of(reference) if base is not None else None
+    return server is not None and base is not None and server != _plain(base).rstrip("/")
+
+
+def server_of(reference: str) -> str | None:
+    """Host and path of the server of an absolute reference; None of any other."""
+    if not reference.startswith(("http://", "https://")):
+        return None
+    parts = _plain(reference).split("/")
+    if len(parts) >= 4 and parts[-2] == "_history":
+        parts = parts[:-2]
+    return "/".join(parts[:-2])
 
 
 def _plain(url: str) -> str:

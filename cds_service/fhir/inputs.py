@@ -11,7 +11,7 @@ from msgspec import Raw, structs
 
 from cds_service.fhir import elements
 from cds_service.fhir.dates import read_moment
-from cds_service.fhir.marks import is_modified
+from cds_service.fhir.marks import modifiers
 from cds_service.patient import Availability, KeyState, Source
 
 
@@ -43,9 +43,9 @@ class Item:
         return self
 
     @property
-    def modified(self) -> bool:
-        """Whether an element anywhere in it may change what it means."""
-        return is_modified(self.raw)
+    def modifiers(self) -> int:
+        """How many elements anywhere in it may change what it means."""
+        return modifiers(self.raw)
 
 
 def _unread(instructions: list[elements.DosageView] | None) -> list[elements.DosageView] | None:
@@ -81,8 +81,9 @@ class Input:
             self.state, self.reason = "incomplete", reason
 
     def found(self, wanted: str) -> int:
-        """How many entries a total counts."""
-        return self.matches if wanted else self.entries
+        """How many entries a total counts. A resource that came twice is one."""
+        repeated = len(self.items) - len({(item.kind, item.id) for item in self.items})
+        return (self.matches if wanted else self.entries) - repeated
 
     def availability(self, unreadable: int) -> Availability:
         """The Availability, with `unreadable` more resources that could not become facts."""
@@ -108,12 +109,16 @@ def settle(result: Input, wanted: str, asked: int | None) -> None:
             result.state, result.reason = "incomplete", "fewer entries than announced"
         elif result.expected is None and result.pages == 1 and seen == asked:
             result.state, result.reason = "incomplete", "as many entries as asked for and no total"
-        elif result.others and not result.matches:
-            result.incomplete("entries of another type than asked for")
         elif not result.items and not result.unreadable:
             result.state = "empty"
     if result.state == "incomplete" and wanted in ("Observation", "MedicationAdministration"):
         result.newest_first = not result.unsorted and _descending(result.items) and result.unreadable == 0
+
+
+def next_page(links: list[elements.Link] | None) -> str | None:
+    """Where the results go on, "" where that is not said; None where they end."""
+    named = (link for link in links or () if (link.relation or "").strip().rpartition("/")[2].lower() == "next")
+    return next((link.url or "" for link in named), None)
 
 
 def when_taken(view: elements.Observation | elements.MedicationAdministration) -> str | None:
@@ -121,7 +126,8 @@ def when_taken(view: elements.Observation | elements.MedicationAdministration) -
     if isinstance(view, elements.MedicationAdministration):
         return given_from_to(view)[0]
     period = view.effectivePeriod
-    return view.effectiveDateTime or view.effectiveInstant or (period and (period.end or period.start)) or view.issued
+    taken = view.effectiveDateTime or view.effectiveInstant or (period and (period.end or period.start))
+    return taken or (None if view.effectiveTiming else view.issued)
 
 
 def given_from_to(view: elements.MedicationAdministration) -> tuple[str | None, str | None]:

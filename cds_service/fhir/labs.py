@@ -59,6 +59,7 @@ class _Result:
 
     lab: Lab
     concept: LabConcept
+    moment: Moment | None
     issued: datetime | None
     rank: int
 
@@ -216,6 +217,7 @@ def _result(
             unread_unit=read.unread_unit,
         ),
         concept,
+        read.moment,
         issued.at if issued else None,
         USED.get(view.status or "", 1),
     )
@@ -347,10 +349,9 @@ def _rank(result: _Result) -> tuple[float, float, int]:
 def _rivals(newest: _Result, other: _Result, units: UnitTable) -> bool:
     """Another result that may be the latest just as well, and says something else."""
     a, b = newest.lab, other.lab
-    if a.time is None or b.time is None or a.problem or b.problem:
+    if newest.moment is None or other.moment is None or a.problem or b.problem == ABOUT_OTHER:
         return False
-    day = a.time_is_date_only or b.time_is_date_only
-    if a.time != b.time and not (day and a.time.date() == b.time.date()):
+    if a.time != b.time and not newest.moment.may_share_a_day(other.moment):
         return False
     if newest.issued and other.issued and newest.issued != other.issued:
         return False

@@ -15,7 +15,9 @@ from cds_service.fhir.identity import split_reference
 _MODIFIERS: Final = (b'"modifierExtension"', b'"implicitRules"')
 _SUBSETTED: Final = b'"SUBSETTED"'
 # An element that names a medicine or a supplement, in a resource or in what it contains.
-_MEDICINE: Final = re.compile(rb'"(?:medication(?:CodeableConcept|Reference)?|supplement)"\s*:')
+_MEDICINE: Final = re.compile(
+    rb'"(?:medication(?:CodeableConcept|Reference)?|supplement|additive(?:Type|ProductName)?)"\s*:'
+)
 # Few clients write a letter as an escape, and it would hide a name.
 _LETTER: Final = re.compile(rb"\\u00(?:4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa])")
 # How resources name the orders that they group.
@@ -35,10 +37,10 @@ def _plain(raw: bytes | Raw) -> bytes:
         return sent
 
 
-def is_modified(raw: bytes | Raw) -> bool:
-    """Whether an element anywhere in it may change what it means."""
+def modifiers(raw: bytes | Raw) -> int:
+    """How many elements anywhere in it may change what it means."""
     sent = _plain(raw)
-    return any(mark in sent for mark in _MODIFIERS)
+    return sum(sent.count(mark) for mark in _MODIFIERS)
 
 
 def is_subsetted(raw: bytes | Raw) -> bool:

@@ -110,14 +110,13 @@ def _answer(building: Building, view: Observation, concept: str) -> bool | None:
 
 
 def _encounter_class(building: Building) -> str | None:
-    """The class code of an encounter that is going on. One that may be, and does not say so or of which class it is,
-    is not read."""
-    for item, view in building.of(Encounter):
-        if view.status in _NOT_NOW:
-            continue
-        code = _class_code(building, view) if view.status in _GOING_ON else None
-        if code:
-            return code
+    """The class code of the encounters that are going on. One that may be, and does not say so or of which class it is,
+    is not read; nor are those of different classes, of which nobody knows where the patient is."""
+    going_on = [(item, view) for item, view in building.of(Encounter) if view.status not in _NOT_NOW]
+    codes = {_class_code(building, view) if view.status in _GOING_ON else None for _, view in going_on}
+    if len(codes) == 1 and (code := codes.pop()):
+        return code
+    for item, _ in going_on:
         building.lost(item)
     return None
 

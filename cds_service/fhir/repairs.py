@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from msgspec import Raw
 from msgspec.json import Decoder
 
-from cds_service.fhir.elements import Concept, DosageView
+from cds_service.fhir.elements import Bundle, Concept, DosageView, Entry
 from cds_service.fhir.identity import UNREADABLE, UnsupportedFhirVersion
 
 # Element names that are lists wherever they occur in the resources that we read.
@@ -48,13 +49,18 @@ _SPELT = {
 _DEEPEST = 24
 
 
+def spelt(kind: str) -> str:
+    """A type of resource that is read, as FHIR spells it, whatever the case of its letters; any other as it is."""
+    return _SPELT.get(kind.lower(), kind)
+
+
 def mend(resource: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """A mended copy and the names of what was mended (one per place)."""
     names: list[str] = []
     mended = _walk(resource, names, 0)
     kind = mended.get("resourceType")
-    if isinstance(kind, str) and (spelt := _SPELT.get(kind.lower(), kind)) != kind:
-        mended["resourceType"] = spelt
+    if isinstance(kind, str) and spelt(kind) != kind:
+        mended["resourceType"] = spelt(kind)
         names.append("resource_type_case")
     if mended.get("resourceType") == _ORDER and not mended.get("intent"):
         mended["intent"] = "order"
@@ -200,3 +206,24 @@ def is_r5(resource: dict[str, Any], announced: str | None) -> bool:
     if kind == "Encounter":
         return isinstance(resource.get("class"), list)
     return bool(announced and announced.startswith("5"))
+
+
+def as_bundle(raw: bytes | Raw) -> Bundle | None:
+    """A list of resources where a Bundle belongs; an empty one says nothing."""
+    try:
+        resources = _read_list(raw)
+    except UNREADABLE:
+        return None
+    return Bundle(entry=[Entry(resource=each) for each in resources]) if resources else None
+
+
+_read_list = Decoder(list[Raw]).decode
+
+
+def as_dict(raw: bytes | Raw) -> dict[str, Any] | None:
+    """A resource as a dict, None where it is no object."""
+    try:
+        resource = orjson.loads(memoryview(raw))
+    except orjson.JSONDecodeError:
+        return None
+    return resource if isinstance(resource, dict) else None

@@ -11,6 +11,7 @@ from cds_service.fhir.elements import Concept, Extension, Observation, Observati
 from cds_service.fhir.identity import UNREADABLE
 
 ABOUT_OTHER = "it is about somebody or something other than the patient"
+_UNFIT = ("unsatisfactory", "entered-in-error")
 _read_specimen = Decoder(Specimen).decode
 
 
@@ -59,11 +60,14 @@ def refused(
         said = extension.valueCoding
         if extension.url not in reader.modifiers or said is None or not reader.trouble_of(name(said.system), said.code):
             return "it carries a modifier that is not understood"
-    if view.bodySite is None and view.specimen is None:
+    if specimen is not None and specimen.status in _UNFIT:
+        return "its specimen is unfit, or was entered in error"
+    called = part.code.text if part.code else None
+    if view.bodySite is None and view.specimen is None and not called:
         return ""
     where = [each for each in (view.bodySite, specimen.type if specimen else None) if each]
     texts, codes = _said_by(where, building)
-    named = [view.specimen.display] if view.specimen and view.specimen.display else []
+    named = [text for text in (called, view.specimen.display if view.specimen else None) if text]
     if (texts or codes or named) and reader.is_other_material([*texts, *named], codes):
         return "the specimen is not serum, plasma or blood of the patient"
     return ""

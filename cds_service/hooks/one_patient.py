@@ -85,9 +85,11 @@ def is_patient(document: Any) -> bool:
     return is_hook_request(document) or (isinstance(document, dict) and document.get("resourceType") == "Bundle")
 
 
-def question_of(document: Any, raw: bytes, rulebook: Rulebook, hook: str | None = None) -> Question:
+def question_of(
+    document: Any, raw: bytes, rulebook: Rulebook, vocabulary: Vocabulary, hook: str | None = None
+) -> Question:
     """The call in a document, of which `raw` are the bytes; a Bundle is tried with `hook`, else with patient-view.
-    Raises NotAsked, also where a request is of another hook than `hook`."""
+    `vocabulary`: that of the content. Raises NotAsked, also where a request is of another hook than `hook`."""
     if not is_patient(document):
         raise NotAsked(422, "neither a CDS Hooks request nor a FHIR Bundle")
     made = not is_hook_request(document)
@@ -101,9 +103,9 @@ def question_of(document: Any, raw: bytes, rulebook: Rulebook, hook: str | None 
     if not made:
         return Question(asked, service, raw, made)
     try:
-        return Question(
-            asked, service, orjson.dumps(hook_request(document, asked, needs_of(rulebook, service).values())), made
-        )
+        needs = needs_of(rulebook, service).values()
+        call = hook_request(document, asked, needs, vocabulary.of_site(rulebook.site))
+        return Question(asked, service, orjson.dumps(call), made)
     except NotOnePatient as error:
         raise NotAsked(422, str(error)) from None
     except TypeError:  # a number or text that is no JSON of the wire

@@ -79,20 +79,19 @@ class Side:
 
 @dataclass(frozen=True)
 class CallCase:
-    """A case that is a hook request, made by `request` for the input keys that a service asks for."""
+    """A case that is a hook request, made by `request` for the side that it is read under."""
 
     name: str
     patient: str
     hook: str
-    request: Callable[[Mapping[str, Need]], Request] = field(repr=False)
+    request: Callable[[Side], Request] = field(repr=False)
     encounter_named: bool = False
 
     def chart(self, side: Side) -> Chart:
         """As Case."""
-        needs = side.needs(self.hook)
-        call = self.request(needs)
-        context = call["context"]
         try:
+            call = self.request(side)
+            context = call["context"]
             drafts = orjson.dumps(context["draftOrders"]) if "draftOrders" in context else None
             prefetch = {key: orjson.dumps(value) for key, value in (call.get("prefetch") or {}).items()}
         except TypeError:  # a number or text that is no JSON of the wire

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, time
 from functools import partial
 from typing import Any
@@ -10,8 +10,7 @@ from typing import Any
 from cds_service.advice.loaded_content import Content
 from cds_service.advice.one_bundle import hook_request
 from cds_service.content.rulebook import Rulebook
-from cds_service.fhir import Need
-from cds_service.population.cases import CallCase, Case, Cohort, Request
+from cds_service.population.cases import CallCase, Case, Cohort, Request, Side
 from cds_service.population.compare import compare
 from cds_service.sandbox import patients
 from cds_service.sandbox.scenario import Builder, Scenario, scenario_files
@@ -78,9 +77,9 @@ def effect_of(
     return compare(cohort, before, after, content, now, examples=0, most_seconds=most_seconds).effect()
 
 
-def _call(bundle: Request, hook: str, needs: Mapping[str, Need]) -> Request:
-    return hook_request(bundle, hook, needs.values())
+def _call(bundle: Request, hook: str, side: Side) -> Request:
+    return hook_request(bundle, hook, side.needs(hook).values(), side.vocabulary)
 
 
-def _scenario(builder: Builder, case: Scenario, needs: Mapping[str, Need]) -> Request:
-    return builder.request(case, {key: need.template for key, need in needs.items()})
+def _scenario(builder: Builder, case: Scenario, side: Side) -> Request:
+    return builder.request(case, {key: need.template for key, need in side.needs(case.hook).items()})

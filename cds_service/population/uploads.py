@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from cds_service.advice.one_bundle import NotOnePatient, has_drafts, hook_request, is_hook_request
-from cds_service.fhir import Need
 from cds_service.fhir.strict_json import NotStrict, check
-from cds_service.population.cases import CallCase, Case, Cohort, NotRead, Request
+from cds_service.population.cases import CallCase, Case, Cohort, NotRead, Request, Side
 
 MOST_BYTES: Final = 32 * 1024 * 1024  # unpacked, all files together
 MOST_PATIENTS: Final = 2000
@@ -25,7 +24,7 @@ MOST_NAMED: Final = 50  # places of faults that are named one by one
 GZIP: Final = b"\x1f\x8b"
 OF_A_PATIENT: Final = frozenset({
     "Condition", "Encounter", "MedicationAdministration", "MedicationRequest", "MedicationStatement", "Observation",
-    "QuestionnaireResponse", "ServiceRequest",
+    "QuestionnaireResponse", "ServiceRequest", "Specimen",
 })  # fmt: skip
 HOOKS: Final = ("patient-view", "order-select", "order-sign")
 Resource = dict[str, Any]
@@ -237,12 +236,12 @@ def _medications(resource: Resource) -> Iterator[str]:
         yield "/".join(reference.split("/")[-2:])
 
 
-def _of_bundle(bundle: Resource, hook: str, needs: Mapping[str, Need]) -> Request:
+def _of_bundle(bundle: Resource, hook: str, side: Side) -> Request:
     try:
-        return hook_request(bundle, hook, needs.values())
+        return hook_request(bundle, hook, side.needs(hook).values(), side.vocabulary)
     except NotOnePatient as fault:
         raise NotRead(str(fault)) from None
 
 
-def _as_sent(call: Resource, _: Mapping[str, Need]) -> Request:
+def _as_sent(call: Resource, _: Side) -> Request:
     return call

@@ -14,7 +14,6 @@ from cds_service.advice.loaded_content import Content
 from cds_service.advice.phrasing import sentence
 from cds_service.content.library import LoadedRule
 from cds_service.content.rulebook import Rulebook
-from cds_service.fhir import Need
 from cds_service.population.cases import CallCase, NotRead, Side
 from cds_service.population.trying import advice_of
 from cds_service.publish.patient_in_words import patient_in_words
@@ -136,8 +135,8 @@ def _examples(rule: str, side: Side) -> Examples:
 
 
 def _call(case: Scenario, builder: Builder) -> CallCase:
-    def request(needs: Mapping[str, Need]) -> dict[str, Any]:
-        return builder.request(case, {key: need.template for key, need in needs.items()})
+    def request(side: Side) -> dict[str, Any]:
+        return builder.request(case, {key: need.template for key, need in side.needs(case.hook).items()})
 
     return CallCase(case.name, case.name, case.hook, request)
 

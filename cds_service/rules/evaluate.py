@@ -101,11 +101,11 @@ def evaluate(
 ) -> Evaluation:
     """Try every rule of `service`, or `only` these of them. Pure: same facts and rulebook, same outcomes. A rule that
     meets a fault of ours is not evaluated. With `every` each rule is tried one by one, to prove the index."""
-    hook = rulebook.library.services[service].hook
+    hook, encounter = rulebook.library.services[service].hook, facts.inputs.get(ENCOUNTER)
+    # One that came and cannot be read is one too, although nobody named it.
+    named = encounter_named or (encounter is not None and encounter.unreadable > 0)
     context = with_purposes(
-        Context(
-            facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=encounter_named
-        )
+        Context(facts, rulebook, drafts_expected=hook in ("order-select", "order-sign"), encounter_named=named)
     )
     told, index = tells_that_none_is_there(rulebook, service), index_of(rulebook, service)
     wanted = None if only is None else index.among(only)

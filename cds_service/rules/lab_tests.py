@@ -109,12 +109,53 @@ def _judged(
     if truth is None:
         return unknown(Reason("comparator", test.lab))
     rule_says = compare(found, comparison, own_limit.value, entry.decimals)
+    if origin == "flag" and _contradicted(truth, test, comparison, own_limit, found, context, limits):
+        return unknown(Reason("flag_contradicts", test.lab))
+    if origin == "laboratory" and truth is not rule_says and not _for_somebody(limit, own_limit, test, context, limits):
+        return unknown(Reason("own_limit_doubtful", test.lab))
     shown_limit = limit if origin != "flag" else None
     hit = LabHit(found, shown_limit, origin, comparison, own_limit, rule_says is not truth)
     notes: tuple[str, ...] = ("preliminary",) if found.status == "preliminary" else ()
     notes += ("date_only",) if found.time_is_date_only else ()
     every = (*((used,) if used else ()), limits[test.within])
     return Verdict(truth, (), {test.lab: hit}, (found.source,), notes, every)
+
+
+def _contradicted(
+    flagged: bool, test: LabTest, comparison: Comparison, limit: Limit, found: Lab, context: Context, limits: Limits
+) -> bool:
+    """Whether a flag cannot be of this value: not beyond any limit that a site may set is not low or high, beyond all
+    of them is not normal. A critical flag is beyond the usual limit too, and beyond the laboratory's own."""
+    if found.interpretation in CRITICAL_FLAG.values():
+        milder = (each for each in limits.values() if each.holds_for and each.holds_for.otherwise == limit.name)
+        limit = next(milder, limit)
+        own = found.low if comparison in ("below", "at_most") else found.high
+        if own is not None and compare(found, comparison, own, _decimals(test, context)) is not flagged:
+            return True
+    _, reason = _made_for(limit, test.lab, context, limits)
+    usual = limit.span if limit.holds_for and limit.holds_for.never_past and reason is None else None
+    low, high = usual or _anybodys(limit, test, context, limits)
+    nearest, farthest = (high, low) if comparison in ("below", "at_most") else (low, high)
+    return compare(found, comparison, nearest if flagged else farthest, _decimals(test, context)) is not flagged
+
+
+def _for_somebody(own: Decimal, limit: Limit, test: LabTest, context: Context, limits: Limits) -> bool:
+    """Whether a laboratory's own limit may be one of this test, in the unit in which it seems to be."""
+    low, high = _anybodys(limit, test, context, limits)
+    return low <= own <= high
+
+
+def _anybodys(limit: Limit, test: LabTest, context: Context, limits: Limits) -> tuple[Decimal, Decimal]:
+    """Between what values a limit is, whoever the patient: what is severe for everybody, and the limit of the other
+    side; else all that a result may be."""
+    holds, plausible = limit.holds_for, context.rulebook.library.terminology[test.lab].plausible
+    ends = sorted(limits[name].value for name in (holds.otherwise, holds.never_past) if name) if holds else []
+    least, most = plausible or (limit.value, limit.value)
+    return (ends[0], ends[-1]) if len(ends) == 2 else (least, most)
+
+
+def _decimals(test: LabTest, context: Context) -> int:
+    return context.rulebook.library.terminology[test.lab].decimals
 
 
 def _limit_for(test: LabTest, comparison: str, found: Lab, limit: Limit) -> tuple[Decimal, str, Limit | None]:

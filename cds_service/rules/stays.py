@@ -19,6 +19,7 @@ def stay_gap(context: Context) -> Reason | None:
 
 
 def in_hospital(context: Context) -> PatientFacts:
-    """The same patient in a hospital stay."""
+    """The same patient in a hospital stay, of whose encounter nothing is left open."""
     person = replace(context.facts.person, encounter_class=context.rulebook.library.inpatient_classes[0])
-    return replace(context.facts, person=person)
+    inputs = {key: state for key, state in context.facts.inputs.items() if key != ENCOUNTER}
+    return replace(context.facts, person=person, inputs=inputs)

@@ -20,6 +20,7 @@ from cds_service.content.units import EXACT, Unit, UnitProblem, convert
 __all__ = ["EXACT", "UCUM", "Unit", "UnitProblem", "UnitTable", "convert", "folded", "unit_table"]
 
 UCUM = "http://unitsofmeasure.org"
+_UCUM = "ucum"  # our short name
 
 
 class Coded(Protocol):
@@ -69,20 +70,21 @@ class UnitTable:
     def of(self, quantity: Coded, sent: Mapping[str, Unit] = MappingProxyType({})) -> Unit:
         """The unit of a FHIR Quantity. `sent` are the units of the test as `sent` gives them: among these few, a
         spelling need not be exact, unless it is called UCUM, where "Mg" is a megagram. Raises UnitProblem."""
+        system = self.system_name(quantity.system)
         by_code = self.find(quantity.code)
         by_text = self.find(quantity.unit)
-        if by_text is None and quantity.unit and (quantity.system != UCUM or by_code is not None):
+        if by_text is None and quantity.unit and (system != _UCUM or by_code is not None):
             by_text = sent.get(folded(quantity.unit))
         if by_code is None and quantity.code and not quantity.system:
             by_code = sent.get(folded(quantity.code))
-        if quantity.code and quantity.system == UCUM:
+        if quantity.code and system == _UCUM:
             if by_code is None:
                 raise UnitProblem("unit not known")
             if by_text is not None and not by_text.same_as(by_code):
                 raise UnitProblem("unit code and unit text disagree")
             return by_code
-        if quantity.system and quantity.system != UCUM:
-            by_code = self.coded.get((self.system_name(quantity.system), quantity.code))
+        if quantity.system and system != _UCUM:
+            by_code = self.coded.get((system, quantity.code))
         if by_code and by_text and not by_code.same_as(by_text):
             raise UnitProblem("unit code and unit text disagree")
         found = by_text or by_code

@@ -141,12 +141,12 @@ class TryPages:
             if entered.way == "form":
                 ordering = entered.hook != "patient-view"
                 document: Any = bundle_of(entered.typed, rulebook.library, self.advisor.now(), ordering)
-                question = question_of(document, b"", rulebook, entered.hook)
+                question = question_of(document, b"", rulebook, self.advisor.vocabulary, entered.hook)
             else:
                 raw = entered.text.encode("utf-8", "replace")
                 document = document_of(raw)
                 own = document.get("hook") if is_patient(document) and "hook" in document else entered.hook
-                question = question_of(document, raw, rulebook, str(own))
+                question = question_of(document, raw, rulebook, self.advisor.vocabulary, str(own))
         except Faults as faults:
             return self.page(entered, faults.found, status=422)
         except NotAsked as fault:

@@ -37,11 +37,28 @@ def test_an_unconfirmed_problem_is_provisional(status: str) -> None:
     assert read(conditions=bundle(unconfirmed)).facts.conditions[0].provisional
 
 
-@pytest.mark.parametrize(
-    "end", [{"abatementDateTime": "2020"}, {"abatementString": "last year"}, {"abatementAge": {"value": 40}}]
-)
-def test_a_problem_with_an_end_is_over_although_it_says_active(end: dict[str, object]) -> None:
-    assert read(conditions=bundle(condition(**end))).facts.conditions == ()
+ENDS: list[dict[str, object]] = [
+    {"abatementDateTime": "2020"}, {"abatementPeriod": {"end": "2020-03"}}, {"abatementString": "not resolved"},
+    {"abatementAge": {"value": 90}}, {"abatementPeriod": {"start": "2020"}}, {"abatementBoolean": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_problem_that_is_active_and_has_an_end_is_one_of_the_two(end: dict[str, object]) -> None:
+    facts = read(conditions=bundle(condition(**end))).facts
+    assert facts.conditions == ()
+    assert facts.inputs["conditions"].unreadable == 1
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+def test_a_problem_without_a_status_is_over_when_its_end_has_come(end: dict[str, object]) -> None:
+    facts = read(conditions=bundle(without(condition(**end), "clinicalStatus"))).facts
+    assert facts.conditions == () and facts.inputs["conditions"].complete
+
+
+@pytest.mark.parametrize("end", [{"abatementDateTime": "2027-12-31"}, {"abatementPeriod": {"end": "2027"}}])
+def test_a_problem_whose_end_is_to_come_goes_on(end: dict[str, object]) -> None:
+    assert len(read(conditions=bundle(condition(**end))).facts.conditions) == 1
 
 
 def test_a_problem_without_a_clinical_status_is_taken_as_active_and_counted() -> None:

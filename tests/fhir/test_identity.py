@@ -156,6 +156,8 @@ HERE = "https://ehr.example/fhir/R4/"
         ("https://ehr.example/fhir/STU3/Patient/mona", False),
         ("https://ehr.example/fhir/R4x/Patient/mona", False),
         ("https://ehr.example:8443/fhir/R4/Patient/mona", False),
+        ("https://ehr.example/fhir/R4/ward-b/Patient/mona", False),
+        ("https://ehr.example/fhir/R4/../other/Patient/mona", False),
         ("https://ehr.example.evil.example/fhir/R4/Patient/mona", False),
     ],
 )
@@ -164,6 +166,20 @@ def test_a_patient_on_another_server_than_the_calls_is_not_taken_for_this_one(re
     for base, read_as in ((HERE, taken), (None, True)):
         facts = read(base=base, conditions=bundle(problem)).facts
         assert (bool(facts.conditions), facts.inputs["conditions"].complete) == (read_as, read_as)
+
+
+@pytest.mark.parametrize("other", ["https://b.example/fhir", "https://a.example/fhir/ward-b"])
+def test_where_no_server_is_named_two_servers_have_two_patients(other: str) -> None:
+    here = {"subject": {"reference": f"https://a.example/fhir/Patient/{ME}"}}
+    there = {"subject": {"reference": f"{other}/Patient/{ME}"}}
+    assert read(conditions=bundle(condition(**here)), serum_magnesium=bundle(magnesium(**here))).facts.labs
+    with pytest.raises(IdentityMismatch) as stopped:
+        read(conditions=bundle(condition(**here)), serum_magnesium=bundle(magnesium(**there)))
+    assert stopped.value.where == "prefetch.serum_magnesium.entry[0]"
+    known = bundle(patient())
+    known["entry"][0]["fullUrl"] = f"https://a.example/fhir/Patient/{ME}"
+    with pytest.raises(IdentityMismatch):
+        read(patient=known, serum_magnesium=bundle(magnesium(**there)))
 
 
 def test_a_medication_on_another_server_is_not_the_one_with_the_same_id_here() -> None:

@@ -148,6 +148,8 @@ def test_a_drafted_laboratory_test_is_known_by_its_codes() -> None:
     test = {"resourceType": "ServiceRequest", "id": "s", "subject": {"reference": "Patient/mona"}}
     chart = read(drafts=bundle(test | {"code": coded("19123-9", "http://loinc.org")}, order()))
     assert chart.drafted_codes == {("http://loinc.org", "19123-9")}
+    forbidden = test | {"code": coded("19123-9", "http://loinc.org"), "doNotPerform": True}
+    assert read(drafts=bundle(forbidden)).drafted_codes == set()
     newer = read(drafts=bundle(test | {"code": {"concept": coded("19123-9", "http://loinc.org")}}))
     assert newer.drafted_codes == {("http://loinc.org", "19123-9")}
 

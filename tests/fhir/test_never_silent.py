@@ -301,5 +301,9 @@ def test_a_medicine_that_a_drafted_test_contains_is_not_overlooked(client: Flask
     }  # fmt: skip
     alone = answer(client, "order-sign", drafts=[lab])
     assert not any("could not be read" in card["summary"] + card["detail"] for card in alone["cards"])
+    formula = {"additiveType": {"text": "magnesium"}, "additiveProductName": "magnesium citrate"}
+    feed = {"resourceType": "NutritionOrder", "id": "feed", "status": "draft", "patient": about()}
+    fed = answer(client, "order-sign", drafts=[feed | {"enteralFormula": formula}])
+    assert any("could not be read" in card["summary"] + card["detail"] for card in fed["cards"])
     told = answer(client, "order-sign", drafts=[lab | {"contained": [contained]}])
     assert any("could not be read" in card["summary"] + card["detail"] for card in told["cards"])

@@ -83,7 +83,8 @@ def test_no_mark_of_a_person_is_in_what_is_kept_of_any_scenario() -> None:
     for rule, file in scenario_files().items():
         for scenario in file.scenarios[:3]:
 
-            def request(needs: Any, scenario: Any = scenario) -> dict[str, Any]:
+            def request(side: Side, scenario: Any = scenario) -> dict[str, Any]:
+                needs = side.needs(scenario.hook)
                 made = builder.request(scenario, {key: need.template for key, need in needs.items()})
                 told: dict[str, Any] = marked(made)
                 told["context"]["patientId"] = f"{MARK}{made['context']['patientId']}"

@@ -127,7 +127,8 @@ def test_of_two_medications_of_one_id_none_is_taken(tmp_path: Path) -> None:
         ({"text": ["Magnesium"]}, "not_evaluated"),
         ({"coding": {"system": hospital.LOINC, "code": "2601-3"}}, "fired"),
         ({"coding": [{"system": hospital.LOINC, "code": "718-7"}]}, "not_applicable"),
-        ({"text": "Haemoglobin"}, "not_applicable"),
+        ({"text": "Haemoglobin"}, "not_evaluated"),
+        ({"coding": [{"system": hospital.LOINC, "code": "718-7"}], "text": "Haemoglobin"}, "not_applicable"),
     ],
 )
 def test_a_result_that_does_not_say_what_it_is_may_be_the_one_looked_for(
@@ -155,6 +156,79 @@ def test_a_medicine_that_is_over_is_not_taken(tmp_path: Path, status: str) -> No
     order = of("MedicationRequest", "m", "a", intent="order", medicationCodeableConcept=digoxin["code"], status=status)
     write(tmp_path / "in/a.ndjson", person("a"), low("a"), order)
     assert screened(tmp_path / "out", tmp_path / "in")["a", "patient-view"][DIGOXIN].startswith("quiet")
+
+
+def odd(**elements: Any) -> Resource:
+    return {name: value for name, value in (low("a") | elements).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        odd(id=5),
+        odd(subject="Patient/a"),
+        odd(subject=None, patient=[{"reference": "Patient/a"}]),
+        odd(status=["final"]),
+        odd(resourceType=None),
+        odd(resourceType="lab-result"),
+        of("DiagnosticReport", "r", "a", status="final", contained=[low("a")]),
+    ],
+    ids=["id", "subject as text", "patient", "status", "no kind", "another kind", "a report"],
+)
+def test_a_line_that_nobody_can_read_stands_in_the_chart_of_its_patient(tmp_path: Path, line: Resource) -> None:
+    """Its patient is plain, and is not one without a low result."""
+    write(tmp_path / "in/a.ndjson", person("a"), line)
+    found = screened(tmp_path / "out", tmp_path / "in")
+    assert found["a", "patient-view"][LOW].startswith("not_evaluated: ")
+    assert faults(tmp_path / "out") == []
+
+
+def test_an_order_whose_medicine_is_named_by_a_text_is_not_passed_over(tmp_path: Path) -> None:
+    order = of("MedicationRequest", "m", "a", status="active", intent="order",
+               medicationReference="Medication/shared-digoxin")  # fmt: skip
+    write(tmp_path / "in/a.ndjson", person("a"), low("a"), order)
+    found = screened(tmp_path / "out", tmp_path / "in")
+    assert found["a", "patient-view"][DIGOXIN].startswith("not_evaluated: ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        odd(subject=[{"reference": "Patient/a"}]),
+        odd(subject={"reference": "urn:uuid:a"}),
+        odd(resourceType="observation"),
+    ],
+)
+def test_a_line_in_another_form_that_is_read_is_a_finding(tmp_path: Path, line: Resource) -> None:
+    write(tmp_path / "in/a.ndjson", person("a"), line)
+    assert screened(tmp_path / "out", tmp_path / "in")["a", "patient-view"][LOW] == "fired"
+
+
+def test_the_specimen_of_a_result_is_looked_at_wherever_it_stands(tmp_path: Path) -> None:
+    write(tmp_path / "in/Patient.ndjson", person("a"))
+    write(tmp_path / "in/Observation.ndjson", low("a", specimen={"reference": "Specimen/s"}))
+    write(tmp_path / "in/Specimen.ndjson", of("Specimen", "s", "a", type={"text": "Urine"}))
+    found = screened(tmp_path / "out", tmp_path / "in")
+    assert found["a", "patient-view"][LOW].startswith("not_evaluated: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"entry": [{"request": {"method": "DELETE", "url": "Observation/mg-a"}}]},
+         "says that resources are deleted: what other lines hold of them is read all the same"),
+        ({"entry": [{"response": {"status": "403"}}]}, "says that a part of it was refused"),
+        ({"entry": [{"fullUrl": "urn:uuid:1"}]}, "has entries that hold no resource"),
+        ({"link": [{"relation": "next", "url": "urn:x"}]}, "says that there is more than it holds"),
+        ({"total": 3}, "says that there is more than it holds"),
+        ({"entry": [{"resource": odd(subject=["Patient/a", "Patient/b"])}]}, "names no patient by Patient/id"),
+        ({"entry": [{"resource": [odd()]}]}, "is no FHIR resource of a patient"),
+    ],
+)  # fmt: skip
+def test_what_a_bundle_of_nobody_says_is_named_by_its_line(tmp_path: Path, said: Resource, reason: str) -> None:
+    write(tmp_path / "in/a.ndjson", person("a"), {"resourceType": "Bundle", "type": "searchset"} | said)
+    screened(tmp_path / "out", tmp_path / "in")
+    assert faults(tmp_path / "out") == [("a.ndjson", 2, reason)]
 
 
 def test_a_linked_folder_is_read_once_and_a_link_to_nowhere_is_named(tmp_path: Path) -> None:

@@ -74,10 +74,10 @@ def other_unit(body: Body) -> Body:
 
 
 def other_range(body: Body) -> Body:
-    """After an upgrade the laboratory's range comes in another unit than the result."""
+    """After an upgrade the laboratory's range is that of another test. (One in another unit is not believed.)"""
     for each in _observations(body):
         for given in each.get("referenceRange", []):
-            given["low"]["value"], given["high"]["value"] = 1.7, 2.6
+            given["low"]["value"], given["high"]["value"] = 1.0, 1.3
     return body
 
 
@@ -113,7 +113,7 @@ STOPS = frozenset({"stopped", "fell"})
 MALFUNCTIONS = (
     Malfunction("code changed", "the laboratory sends a code of its own for magnesium", LOW, STOPS, other_code),
     Malfunction("rule edited by accident", "a limit of 30 days became 3", LOW, STOPS, content=edited),
-    Malfunction("upgrade storm", "the laboratory's range comes in mg/dL beside results in mmol/L", LOW,
+    Malfunction("upgrade storm", "the laboratory's range is that of another test", LOW,
                 frozenset({"storm", "rose"}), other_range),
     Malfunction("unit changed", "mg/dL in words that nobody knows", LOW, STOPS, other_unit),
     Malfunction("prefetch key dropped", "serum_magnesium is no longer sent", LOW, STOPS, key_dropped),

@@ -10,15 +10,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from msgspec import Raw, Struct, ValidationError
+import orjson
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from cds_service.fhir.at_hand import MEDICATION, PATIENT, is_kind, kinds_within, references_in
 from cds_service.fhir.identity import UNREADABLE, is_id, split_reference
+from cds_service.fhir.opened import BUNDLE, Opened, text_of
+from cds_service.fhir.repairs import spelt
 from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.population.uploads import OF_A_PATIENT
 
-BUNDLE, PATIENT, MEDICATION = "Bundle", "Patient", "Medication"
 NO_JSON: Final = "is not JSON"
+NO_RESOURCE: Final = "is no FHIR resource of a patient"
+DELETES: Final = "says that resources are deleted: what other lines hold of them is read all the same"
+REFUSED: Final = "says that a part of it was refused"
+EMPTY: Final = "has entries that hold no resource"
+MORE: Final = "says that there is more than it holds"
 NO_PATIENT: Final = "names no patient by Patient/id"
 STRAY: Final = "names a patient of whom no Patient resource is there"
 TOO_LONG: Final = "is longer than 64 MB: write a line for each resource"
@@ -41,20 +49,9 @@ class Head(Struct, gc=False):
     medicationReference: _Reference | None = None
 
 
-class BundleEntry(Struct, gc=False):
-    """One entry; `resource` as it came."""
-
-    resource: Raw = Raw(b"")
-    fullUrl: str | None = None
-
-
-class _Bundle(Struct, gc=False):
-    entry: list[BundleEntry] = []
-
-
 class Line(NamedTuple):
-    """One resource, or a Bundle of one patient. `medication`: the `Medication/id` that an order refers to; of a
-    Medication its own."""
+    """One resource, or a Bundle of one patient. `kind`: "unknown" where it says none of FHIR's. `medication`: the
+    `Medication/id` that an order refers to; of a Medication its own."""
 
     number: int
     kind: str
@@ -64,7 +61,6 @@ class Line(NamedTuple):
 
 
 _head = Decoder(Head).decode
-bundle_of = Decoder(_Bundle).decode
 _any = Decoder(Raw).decode
 _object = Decoder(dict[str, Raw]).decode
 
@@ -134,13 +130,9 @@ class Lines:
         return good
 
     def _taken(self, number: int, raw: bytes) -> Iterator[Line]:
-        try:
-            head = _head(raw)
-        except ValidationError:
-            self.faults.append((number, "is no FHIR resource, or its id or patient is no text"))
-            return
-        except UNREADABLE:
-            self.faults.append((number, NO_JSON))
+        head = _head_of(raw)
+        if head is None:
+            self.faults.append((number, NO_RESOURCE))
             return
         kind = head.resourceType
         if kind == BUNDLE:
@@ -155,32 +147,83 @@ class Lines:
                 yield Line(number, kind, "", f"Medication/{head.id}", raw)
             else:
                 self.faults.append((number, "is a Medication without an id"))
-        elif kind in OF_A_PATIENT:
-            patient = _named(head.subject or head.patient, PATIENT)
-            if patient:
-                yield Line(number, kind, patient, _medication(head.medicationReference), raw)
+        elif kind in OF_A_PATIENT or _may_hold(kind, raw):
+            if patient := _patient(head):
+                yield Line(number, _called(kind), patient, _medication(head.medicationReference), raw)
             else:
-                self.faults.append((number, NO_PATIENT))
+                self.faults.append((number, NO_PATIENT if is_kind(kind) else NO_RESOURCE))
         else:
-            self.passed_over[kind[:40] if kind.isalpha() else "unknown"] += 1
+            self.passed_over[_called(kind)] += 1
 
     def _bundle(self, number: int, raw: bytes) -> Iterator[Line]:
-        """One of one patient stays whole, so that references by fullUrl hold; one of several, and one that holds other
-        Bundles, is taken apart."""
-        try:
-            entries = [bytes(each.resource) for each in bundle_of(raw).entry if each.resource]
-            heads = [_head(each) for each in entries]
-        except UNREADABLE:
-            self.faults.append((number, "is a Bundle with entries that are no resources"))
-            return
+        """One of one patient stays whole, with what it says of itself, and so that references by fullUrl hold; one of
+        several is taken apart."""
+        opened = Opened()
+        opened.open(raw)
+        entries = [bytes(each.resource) for each in opened.entries if not each.empty and not each.deletes]
+        heads = [head for each in entries if (head := _head_of(each))]
         people = {each.id for each in heads if each.resourceType == PATIENT}
         named = {_named(each.subject or each.patient, PATIENT) for each in heads if each.resourceType in OF_A_PATIENT}
-        whole = len(people) == 1 and named <= {"", *people} and all(each.resourceType != BUNDLE for each in heads)
-        if whole and is_id(person := next(iter(people))):
+        if len(people) == 1 and named <= {"", *people} and is_id(person := next(iter(people))):
             yield Line(number, BUNDLE, str(person), "", raw)
-        else:
-            for each in entries:
-                yield from self._taken(number, each)
+            return
+        for each in entries:
+            yield from self._taken(number, each)
+        self.faults += [(number, why) for why in _left_unsaid(opened)]
+
+
+def _left_unsaid(opened: Opened) -> Iterator[str]:
+    """What a Bundle that is not of one patient says of itself, and nobody's chart can be told."""
+    if any(each.deletes for each in opened.entries):
+        yield DELETES
+    if any(each.refused for each in opened.entries):
+        yield REFUSED
+    if any(each.empty and not each.deletes and not each.refused for each in opened.entries):
+        yield EMPTY
+    if opened.next or opened.surplus:
+        yield MORE
+
+
+def _head_of(raw: bytes) -> Head | None:
+    """None where it is no object. Of one that is not as FHIR has it, whatever looks like a patient is read: it is the
+    chart's to say that it cannot be read."""
+    try:
+        head = _head(raw)
+        head.resourceType = spelt(head.resourceType)
+        return head
+    except UNREADABLE:
+        pass
+    try:
+        resource = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(resource, dict):
+        return None
+    references = references_in(resource)
+    kind, name = text_of(resource.get("resourceType")) or "", text_of(resource.get("id"))
+    return Head(spelt(kind), name, _Reference(references[0]) if len(references) == 1 else None)
+
+
+def _may_hold(kind: str, raw: bytes) -> bool:
+    """Whether it may be, or contain, what is of a patient, although it is of no kind that is read."""
+    if not is_kind(kind):
+        return True
+    return b'"contained"' in raw and not kinds_within(raw).isdisjoint(OF_A_PATIENT)
+
+
+def _called(kind: str) -> str:
+    """A kind as it may be counted: never a text of the file's own."""
+    return kind[:40] if is_kind(kind) else "unknown"
+
+
+def _patient(head: Head) -> str:
+    """The id of the patient, "" for none."""
+    reference = head.subject or head.patient
+    if found := _named(reference, PATIENT):
+        return found
+    text = (reference.reference if reference else None) or ""
+    name = text.removeprefix("urn:uuid:")
+    return name if name != text and is_id(name) else ""
 
 
 def _named(reference: _Reference | None, kind: str) -> str:

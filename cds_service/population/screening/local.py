@@ -31,9 +31,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cds_service.advice.loaded_content import Content
+from cds_service.fhir.at_hand import MEDICATION, PATIENT
+from cds_service.fhir.opened import BUNDLE
 from cds_service.population.kept_facts import keeper_of
 from cds_service.population.screening.folder import WORK, Folder, Refused, replaced, write_json
-from cds_service.population.screening.lines import MEDICATION, PATIENT, STRAY, Line, Lines
+from cds_service.population.screening.lines import STRAY, Line, Lines
 from cds_service.population.screening.person import Recipe, Screener
 from cds_service.population.screening.rare import put_rare_together
 from cds_service.population.screening.rows import Rows
@@ -257,7 +259,7 @@ def _part(job: Job, part: int) -> dict[str, Any]:
     rows = Rows(screener.rules, keeper_of(content), identified=job.recipe.identified)
     strays: list[tuple[int, int, str]] = []
     for key, resources, medications in _patients(job, part):
-        if not any(each.kind in (PATIENT, "Bundle") for each in resources):
+        if not any(each.kind in (PATIENT, BUNDLE) for each in resources):
             strays += [(each.task, each.line, STRAY) for each in resources]
             continue
         calls = screener.screen(resources[0].patient, [each.raw for each in resources], medications)

@@ -1,33 +1,27 @@
 """One patient's resources, as they stand in an export, to facts and the outcome of every rule: what each engine calls.
 
-The calls are those that `advice.one_bundle.hook_request` makes of the same resources.
+The calls are those that `advice.one_bundle.hook_request` makes of the same resources: both by `fhir.at_hand`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
-
-import orjson
-from msgspec import Raw, Struct, ValidationError, to_builtins
-from msgspec.json import Decoder
 
 from cds_service.advice.advise import outcomes_of
 from cds_service.advice.loaded_content import Content, load_content
 from cds_service.advice.needs import all_needs
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, read_site
-from cds_service.fhir.elements import Bundle, Entry
-from cds_service.fhir.elements import Search as Found
-from cds_service.fhir.searching import Search, codes_of
+from cds_service.fhir.at_hand import AtHand
+from cds_service.fhir.searching import Search
 from cds_service.patient import PatientFacts
 from cds_service.population.cases import NotRead, Side, read_call
-from cds_service.population.screening.lines import MEDICATION, PATIENT, bundle_of
 from cds_service.rules.evaluate import Evaluation, evaluate
 from cds_service.rules.faults import Fault, attempt
 
@@ -78,45 +72,6 @@ class Call(NamedTuple):
     not_read: str = ""
 
 
-class _Coding(Struct, gc=False):
-    system: str | None = None
-    code: str | None = None
-    display: str | None = None
-
-
-class _Concept(Struct, gc=False):
-    coding: list[_Coding] | None = None
-    text: str | None = None
-
-
-class _Searched(Struct, gc=False):
-    """What the searches of our prefetch ask for."""
-
-    resourceType: str
-    status: str | None = None
-    code: _Concept | None = None
-
-
-_searched = Decoder(_Searched).decode
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    kind: str
-    status: str | None
-    codes: frozenset[str] | None
-    raw: bytes
-    url: str | None
-
-    @property
-    def draft(self) -> bool:
-        return self.status == "draft" and self.kind.endswith("Request")
-
-    def listed(self, mode: str = "") -> Entry:
-        """As a Bundle holds it."""
-        return Entry(self.url, Raw(self.raw), Found(mode) if mode else None)
-
-
 class Screener:
     """Reads patients and tries every rule. `rules`: their ids, in the order of the rulebook."""
 
@@ -133,38 +88,26 @@ class Screener:
 
         `resources`: all of this patient, Bundles too; `medications`: the Medication resources that they refer to.
         """
-        entries = [entry for raw in (*resources, *medications) for entry in _entries(raw)]
-        people = {entry.raw: entry for entry in entries if entry.kind == PATIENT}
+        held = AtHand(self.side.vocabulary)
+        for raw in (*resources, *medications):
+            held.add(raw)
+        held.forget_deleted()
+        people = {bytes(each.entry.resource) for each in held.people}
         if len(people) != 1:
             return [Call(VIEW, None, None, f"it has {len(people)} different Patient resources")]
-        (person,) = people.values()
-        drafts = [entry for entry in entries if entry.draft]
-        kept = [entry for entry in entries if not entry.draft]
-        hooks = (VIEW, SIGN) if drafts and SIGN in self._searches else (VIEW,)
-        return [self._call(hook, patient_id, person, kept, drafts) for hook in hooks]
+        if held.of_several_servers:
+            return [Call(VIEW, None, None, "its resources name patients of more than one server")]
+        hooks = (VIEW, SIGN) if held.drafts and SIGN in self._searches else (VIEW,)
+        return [self._call(hook, patient_id, held) for hook in hooks]
 
-    def _call(self, hook: str, patient_id: str, person: _Entry, kept: list[_Entry], drafts: list[_Entry]) -> Call:
-        by_kind: dict[str, list[_Entry]] = {}
-        for entry in kept:
-            by_kind.setdefault(entry.kind, []).append(entry)
-        included = [person.listed("include")] if person.url is not None else []
-        medications = [each.listed() for each in by_kind.get(MEDICATION, ())]
-        prefetch: dict[str, bytes | Bundle] = {}
-        for search in self._searches[hook]:
-            if search.kind == PATIENT:
-                prefetch[search.key] = person.raw
-                continue
-            found = [entry for entry in by_kind.get(search.kind, ()) if search.finds(entry.status, entry.codes)]
-            listed = included + [each.listed("match") for each in found]
-            if search.kind.startswith(MEDICATION):
-                listed += medications
-            prefetch[search.key] = Bundle(type="searchset", total=Raw(b"%d" % len(found)), entry=listed)
-        orders = Bundle(type="collection", entry=[each.listed() for each in drafts]) if hook != VIEW else None
+    def _call(self, hook: str, patient_id: str, held: AtHand) -> Call:
         # A bug of ours that one chart meets must not take the other patients' answers away.
-        call = attempt(self._tried, hook, patient_id, prefetch, orders)
+        call = attempt(self._tried, hook, patient_id, held)
         return Call(hook, None, None, f"a fault of this program: {call.reference}") if isinstance(call, Fault) else call
 
-    def _tried(self, hook: str, patient_id: str, prefetch: Mapping[str, bytes | Bundle], orders: Bundle | None) -> Call:
+    def _tried(self, hook: str, patient_id: str, held: AtHand) -> Call:
+        prefetch = dict(held.answers(self._searches[hook]))
+        orders = held.orders() if hook != VIEW else None
         try:
             chart = read_call(self.side, hook, patient_id, prefetch, orders)
         except NotRead as fault:
@@ -176,21 +119,3 @@ class Screener:
             there = rulebook.at("", chart.facts.person.encounter_class)
             evaluation = evaluate(chart.facts, there, service)
         return Call(hook, chart.facts, evaluation)
-
-
-def _entries(raw: bytes) -> Iterable[_Entry]:
-    entry = _entry(raw, None)
-    if entry.kind != "Bundle":
-        return [entry]
-    return [_entry(bytes(each.resource), each.fullUrl) for each in bundle_of(raw).entry if each.resource]
-
-
-def _entry(raw: bytes, url: str | None) -> _Entry:
-    try:
-        seen = _searched(raw)
-        kind, status, concept = seen.resourceType, seen.status, to_builtins(seen.code)
-    except ValidationError:  # an element of another type than FHIR's
-        whole = orjson.loads(raw)
-        kind, status, concept = str(whole.get("resourceType")), whole.get("status"), whole.get("code")
-        status = status if isinstance(status, str) else None
-    return _Entry(kind, status, codes_of(concept), raw, url)

@@ -20,10 +20,12 @@ from zlib import crc32
 
 import orjson
 
+from cds_service.fhir.at_hand import MEDICATION, PATIENT
+from cds_service.fhir.opened import BUNDLE
 from cds_service.population.kept_facts import keeper_of
 from cds_service.population.screening import local
 from cds_service.population.screening.folder import WORK, write_json
-from cds_service.population.screening.lines import BUNDLE, MEDICATION, PATIENT, STRAY, Lines
+from cds_service.population.screening.lines import STRAY, Lines
 from cds_service.population.screening.person import Recipe
 from cds_service.population.screening.rows import Rows
 from cds_service.population.screening.spark_executor import FAULT
