@@ -53,7 +53,8 @@ def tried(request: pytest.FixtureRequest, tmp_path: Path) -> Tried:
         (tmp_path / "site.yaml").write_text(site)
         options = ("--site", str(tmp_path / "site.yaml")) if site else ()
         if request.param == "evaluate":
-            answer = json.loads(invoked("evaluate", "--json", *options, str(file)))
+            said = invoked("evaluate", "--json", *options, str(file))
+            answer = json.loads(said[said.index("{\n") :])  # a log may stand before it
             found = {each["rule"]: each["outcome"] for each in answer["extension"][EXTENSION]["outcomes"]}
             return found[LOW]
         invoked("screen", str(file), "--out", str(tmp_path / "out"), "--processes", "1", "--validate", *options)

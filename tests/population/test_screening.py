@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -351,6 +352,18 @@ def test_a_folder_takes_no_other_question(options: tuple[str, ...], another: str
     refused = screen(tmp_path / "out", tmp_path / "in.ndjson", options=asked)
     assert refused.exit_code == 2
     assert another in refused.output
+    assert "Name another folder with --out" in refused.output
+
+
+def test_a_file_changed_within_its_size_and_time_is_another_question(tmp_path: Path) -> None:
+    file = tmp_path / "in.ndjson"
+    file.write_bytes(BROKEN[0])
+    assert screen(tmp_path / "out", file, options=()).exit_code == 0
+    time = file.stat().st_mtime_ns
+    file.write_bytes(BROKEN[0].replace(b'"a"', b'"b"'))
+    os.utime(file, ns=(time, time))
+    refused = screen(tmp_path / "out", file, options=())
+    assert refused.exit_code == 2
     assert "Name another folder with --out" in refused.output
 
 
