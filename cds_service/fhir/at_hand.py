@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import orjson
 from msgspec import Raw, Struct, ValidationError, convert
@@ -16,7 +15,7 @@ from msgspec.json import Decoder
 
 from cds_service.fhir import elements
 from cds_service.fhir.elements import NOTHING, Bundle, Concept, Entry, Reference
-from cds_service.fhir.identity import UNREADABLE, split_reference
+from cds_service.fhir.identity import UNREADABLE, server_of, split_reference
 from cds_service.fhir.opened import BUNDLE, Listed, Opened, text_of
 from cds_service.fhir.repairs import spelt
 from cds_service.fhir.searching import Search, inputs_of
@@ -87,7 +86,7 @@ class AtHand:
     def of_several_servers(self) -> bool:
         """Whether it names patients of more than one server: an id means somebody on one of them alone. Where a Patient
         says on which server it is, `bundles` tells who is meant by each reference."""
-        own = {server for each in self.people if (server := server_of(each.entry.fullUrl)) is not None}
+        own = {server for each in self.people if (server := _home_of(each.entry.fullUrl)) is not None}
         return len(own or self._servers) > 1
 
     def forget_deleted(self) -> None:
@@ -185,7 +184,7 @@ class AtHand:
             parts = [part.code for part in seen.component or ()]
             inputs = inputs_of(seen.code, parts, self._vocabulary)
         for reference in (seen.subject, seen.patient):
-            if reference is not None and (server := server_of(reference.reference)) is not None:
+            if reference is not None and (server := _home_of(reference.reference)) is not None:
                 self._servers.add(server)
         return Held(kind, entry, seen.id, seen.status, inputs)
 
@@ -213,12 +212,10 @@ def is_kind(name: str) -> bool:
     return name[:1].isupper() and name.isalpha()
 
 
-def server_of(reference: str | None) -> str | None:
-    """The server of an absolute reference to a Patient, without its scheme; None of any other one."""
-    if reference is None or reference[:4] != "http" or (parts := split_reference(reference)) is None:
-        return None
-    url = urlsplit(reference)
-    return url.netloc.lower() + url.path.rpartition(f"/{PATIENT}/")[0] if parts[0] == PATIENT else None
+def _home_of(reference: str | None) -> str | None:
+    """The server of an absolute reference to a Patient; None of any other one."""
+    kind = split_reference(reference) if reference else None
+    return server_of(reference) if reference and kind and kind[0] == PATIENT else None
 
 
 def references_in(resource: dict[str, Any]) -> list[str]:
