@@ -59,19 +59,16 @@ def all_needs(library: Library, windows: bool = False, site: SiteValues = NO_SIT
     screener = f"QuestionnaireResponse?{BY_PATIENT}&questionnaire={library.screener.canonical}&_sort=-authored&_count=5"
     needs[SCREENER] = Need(SCREENER, "QuestionnaireResponse", screener)
     codes: dict[str, list[str]] = {}
-    elsewhere: set[str] = set()  # inputs with something that no laboratory makes
     for name, entry in library.terminology.items():
         if entry.input and entry.codes:
             searched = (f"{library.code_systems[item.system].uris[0]}|{item.code}" for item in entry.codes)
             codes.setdefault(entry.input, []).extend(searched)
             codes[entry.input] += [item.token for item in site.codes.get(name, ())]
-            if entry.kind != "lab" or not entry.laboratory:
-                elsewhere.add(entry.input)
     days = days_read(library) if windows else {}
     for key, listed in sorted(codes.items()):
         since = f"&date=ge{{{{today() - {days.get(key, A_YEAR)} days}}}}" if windows else ""
         template = f"Observation?{BY_PATIENT}&code={','.join(dict.fromkeys(listed))}{since}&{NEWEST}"
-        needs[key] = Need(key, "Observation", template, laboratory=key not in elsewhere)
+        needs[key] = Need(key, "Observation", template, laboratory=key in library.laboratory_inputs)
     return needs
 
 

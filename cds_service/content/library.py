@@ -125,6 +125,13 @@ class Library:
         return self.route_table.routes
 
     @cached_property
+    def laboratory_inputs(self) -> frozenset[str]:
+        """Inputs of results that laboratories alone make."""
+        coded = [entry for entry in self.terminology.values() if entry.input and entry.codes]
+        others = {entry.input for entry in coded if entry.kind != "lab" or not entry.laboratory}
+        return frozenset(entry.input for entry in coded if entry.input) - others
+
+    @cached_property
     def system_names(self) -> tables.SystemNames:
         """Our short names of code systems by their addresses."""
         return tables.SystemNames(self.code_systems)

@@ -362,7 +362,7 @@ class Reader:
                     self.medications[reference] = elements.UNUSABLE  # nobody knows which of them is meant
         elif isinstance(view, elements.Specimen):
             if self.modified and modifiers(raw):
-                view = elements.UNFIT
+                view = elements.Specimen(status="entered-in-error")
             self.specimens |= {reference: view for reference in (f"Specimen/{name}", full_url) if reference}
             return
         elif isinstance(view, elements.Condition) and full_url:

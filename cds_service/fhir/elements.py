@@ -197,6 +197,7 @@ class Observation(Resource, tag="Observation"):
     valueString: Raw = NOTHING
     valueBoolean: Raw = NOTHING
     valueInteger: Raw = NOTHING
+    category: Raw = NOTHING
     valueRange: Raw = NOTHING
     dataAbsentReason: Concept | None = None
     interpretation: list[Concept] | None = None
@@ -219,9 +220,6 @@ class Specimen(Resource, tag="Specimen"):
     type: Concept | None = None
     condition: list[Concept] | None = None
     note: list[Annotation] | None = None
-
-
-UNFIT = Specimen(status="entered-in-error")
 
 
 class Condition(Resource, tag="Condition"):

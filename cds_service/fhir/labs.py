@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, DecimalException
 
+import orjson
 from msgspec import structs
 
 from cds_service.fhir.building import Building, has_subject
@@ -33,6 +34,8 @@ _FLAG_SYSTEMS = (
 )
 _TORN = "codes of two tests"
 _MEASURED = {"mass": ("mass",), "substance": ("substance", "charge"), "either": ("mass", "substance", "charge")}
+_CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
+_NO_LABORATORY = frozenset({"activity", "exam", "imaging", "social-history", "survey", "therapy", "vital-signs"})
 _RANGE_TYPES = "http://terminology.hl7.org/CodeSystem/referencerange-meaning"
 # A clock of the EHR may be ahead of ours by this much; a day without a time zone may already have begun elsewhere.
 _CLOCK_AHEAD = timedelta(minutes=15)
@@ -118,9 +121,28 @@ def _alone(item: Item, view: Observation, part: ObservationComponent) -> Item:
 
 def _keep_unread(building: Building, item: Item, view: Observation) -> None:
     """What a result measures under no code of ours: its own code, or those of its components."""
+    keys = (item.key, *item.also)
+    if _of_no_laboratory(view):
+        keys = tuple(key for key in keys if key not in building.vocabulary.laboratory_inputs)
+        if not keys:
+            return
+    item = replace(item, key=keys[0], also=keys[1:])
     parts = [part.code for part in view.component if _concept(building, part.code) is None] if view.component else None
     for code in [view.code] if parts is None else parts:
         building.not_identified(item, code, when_taken(view))
+
+
+def _of_no_laboratory(view: Observation) -> bool:
+    """Whether its categories say that no laboratory made it."""
+    said = orjson.loads(bytes(view.category) or b"null")
+    codings = [
+        (coding.get("system"), coding.get("code"))
+        for each in (said if isinstance(said, list) else [said])
+        if isinstance(each, dict) and isinstance(each.get("coding"), list)
+        for coding in each["coding"]
+        if isinstance(coding, dict)
+    ]
+    return bool(codings) and all(system == _CATEGORIES and code in _NO_LABORATORY for system, code in codings)
 
 
 def _may_be(ours: frozenset[str], code: Concept) -> bool:

@@ -152,3 +152,24 @@ def test_a_range_or_flag_that_cannot_be_of_this_value_decides_nothing(
     result: Json, rule: str, said: str, client: FlaskClient
 ) -> None:
     assert outcomes(answer(client, serum_magnesium=bundle(result)))[rule] == said
+
+
+CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+
+
+@pytest.mark.parametrize(
+    ("categories", "said"),
+    [
+        ([coded("vital-signs", CATEGORY)], "fired"),
+        ([coded("laboratory", CATEGORY)], "not_evaluated"),
+        ([coded("vital-signs", CATEGORY), coded("laboratory", CATEGORY)], "not_evaluated"),
+        ([coded("vital-signs", CATEGORY), coded("4711", "urn:example:flowsheet")], "not_evaluated"),
+        ([{"text": "Vital signs"}], "not_evaluated"),
+        (None, "not_evaluated"),
+    ],
+)
+def test_what_no_laboratory_made_is_no_newer_result(categories: Any, said: str, client: FlaskClient) -> None:
+    """A flowsheet under codes of the hospital's own, sent for all keys by an EHR that ignores the codes of a search."""
+    later = "2026-11-21T06:00:00Z"
+    pulse = severe | {"id": "pulse", "code": {"text": "Pols"}, "category": categories, "effectiveDateTime": later}
+    assert outcomes(answer(client, serum_magnesium=bundle(severe, pulse)))[LOW] == said
