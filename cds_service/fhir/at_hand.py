@@ -117,8 +117,9 @@ class AtHand:
             elif search.kind == OBSERVATION:
                 listed += specimens
             listed += [each.listed(_INCLUDE) for each, kinds in hidden if search.kind in kinds]
-            # However many were asked for, these are all, but for what the Bundles say.
-            yield search.key, self._bundle("searchset", listed, len(found) + self._bundles.surplus)
+            # However many were asked for, these are all, but for what the Bundles say. What came twice is one.
+            number = len({each.id for each in found if each.id}) + sum(not each.id for each in found)
+            yield search.key, self._bundle("searchset", listed, number + self._bundles.surplus)
 
     def orders(self) -> Bundle:
         """The draft orders."""

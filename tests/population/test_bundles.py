@@ -37,6 +37,9 @@ def panel(own: Resource | None, *parts: Resource) -> Resource:
     return {name: value for name, value in whole.items() if value is not None}
 
 
+NORMAL = result(valueQuantity=low("a")["valueQuantity"] | {"value": 0.9})
+
+
 def invoked(*options: str) -> str:
     done = CliRunner().invoke(main, options)
     assert done.exit_code == 0, done.output
@@ -148,6 +151,7 @@ def test_what_a_bundle_says_of_itself_is_no_all_clear(tried: Tried, chart: Resou
         (holding(link=[{"relation": "self", "url": "https://ehr.example/fhir"}]), "not_applicable"),
         (holding({"resource": REPORT}, {"resource": COMPOSITION}), "not_applicable"),
         (holding({"resource": {"resourceType": "Practitioner", "id": "p"}}), "not_applicable"),
+        (holding({"resource": NORMAL}, {"resource": NORMAL}), "quiet"),
         (holding({"resource": bundle(result(), kind="searchset")}), "fired"),
         (holding({"resource": result(), "response": {"status": "200 OK"}}), "fired"),
         (holding({"resource": result() | {"resourceType": "observation"}}), "fired"),
