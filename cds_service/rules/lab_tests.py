@@ -134,24 +134,27 @@ def _contradicted(
             return True
     _, reason = _made_for(limit, test.lab, context, limits)
     usual = limit.span if limit.holds_for and limit.holds_for.never_past and reason is None else None
-    low, high = usual or _anybodys(limit, test, context, limits)
+    span = usual or _anybodys(limit, test, context, limits)
+    if span is None:
+        return False
+    low, high = span
     nearest, farthest = (high, low) if comparison in ("below", "at_most") else (low, high)
     return compare(found, comparison, nearest if flagged else farthest, _decimals(test, context)) is not flagged
 
 
 def _for_somebody(own: Decimal, limit: Limit, test: LabTest, context: Context, limits: Limits) -> bool:
     """Whether a laboratory's own limit may be one of this test, in the unit in which it seems to be."""
-    low, high = _anybodys(limit, test, context, limits)
-    return low <= own <= high
+    span = _anybodys(limit, test, context, limits)
+    return span is None or span[0] <= own <= span[1]
 
 
-def _anybodys(limit: Limit, test: LabTest, context: Context, limits: Limits) -> tuple[Decimal, Decimal]:
+def _anybodys(limit: Limit, test: LabTest, context: Context, limits: Limits) -> tuple[Decimal, Decimal] | None:
     """Between what values a limit is, whoever the patient: what is severe for everybody, and the limit of the other
-    side; else all that a result may be."""
-    holds, plausible = limit.holds_for, context.rulebook.library.terminology[test.lab].plausible
-    ends = sorted(limits[name].value for name in (holds.otherwise, holds.never_past) if name) if holds else []
-    least, most = plausible or (limit.value, limit.value)
-    return (ends[0], ends[-1]) if len(ends) == 2 else (least, most)
+    side; else all that a result may be, None where that is not said."""
+    if (holds := limit.holds_for) and holds.otherwise and holds.never_past:
+        least, most = sorted((limits[holds.otherwise].value, limits[holds.never_past].value))
+        return least, most
+    return context.rulebook.library.terminology[test.lab].plausible
 
 
 def _decimals(test: LabTest, context: Context) -> int:
