@@ -168,6 +168,7 @@ def test_a_decimal_comma_arrives_as_it_was_typed(console: Flask, browser: Browse
         page.get_by_label("Reason").fill("Too many cards")
         page.get_by_role("button", name="Put into the draft").click()
         expect(page.get_by_text("Not a valid integer value.").first).to_be_visible()
+        assert days.input_value() == "1,5", "and is there to be mended"
 
 
 def test_a_text_is_still_there_where_the_session_ended_while_it_was_typed(console: Flask, browser: Browser) -> None:
