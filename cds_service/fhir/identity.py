@@ -103,7 +103,10 @@ def server_of(reference: str) -> str | None:
 
 def _plain(url: str) -> str:
     parts = urlsplit(url)
-    return parts.netloc.lower() + parts.path
+    return parts.netloc.lower().removesuffix(_USUAL_PORTS.get(parts.scheme, "")) + parts.path
+
+
+_USUAL_PORTS = {"https": ":443", "http": ":80"}
 
 
 def is_about(reference: str, patient_id: str, full_urls: Mapping[str, str], contained: Sequence[Raw] | None) -> bool:

@@ -150,6 +150,8 @@ HERE = "https://ehr.example/fhir/R4/"
     [
         ("https://ehr.example/fhir/R4/Patient/mona", True),
         ("https://EHR.example/fhir/R4/Patient/mona", True),
+        ("https://ehr.example:443/fhir/R4/Patient/mona", True),
+        ("http://ehr.example:443/fhir/R4/Patient/mona", False),
         ("http://ehr.example/fhir/R4/Patient/mona/_history/2", True),
         ("Patient/mona", True),
         ("https://other.example/fhir/R4/Patient/mona", False),
