@@ -82,8 +82,9 @@ class Input:
 
     def found(self, wanted: str) -> int:
         """How many entries a total counts. A resource that came twice is one."""
-        repeated = len(self.items) - len({(item.kind, item.id) for item in self.items})
-        return (self.matches if wanted else self.entries) - repeated
+        if not wanted:
+            return self.entries
+        return min(self.matches, len({(item.kind, item.id) for item in self.items}) + self.unreadable)
 
     def availability(self, unreadable: int) -> Availability:
         """The Availability, with `unreadable` more resources that could not become facts."""

@@ -106,6 +106,10 @@ def test_one_order_that_came_twice_is_not_two_of_the_two_that_were_found(client:
     assert outcomes(answer(client, "order-sign", drafts=[injected()], medications=bundle(order(), total=1)))[FAILURE]
     told = answer(client, "order-sign", drafts=[injected()], medications=found)
     assert told["extension"]["org.magnesium-cds"]["inputs"]["medications"] == "incomplete"
+    found = bundle(order(), order(), total=1)
+    found["entry"][1]["search"] = {"mode": "include"}
+    told = answer(client, "order-sign", drafts=[injected()], medications=found)
+    assert told["extension"]["org.magnesium-cds"]["inputs"]["medications"] == "given"
 
 
 @pytest.mark.parametrize(
