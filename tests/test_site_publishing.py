@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,35 @@ def test_values_with_an_end_that_another_draft_would_keep_are_named_wherever_it_
     assert kept in made.changes
     (line, *_) = publishing.store.audit_lines()
     assert "shared.lower_limit: 0.80 mmol/L until 2026-11-22 09:30 UTC" in str(line.details["changes"])
+
+
+def test_values_with_an_end_keep_it_where_they_are_put_in_force_again(publishing: Publishing, clock: Clock) -> None:
+    end = clock.now + timedelta(days=1)
+    publishing.publish(Proposal(limit("0.80"), "Anna", "While the analyser is repaired", ends=end))
+    publishing.publish(Proposal(limit("0.66"), "Ben", "Our own interval"))
+    again = publishing.rollback(1, "Anna", "It is not repaired yet")
+    assert in_force(publishing) == "0.80" and again.in_force_until == end
+    clock.now = end
+    assert in_force(publishing) == "0.66"
+    assert publishing.rollback(1, "Anna", "Nor is it now").in_force_until is None
+
+
+def test_a_revision_that_an_upgrade_made_faulty_keeps_nobody_from_publishing(publishing: Publishing) -> None:
+    publishing.publish(Proposal(limit("0.66"), "Anna", "Our own interval"))
+    publishing.library = replace(publishing.library, threshold_table=narrowed(publishing.library.threshold_table))
+    with pytest.raises(ContentError):
+        publishing.values(1)
+    draft = drafted(publishing, "0.70", "Ben")
+    made = publishing.publish_draft(draft.id, draft.version, "Ben")
+    assert made.number == 2 and in_force(publishing) == "0.70"
+
+
+def narrowed(table: Any) -> Any:
+    """Of a later version, which lets a site set less."""
+    thresholds = dict(table.thresholds)
+    less = {"site_may_set": (Decimal("0.69"), Decimal("0.85"))}
+    thresholds["lower_limit"] = thresholds["lower_limit"].model_copy(update=less)
+    return table.model_copy(update={"thresholds": thresholds})
 
 
 def test_values_whose_end_came_while_they_were_in_a_draft_are_changes_of_it(

@@ -31,8 +31,9 @@ def hook_request(bundle: Mapping[str, Any], hook: str, needs: Iterable[Need], vo
     held = AtHand(vocabulary)
     held.add(orjson.dumps({"resourceType": "Bundle", **bundle}))
     held.forget_deleted()
-    if len(held.people) != 1:
-        raise NotOnePatient(f"the Bundle holds {len(held.people)} Patient resources; it needs one")
+    people = {bytes(each.entry.resource) for each in held.people}
+    if len(people) != 1:
+        raise NotOnePatient(f"the Bundle holds {len(people)} Patient resources; it needs one")
     if held.of_several_servers:
         raise NotOnePatient("the Bundle names patients of more than one server; it needs one patient")
     found = held.answers([Search.of(need) for need in needs])

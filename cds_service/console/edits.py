@@ -16,7 +16,7 @@ from cds_service.console.edit_forms import NEW, PieceForm, form_of
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
 from cds_service.console.site_parts import must_be_here, publishing_of, title_of
-from cds_service.console.together import closed_page, stale_page
+from cds_service.console.together import closed_page, stale_page, unsaved_page
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Piece, pieces_of, written
 from cds_service.content.yamlfile import MAX_BYTES, ContentError, Fault
@@ -101,7 +101,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
                     return stale_page(publishing, draft, form.version.data, text)
                 if error.trouble == "closed":
                     return closed_page(publishing.draft(number), text)
-                raise
+                return unsaved_page(draft, text, [f"{error.text}."])
             else:
                 flash("The draft is saved.", "good")
                 return redirect(url_for("console.draft", number=number), 303)

@@ -141,10 +141,11 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             if error.trouble == "conflict":
                 faults, status = [f"{error.text}: what would change now stands below."], 409
         # What is shown, and what is sent with the form, are of one revision: the newest of now.
-        newest, found = publishing.newest(), list[str]()
+        newest, found, ends = publishing.newest(), list[str](), None
         form.based_on.raw_data, form.based_on.data = None, newest
         try:
-            looked = publishing.look(publishing.rolled_back(number, who().name, "", based_on=newest))
+            proposal = publishing.rolled_back(number, who().name, "", based_on=newest)
+            looked, ends = publishing.look(proposal), proposal.ends
             found = changes_in_words(publishing.library, looked.changes)
         except ContentError as error:
             faults = faults or in_lines(error.faults)
@@ -152,7 +153,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         crumbs = [(url_for("console.history"), "History"), *([(back, f"Revision {number}")] if number else []),
                   ("", "Roll back")]  # fmt: skip
         return page("roll_back.html", number=number, changes=found, form=form, faults=faults, second=second, back=back,
-                    values=_values(number), crumbs=crumbs, status=status if faults or form.errors else 200)  # fmt: skip
+                    ends=ends, values=_values(number), crumbs=crumbs,
+                    status=status if faults or form.errors else 200)  # fmt: skip
 
     def _rolled_back(
         publishing: Publishing, number: int, reason: str, based_on: int, second: bool
@@ -166,7 +168,9 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             return redirect(url_for("console.revision", number=made.number), 303)
         if (newest := publishing.newest()) != based_on:
             raise NotDone("conflict", f"revision {newest} was published since {based_on}")
-        begun = publishing.begin(f"Back to {_values(number)}", who().name, proposal.document, reason, based_on)
+        begun = publishing.begin(
+            f"Back to {_values(number)}", who().name, proposal.document, reason, based_on, proposal.ends
+        )
         flash("The draft holds these values. Somebody else has to approve it.", "good")
         return redirect(url_for("console.draft", number=begun.id), 303)
 

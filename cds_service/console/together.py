@@ -119,6 +119,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         except NotDone as error:
             if error.trouble == "closed":
                 return closed_page(publishing.draft(number), yours)
+            if error.trouble != "stale" and with_draft:
+                return unsaved_page(draft, yours, [f"{error.text}."])
             if error.trouble != "stale":
                 flash(f"{error.text}.", "bad")
                 return redirect(url_for("console.drafts"), 303)

@@ -125,11 +125,24 @@ class Library:
         return self.route_table.routes
 
     @cached_property
+    def observed_inputs(self) -> frozenset[str]:
+        """Inputs of results and other observations."""
+        return frozenset(entry.input for entry in self._observed if entry.input)
+
+    @cached_property
     def laboratory_inputs(self) -> frozenset[str]:
-        """Inputs of results that laboratories alone make."""
-        coded = [entry for entry in self.terminology.values() if entry.input and entry.codes]
-        others = {entry.input for entry in coded if entry.kind != "lab" or not entry.laboratory}
-        return frozenset(entry.input for entry in coded if entry.input) - others
+        """Those of results that laboratories alone make."""
+        others = {entry.input for entry in self._observed if entry.kind != "lab" or not entry.laboratory}
+        return self.observed_inputs - others
+
+    @cached_property
+    def other_inputs(self) -> frozenset[str]:
+        """Those of observations that no laboratory makes."""
+        return self.observed_inputs - {each.input for each in self._observed if each.kind == "lab" and each.laboratory}
+
+    @property
+    def _observed(self) -> list[Concept]:
+        return [entry for entry in self.terminology.values() if entry.input and entry.codes]
 
     @cached_property
     def system_names(self) -> tables.SystemNames:

@@ -11,6 +11,7 @@ from cds_service.content.library import Library
 from cds_service.content.site import NO_SITE, SiteValues, read_site
 from cds_service.content.site_in_words import changes, changes_over_time, in_words
 from cds_service.content.site_revisions import EMPTY
+from cds_service.content.yamlfile import ContentError
 from cds_service.spelling import said
 from cds_service.store import Draft, DraftText, NewLine, NewRevision, Revision, Store, same_person
 
@@ -102,6 +103,14 @@ class Publishing:
         """The values of a revision, of 0 nothing. Raises NotDone."""
         return self.read(self.document(number), f"revision {number}") if number else NO_SITE
 
+    def _as_told(self, number: int) -> SiteValues:
+        """Those from which changes are told: of a revision that an upgrade made faulty, nothing. What is wrong with it
+        keeps nobody from publishing what is right."""
+        try:
+            return self.values(number)
+        except ContentError:
+            return NO_SITE
+
     def changes(self, before: SiteValues, after: SiteValues) -> Changes:
         """What differs today."""
         return changes(self.library, before, after, self.now().date())
@@ -140,7 +149,7 @@ class Publishing:
         base = newest if proposal.based_on is None else proposal.based_on
         if base and not any(item.number == base for item in known):
             raise NotDone("unknown revision", f"there is no revision {base}")
-        held = [(self.values(number), until) for number, until in _held_in_turn(known, base, self.now())]
+        held = [(self._as_told(number), until) for number, until in _held_in_turn(known, base, self.now())]
         told = changes_over_time(self.library, held, values, proposal.ends, self.now().date())
         return Looked(values, base, told)
 
@@ -165,9 +174,11 @@ class Publishing:
     def rolled_back(
         self, number: int, author: str, reason: str, approved_by: str | None = None, based_on: int | None = None
     ) -> Proposal:
-        """The same as a proposal. Raises NotDone."""
+        """The same as a proposal. What was set until a time that is to come ends then. Raises NotDone."""
+        found = self.revision(number) if number else None
+        ends = found.in_force_until if found and found.in_force_until and found.in_force_until > self.now() else None
         return Proposal(
-            self.document(number), author, reason, f"revision {number}", approved_by, based_on=based_on
+            self.document(number), author, reason, f"revision {number}", approved_by, ends=ends, based_on=based_on
         )  # fmt: skip
 
     def withdraw(self, number: int, by: str) -> None:
@@ -207,7 +218,7 @@ class Publishing:
         match refusal:
             case "conflict":
                 newest = self.newest()
-                theirs = self.changes(self.values(self.held(based_on)), self.values(self.held(newest)))
+                theirs = self.changes(self._as_told(self.held(based_on)), self._as_told(self.held(newest)))
                 text = f"revision {newest} was published since {based_on}"
                 raise NotDone("conflict", text, theirs, newest)
             case "one is waiting":
@@ -230,15 +241,19 @@ class Publishing:
         return self._refused("closed", 0) if found is None else found
 
     def begin(
-        self, title: str, owner: str, document: str | None = None, reason: str = "", based_on: int | None = None
-    ) -> Draft:
+        self, title: str, owner: str, document: str | None = None, reason: str = "", based_on: int | None = None,
+        ends: datetime | None = None,
+    ) -> Draft:  # fmt: skip
         """A new draft, of the values that were published last (None), or of another document and the revision that its
         author looked at. Raises ContentError."""
         newest = self.newest() if based_on is None else based_on
         text = self.document(self.held(newest)) if document is None else document
         self.read(text)
         return self.store.add_draft(
-            DraftText(title, text, reason, newest), owner, self.now(), self._told(owner, "draft begun")
+            DraftText(title, text, reason, newest, in_force_until=ends),
+            owner,
+            self.now(),
+            self._told(owner, "draft begun"),
         )
 
     def save(self, number: int, version: int, text: DraftText, by: str) -> Draft:
@@ -259,7 +274,7 @@ class Publishing:
 
     def draft_changes(self, draft: Draft) -> Changes:
         """What a draft changes in the values that it began from."""
-        held = [(self.values(number), until) for number, until in self.held_in_turn(draft.based_on)]
+        held = [(self._as_told(number), until) for number, until in self.held_in_turn(draft.based_on)]
         values, ends = self.read(draft.document, draft.title), draft.in_force_until
         return changes_over_time(self.library, held, values, ends, self.now().date())
 

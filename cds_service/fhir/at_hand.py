@@ -16,6 +16,7 @@ from msgspec.json import Decoder
 from cds_service.fhir import elements
 from cds_service.fhir.elements import NOTHING, Bundle, Concept, Entry, Reference
 from cds_service.fhir.identity import UNREADABLE, server_of, split_reference
+from cds_service.fhir.labs import none_of
 from cds_service.fhir.opened import BUNDLE, Listed, Opened, text_of
 from cds_service.fhir.repairs import spelt
 from cds_service.fhir.searching import Search, inputs_of
@@ -60,6 +61,7 @@ class _Seen(Struct, gc=False):
     id: str | None = None
     status: str | None = None
     code: Concept | None = None
+    category: Raw = NOTHING
     component: list[_Part] | None = None
     subject: Reference | None = None
     patient: Reference | None = None
@@ -184,6 +186,8 @@ class AtHand:
         if kind == OBSERVATION:
             parts = [part.code for part in seen.component or ()]
             inputs = inputs_of(seen.code, parts, self._vocabulary)
+            if inputs is None and (no_such := none_of(seen.category, self._vocabulary)):
+                inputs = self._vocabulary.observed_inputs - no_such
         for reference in (seen.subject, seen.patient):
             if reference is not None and (server := _home_of(reference.reference)) is not None:
                 self._servers.add(server)
@@ -202,7 +206,7 @@ class AtHand:
             code, parts = None, None
         references = [*references_in(resource), None, None]
         people = [Reference(each) if each else None for each in references[:2]]
-        return _Seen(kind or "", name, status, code, parts, *people)
+        return _Seen(kind or "", name, status, code, NOTHING, parts, *people)
 
 
 _seen = Decoder(_Seen).decode

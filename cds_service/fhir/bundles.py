@@ -352,7 +352,8 @@ class Reader:
                 raise IdentityMismatch(where)
             if full_url:
                 self.full_urls[full_url] = name
-            links = view.link if isinstance(view, elements.Patient) and isinstance(view.link, list) else []
+            links = view.link if isinstance(view, elements.Patient) else None
+            links = links if isinstance(links, list) else [links]
             self.replaced |= any(isinstance(each, dict) and each.get("type") == "replaced-by" for each in links)
         if isinstance(view, elements.MedicationView):
             if self.modified and modifiers(raw):

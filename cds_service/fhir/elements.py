@@ -323,6 +323,7 @@ class SubstanceView(Resource, tag="Substance"):
 
 class Encounter(Resource, tag="Encounter"):
     status: str | None = None
+    period: Period | None = None
     # Coding in R4, a list of CodeableConcept in R5; read when it is asked for.
     class_: Raw = field(default=NOTHING, name="class")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from msgspec import DecodeError, Raw, Struct
 from msgspec.json import Decoder
@@ -74,11 +74,12 @@ def split_reference(reference: str) -> tuple[str, str] | None:
     """(type, id) of a relative, absolute or versioned literal reference; None for every other kind."""
     if "?" in reference or reference.startswith("#"):
         return None
-    path = urlsplit(reference).path if reference.startswith(("http://", "https://")) else reference
+    absolute = reference.startswith(("http://", "https://"))
+    path = _split(reference).path if absolute else reference
     parts = path.split("/")
     if len(parts) >= 4 and parts[-2] == "_history":
         parts = parts[:-2]
-    if len(parts) < 2 or (len(parts) > 2 and path is reference):
+    if len(parts) < 2 or (len(parts) > 2 and not absolute):
         return None
     kind, name = parts[-2], parts[-1]
     return (kind, name) if kind.isalpha() and is_id(name) else None
@@ -102,8 +103,16 @@ def server_of(reference: str) -> str | None:
 
 
 def _plain(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _split(url)
     return parts.netloc.lower().removesuffix(_USUAL_PORTS.get(parts.scheme, "")) + parts.path
+
+
+def _split(url: str) -> SplitResult:
+    """Of what is no address, all is its host: a server that nobody else is on."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", url, "", "", "")
 
 
 _USUAL_PORTS = {"https": ":443", "http": ":80"}

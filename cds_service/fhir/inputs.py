@@ -84,7 +84,7 @@ class Input:
         """How many entries a total counts. A resource that came twice is one."""
         if not wanted:
             return self.entries
-        return min(self.matches, len({(item.kind, item.id) for item in self.items}) + self.unreadable)
+        return min(self.matches, len({item.id for item in self.items if item.kind == wanted}) + self.unreadable)
 
     def availability(self, unreadable: int) -> Availability:
         """The Availability, with `unreadable` more resources that could not become facts."""
@@ -108,7 +108,7 @@ def settle(result: Input, wanted: str, asked: int | None) -> None:
             result.state, result.reason = "incomplete", "there are more pages"
         elif result.expected is not None and result.expected > seen:
             result.state, result.reason = "incomplete", "fewer entries than announced"
-        elif result.expected is None and result.pages == 1 and seen == asked:
+        elif result.expected is None and result.pages == 1 and asked in (seen, result.matches):
             result.state, result.reason = "incomplete", "as many entries as asked for and no total"
         elif not result.items and not result.unreadable:
             result.state = "empty"

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal, DecimalException
 
 import orjson
-from msgspec import structs
+from msgspec import Raw, structs
 
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.dates import Moment, read_moment
@@ -20,7 +20,7 @@ from cds_service.fhir.inputs import Item, when_taken
 from cds_service.fhir.numbers import number
 from cds_service.fhir.specimens import ABOUT_OTHER, refused, specimen_of, troubles
 from cds_service.patient import Interpretation, Lab, Quantity
-from cds_service.terminology.index import LabConcept
+from cds_service.terminology.index import LabConcept, Vocabulary
 from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
 
 USED = {"final": 0, "corrected": 0, "amended": 0, "preliminary": 1}
@@ -35,6 +35,7 @@ _FLAG_SYSTEMS = (
 _TORN = "codes of two tests"
 _MEASURED = {"mass": ("mass",), "substance": ("substance", "charge"), "either": ("mass", "substance", "charge")}
 _CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
+_LABORATORY = "laboratory"
 _NO_LABORATORY = frozenset({"activity", "exam", "imaging", "social-history", "survey", "therapy", "vital-signs"})
 _RANGE_TYPES = "http://terminology.hl7.org/CodeSystem/referencerange-meaning"
 # A clock of the EHR may be ahead of ours by this much; a day without a time zone may already have begun elsewhere.
@@ -121,28 +122,31 @@ def _alone(item: Item, view: Observation, part: ObservationComponent) -> Item:
 
 def _keep_unread(building: Building, item: Item, view: Observation) -> None:
     """What a result measures under no code of ours: its own code, or those of its components."""
-    keys = (item.key, *item.also)
-    if _of_no_laboratory(view):
-        keys = tuple(key for key in keys if key not in building.vocabulary.laboratory_inputs)
-        if not keys:
-            return
+    no_such = none_of(view.category, building.vocabulary)
+    keys = tuple(key for key in (item.key, *item.also) if key not in no_such)
+    if not keys:
+        return
     item = replace(item, key=keys[0], also=keys[1:])
     parts = [part.code for part in view.component if _concept(building, part.code) is None] if view.component else None
     for code in [view.code] if parts is None else parts:
         building.not_identified(item, code, when_taken(view))
 
 
-def _of_no_laboratory(view: Observation) -> bool:
-    """Whether its categories say that no laboratory made it."""
-    said = orjson.loads(bytes(view.category) or b"null")
+def none_of(category: Raw, vocabulary: Vocabulary) -> frozenset[str]:
+    """The inputs that a result is certainly none of, whatever its code, as its categories say: where a laboratory made
+    it, and where none did."""
+    said = orjson.loads(bytes(category) or b"null")
     codings = [
-        (coding.get("system"), coding.get("code"))
+        coding if isinstance(coding, dict) else {}
         for each in (said if isinstance(said, list) else [said])
         if isinstance(each, dict) and isinstance(each.get("coding"), list)
         for coding in each["coding"]
-        if isinstance(coding, dict)
     ]
-    return bool(codings) and all(system == _CATEGORIES and code in _NO_LABORATORY for system, code in codings)
+    codes = [each.get("code") if each.get("system") == _CATEGORIES else None for each in codings]
+    if codes and all(code == _LABORATORY for code in codes):
+        return vocabulary.other_inputs
+    known = bool(codes) and all(isinstance(code, str) and code in _NO_LABORATORY for code in codes)
+    return vocabulary.laboratory_inputs if known else frozenset()
 
 
 def _may_be(ours: frozenset[str], code: Concept) -> bool:

@@ -11,6 +11,7 @@ from msgspec.json import Decoder
 from cds_service.fhir.elements import NOTHING, Answer, Bundle, Entry, Link, Search
 from cds_service.fhir.identity import UNREADABLE
 from cds_service.fhir.inputs import next_page
+from cds_service.fhir.marks import is_subsetted
 from cds_service.fhir.numbers import whole
 
 BUNDLE: Final = "Bundle"
@@ -48,6 +49,7 @@ class _Whole(Struct, gc=False):
     total: Raw = NOTHING
     link: list[Link] | None = None
     implicitRules: Any = None
+    meta: Raw = NOTHING
 
 
 class Opened:
@@ -75,7 +77,8 @@ class Opened:
             mode = entry.search.mode if entry.search else None
             held += mode not in ("include", "outcome") and b'"OperationOutcome"' not in bytes(entry.resource)
         total = whole(Raw(bytes(view.total).strip(b'"')))
-        self.surplus += max(0, (total or 0) - held)
+        # One that says that it is a part holds not all of what was found, whatever its total.
+        self.surplus += max(0, (total or 0) - held, int(is_subsetted(view.meta)))
         if next_page(view.link) is not None:
             self.next += view.link or ()
         self.rules = view.implicitRules if self.rules is None else self.rules

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import orjson
 
 from cds_service.fhir.building import HL7, Building, has_subject
-from cds_service.fhir.dates import days_covered, read_moment
+from cds_service.fhir.dates import days_covered, has_ended, read_moment
 from cds_service.fhir.elements import Encounter, Observation, Patient
 from cds_service.fhir.inputs import when_taken
 from cds_service.fhir.labs import NOT_USED, USED
@@ -112,13 +112,20 @@ def _answer(building: Building, view: Observation, concept: str) -> bool | None:
 def _encounter_class(building: Building) -> str | None:
     """The class code of the encounters that are going on. One that may be, and does not say so or of which class it is,
     is not read; nor are those of different classes, of which nobody knows where the patient is."""
-    going_on = [(item, view) for item, view in building.of(Encounter) if view.status not in _NOT_NOW]
+    going_on = [(item, view) for item, view in building.of(Encounter) if not _is_over(view, building.now)]
     codes = {_class_code(building, view) if view.status in _GOING_ON else None for _, view in going_on}
     if len(codes) == 1 and (code := codes.pop()):
         return code
     for item, _ in going_on:
         building.lost(item)
     return None
+
+
+def _is_over(view: Encounter, now: datetime) -> bool:
+    """By its status; by its end, where that says nothing."""
+    if view.status in _GOING_ON:
+        return False
+    return view.status in _NOT_NOW or (view.period is not None and has_ended(view.period.end, now))
 
 
 def _class_code(building: Building, view: Encounter) -> str | None:

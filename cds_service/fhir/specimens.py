@@ -62,15 +62,20 @@ def refused(
             return "it carries a modifier that is not understood"
     if specimen is not None and specimen.status in _UNFIT:
         return "its specimen is unfit, or was entered in error"
-    called = part.code.text if part.code else None
+    called = _names(part.code) + (_names(view.code) if part is not view else [])
     if view.bodySite is None and view.specimen is None and not called:
         return ""
     where = [each for each in (view.bodySite, specimen.type if specimen else None) if each]
     texts, codes = _said_by(where, building)
-    named = [text for text in (called, view.specimen.display if view.specimen else None) if text]
+    named = [*called, *([view.specimen.display] if view.specimen and view.specimen.display else [])]
     if (texts or codes or named) and reader.is_other_material([*texts, *named], codes):
         return "the specimen is not serum, plasma or blood of the patient"
     return ""
+
+
+def _names(code: Concept | None) -> list[str]:
+    """What a code says in words."""
+    return [text for text in (code.text, *(each.display for each in code.coding or ())) if text] if code else []
 
 
 def specimen_of(building: Building, view: Observation) -> Specimen | None:

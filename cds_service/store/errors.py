@@ -94,7 +94,11 @@ _NEVER: Final = {
     ),
     "42P07": "it belongs to another program, which has tables with names of ours: name an empty database.",
 }
-_FAULTY: Final = re.compile(r"(?:^|connection is bad: )invalid (?:(\w+) (?:value|number)|connection option)")
+_FAULTY: Final = re.compile(
+    r"(?:^|connection is bad: )invalid (?:(\w+) (?:value|number)|connection option)"
+    r"(?:.* for connection option \"(\w+)\")?",
+    re.DOTALL,
+)
 
 
 def _fault_in_url(error: BaseException | None) -> str | None:
@@ -102,11 +106,8 @@ def _fault_in_url(error: BaseException | None) -> str | None:
     found = _FAULTY.search(str(error)) if error else None
     if found is None:
         return None
-    return (
-        f"{found[1]} cannot have the value that it gives"
-        if found[1]
-        else "it has an option that PostgreSQL does not know"
-    )
+    name = found[2] or found[1]
+    return f"{name} cannot have the value that it gives" if name else "it has an option that PostgreSQL does not know"
 
 
 def not_opened(what: str, error: exc.SQLAlchemyError, server: bool = False) -> StoreError:

@@ -45,7 +45,7 @@ from sqlalchemy.schema import CreateSchema
 from cds_service.store.engine import connect_sqlite, postgres_engine, read_url, sqlite_engine
 from cds_service.store.errors import StoreError, StoreUnavailable, classify
 from cds_service.store.records import canonical_id
-from cds_service.store.schema import made_private, prepare_folder, start_lock, sync_folder
+from cds_service.store.schema import made_for_service, prepare_folder, start_lock, sync_folder
 from cds_service.store.writer import Job, Writer
 
 log = structlog.get_logger("magnesium_cds.facts")
@@ -289,7 +289,7 @@ def _place(url: str | None, data_dir: Path | None) -> Any:
 def _make_file(path: Path) -> None:
     """Private from its first moment; what is deleted is overwritten."""
     with contextlib.suppress(FileExistsError):
-        os.close(made_private(path))
+        os.close(made_for_service(path))
         sync_folder(path.parent)
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         path.chmod(0o600)
@@ -315,7 +315,7 @@ def _load_or_create(folder: Path) -> bytes:
         if not path.exists():
             draft = path.with_name(f"{KEY_FILE}.new")
             draft.unlink(missing_ok=True)
-            descriptor = made_private(draft)
+            descriptor = made_for_service(draft)
             try:
                 os.write(descriptor, Fernet.generate_key() + b"\n")
                 os.fsync(descriptor)

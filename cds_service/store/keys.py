@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from sqlalchemy import Connection, select
 
 from cds_service.store.errors import StoreError
 from cds_service.store.records import digest
-from cds_service.store.schema import made_private, not_ours, sync_folder
+from cds_service.store.schema import made_for_service, made_private, not_ours, sync_folder
 from cds_service.store.tables import hash_keys, upsert
 
 _NAME: Final = re.compile(r"hash-key-(\d{4})")
@@ -113,7 +113,7 @@ def load_or_create(folder: Path, used: bool) -> HashKey:
         )
     try:
         if not names:
-            create(path)
+            create(path, made_for_service)
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             path.chmod(0o600)
@@ -127,11 +127,11 @@ def load_or_create(folder: Path, used: bool) -> HashKey:
     return HashKey(secret)
 
 
-def create(path: Path) -> None:
-    """Write a new secret and see it on disk before anything is hashed with it."""
+def create(path: Path, make: Callable[[Path], int] = made_private) -> None:
+    """Write a new secret and see it on disk before anything is hashed with it. `make`: makes the file."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
-    descriptor = made_private(draft)
+    descriptor = make(draft)
     try:
         os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
         os.fsync(descriptor)

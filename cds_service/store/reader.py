@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -63,8 +64,7 @@ class Reader:
         give_up = time.monotonic() + wait
         for _ in range(_MOST_WAITING):  # a connection that is in use now could not be closed
             self._places.acquire(timeout=max(0.0, give_up - time.monotonic()))
-        while self._open:
-            self._open.pop().close()
+        self._close_open()
         self.engine.dispose()
 
     def after_fork(self) -> None:
@@ -80,23 +80,29 @@ class Reader:
 
     def _answer(self, query: Callable[[Connection], T]) -> T:
         try:
-            return self._over_open(query)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise classify(error) from error
-        except SQLAlchemyError as error:
-            raise classify(error) from error
-        # The server ended the connection while nobody asked: what is only read is asked again, over a new one.
-        try:
-            return self._over_open(query)
+            try:
+                return self._over(self._one_that_is_open(), query)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # The server ended it while nobody asked, and the others with it. What is only read is asked again.
+                self._close_open()
+                return self._over(self.engine.connect(), query)
         except SQLAlchemyError as error:
             raise classify(error) from error
 
-    def _over_open(self, query: Callable[[Connection], T]) -> T:
+    def _one_that_is_open(self) -> Connection:
         try:
-            connection = self._open.pop()
+            return self._open.pop()
         except IndexError:
-            connection = self.engine.connect()
+            return self.engine.connect()
+
+    def _close_open(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._open.pop().close()
+
+    def _over(self, connection: Connection, query: Callable[[Connection], T]) -> T:
         try:
             refuse_other_file(connection)
             found = query(connection)

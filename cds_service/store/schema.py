@@ -59,10 +59,14 @@ class Prepared(NamedTuple):
 
 
 def made_private(path: Path) -> int:
-    """The descriptor of a new file, only for us; made by root, it is for the account that the folder belongs to, which
-    is the service's. Raises OSError, FileExistsError where it is there.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """The descriptor of a new file, only for us. Raises OSError, FileExistsError where it is there."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
+def made_for_service(path: Path) -> int:
+    """As `made_private`, in the data folder: made by root, the file is for the account that the folder belongs to, the
+    service's."""
+    descriptor = made_private(path)
     if os.geteuid() == 0:  # never a file that was there: whoever owns the folder may have put a link in its place
         found = path.parent.stat()
         os.fchown(descriptor, found.st_uid, found.st_gid)
@@ -81,14 +85,14 @@ def not_ours(path: Path) -> str:
 def _lock_file(folder: Path) -> int:
     path = folder / "start.lock"
     try:
-        return made_private(path)
+        return made_for_service(path)
     except FileExistsError:
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise StoreError(f"The file {path} cannot be opened: {error.strerror}.{not_ours(path)}") from error
     except OSError as error:
-        raise StoreError(f"The data folder {folder} cannot be written: {error.strerror}.") from error
+        raise StoreError(f"The data folder {folder} cannot be written: {error.strerror}.{not_ours(path)}") from error
 
 
 @contextmanager
@@ -123,7 +127,7 @@ def prepare_sqlite(path: Path) -> Prepared:
             target.unlink(missing_ok=True)
             _remove_journal(target)
             # Made by us and not by SQLite, so that it, and its journal, are private from their first moment.
-            os.close(made_private(target))
+            os.close(made_for_service(target))
         elif path.stat().st_size == 0:
             raise StoreError(
                 f"The database {path} is empty (0 bytes): what it held is lost. "

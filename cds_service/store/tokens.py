@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store.engine import file_identity
 from cds_service.store.errors import SQLITE_KINDS, StoreUnavailable, classify, unavailable
+from cds_service.store.schema import made_for_service
 from cds_service.store.tables import seen_tokens, upsert
 from cds_service.store.writer import Job, Writer
 
@@ -157,7 +158,8 @@ class TokenFile:
             return self._connection
         self._close()
         try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            with suppress(FileExistsError):
+                os.close(made_for_service(self._path))
             boot = _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else ""
         except OSError as error:
             raise unavailable("gone") from error

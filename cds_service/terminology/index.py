@@ -83,6 +83,7 @@ class Vocabulary:
         times_prefix = library.wording.plan.times_phrase.partition("{")[0]
         self._times = re.compile(re.escape(times_prefix) + _CLOCKS) if times_prefix else None
         self.concepts, self.broader = library.terminology, library.broader
+        self.observed_inputs, self.other_inputs = library.observed_inputs, library.other_inputs
         self.laboratory_inputs = library.laboratory_inputs
         drugs = ("drug", "drug_class")
         self._titles = {entry.title.lower(): name for name, entry in self.concepts.items() if entry.kind in drugs}

@@ -36,15 +36,21 @@ def test_a_modifier_deep_in_a_result_is_not_passed_over(client: FlaskClient) -> 
 
 
 def test_a_result_whose_own_name_says_urine_is_none_of_serum(client: FlaskClient) -> None:
-    urine = severe | {"code": {**severe["code"], "text": "Magnesium, 24 h urine"}}
-    assert outcomes(answer(client, serum_magnesium=bundle(urine)))[SEVERE] == "not_evaluated"
+    (coding,) = severe["code"]["coding"]
+    in_words = severe | {"code": {"coding": [coding], "text": "Magnesium, 24 h urine"}}
+    displayed = severe | {"code": {"coding": [coding | {"display": "Magnesium, 24 h urine"}]}}
+    part = {"code": severe["code"], "valueQuantity": severe["valueQuantity"]}
+    panel = severe | {"code": {"text": "Urine electrolytes"}, "component": [part]}
+    for urine in (in_words, displayed, panel):
+        assert outcomes(answer(client, serum_magnesium=bundle(urine)))[SEVERE] == "not_evaluated"
 
 
 def test_the_record_that_gave_way_to_another_one_proves_nothing(client: FlaskClient) -> None:
     """It is empty because all was moved."""
     gone = patient(active=False, link=[{"type": "replaced-by", "other": {"reference": "Patient/new"}}])
     kept = patient(link=[{"type": "replaces", "other": {"reference": "Patient/old"}}])
-    for record, said in ((kept, "quiet"), (gone, "not_evaluated")):
+    alone = patient(link={"type": "replaced-by", "other": {"reference": "Patient/new"}})
+    for record, said in ((kept, "quiet"), (gone, "not_evaluated"), (alone, "not_evaluated")):
         told = answer(client, "order-sign", drafts=[injected()], patient=record)
         assert outcomes(told)[MYASTHENIA] == said
 
@@ -60,6 +66,16 @@ def test_of_two_encounters_of_different_kinds_none_is_the_one(client: FlaskClien
     for named in ("eIMP", None):
         told = answer(client, encounter_id=named, encounter=bundle(*going_on), serum_magnesium=bundle(severe))
         assert any("encounter" in card["detail"] for card in told["cards"])
+
+
+@pytest.mark.parametrize("ended", ["2012-03-01", "2012-03-01T08:00:00Z"])
+def test_an_encounter_that_ended_hides_none_that_goes_on(client: FlaskClient, ended: str) -> None:
+    """`unknown` is a status that old encounters have."""
+    stay = {"resourceType": "Encounter", "id": "stay", "status": "in-progress", "subject": about(),
+            "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"}}  # fmt: skip
+    old = stay | {"id": "old", "status": "unknown", "period": {"end": ended}}
+    told = answer(client, encounter_id="stay", encounter=bundle(old, stay), serum_magnesium=bundle(severe))
+    assert not any("encounter" in card["detail"] for card in told["cards"])
 
 
 TEN_EAST, FIVE_WEST, UTC = "2026-11-10T08:00:00+10:00", "2026-11-10T20:00:00-05:00", "2026-11-10T23:00:00Z"
@@ -169,6 +185,8 @@ CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
         ([coded("vital-signs", CATEGORY), coded("laboratory", CATEGORY)], "not_evaluated"),
         ([coded("vital-signs", CATEGORY), coded("4711", "urn:example:flowsheet")], "not_evaluated"),
         ([{"text": "Vital signs"}], "not_evaluated"),
+        ([{"coding": [{"system": CATEGORY, "code": ["vital-signs"]}]}], "not_evaluated"),
+        ([5], "not_evaluated"),
         (None, "not_evaluated"),
     ],
 )

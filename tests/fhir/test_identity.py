@@ -184,6 +184,15 @@ def test_where_no_server_is_named_two_servers_have_two_patients(other: str) -> N
         read(patient=known, serum_magnesium=bundle(magnesium(**there)))
 
 
+@pytest.mark.parametrize("address", ["https://[base]/Patient/mona", "http://[x/Patient/mona", "https://[/"])
+def test_an_address_that_is_none_is_nobodys(address: str) -> None:
+    known = bundle(patient())
+    known["entry"][0]["fullUrl"] = address
+    assert read(patient=known).facts.person.source is not None
+    with pytest.raises(IdentityMismatch):
+        read(patient=patient(), serum_magnesium=bundle(magnesium(subject={"reference": f"{address}/Patient/otto"})))
+
+
 def test_a_medication_on_another_server_is_not_the_one_with_the_same_id_here() -> None:
     medication = {"resourceType": "Medication", "id": "m1", "code": {"coding": [LEVOTHYROXINE]}}
     for server, known in ((HERE, True), ("https://other.example/fhir/R4/", False)):

@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -168,7 +168,14 @@ def test_what_root_makes_in_the_folder_of_a_service_is_the_services(tmp_path: Pa
         assert {path.stat().st_uid for path in data.iterdir()} == {account}
         with running_as(account), Store.open(data_dir=data) as store:
             assert counted(store)["shown_cards"] == CARDS
+        mine = data.parent / "copy.sqlite3"
+        assert invoke("backup", str(mine), "--data-dir", str(data)).returncode == 0
+        assert invoke("key", "make", str(data.parent / "key")).returncode == 0
+        assert {path.stat().st_uid for path in (mine, data.parent / "key")} == {0}, "whoever owns the folder"
     with folder_of_a_service() as (data, account):
+        now = datetime.now(UTC)
+        with Store.open(data_dir=data) as store:
+            assert store.use_token("https://ehr.example", "1", now + timedelta(minutes=5), now, now)
         assert invoke("people", "add", "anna", "--role", "admin", "--data-dir", str(data)).returncode == 0
         assert {path.stat().st_uid for path in data.iterdir()} == {account}, "the database, its journal and the key"
 

@@ -39,6 +39,10 @@ def panel(own: Resource | None, *parts: Resource) -> Resource:
 
 NORMAL = result(valueQuantity=low("a")["valueQuantity"] | {"value": 0.9})
 
+PULSE = NORMAL | {"id": "pulse", "code": {"text": "Pols"}, "effectiveDateTime": NOW.isoformat(), "category": [
+    {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}]}
+]}  # fmt: skip
+
 
 def invoked(*options: str) -> str:
     done = CliRunner().invoke(main, options)
@@ -131,13 +135,14 @@ def holding(*entries: Any, **elements: Any) -> Resource:
         holding({"resource": {"id": "x", "subject": {"reference": "Patient/a"}}}),
         holding({"resource": REPORT | {"contained": [result()]}}),
         holding(implicitRules="https://ehr.example/rules"),
+        holding(meta={"tag": [{"code": "SUBSETTED"}]}),
         holding({"resource": result(), "modifierExtension": [{"url": "urn:x", "valueBoolean": True}]}),
         holding({"resource": bundle(kind="searchset") | {"link": [{"relation": "next", "url": "urn:x"}]}}),
         holding({"resource": result(specimen={"reference": "Specimen/s"})},
                 {"resource": of("Specimen", "s", "a", type={"text": "Urine"})}),
     ],
     ids=["next link", "total", "total as text", "outcome", "refused", "refused, as a number", "empty entry",
-         "null", "a list", "no entry", "another kind", "no kind", "in a report", "rules", "modifier",
+         "null", "a list", "no entry", "another kind", "no kind", "in a report", "rules", "subsetted", "modifier",
          "next link of a Bundle within", "urine"],
 )  # fmt: skip
 def test_what_a_bundle_says_of_itself_is_no_all_clear(tried: Tried, chart: Resource) -> None:
@@ -152,6 +157,8 @@ def test_what_a_bundle_says_of_itself_is_no_all_clear(tried: Tried, chart: Resou
         (holding({"resource": REPORT}, {"resource": COMPOSITION}), "not_applicable"),
         (holding({"resource": {"resourceType": "Practitioner", "id": "p"}}), "not_applicable"),
         (holding({"resource": NORMAL}, {"resource": NORMAL}), "quiet"),
+        (holding({"resource": NORMAL}, {"resource": PULSE}), "quiet"),
+        (holding({"resource": person("a")}), "not_applicable"),
         (holding({"resource": bundle(result(), kind="searchset")}), "fired"),
         (holding({"resource": result(), "response": {"status": "200 OK"}}), "fired"),
         (holding({"resource": result() | {"resourceType": "observation"}}), "fired"),

@@ -137,7 +137,13 @@ def test_a_postgresql_that_went_away_is_told_and_found_again(postgres: Callable[
     admin = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
     with Store.open(url, data_dir=folder) as store:
         store.record_feedback([accepted(card())])
-        store.ping()
+        both = threading.Barrier(2)
+        askers = [threading.Thread(target=store._read, args=(lambda _: both.wait(5), 5)) for _ in range(2)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert len(store._reader._open) == 2
         with admin.connect() as connection:
             connection.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")

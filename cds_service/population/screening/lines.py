@@ -31,6 +31,7 @@ NO_PATIENT: Final = "names no patient by Patient/id"
 STRAY: Final = "names a patient of whom no Patient resource is there"
 TOO_LONG: Final = "is longer than 64 MB: write a line for each resource"
 LONGEST: Final = 64 * 1024 * 1024  # bytes of one line or document: what is longer has too many parts anyway
+_SEARCHED: Final = OF_A_PATIENT - {"ServiceRequest", "Specimen"}  # what a search of the prefetch may find
 _MARK: Final = b"\xef\xbb\xbf"
 _TOGETHER: Final = 100_000  # bytes of lines that are looked at in one go
 
@@ -208,7 +209,7 @@ def _may_hold(kind: str, raw: bytes) -> bool:
     """Whether it may be, or contain, what is of a patient, although it is of no kind that is read."""
     if not is_kind(kind):
         return True
-    return b'"contained"' in raw and not kinds_within(raw).isdisjoint(OF_A_PATIENT)
+    return b'"contained"' in raw and not kinds_within(raw).isdisjoint(_SEARCHED)
 
 
 def _called(kind: str) -> str:
