@@ -76,9 +76,7 @@ def split_reference(reference: str) -> tuple[str, str] | None:
         return None
     absolute = reference.startswith(("http://", "https://"))
     path = _split(reference).path if absolute else reference
-    parts = path.split("/")
-    if len(parts) >= 4 and parts[-2] == "_history":
-        parts = parts[:-2]
+    parts = _without_version(path)
     if len(parts) < 2 or (len(parts) > 2 and not absolute):
         return None
     kind, name = parts[-2], parts[-1]
@@ -96,10 +94,13 @@ def server_of(reference: str) -> str | None:
     """Host and path of the server of an absolute reference; None of any other."""
     if not reference.startswith(("http://", "https://")):
         return None
-    parts = _plain(reference).split("/")
-    if len(parts) >= 4 and parts[-2] == "_history":
-        parts = parts[:-2]
-    return "/".join(parts[:-2])
+    return "/".join(_without_version(_plain(reference))[:-2])
+
+
+def _without_version(path: str) -> list[str]:
+    """The steps of a reference, as of one that names no version."""
+    parts = path.split("/")
+    return parts[:-2] if len(parts) >= 4 and parts[-2] == "_history" else parts
 
 
 def _plain(url: str) -> str:
