@@ -128,7 +128,8 @@ class Frequency(Strict):
 
 
 class NameWords(Strict):
-    """`tables/name_words.yaml`: words that join the parts of a drug's name, and the marks of homeopathy."""
+    """`tables/name_words.yaml`: words that join the parts of a drug's name, the marks of homeopathy, and how codes of
+    vehicles begin."""
 
     title: Text
     salt_of: Some
@@ -136,6 +137,7 @@ class NameWords(Strict):
     of: Some
     dilutions: Some
     remedies: Some
+    vehicle_codes: Some
 
 
 class NamedProduct(Strict):

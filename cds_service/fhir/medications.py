@@ -130,7 +130,10 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
         if view.status not in ("active", "recorded") or (
             view.status == "recorded" and not isinstance(view, MedicationStatement)
         ):
-            building.lost(item)
+            # Whether another medicine is taken is nothing to any rule.
+            named = named_in(building, item, view)
+            if named is None or not named.of_others:
+                building.lost(item)
             return None
     named, over = named_in(building, item, view), None if item.draft else _over(building, view)
     if named is not None and named.of_others and over is None and str(item.source) not in building.selections:

@@ -137,11 +137,12 @@ def _by_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugI
 
 def _with_ingredients(parts: Sequence[DrugIdentity], whole: DrugIdentity) -> DrugIdentity:
     """A known product with what it holds besides: an infusion is often called after its carrier. Of one that is none of
-    ours, an ingredient that nobody knows may be."""
+    ours, an ingredient that nobody knows may be, unless there is no other: that is what the product is called after."""
     more = [part for part in parts if part.conflict or not part.drugs <= whole.drugs]
     if not more:
         unknown = any(not (part.drugs or part.others) for part in parts)
-        return replace(whole, others=False) if unknown and not whole.drugs else whole
+        hidden = unknown and not whole.drugs and (whole.vaguely or len(parts) > 1)
+        return replace(whole, others=False) if hidden else whole
     salts = {one.salt for one in (whole, *more) if one.salt}
     return replace(
         whole,

@@ -34,7 +34,8 @@ _REMEMBERED = 2048
 class DrugIdentity:
     """What a medicine is.
 
-    `drugs`: its concept ids with every broader drug and class. `others`: it holds an ingredient without a concept.
+    `drugs`: its concept ids with every broader drug and class. `others`: it holds an ingredient without a concept;
+    `vaguely`: nothing but a brand, a near miss or a vehicle says so, and it may hold another one for all that is known.
     `salt`: the one concept that is a form of a broader drug (magnesium_oxide), None where there is none or more than
     one. `components`: what one dose unit holds; `product_coded`: by the code of a product. `elemental`: what its text
     calls elemental in one dose unit.
@@ -50,6 +51,7 @@ class DrugIdentity:
     salt: str | None = None
     product_coded: bool = False
     elemental: Quantity | None = None
+    vaguely: bool = False
 
 
 def _digest(codings: Sequence[Coding], text: str | None) -> bytes:
@@ -65,6 +67,7 @@ class _Named(NamedTuple):
     drugs: frozenset[str]
     other: bool
     product: Product | None
+    vehicle: bool = False
 
 
 class DrugIndex:
@@ -126,6 +129,7 @@ class DrugIndex:
         phrases += [Phrase(row.name, frozenset({meaning[row.kind]}), row.kind == "elsewhere") for row in more]
         self._drugs_only = drugs_only
         salts = [entry for name, entry in entries.items() if drugs_only[name]]
+        self._vehicles = tuple(joining.vehicle_codes)
         self._salt_words = frozenset(tokens(name)[-1] for entry in salts for name in entry.names)
         self._single = drugs
         metal = entries.get(MAGNESIUM)
@@ -165,8 +169,10 @@ class DrugIndex:
             strengths = not any(k.product and k.product.components for k in known)
             readings = [self.reader.read(t, strengths) for t in texts]
             found = self._coded(known, readings)
-        elemental = self._elemental(texts, readings)
-        return replace(found, elemental=elemental) if elemental and not found.conflict else found
+        if found.conflict:
+            return found
+        surely = any(k.other and not k.vehicle for k in known) or any(r.others and not r.vaguely for r in readings)
+        return replace(found, elemental=self._elemental(texts, readings), vaguely=found.others and not surely)
 
     def _elemental(self, texts: Sequence[str], readings: Sequence[Reading]) -> Quantity | None:
         """What the texts of a single ingredient call elemental; None where they disagree."""
@@ -192,7 +198,9 @@ class DrugIndex:
         for n in (3, 4, 5, 7):
             found |= self._prefixes.get(code[:n], frozenset()) if len(code) >= n else frozenset()
         # A whole code of the ATC that is not ours names another drug.
-        return _Named(found, not found, None) if found or _ATC.fullmatch(code) else None
+        if not found and not _ATC.fullmatch(code):
+            return None
+        return _Named(found, not found, None, not found and code.startswith(self._vehicles))
 
     def _coded(self, known: Sequence[_Named], readings: Sequence[Reading]) -> DrugIdentity:
         leaves, other = known[0].drugs, known[0].other

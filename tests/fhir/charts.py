@@ -176,10 +176,14 @@ def answer(
     return told.get_json()
 
 
+def outcomes(told: Json) -> dict[str, str]:
+    """What an answer says of each rule."""
+    return {each["rule"]: each["outcome"] for each in told["extension"]["org.magnesium-cds"]["outcomes"]}
+
+
 def fired(answered: Json) -> set[str]:
     """The rules whose finding is in an answer."""
-    outcomes = answered["extension"]["org.magnesium-cds"]["outcomes"]
-    return {outcome["rule"] for outcome in outcomes if outcome["outcome"] == "fired"}
+    return {rule for rule, outcome in outcomes(answered).items() if outcome == "fired"}
 
 
 def mg(*observations: Json, **more: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from tests.fhir.charts import LOINC, RXNORM, Json, answer, bundle, coded, fired, magnesium, order, statement
+from tests.fhir.charts import LOINC, RXNORM, Json, answer, bundle, coded, fired, magnesium, order, outcomes, statement
 
 ATC, PZN = "http://www.whocc.no/atc", "http://fhir.de/CodeSystem/ifa/pzn"
 NEW = {"effectiveDateTime": "2026-11-20T08:00:00Z"}
@@ -137,6 +137,55 @@ def test_magnesium_among_the_ingredients_of_a_medication_is_seen(client: FlaskCl
     assert KIDNEY_FAILURE in fired(answer(client, "order-sign", drafts=[ordered], kidney=POOR_KIDNEYS))
 
 
+ASK = "http://fhir.de/CodeSystem/ask"  # substances in Germany, which nothing here reads
+
+
+@pytest.mark.parametrize(
+    ("code", "ingredients", "outcome"),
+    [
+        (coded("M01AE01", ATC), ["23391"], "quiet"),
+        ({"text": "Ibuprofen 400 mg"}, ["23391"], "quiet"),
+        (coded("G03AA07", ATC), ["02200", "03335"], "not_evaluated"),
+        (coded("B05CB01", ATC), ["23391"], "not_evaluated"),
+        (coded("V07AB00", ATC), ["23391"], "not_evaluated"),
+        ({"text": "Sodium chloride 0.9 %"}, ["23391"], "not_evaluated"),
+        (coded("4711", PZN), ["23391"], "not_evaluated"),
+    ],
+    ids=[
+        "by code",
+        "by name",
+        "two of them",
+        "a carrier",
+        "a solvent",
+        "a carrier by name",
+        "a code of nobody's",
+    ],
+)
+def test_the_only_ingredient_of_a_known_medicine_is_that_medicine(
+    client: FlaskClient, code: Json, ingredients: list[str], outcome: str
+) -> None:
+    """Who takes ibuprofen takes no dolutegravir, though nobody here reads the code of its ingredient."""
+    parts = [{"itemCodeableConcept": coded(each, ASK)} for each in ingredients]
+    taken = draft(medicationReference={"reference": "Medication/m1"}) | {"id": "t1", "status": "active"}
+    sent = bundle(taken, medication("m1", code=code, ingredient=parts), total=1)
+    told = answer(client, "order-sign", drafts=[OXIDE], medications=sent)
+    assert outcomes(told)["dolutegravir_timing"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [("M01AE01", "quiet"), ("J05AJ03", "not_evaluated")],
+    ids=["ibuprofen", "dolutegravir"],
+)
+@pytest.mark.parametrize("status", ["unknown", None, "suspended"])
+def test_whether_another_medicine_is_taken_hides_nothing(
+    client: FlaskClient, code: str, outcome: str, status: str | None
+) -> None:
+    taken = statement(medicationCodeableConcept=coded(code, ATC)) | {"status": status}
+    told = answer(client, "order-sign", drafts=[OXIDE], medication_statements=bundle(taken))
+    assert outcomes(told)["dolutegravir_timing"] == outcome
+
+
 @pytest.mark.parametrize(
     ("second", "outcome"),
     [({"text": "levothyroxine 100 mcg"}, "fired"), ({"text": "paracetamol 500 mg"}, "not_evaluated")],
@@ -146,8 +195,8 @@ def test_of_two_medications_of_one_id_neither_is_taken(client: FlaskClient, seco
     taken = draft(medicationReference={"reference": "Medication/m1"}) | {"id": "t1", "status": "active"}
     first = {"text": "levothyroxine 100 mcg"}
     sent = bundle(taken, medication("m1", code=first), medication("m1", code=second), total=1)
-    told = answer(client, "order-sign", drafts=[OXIDE], medications=sent)["extension"]["org.magnesium-cds"]["outcomes"]
-    assert {each["rule"]: each["outcome"] for each in told}["levothyroxine_timing"] == outcome
+    told = answer(client, "order-sign", drafts=[OXIDE], medications=sent)
+    assert outcomes(told)["levothyroxine_timing"] == outcome
 
 
 @pytest.mark.parametrize(

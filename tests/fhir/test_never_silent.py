@@ -19,6 +19,7 @@ from tests.fhir.charts import (
     fired,
     magnesium,
     order,
+    outcomes,
     patient,
     without,
 )
@@ -50,10 +51,6 @@ def of_medication(medication: Json, **more: Any) -> Json:
     held = order(id="held", contained=[medication | {"resourceType": "Medication", "id": "m"}],
                  medicationReference={"reference": "#m"}) | more  # fmt: skip
     return without(held, "medicationCodeableConcept")
-
-
-def outcomes(told: Json) -> dict[str, str]:
-    return {each["rule"]: each["outcome"] for each in told["extension"]["org.magnesium-cds"]["outcomes"]}
 
 
 @pytest.mark.parametrize(
