@@ -39,10 +39,11 @@ class Product(NamedTuple):
 
 class OtherName(NamedTuple):
     """One row of the table of other names: of a drug, a brand of other drugs, a vehicle that drugs are given in, a
-    word that says nothing of what a product holds, or a brand of ours that is another drug elsewhere."""
+    nutrient after which a supplement of many may be called ("Centrum Silver"), a word that says nothing of what a
+    product holds, or a brand of ours that is another drug elsewhere."""
 
     name: Annotated[str, Field(min_length=1)]
-    kind: Literal["drug", "brand", "vehicle", "filler", "elsewhere"]
+    kind: Literal["drug", "brand", "vehicle", "nutrient", "filler", "elsewhere"]
 
 
 class OtherIngredient(NamedTuple):

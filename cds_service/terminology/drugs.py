@@ -35,7 +35,7 @@ class DrugIdentity:
     """What a medicine is.
 
     `drugs`: its concept ids with every broader drug and class. `others`: it holds an ingredient without a concept;
-    `vaguely`: nothing but a brand, a near miss or a vehicle says so, and it may hold another one for all that is known.
+    `vaguely`: nothing but a brand, a near miss, a vehicle or a nutrient says so, and it may hold more.
     `salt`: the one concept that is a form of a broader drug (magnesium_oxide), None where there is none or more than
     one. `components`: what one dose unit holds; `product_coded`: by the code of a product. `elemental`: what its text
     calls elemental in one dose unit.
@@ -122,11 +122,12 @@ class DrugIndex:
             if row.brand:
                 held_too = groups[row.drugs] | {OTHER} if row.other else groups[row.drugs]
                 phrases.append(Phrase(row.brand, held_too, True))
-        meaning = {"drug": OTHER, "brand": ALONE, "vehicle": ALONE, "filler": FILLER, "elsewhere": ELSEWHERE}
+        meaning = {"drug": {OTHER}, "filler": {FILLER}, "elsewhere": {ELSEWHERE}}
         more = list(more)
-        vehicles = {row.name for row in more if row.kind == "vehicle"}
-        phrases += [Phrase(n, frozenset({OTHER})) for n in others if n not in vehicles]
-        phrases += [Phrase(row.name, frozenset({meaning[row.kind]}), row.kind == "elsewhere") for row in more]
+        alone = {row.name for row in more if row.kind in ("vehicle", "nutrient")}
+        phrases += [Phrase(n, frozenset({OTHER})) for n in others if n not in alone]
+        for name, kind in more:
+            phrases.append(Phrase(name, frozenset(meaning.get(kind, {ALONE})), kind == "elsewhere"))
         self._drugs_only = drugs_only
         salts = [entry for name, entry in entries.items() if drugs_only[name]]
         self._vehicles = tuple(joining.vehicle_codes)

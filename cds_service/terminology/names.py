@@ -50,7 +50,7 @@ class Phrase(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a name says. `drugs` are concept ids without broader ones; `others` says that an ingredient was named
-    that no concept describes, `vaguely` that nothing but a brand, a near miss or a vehicle says so."""
+    that no concept describes, `vaguely` that nothing but a brand, a near miss, a vehicle or a nutrient says so."""
 
     drugs: frozenset[str] = frozenset()
     others: bool = False
@@ -198,6 +198,8 @@ class NameReader:
         named = self._sounds.get(word) or self._without_ending(word)
         if not named and self._name_ends(words, i + 1):
             named = self._sounds.cut(word)
+            # Many words of a language begin as some drug does, and a brand may have one: "Centrum Silver".
+            named = _LOOKS_LIKE if named == _NAMED_OTHER else named
         return _Hit(i, i + 1, named, False) if named else None
 
     def _name_ends(self, words: list[str], at: int) -> bool:

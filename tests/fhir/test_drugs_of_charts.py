@@ -173,6 +173,27 @@ def test_the_only_ingredient_of_a_known_medicine_is_that_medicine(
 
 
 @pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("Centrum Silver", "not_evaluated"),
+        ("Supermulti Selenium", "not_evaluated"),
+        ("Nobody's secret", "not_evaluated"),
+        ("Ibuprofen Qwertz", "quiet"),
+        ("Selenium 100 mcg", "quiet"),
+        ("atorvast 20 mg", "quiet"),
+    ],
+)
+def test_a_brand_is_not_known_by_a_nutrient_or_by_how_a_word_begins(
+    client: FlaskClient, text: str, outcome: str
+) -> None:
+    """Centrum Silver holds magnesium, although silver is none."""
+    taken = order(id="t1", medicationCodeableConcept={"text": text})
+    new = order(id="d1", status="draft", medicationCodeableConcept=coded("J05AJ03", ATC))
+    told = answer(client, "order-sign", drafts=[new], medications=bundle(taken))
+    assert outcomes(told)["dolutegravir_timing"] == outcome
+
+
+@pytest.mark.parametrize(
     ("code", "outcome"),
     [("M01AE01", "quiet"), ("J05AJ03", "not_evaluated")],
     ids=["ibuprofen", "dolutegravir"],
