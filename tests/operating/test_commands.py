@@ -98,6 +98,13 @@ def test_a_key_file_that_was_not_put_back_is_told_with_what_to_do(tmp_path: Path
     )
 
 
+def test_a_settings_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(b"\xff\xfe")
+    done = run_cli("serve", "--settings", file)
+    assert (done.returncode, done.stderr) == (78, f"{file}: cannot be read: it is no UTF-8 text\n")
+
+
 def test_a_check_of_clients_that_are_not_there_is_no_good_one(tmp_path: Path) -> None:
     done = run_cli("clients", "check", "--clients", tmp_path / "missing.toml")
     assert done.returncode == 78
