@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 
     from cds_service.advice.loaded_content import Content
     from cds_service.settings import Settings
+    from cds_service.trust.clients import Client
 
 __version__ = version("magnesium-cds")
 __all__ = ["create_app"]
 
 
 def create_app(
-    settings: Settings, *, now: Callable[[], datetime] | None = None, content: Content | None = None
+    settings: Settings,
+    *,
+    now: Callable[[], datetime] | None = None,
+    content: Content | None = None,
+    clients: Sequence[Client] | None = None,
 ) -> Flask:
     """The service as a Flask app, warm: content loaded and checked, database open and migrated.
 
-    `content` is what `load_content` gave before, where several apps of one process share it.
+    `content` is what `load_content` gave before, and `clients` what `load_clients` did, where several apps share them.
 
     Raises ContentError (content or site file), StoreError (database), SettingsError (profile not complete).
     """
@@ -31,14 +36,15 @@ def create_app(
     from cds_service.advice.loaded_content import load_content
     from cds_service.fhir import warm
     from cds_service.hooks.app import install
+    from cds_service.trust.clients import load_clients
 
     app = Flask("cds_service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    install(
-        app, settings, __version__, now or (lambda: datetime.now(UTC)), content or load_content(cards=settings.cards)
-    )
+    declared = tuple(load_clients(settings) if clients is None else clients)
+    loaded = content or load_content(cards=settings.cards)
+    install(app, settings, __version__, now or (lambda: datetime.now(UTC)), loaded, declared)
     if settings.console:
         from cds_service.console.blueprint import install_console
 

@@ -12,7 +12,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
@@ -34,6 +34,7 @@ from cds_service.metrics.folder import worker_begins, worker_comes, worker_ended
 from cds_service.metrics.instruments import count, switch_off
 from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings
+from cds_service.trust.clients import Client
 
 _MOST_CONNECTIONS: Final = 4096
 _OWN_FILES: Final = 256
@@ -187,12 +188,12 @@ def _gone(_master: object, worker: Any) -> None:
     count("worker_exits_total")
 
 
-def serve(settings: Settings, content: Content) -> None:
-    """Serve until stopped. Start-up faults are found by the caller beforehand, in one process; the content
-    that was loaded for it is shared with the workers."""
+def serve(settings: Settings, content: Content, clients: Sequence[Client]) -> None:
+    """Serve until stopped. Start-up faults are found by the caller beforehand, in one process; the content and the
+    clients that were loaded for it are those of every worker, also of one that comes later."""
 
     def make_app() -> Flask:
-        app = create_app(settings, content=content)
+        app = create_app(settings, content=content, clients=clients)
         make_ready(app.extensions["advisor"])
         return app
 

@@ -328,7 +328,8 @@ def load_settings(
         try:
             values |= tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{file}: cannot be read") from error
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise SettingsError(f"{file}: cannot be read: {why}") from error
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise SettingsError(f"{file}: {error}") from error
         origin |= dict.fromkeys(values, str(file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +19,7 @@ from cds_service.publish import docs_site
 from tests.conformance.calls import run_cli
 from tests.console.browser import served
 from tests.doc_blocks import ROOT
+from tests.support.own_disk import on_own_disk, own_disk
 from tests.support.requires import require
 from tests.support.some import some
 
@@ -148,6 +150,19 @@ def test_a_folder_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 # Served.
+
+
+@own_disk
+def test_a_full_disk_is_said_of_the_folder_of_the_site_and_the_older_site_stays(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    words = [sys.executable, "-m", "cds_service", "docs", "build", "--out", small / "site"]
+    older = f"mkdir site; echo the older site > site/index.html; echo {{}} > site/{docs_site.MARK}"
+    code, said = on_own_disk("1m", small, words, before=older, after="ls -A . site; cat site/index.html")
+    assert code == 73
+    assert said == (
+        f"{small}/site cannot be made: No space left on device. Name another folder with --out.\n"
+        f".:\nsite\n\nsite:\nindex.html\n{docs_site.MARK}\nthe older site\n"
+    )
 
 
 def test_a_service_in_profile_dev_serves_the_site_that_was_built(client: FlaskClient, built: Path) -> None:

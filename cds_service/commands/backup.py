@@ -33,5 +33,5 @@ def backup(file: Path, **flags: Any) -> None:
     try:
         size = copy_sqlite(source, file)
     except OSError as error:
-        stop(CANNOT_CREATE, f"{file} cannot be written: {error.strerror}")
+        stop(CANNOT_CREATE, f"{file} cannot be written: {error.strerror}.")
     click.echo(f"{file} is written: {size:,} bytes, checked.")

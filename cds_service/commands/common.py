@@ -166,8 +166,11 @@ def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def open_named(settings: Settings, *, makes: bool = False, adopt: bool = False) -> Store:
     """The database that the settings name. Exits 2 where they name none, and 69 where none is there, unless the command
     `makes` one. Raises StoreError."""
-    from cds_service.store.by_settings import open_store  # here, since most commands need no database
+    from cds_service.logs import configure  # here, since most commands need no database
+    from cds_service.store.by_settings import open_store
     from cds_service.store.engine import read_url
+
+    configure("WARNING")  # stdout is for what was asked
 
     if settings.data_dir is None and settings.database is None:
         stop(USAGE, "Name the folder of the database with --data-dir, or a file with --settings.")
@@ -180,10 +183,8 @@ def open_named(settings: Settings, *, makes: bool = False, adopt: bool = False) 
 @contextmanager
 def opened(flags: dict[str, Any], *, makes: bool = False, adopt: bool = False) -> Iterator[Store]:
     """As `open_named`. Exits 69 where it does not answer."""
-    from cds_service.logs import configure  # here, since most commands need no database
     from cds_service.store import StoreUnavailable
 
-    configure("WARNING")  # stdout is for what was asked
     with open_named(settings_of(dict(flags)), makes=makes, adopt=adopt) as store:
         try:
             yield store

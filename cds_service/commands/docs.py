@@ -29,6 +29,6 @@ def build(out: Path | None) -> None:
     except docs_site.DocsError as error:
         stop(FAILED, str(error))
     except OSError as error:
-        stop(CANNOT_CREATE, f"{error.filename or target}: {error.strerror}. Name another folder with --out.")
+        stop(CANNOT_CREATE, f"{target} cannot be made: {error.strerror}. Name another folder with --out.")
     served = "" if out else "; a service in profile dev serves them at /docs/"
     click.echo(f"{number} pages are in {target}{served}", err=True)

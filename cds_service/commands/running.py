@@ -90,11 +90,10 @@ def _serve(settings: Settings) -> None:
         switch_off()
     # One process first: faults are told once and plainly, and the database is made before workers share it.
     with uncollected():
-        content = load_content(cards=settings.cards)
-        app = create_app(settings, content=content)
+        content, declared = load_content(cards=settings.cards), load_clients(settings)
+        app = create_app(settings, content=content, clients=declared)
     with app.extensions["advisor"].store as store:
         code = _first_code(store) if settings.console else None
-    declared = load_clients(settings)
     if settings.dev:
         tokens = "no client token is asked for" if not declared else "calls need the token of a client"
         click.echo(f"DEVELOPMENT PROFILE: {tokens}. Not for clinical use.", err=True)
@@ -111,7 +110,7 @@ def _serve(settings: Settings) -> None:
     with uncollected():
         from cds_service.serving import serve as run
 
-    run(settings, content)
+    run(settings, content, declared)
 
 
 def _first_code(store: Store) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,8 +63,6 @@ def screen_compare(
             processes=processes or os.cpu_count() or 1, every=every,
             progress=lambda done, of: click.echo(f"{done} of {of} shares tried", err=True),
         )  # fmt: skip
-        if out:
-            write_changed(found, out)
     except CannotCompare as fault:
         stop(USAGE, f"{fault}.")
     except OSError as fault:
@@ -74,6 +73,11 @@ def screen_compare(
         click.echo("\n".join(lines(found)))
     for line in found.not_exported:
         click.echo(f"not looked at, since it was not exported: {line}", err=True)
+    if out:
+        try:
+            write_changed(found, out)
+        except OSError as fault:
+            stop(FAILED, f"{out} cannot be written: {os.strerror(fault.errno or errno.EIO)}.")
 
 
 def lines(found: Change) -> list[str]:

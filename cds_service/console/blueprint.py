@@ -77,7 +77,7 @@ def install_console(app: Flask) -> None:
         )
     parts = Parts(
         advisor.settings, advisor.current, advisor.vocabulary, advisor.store, advisor.now, advisor.version,
-        advisor.plan_secret,
+        advisor.plan_secret, frozenset(client.name for client in app.extensions["clients"]),
     )  # fmt: skip
     app.extensions["console"] = parts
     app.session_interface = ConsoleSessions(parts)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any, Final
 
+import requests
 import structlog
 from flask import Blueprint, Response, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -127,8 +128,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         if who().name:
             return redirect(wanted, 303)
         _may_begin(parts)
+        issuer = client()
+        issuer.server_metadata.pop("_loaded_at", None)  # what the issuer says of itself is read for each sign-in
         try:
-            answer: Response = client().authorize_redirect(_our_address(parts))
+            answer: Response = issuer.authorize_redirect(_our_address(parts))
         except Exception as error:  # noqa: BLE001 - of a library, about an answer from elsewhere
             return _not_reached(error)
         current_session()["next"] = wanted
@@ -144,6 +147,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
                               url_for("console.sign_in"), "To the sign-in page")  # fmt: skip
         try:
             claims = _claims(client(), settings)
+        except requests.RequestException as error:
+            return _not_reached(error)
         except Exception as error:  # noqa: BLE001 - of a library, about an answer from elsewhere
             return _not_taken(error)
         return _signed_in(parts, claims)
@@ -161,10 +166,12 @@ def _may_begin(parts: Parts) -> None:
 
 
 def _claims(client: Any, settings: Settings) -> dict[str, Any]:
-    """What the issuer says of the person: state, signature, issuer, audience, nonce and times are checked by Authlib.
+    """What the issuer says of the person: state, signature, issuer, audience, nonce and times are checked by Authlib,
+    with the keys that the issuer has now. One that it took away is worth nothing.
 
     Raises whatever does not fit.
     """
+    client.server_metadata.pop("jwks", None)
     metadata = client.load_server_metadata()
     if metadata.get("issuer") != settings.oidc_issuer:
         raise ValueError("the issuer calls itself otherwise")

@@ -16,7 +16,8 @@ from cds_service.terminology.index import Vocabulary
 
 @dataclass(frozen=True)
 class Parts:
-    """`now` gives an aware time; `version` is that of this software; `plan_secret` signs addresses of plans."""
+    """`now` gives an aware time; `version` is that of this software; `plan_secret` signs addresses of plans; `clients`
+    are the names of those that may call."""
 
     settings: Settings
     current: CurrentRulebook
@@ -25,6 +26,7 @@ class Parts:
     now: Callable[[], datetime]
     version: str
     plan_secret: str
+    clients: frozenset[str]
 
 
 def parts_of_app() -> Parts:

@@ -17,9 +17,7 @@ from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import SiteValues, client_notes
 from cds_service.content.site_in_words import calls_in_words, codes_in_words, muted_severe, threshold_rows
 from cds_service.content.site_limits import range_in, units_fitting
-from cds_service.settings import SettingsError
 from cds_service.store import Revision
-from cds_service.trust.clients import load_clients
 
 COLUMNS = (
     Column("label", "Value", "link"),
@@ -63,7 +61,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             library=rulebook.library, client=client, encounter=encounter, clients=sorted(rulebook.site.clients),
             kinds=kinds, others=_others(rulebook.library, site), exceptions=[
                 (one, calls_in_words(one)) for one, _ in rulebook.site.exceptions
-            ], where=where_values_are(parts), notes=client_notes(rulebook.site, _clients(parts)),
+            ], where=where_values_are(parts), notes=client_notes(rulebook.site, parts.clients),
             faults=parts.current.faults, revision=_in_force(parts), may_edit=_may_edit(parts),
         )  # fmt: skip
 
@@ -105,14 +103,6 @@ def on_front(parts: Parts) -> FrontCard:
 
 def _may_edit(parts: Parts) -> bool:
     return parts.settings.managed_by == "console" and who().may("editor")
-
-
-def _clients(parts: Parts) -> frozenset[str]:
-    """Those that are declared now; where their file cannot be read, which the service says at its next start, any."""
-    try:
-        return frozenset(client.name for client in load_clients(parts.settings))
-    except SettingsError:
-        return parts.current.site.clients
 
 
 def _revisions(parts: Parts) -> list[Revision]:

@@ -44,7 +44,7 @@ from cds_service.rules.faults import fault_of
 from cds_service.settings import Settings, SettingsError
 from cds_service.store import Store, StoreUnavailable
 from cds_service.store.by_settings import open_store
-from cds_service.trust.clients import clients_file, load_clients
+from cds_service.trust.clients import Client, clients_file
 from cds_service.trust.gatekeeper import Caller, Gatekeeper, TooMany, servers_of
 from cds_service.trust.limits import Gate
 from cds_service.trust.outbound import CallSlots, guarded_session, may_read
@@ -64,9 +64,11 @@ T = TypeVar("T")
 log = structlog.get_logger("magnesium_cds.trust")
 
 
-def install(app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content) -> None:
-    """Everything on the app. Raises ContentError, StoreError, SettingsError."""
-    clients = load_clients(settings)
+def install(
+    app: Flask, settings: Settings, version: str, now: Callable[[], datetime], content: Content,
+    clients: tuple[Client, ...],
+) -> None:  # fmt: skip
+    """Everything on the app, for the clients declared. Raises ContentError, StoreError, SettingsError."""
     library = content.library
     faults = profile_faults(clients, library)
     if faults:
@@ -85,6 +87,7 @@ def install(app: Flask, settings: Settings, version: str, now: Callable[[], date
     )  # fmt: skip
     served = services_served(library.services, settings.split_services)
     app.extensions["advisor"] = advisor
+    app.extensions["clients"] = clients
     app.extensions["facts"] = facts
     observed(app, settings, advisor, served, [server.base_url for server in servers])
     install_error_handlers(app, settings.public_url or "")

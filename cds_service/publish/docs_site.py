@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import html
 import json
+import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,26 +59,31 @@ def digest(pages: Path) -> str:
 def build(pages: Path, out: Path) -> int:
     """Make the site in `out`, in the place of an older one. The number of its pages. Raises DocsError, OSError.
 
-    A folder that holds anything else is left as it is.
+    A folder that holds anything else is left as it is. The work is done beside `out`, on its disk: the older site stays
+    until the new one is whole.
     """
     if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
         raise DocsError(f"{out} holds something else: name an empty folder with --out")
-    with tempfile.TemporaryDirectory() as work:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as work:
         made = Path(work) / "site"
         words = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", f"{work}/doctrees"]
         command = [sys.executable, *words, str(pages), str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        here = {**os.environ, "TMPDIR": work}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=here)  # noqa: S603
         if "No module named sphinx" in done.stderr:
             raise DocsError("Sphinx is not installed here: pip install '.[docs]'")
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if f"[Errno {number}]" in done.stderr:
+                raise OSError(number, os.strerror(number))
         if done.returncode:
             raise DocsError(done.stderr.strip() or done.stdout.strip())
         files = sorted(made.rglob("*.html"))
         mark = {"made_from": digest(pages), "policy": policy_of(file.read_text("utf-8") for file in files)}
         (made / MARK).write_text(json.dumps(mark, indent=1) + "\n")
         if out.exists():
-            shutil.rmtree(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(made, out)
+            out.rename(Path(work) / "before")
+        made.rename(out)
     return len(files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from cds_service.store.engine import connect_sqlite
-from cds_service.store.errors import StoreError
+from cds_service.store.errors import SQLITE_KINDS, StoreError, unavailable
 from cds_service.store.schema import START_WAIT, made_private, sync_folder
 from cds_service.store.tables import VERSION_TABLE
 
@@ -44,9 +45,11 @@ def copy_sqlite(source: Path, target: Path) -> int:
         sync_folder(target.parent)
         return target.stat().st_size
     except sqlite3.Error as error:
-        raise StoreError(
-            f"The database {source} cannot be copied to {target}: {getattr(error, 'sqlite_errorname', error)}."
-        ) from error
+        kind = SQLITE_KINDS.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF)
+        if kind == "full":  # it is the copy that grows
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        why = unavailable(kind).text if kind else "SQLite cannot read it."
+        raise StoreError(f"The database {source} cannot be copied to {target}: {why}") from error
     finally:
         for suffix in ("", "-journal"):
             draft.with_name(draft.name + suffix).unlink(missing_ok=True)

@@ -57,7 +57,10 @@ def read_given(key: str | None, file: Path | None) -> HashKey | None:
         try:
             key = file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"The key file {file} cannot be read: {type(error).__name__}.") from error
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise StoreError(
+                f"The key file {file} cannot be read: {why}. Put a copy of the key there; for a new database, {_HOW}."
+            ) from error
     if key is None:
         return None
     if len(key) < _MIN_CHARS:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, delete, or_, select, update
 
 from cds_service.store.audit import NewLine, write_line
+from cds_service.store.sessions import APART
 from cds_service.store.tables import people, sessions, sign_in_codes, sign_in_tries
 
 T = TypeVar("T")
@@ -215,7 +216,8 @@ class PeopleMemory:
         """
 
         def work(connection: Connection) -> float:
-            connection.execute(delete(sign_in_tries).where(sign_in_tries.c.last_at <= now - FORGET_TRIES))
+            at = sign_in_tries.c.last_at
+            connection.execute(delete(sign_in_tries).where(or_(at <= now - FORGET_TRIES, at > now + APART)))
             names = [key for key, _ in keys]
             found = {
                 row.who: row for row in connection.execute(select(sign_in_tries).where(sign_in_tries.c.who.in_(names)))

@@ -16,6 +16,8 @@ from cds_service.store.tables import people, sessions, sign_in_tries
 T = TypeVar("T")
 IDLE: Final = timedelta(minutes=30)
 LONGEST: Final = timedelta(hours=12)
+APART: Final = timedelta(minutes=1)
+"""The clocks of replicas may differ by this. What is of a later moment was written before a clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,11 @@ class SessionMemory:
             select(sessions, people.c.roles.label("roles_now"), people.c.epoch.label("epoch_now"))
             .join(people, people.c.name == sessions.c.person, isouter=True)
             .where(
-                sessions.c.id == session_hash(name), sessions.c.seen_at > now - IDLE, sessions.c.made_at > now - LONGEST
+                sessions.c.id == session_hash(name),
+                sessions.c.seen_at > now - IDLE,
+                sessions.c.made_at > now - LONGEST,
+                sessions.c.seen_at <= now + APART,
+                sessions.c.made_at <= now + APART,
             )
         )
 

@@ -22,7 +22,6 @@ from cds_service.hooks.one_patient import NotAsked, Question, document_of, is_pa
 from cds_service.hooks.services import Advisor, base_url
 from cds_service.sandbox import patients
 from cds_service.sandbox.asking import hook_request as sample_request
-from cds_service.trust.clients import load_clients
 from cds_service.trust.profile import PRESETS, preset
 from cds_service.web import plan_form
 from cds_service.web.pages import html_response
@@ -279,7 +278,7 @@ def _file() -> str:
 def install_tries(app: Flask, allowed: Callable[[], bool], sign_in: str) -> None:
     """The page at /, what it sends to, and the planner's form, for whom `allowed` says; others go to `sign_in`."""
     advisor: Advisor = app.extensions["advisor"]
-    needs_token = not advisor.settings.dev or bool(load_clients(advisor.settings))
+    needs_token = not advisor.settings.dev or bool(app.extensions["clients"])
     pages = TryPages(advisor, allowed, sign_in, needs_token)
     blueprint = Blueprint("try_it", __name__)
     blueprint.before_request(pages.kept_out)

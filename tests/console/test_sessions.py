@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,24 @@ def test_twelve_hours_end_a_session_however_it_is_used(either: Maker, clock: Clo
         assert seen.signed_in()
     clock.on(minutes=25)
     assert not seen.signed_in()
+
+
+@pytest.mark.parametrize("back", [timedelta(hours=1), timedelta(days=1)], ids=["an hour", "a day"])
+def test_a_clock_that_is_set_back_makes_no_session_last_longer_and_keeps_nobody_waiting(
+    either: Maker, clock: Clock, back: timedelta
+) -> None:
+    """It was fast, and somebody mends it."""
+    seen = visitor(either(), "anna")
+    clock.now -= timedelta(seconds=50)
+    assert seen.signed_in(), "replicas may be so far apart"
+    clock.now -= back
+    assert not seen.signed_in()
+    assert seen.sign_in("anna").status_code == 303
+    for _ in range(6):
+        visitor(seen.app).sign_in("bruno", "not the password")
+    assert visitor(seen.app).sign_in("bruno", "not the password").status_code == 429
+    clock.now -= back
+    assert visitor(seen.app).sign_in("bruno", "not the password").status_code == 401
 
 
 def test_a_session_has_another_name_after_sign_in_and_the_old_one_is_worth_nothing(console: Flask) -> None:

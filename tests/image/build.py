@@ -45,7 +45,9 @@ exec setpriv --no-new-privs chroot --userspec="$user" "$0" env -i "$@"
 
 def run(*words: str | Path, timeout: int = 600) -> str:
     """Run a command; its stdout. RuntimeError with the end of its output if it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    # debootstrap, and what it calls, lie where on Debian only the PATH of root leads.
+    env = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, env=env)
     if done.returncode != 0:
         said = (done.stdout + done.stderr)[-6000:]
         raise RuntimeError(f"{' '.join(map(str, words))}: exit {done.returncode}\n{said}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -141,48 +143,128 @@ def test_a_role_that_the_organisation_takes_back_is_gone_at_the_next_sign_in(set
     assert setting.roles()["bruno"] == ("viewer",)
 
 
-# An issuer that lies, or that is not there.
+# An issuer that lies, has new keys, or is not there.
 
 
-@pytest.mark.parametrize("lie", ["issuer", "algorithm", "audience", "nonce", "none"])
-def test_a_token_that_does_not_fit_lets_nobody_in(
-    lie: str, make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    issuer, key = "https://issuer.example", RSAKey.generate_key(2048, {"kid": "k"})
-    said: dict[str, Any] = {}
+class Issuer(ThreadingHTTPServer):
+    """An issuer that says what it is told to. `claims` and `header` are put into its tokens; `jwks` are its keys."""
 
-    def request(self: requests.Session, method: str, url: str, **_: Any) -> requests.Response:
-        answer = requests.Response()
-        answer.status_code = 200
-        if url.endswith("openid-configuration"):
-            body: Any = {"issuer": "https://other.example" if lie == "issuer" else issuer,
-                         "authorization_endpoint": f"{issuer}/auth", "token_endpoint": f"{issuer}/token",
-                         "jwks_uri": f"{issuer}/jwks",
-                         "id_token_signing_alg_values_supported": ["RS256", "HS256", "none"]}  # fmt: skip
-        elif url.endswith("/jwks"):
-            body = KeySet([key]).as_dict(private=False)
-        else:
-            claims = {"iss": issuer, "sub": "s", "aud": "console", "exp": 9999999999, "iat": 1, "nonce": said["nonce"],
-                      "groups": ["pharmacy"]}  # fmt: skip
-            claims |= {"audience": {"aud": "other"}, "nonce": {"nonce": "other"}}.get(lie, {})
-            if lie == "algorithm":
-                token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(SECRET * 2), algorithms=["HS256"])
-            else:
-                token = jwt.encode({"alg": "RS256", "kid": "k"}, claims, key)
-            body = {"access_token": "a", "token_type": "Bearer", "id_token": token}
-        answer._content = json.dumps(body).encode()
-        return answer
+    daemon_threads = True
 
-    monkeypatch.setattr(requests.Session, "request", request)
-    app = make_app(
-        console=True, oidc_issuer=issuer, oidc_client_id="console", oidc_client_secret=SECRET * 2, oidc_roles=ROLES
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.told: dict[str, Any] = {"issuer": self.url, "id_token_signing_alg_values_supported": ["RS256", "HS256"]}
+        self.told |= {"authorization_endpoint": f"{self.url}/auth", "token_endpoint": f"{self.url}/token"}
+        self.told["jwks_uri"] = f"{self.url}/jwks"
+        self.claims: dict[str, Any] = {"iss": self.url, "sub": "s", "aud": "console", "groups": ["pharmacy"]}
+        self.header: dict[str, Any] = {"alg": "RS256", "kid": "k"}
+        self.broken: set[str] = set()
+        self.take(RSAKey.generate_key(2048, {"kid": "k"}))
+
+    def take(self, key: RSAKey) -> None:
+        """Another key, and no other from now on."""
+        self.key, self.jwks = key, KeySet([key]).as_dict(private=False)
+
+    def token(self) -> str:
+        now = int(time.time())
+        key = self.key if self.header["alg"] == "RS256" else OctKey.import_key(SECRET * 2)
+        return jwt.encode(self.header, {"exp": now + 300, "iat": now} | self.claims, key, algorithms=["RS256", "HS256"])
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Issuer
+
+    def do_GET(self) -> None:
+        path = self.path.rpartition("/")[2]
+        bodies: dict[str, Callable[[], Any]] = {
+            "openid-configuration": lambda: self.server.told,
+            "jwks": lambda: self.server.jwks,
+            "token": lambda: {"access_token": "a", "token_type": "Bearer", "id_token": self.server.token()},
+        }
+        self.send_response(500 if path in self.server.broken else 200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(bodies[path]()).encode())
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with Issuer() as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield one
+        one.shutdown()
+
+
+@pytest.fixture
+def console(make_app: Callable[..., Flask], issuer: Issuer) -> Flask:
+    return make_app(
+        console=True, oidc_issuer=issuer.url, oidc_client_id="console", oidc_client_secret=SECRET * 2, oidc_roles=ROLES
     )
-    http = app.test_client()
+
+
+def signed_in(console: Flask, issuer: Issuer) -> tuple[int, int]:
+    """The status of the way back, and of the first page after it. The nonce is the right one unless one is set."""
+    http = console.test_client()
     sent = parse_qs(urlsplit(http.get("/console/sign-in/organisation").headers["Location"]).query)
-    said["nonce"] = sent["nonce"][0]
+    own = dict(issuer.claims)
+    issuer.claims = {"nonce": sent["nonce"][0]} | own
     answer = http.get(BACK, query_string={"state": sent["state"][0], "code": "c"})
-    assert answer.status_code == (303 if lie == "none" else 400), answer.text
-    assert http.get("/console").status_code == (200 if lie == "none" else 303)
+    issuer.claims = own
+    return answer.status_code, http.get("/console").status_code
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "issuer": {"iss": "https://other.example"}, "audience": {"aud": "other"}, "nonce": {"nonce": "other"},
+    "expired": {"exp": int(time.time()) - 300}, "never expires": {"exp": None}, "nobody": {"sub": ""},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", [*LIES, "metadata", "algorithm", "key"])
+def test_a_token_that_does_not_fit_lets_nobody_in(lie: str, console: Flask, issuer: Issuer) -> None:
+    assert signed_in(console, issuer) == (303, 200), "but for the lie"
+    if lie == "metadata":
+        issuer.told["issuer"] = "https://other.example"
+    elif lie == "algorithm":
+        issuer.header = {"alg": "HS256"}
+    elif lie == "key":
+        issuer.key = RSAKey.generate_key(2048, {"kid": "k"})
+    else:
+        issuer.claims |= LIES[lie]
+    assert signed_in(console, issuer) == (400, 303)
+
+
+@pytest.mark.parametrize("header", [{"alg": "RS256"}, {"alg": "RS256", "kid": "k"}], ids=["no kid", "the same kid"])
+def test_a_new_key_of_the_issuer_is_taken_and_one_that_it_took_away_is_not(
+    header: dict[str, Any], console: Flask, issuer: Issuer
+) -> None:
+    issuer.header = header
+    assert signed_in(console, issuer) == (303, 200)
+    old, new = issuer.key, RSAKey.generate_key(2048, {"kid": "k"})
+    issuer.take(new)
+    assert signed_in(console, issuer) == (303, 200)
+    issuer.key = old
+    assert signed_in(console, issuer) == (400, 303), "signed by whoever stole the old key"
+
+
+@pytest.mark.parametrize("broken", ["token", "jwks"])
+def test_an_issuer_that_breaks_down_on_the_way_is_told_as_one_that_does_not_answer(
+    broken: str, console: Flask, issuer: Issuer
+) -> None:
+    assert signed_in(console, issuer) == (303, 200)
+    issuer.broken = {broken}
+    assert signed_in(console, issuer) == (503, 303)
+    issuer.broken = {"openid-configuration"}
+    assert console.test_client().get("/console/sign-in/organisation").status_code == 503
+    issuer.broken = set()
+    assert signed_in(console, issuer) == (303, 200)
 
 
 def test_an_issuer_that_does_not_answer_is_said_so_and_passwords_still_do(make_app: Callable[..., Flask]) -> None:

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from cds_service.store.engine import FILE_NAME
 from tests.conformance.calls import ROOT, invoke
 from tests.conftest import KEY
 from tests.store.helpers import accepted, card
+from tests.support.own_disk import on_own_disk, own_disk
 from tests.support.requires import require, require_root
 from tests.trust.support import SERVICE, body_for
 
@@ -93,6 +95,16 @@ def test_backup_of_sqlite_is_made_while_it_serves_and_starts_whole_elsewhere(
         file.execute("UPDATE audit_lines SET person = 'eve' WHERE number = 3")
     with Store.open(data_dir=restored, key=KEY) as store:
         assert store.broken_line() is not None
+
+
+@own_disk
+def test_backup_on_a_full_disk_names_the_copy_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    with Store.open(data_dir=tmp_path / "data"):
+        pass
+    copy = tmp_path / "small" / "monday.sqlite3"
+    words = [sys.executable, "-m", "cds_service", "backup", copy, "--data-dir", tmp_path / "data"]
+    code, said = on_own_disk("64k", copy.parent, words, after="ls -A")
+    assert (code, said) == (73, f"{copy} cannot be written: No space left on device.\n")
 
 
 def test_backup_says_why_it_makes_none(tmp_path: Path) -> None:

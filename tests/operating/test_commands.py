@@ -74,6 +74,37 @@ def test_a_command_that_reads_makes_no_database_where_a_folder_is_mistyped(tmp_p
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.parametrize("words", [("feedback",), ("feedback", "--format", "csv"), ("stats", "--json")], ids=" ".join)
+def test_what_is_to_be_said_of_the_database_is_no_part_of_what_was_asked(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """A backup that was put back into a folder which others may look into, as `mkdir` makes it."""
+    with Store.open(data_dir=tmp_path / "data"):
+        pass
+    (tmp_path / "data" / "notes.txt").write_text("monday's")
+    (tmp_path / "data").chmod(0o755)
+    done = run_cli(*words, "--data-dir", tmp_path / "data")
+    assert done.returncode == 0
+    assert "is open to other accounts" in done.stderr
+    assert "is open to other accounts" not in done.stdout
+
+
+def test_a_key_file_that_was_not_put_back_is_told_with_what_to_do(tmp_path: Path) -> None:
+    done = run_cli("serve", "--data-dir", tmp_path, "--port", "0", env={"MAGNESIUM_CDS_KEY_FILE": "lost.key"})
+    assert (done.returncode, done.stdout) == (73, "")
+    assert done.stderr == (
+        "The key file lost.key cannot be read: No such file or directory. Put a copy of the key there; for a new "
+        "database, magnesium-cds key make FILE writes one.\n"
+    )
+
+
+def test_a_settings_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(b"\xff\xfe")
+    done = run_cli("serve", "--settings", file)
+    assert (done.returncode, done.stderr) == (78, f"{file}: cannot be read: it is no UTF-8 text\n")
+
+
 def test_a_check_of_clients_that_are_not_there_is_no_good_one(tmp_path: Path) -> None:
     done = run_cli("clients", "check", "--clients", tmp_path / "missing.toml")
     assert done.returncode == 78

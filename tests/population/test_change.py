@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.conformance.calls import invoke
 from tests.conftest import NOW, shipped
 from tests.population.screened import fact_rows, write_folder
 from tests.population.test_compare import SILENT, limit, rulebook
+from tests.support.own_disk import on_own_disk, own_disk
 
 SETTABLE = [
     (owner, name, threshold.site_may_set)
@@ -237,6 +239,21 @@ def test_the_command_says_who_changes_and_writes_them(folder: Path, tmp_path: Pa
     words = invoke("screen-compare", folder, "--compare", site).stdout
     assert "the others cannot change" in words
     assert "per 1,000 patients" in words
+
+
+@own_disk
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_full_disk_names_the_file_that_was_to_be_written_after_the_answer(
+    kind: str, folder: Path, tmp_path: Path
+) -> None:
+    site, small = tmp_path / "b.yaml", tmp_path / "small"
+    site.write_text("site: Test hospital\n")
+    asked = ["screen-compare", folder, "--compare", site, "--out", small / f"who.{kind}"]
+    words = [sys.executable, "-m", "cds_service", *asked]
+    code, said = on_own_disk("8k", small, words, before="head -c 8192 /dev/zero > fill", after="ls -A")
+    assert code == 1
+    assert "0 patients change\n" in said
+    assert said.endswith(f"\n{small}/who.{kind} cannot be written: No space left on device.\nfill\n")
 
 
 def test_a_folder_of_other_rules_or_not_finished_is_refused(folder: Path, tmp_path: Path) -> None:

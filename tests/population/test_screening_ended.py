@@ -14,6 +14,7 @@ import pytest
 from tests.population import hospital
 from tests.population.kills import command, killed_and_resumed, parts_of, steps
 from tests.population.test_screening import WHOLE, screen
+from tests.support.own_disk import OWN_DISK, own_disk
 
 
 def test_a_screening_killed_at_any_point_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
@@ -54,17 +55,9 @@ place=$2; shift 2
 mount -o remount,size=200m $place
 "$@" || exit 98
 cp -r $place/. $place-after"""
-OWN_DISK = ["unshare", "--user", "--map-root-user", "--mount", "--fork", "sh", "-c"]
 
 
-def may_mount() -> bool:
-    try:
-        return not subprocess.run([*OWN_DISK, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not may_mount(), reason="needs a disk of its own, as Linux gives it to a user namespace")
+@own_disk
 @pytest.mark.parametrize(
     ("size", "to_do"),
     [("500k", "give the same command again to go on"), ("1m", "write its report with --report-only")],

@@ -16,8 +16,22 @@ from uuid import uuid4
 import pytest
 import requests
 
+from cds_service.sandbox.mock_ehr import Signer
 from tests.store.helpers import rows
-from tests.trust.support import DISCOVERY, FEEDBACK, HEAD, SERVICE, Service, bare_body, raw, running, status, wait_until
+from tests.trust.support import (
+    DISCOVERY,
+    FEEDBACK,
+    HEAD,
+    SERVICE,
+    Service,
+    bare_body,
+    client_entry,
+    clients_file,
+    raw,
+    running,
+    status,
+    wait_until,
+)
 
 
 def workers(service: Service) -> list[int]:
@@ -100,16 +114,15 @@ def test_f28_f29_f21_workers_die_and_are_replaced_and_what_was_acknowledged_is_t
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, as Linux has it")
-@pytest.mark.parametrize("what", ["site", "clients"])
-def test_f28_a_worker_that_cannot_start_ends_no_other_and_comes_when_it_can(tmp_path: Path, what: str) -> None:
-    """It reads again what the others hold already: somebody is editing that file."""
-    file, good = tmp_path / f"{what}.edited", "site: here\n" if what == "site" else "# none yet\n"
+def test_f28_a_worker_that_cannot_start_ends_no_other_and_comes_when_it_can(tmp_path: Path) -> None:
+    """It reads again what the others hold already: somebody is editing the site file."""
+    file, good = tmp_path / "site.edited", "site: here\n"
     file.write_text(good)
 
     def told() -> int:
         return service.log.read_text().count("worker not started")
 
-    with running(tmp_path, workers=2, **{what: file}) as service:
+    with running(tmp_path, workers=2, site=file) as service:
         file.write_text("[[")
         one, other = workers(service)
         os.kill(one, signal.SIGKILL)
@@ -124,9 +137,38 @@ def test_f28_a_worker_that_cannot_start_ends_no_other_and_comes_when_it_can(tmp_
         assert "Traceback" not in service.log.read_text()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, as Linux has it")
+@pytest.mark.parametrize("edited", ["another client", "no client", "[["], ids=["another", "none", "broken"])
+def test_f28_a_worker_that_is_replaced_knows_the_clients_of_the_others(
+    tmp_path: Path, signer: Signer, edited: str
+) -> None:
+    """Somebody edits clients.toml, and a worker dies: who may call changes for all workers at a start, or for none."""
+    file = clients_file(tmp_path, client_entry(signer))
+    newcomer = Signer("https://newcomer.example")
+
+    def call(own: Signer | None) -> int:
+        headers = {"Authorization": f"Bearer {own.token(service.url + SERVICE)}"} if own else {}
+        return requests.post(service.url + SERVICE, json=bare_body(), headers=headers, timeout=10).status_code
+
+    with running(tmp_path, workers=2) as service:
+        if edited == "another client":
+            clients_file(tmp_path, client_entry(newcomer, name="newcomer"))
+        else:
+            file.write_text("" if edited == "no client" else edited)
+        for how in (signal.SIGKILL, signal.SIGHUP):
+            before = workers(service)
+            for pid in before if how == signal.SIGKILL else [service.process.pid]:
+                os.kill(pid, how)
+            wait_until(lambda gone=before: not {*gone} & {*workers(service)}, 30, "not replaced")  # type: ignore[misc]
+            wait_until(lambda: len(workers(service)) == 2 and _answers(service), 30, "not back")
+            assert [call(signer) for _ in range(4)] == [200] * 4
+            assert [call(newcomer), call(None)] * 2 == [401] * 4
+        assert "worker not started" not in service.log.read_text()
+
+
 def _answers(service: Service) -> bool:
     try:
-        return requests.get(service.url + DISCOVERY, timeout=10).ok
+        return requests.get(service.url + "/healthz", timeout=10).ok
     except requests.RequestException:
         return False
 
