@@ -12,6 +12,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from cds_service.console.access import Role, needs
+from cds_service.console.asked import NotUnderstood
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
 from cds_service.hooks.problems import Problem
@@ -148,6 +149,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         text = f"This is for people with the role {error.role}: they may {ROLE_WORDS[error.role]}. Ask an admin for it."
         return error_page(403, text=text)
 
+    @blueprint.errorhandler(NotUnderstood)
+    def _not_understood(error: NotUnderstood) -> Response:
+        return error_page(400, "This address could not be read", str(error))
+
     @blueprint.errorhandler(Conflict)
     def _conflict(error: Conflict) -> Response:
         return error_page(409, text=error.text, link=error.link, link_words=error.link_words)
@@ -161,8 +166,9 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.errorhandler(StoreUnavailable)
     def _store(error: StoreUnavailable) -> Response:
         log.error("page not answered", cause=error.kind)
-        if error.kind == "refused":
-            return error_page(400, text="The database does not take what was sent. Nothing was changed.")
+        if error.kind == "refused":  # what was sent is checked before: this is ours
+            told = "The database refused what we asked of it. Nothing was changed. The service's log says more."
+            return error_page(500, text=told)
         response = error_page(503, text=f"{error.text} Cards are still given. Wait for a minute, then try again.")
         response.headers["Retry-After"] = "30"
         return response
