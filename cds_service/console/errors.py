@@ -15,6 +15,7 @@ from cds_service.console.access import Role, needs
 from cds_service.console.asked import NotUnderstood
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
+from cds_service.console.session import current_session
 from cds_service.hooks.problems import Problem
 from cds_service.store import StoreUnavailable
 
@@ -125,10 +126,18 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.errorhandler(CSRFError)
     def _form(_: CSRFError) -> Response:
+        if current_session().new_cookie:
+            return error_page(
+                403,
+                "Your browser sent no cookie",
+                "The console knows you from page to page by one cookie. Nothing was changed. Allow cookies for this"
+                " address, then go back, and load the page again.",
+            )
         return error_page(
             403,
             "This form is out of date",
-            "You signed in or out since it was opened. Nothing was changed. Go back, load it again, and send it again.",
+            "You signed in or out since it was opened. Nothing was changed. Go back, and send it again: what you typed"
+            " is still in the form.",
         )
 
     @blueprint.errorhandler(Elsewhere)
