@@ -79,11 +79,26 @@ def test_an_exported_revision_can_be_applied_again(cli: Cli, limit: Callable[[st
 def test_a_rollback_is_a_new_revision_with_the_old_values(cli: Cli, limit: Callable[[str], Path]) -> None:
     apply(cli, limit("0.66"))
     apply(cli, limit("0.62"))
-    done = cli("rollback", "1", "--author", "Ben", "--reason", "Too many cards").stdout
+    done = cli("rollback", "1", "--based-on", "2", "--author", "Ben", "--reason", "Too many cards").stdout
     assert "shared.lower_limit: 0.62 mmol/L -> 0.66 mmol/L\nrevision 3 is in force" in done
     assert "0.66" in cli("export").stdout
     assert cli("diff", "1", "3").stdout == "no difference\n"
     assert "0.70 mmol/L -> 0.62 mmol/L" in cli("diff", "0", "2", code=1).stdout
+
+
+def test_a_rollback_takes_back_no_revision_that_its_caller_never_saw(cli: Cli, limit: Callable[[str], Path]) -> None:
+    why = ("--author", "Ben", "--reason", "Too many cards")
+    for value in ("0.66", "0.62"):
+        apply(cli, limit(value))
+    seen = cli("rollback", "1", *why, "--dry-run").stdout
+    assert seen == "shared.lower_limit: 0.62 mmol/L -> 0.66 mmol/L\nbased on revision 2\n"
+    apply(cli, limit("0.64"))
+    refused = cli("rollback", "1", *why, "--based-on", "2", code=1).stderr
+    assert "revision 3 was published since 2" in refused
+    assert "shared.lower_limit: 0.62 mmol/L -> 0.64 mmol/L" in refused
+    assert "--dry-run shows it" in cli("rollback", "1", *why, code=2).stderr
+    assert "0.64" in cli("export").stdout
+    assert "revision 4 is in force" in cli("rollback", "1", *why, "--based-on", "3").stdout
 
 
 def test_two_editors_the_second_is_shown_what_the_first_changed(cli: Cli, limit: Callable[[str], Path]) -> None:
@@ -173,7 +188,7 @@ def test_a_revision_is_in_force_on_every_worker_within_five_seconds(
     for value in ("0.66", "0.68"):
         apply(cli, limit(value))
         until(lambda value=value: limits_told(service) == {f"{value} mmol/L"}, 5)  # type: ignore[misc]
-    cli("rollback", "1", "--author", "Ben", "--reason", "Too many cards")
+    cli("rollback", "1", "--based-on", "2", "--author", "Ben", "--reason", "Too many cards")
     until(lambda: limits_told(service) == {"0.66 mmol/L"}, 5)
     assert ready(service)["status"] == "ready"
 

@@ -130,6 +130,7 @@ def lines(found: Comparison) -> list[str]:
     for why, number in found.not_read.items():
         made.append(f"not read: {number} ({why})")
     made += [f"left out: {remark}" for remark in found.remarks]
+    made += [f"passed over: {number} {kind} (no rule reads this kind)" for kind, number in found.passed_over.items()]
     for example in found.examples:
         made += ["", f"{example.case} [{example.hook}]: the card of {example.rule} {example.change}"]
         made += [f"  before: {_card(example.before)}", f"  after:  {_card(example.after)}"]

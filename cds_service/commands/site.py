@@ -201,16 +201,20 @@ def apply(
 @click.option("--author", required=True, type=SAID, help="Who takes the later values back.")
 @click.option("--reason", required=True, type=SAID, help="Why.")
 @click.option("--approved-by", type=SAID, help="Who else looked at them.")
-@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@click.option("--based-on", type=int, help="The newest revision that you looked at; must be given without --dry-run.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and the newest revision; write nothing.")
 @AS_JSON
 @database_options
 def rollback(
-    number: int, author: str, reason: str, approved_by: str | None, dry_run: bool, as_json: bool, **flags: Any
-) -> None:
-    """Put the values of revision NUMBER in force again, as a new revision."""
+    number: int, author: str, reason: str, approved_by: str | None, based_on: int | None, dry_run: bool, as_json: bool,
+    **flags: Any,
+) -> None:  # fmt: skip
+    """Put the values of revision NUMBER in force again, as a new revision: what came after it is taken back."""
+    if based_on is None and not dry_run:
+        raise click.UsageError("Missing option '--based-on': the newest revision you looked at; --dry-run shows it.")
     with published(flags, writes=True) as publishing:
         try:
-            proposal = publishing.rolled_back(number, author, reason, approved_by)
+            proposal = publishing.rolled_back(number, author, reason, approved_by, based_on)
         except NotDone as error:
             told_why(error, as_json)
         _publish(publishing, proposal, dry_run, as_json)
@@ -239,6 +243,8 @@ def _publish(publishing: Publishing, proposal: Proposal, dry_run: bool, as_json:
         looked = publishing.look(proposal)
         if not as_json:
             click.echo("\n".join(in_words(looked.changes)) if looked.changes else "no difference")
+            if dry_run:
+                click.echo(f"based on revision {looked.based_on}")
         if not dry_run:
             made = publishing.publish(proposal)
     except NotDone as error:
@@ -247,7 +253,9 @@ def _publish(publishing: Publishing, proposal: Proposal, dry_run: bool, as_json:
         )
     if dry_run:
         if as_json:
-            told({"revision": None, "digest": looked.values.digest, "changes": looked.changes})
+            told({
+                "revision": None, "digest": looked.values.digest, "based_on": looked.based_on, "changes": looked.changes
+            })  # fmt: skip
         return
     told_made(publishing, made, as_json)
 

@@ -16,6 +16,7 @@ from cds_service.console.access import audit, needs, who
 from cds_service.console.front import FrontCard
 from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
+from cds_service.console.unsaved import unsaved_page
 from cds_service.console.watched import KIND_WORDS, NEXT_STEPS, about, alarm_words, last_canaries, watched
 from cds_service.store.duties import Alarm
 
@@ -76,12 +77,12 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             crumbs=[(url_for("console.alarms"), "Alarms"), ("", about(alarm, parts))],
         )  # fmt: skip
 
-    @blueprint.get("/alarms/<int:alarm_id>")
+    @blueprint.get("/alarms/<whole:alarm_id>")
     @needs("viewer")
     def alarm(alarm_id: int) -> Response:
         return shown(one(alarm_id), SeenForm())
 
-    @blueprint.post("/alarms/<int:alarm_id>")
+    @blueprint.post("/alarms/<whole:alarm_id>")
     @needs("editor")
     def alarm_seen(alarm_id: int) -> ResponseReturnValue:
         found, form = one(alarm_id), SeenForm()
@@ -94,7 +95,11 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
                 "It is written down that you saw to this alarm. It closes by itself when counts are as usual.", "good"
             )
         else:
-            flash("Somebody else saw to this alarm before you. What they wrote is below.", "warn")
+            here = url_for("console.alarm", alarm_id=alarm_id)
+            crumbs = [(url_for("console.alarms"), "Alarms"), (here, about(found, parts))]
+            return unsaved_page({form.reason.label.text: form.reason.data or ""},
+                                ["Somebody else saw to this alarm before you."], about(found, parts), crumbs,
+                                [(here, "What they wrote")])  # fmt: skip
         return redirect(url_for("console.alarm", alarm_id=alarm_id), 303)
 
     @blueprint.get("/canaries")

@@ -33,6 +33,7 @@ from cds_service.console import (
     why_pages,
 )
 from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
+from cds_service.console.asked import WholeNumber
 from cds_service.console.errors import error_page
 from cds_service.console.pages import HEADERS
 from cds_service.console.parts import Parts
@@ -63,7 +64,6 @@ NAVIGATION: Final[tuple[tuple[str, str, Role], ...]] = (
 """Endpoint (without `console.`), words, role. One whose page is not there is left out."""
 
 csrf = CSRFProtect()
-_MOST = 2**31 - 1  # of a number in an address
 
 
 def install_console(app: Flask) -> None:
@@ -86,6 +86,7 @@ def install_console(app: Flask) -> None:
     app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session
     app.config["WTF_CSRF_SECRET_KEY"] = parts.store.finding_hash(["console csrf"])  # the same in every worker
     csrf.init_app(app)
+    app.url_map.converters["whole"] = WholeNumber
     app.register_blueprint(console_blueprint(parts))
     _every_view_says_whom_it_is_for(app)
 
@@ -161,9 +162,8 @@ def _admit(parts: Parts) -> ResponseReturnValue | None:
 
 
 def _what_no_database_takes() -> Response | None:
-    """PostgreSQL has neither such a text nor such a number, and no page has either."""
-    path = (request.view_args or {}).values()
-    if any("\0" in value if isinstance(value, str) else isinstance(value, int) and value > _MOST for value in path):
+    """PostgreSQL has no such text, and no page has it either."""
+    if any("\0" in value for value in (request.view_args or {}).values() if isinstance(value, str)):
         return error_page(404)
     if any("\0" in value for values in request.values.listvalues() for value in values):
         return error_page(400, text="What was sent holds a character that is in no text (NUL). Nothing was changed.")

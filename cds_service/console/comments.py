@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, url_for
 
 from cds_service.console.access import needs
+from cds_service.console.asked import asked_choice
 from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
 from cds_service.watch.statistics import ranked
@@ -27,8 +28,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @needs("editor")
     def comments(kind: str = "") -> Response:
         library, now = parts.current.library, parts.now()
-        rule = request.args.get("rule", "")
-        rule = rule if rule in library.rules else ""
+        rule = asked_choice("rule", library.rules)
         settled = {code.code for code in library.override_reasons.values() if code.snoozes}
         open_here = parts.settings.comments_in_console
         found = parts.store.comments(now - SHOWN_FOR, now, None, rule or None) if open_here else []

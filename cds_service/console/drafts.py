@@ -8,11 +8,12 @@ from typing import Any
 from flask import Blueprint, Response, abort, current_app, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
-from wtforms import DateTimeLocalField, IntegerField, StringField, SubmitField
+from wtforms import DateTimeLocalField, StringField, SubmitField
 from wtforms.validators import InputRequired, Length, Optional
 from wtforms.widgets import HiddenInput
 
 from cds_service.console.access import needs, who
+from cds_service.console.asked import WholeField, whole
 from cds_service.console.edit_forms import reason_field, stripped
 from cds_service.console.front import FrontCard
 from cds_service.console.pages import Column, page, table
@@ -32,6 +33,7 @@ from cds_service.console.site_parts import (
     where_values_are,
 )
 from cds_service.console.together import conflict_page
+from cds_service.console.unsaved import closed_page
 from cds_service.content.over_time import Difference, differences
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Piece, pieces_of, written
@@ -60,7 +62,7 @@ class NewForm(FlaskForm):
 class DraftForm(FlaskForm):
     """Why, and when."""
 
-    version = IntegerField(widget=HiddenInput(), validators=[InputRequired()])
+    version = WholeField(widget=HiddenInput(), validators=[InputRequired()])
     title = StringField("What is it about?", [InputRequired("Say in a few words what it is about."), Length(3, 200)],
                         filters=[stripped])  # fmt: skip
     reason = reason_field(required=False)
@@ -99,7 +101,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         return page("drafts.html", found=found, form=form, may_edit=here and who().may("editor"),
                     where="" if here else where_values_are(parts), status=400 if form.errors else 200)  # fmt: skip
 
-    @blueprint.route("/drafts/<int:number>", methods=["GET", "POST"])
+    @blueprint.route("/drafts/<whole:number>", methods=["GET", "POST"])
     @needs("viewer")
     def draft(number: int) -> ResponseReturnValue:
         must_be_here(parts)
@@ -109,6 +111,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         form, more = DraftForm(), list[str]()
         if request.method == "POST":
             allowed("editor")
+            if not held.open:
+                return closed_page(held, _typed(form))
             if form.validate_on_submit() and (answer := _saved(publishing, held, form, more)):
                 return answer
         else:
@@ -116,7 +120,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             form.begins.data, form.ends.data = _plain(held.in_force_from), _plain(held.in_force_until)
         return _draft_page(parts, publishing, held, form, more)
 
-    @blueprint.post("/drafts/<int:number>/undo")
+    @blueprint.post("/drafts/<whole:number>/undo")
     @needs("editor")
     def draft_undo(number: int) -> ResponseReturnValue:
         """One change of a draft is taken back."""
@@ -134,7 +138,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         text = held.text(document=written(pieces))
         return _tried(number, lambda: publishing.save(number, _version(), text, who().name), "That change is undone.")
 
-    @blueprint.post("/drafts/<int:number>/approve")
+    @blueprint.post("/drafts/<whole:number>/approve")
     @needs("approver")
     def draft_approve(number: int) -> ResponseReturnValue:
         must_be_here(parts)
@@ -142,7 +146,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         said = "You approved this draft as it stands. Any edit ends the approval."
         return _tried(number, lambda: publishing.approve(number, _version(), who().name), said)
 
-    @blueprint.post("/drafts/<int:number>/discard")
+    @blueprint.post("/drafts/<whole:number>/discard")
     @needs("editor")
     def draft_discard(number: int) -> ResponseReturnValue:
         must_be_here(parts)
@@ -150,7 +154,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         return _tried(number, lambda: publishing.discard(number, _version(), who().name), "The draft is discarded.",
                       url_for("console.drafts"))  # fmt: skip
 
-    @blueprint.route("/drafts/<int:number>/publish", methods=["GET", "POST"])
+    @blueprint.route("/drafts/<whole:number>/publish", methods=["GET", "POST"])
     @needs("viewer")
     def draft_publish(number: int) -> ResponseReturnValue:
         must_be_here(parts)
@@ -199,7 +203,7 @@ def on_front(parts: Parts) -> FrontCard | None:
 
 
 def _version() -> int:
-    return request.form.get("version", 0, int)
+    return request.form.get("version", 0, whole)
 
 
 def _tried(number: int, work: Any, said: str, then: str = "") -> ResponseReturnValue:
@@ -227,7 +231,12 @@ def _saved(publishing: Publishing, held: Draft, form: DraftForm, more: list[str]
     )  # fmt: skip
     try:
         publishing.save(held.id, form.version.data or 0, text, who().name)
+    except ContentError as error:  # an upgrade made it faulty
+        more += in_lines(error.faults)
+        return None
     except NotDone as error:
+        if error.trouble == "closed" and not (now := publishing.draft(held.id)).open:
+            return closed_page(now, _typed(form))
         if error.trouble == "times":
             form.ends.errors = [*form.ends.errors, f"{error.text[0].upper()}{error.text[1:]}."]
         elif error.trouble == "stale":
@@ -239,6 +248,12 @@ def _saved(publishing: Publishing, held: Draft, form: DraftForm, more: list[str]
         return None
     flash("The draft is saved.", "good")
     return Response(status=303, headers={"Location": url_for("console.draft", number=held.id)})
+
+
+def _typed(form: DraftForm) -> dict[str, str]:
+    """What stood in each field, as it was sent."""
+    fields = (form.title, form.reason, form.begins, form.ends)
+    return {field.label.text: " ".join(map(str, field.raw_data or ())) for field in fields}
 
 
 def _draft_page(

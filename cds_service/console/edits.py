@@ -7,16 +7,18 @@ from typing import Any
 from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
-from wtforms import IntegerField, SelectChoice, SubmitField, TextAreaField
+from wtforms import SelectChoice, SubmitField, TextAreaField
 from wtforms.validators import InputRequired, Length
 from wtforms.widgets import HiddenInput
 
 from cds_service.console.access import needs, who
+from cds_service.console.asked import WholeField, whole
 from cds_service.console.edit_forms import NEW, PieceForm, form_of
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
 from cds_service.console.site_parts import must_be_here, publishing_of, title_of
-from cds_service.console.together import closed_page, stale_page, unsaved_page
+from cds_service.console.together import stale_page
+from cds_service.console.unsaved import DOCUMENT, closed_page, draft_unsaved
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Piece, pieces_of, written
 from cds_service.content.yamlfile import MAX_BYTES, ContentError, Fault
@@ -26,8 +28,8 @@ from cds_service.store import Draft
 class TextForm(FlaskForm):
     """The whole document."""
 
-    version = IntegerField(widget=HiddenInput(), validators=[InputRequired()])
-    document = TextAreaField("Site document (YAML)", [InputRequired("The document is empty."), Length(max=MAX_BYTES)])
+    version = WholeField(widget=HiddenInput(), validators=[InputRequired()])
+    document = TextAreaField(DOCUMENT, [InputRequired("The document is empty."), Length(max=MAX_BYTES)])
     submit = SubmitField("Check and save")
 
 
@@ -77,7 +79,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         status = 400 if faults or form.errors else 200
         return page("change.html", form=form, title=title, now=now, faults=faults, crumbs=crumbs, status=status)
 
-    @blueprint.route("/drafts/<int:number>/text", methods=["GET", "POST"])
+    @blueprint.route("/drafts/<whole:number>/text", methods=["GET", "POST"])
     @needs("editor")
     def draft_text(number: int) -> ResponseReturnValue:
         must_be_here(parts)
@@ -87,7 +89,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         if draft is None or (not draft.open and not form.is_submitted()):
             abort(404)
         if not draft.open:
-            return closed_page(draft, form.document.data or "")
+            return closed_page(draft, {DOCUMENT: form.document.data or ""})
         if not form.is_submitted():
             form.document.data, form.version.data = draft.document, draft.version
         elif form.validate() and form.document.data is not None and form.version.data is not None:
@@ -100,8 +102,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
                 if error.trouble == "stale":
                     return stale_page(publishing, draft, form.version.data, text)
                 if error.trouble == "closed":
-                    return closed_page(publishing.draft(number), text)
-                return unsaved_page(draft, text, [f"{error.text}."])
+                    return closed_page(publishing.draft(number), {DOCUMENT: text})
+                return draft_unsaved(draft, {DOCUMENT: text}, [f"{error.text}."])
             else:
                 flash("The draft is saved.", "good")
                 return redirect(url_for("console.draft", number=number), 303)
@@ -122,11 +124,13 @@ def _put(
     version = 0
     if chosen != NEW:
         number, _, told = chosen.partition(":")
-        draft = parts.store.draft(int(number)) if number.isdecimal() and told.isdecimal() else None
+        try:
+            version, draft = whole(told), parts.store.draft(whole(number))
+        except ValueError:
+            draft = None
         if draft is None or not draft.open:
             faults.append("That draft is published or discarded: choose another one.")
             return None
-        version = int(told)
     try:
         start = publishing.earlier(draft.id, version) if draft else publishing.document(
             publishing.held(publishing.newest())

@@ -12,8 +12,10 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from cds_service.console.access import Role, needs
+from cds_service.console.asked import NotUnderstood
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
+from cds_service.console.session import current_session
 from cds_service.hooks.problems import Problem
 from cds_service.store import StoreUnavailable
 
@@ -124,10 +126,18 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.errorhandler(CSRFError)
     def _form(_: CSRFError) -> Response:
+        if current_session().new_cookie:
+            return error_page(
+                403,
+                "Your browser sent no cookie",
+                "The console knows you from page to page by one cookie. Nothing was changed. Allow cookies for this"
+                " address, then go back, and load the page again.",
+            )
         return error_page(
             403,
             "This form is out of date",
-            "You signed in or out since it was opened. Nothing was changed. Go back, load it again, and send it again.",
+            "You signed in or out since it was opened. Nothing was changed. Go back, and send it again: what you typed"
+            " is still in the form.",
         )
 
     @blueprint.errorhandler(Elsewhere)
@@ -148,6 +158,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         text = f"This is for people with the role {error.role}: they may {ROLE_WORDS[error.role]}. Ask an admin for it."
         return error_page(403, text=text)
 
+    @blueprint.errorhandler(NotUnderstood)
+    def _not_understood(error: NotUnderstood) -> Response:
+        return error_page(400, "This address could not be read", str(error))
+
     @blueprint.errorhandler(Conflict)
     def _conflict(error: Conflict) -> Response:
         return error_page(409, text=error.text, link=error.link, link_words=error.link_words)
@@ -161,8 +175,9 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.errorhandler(StoreUnavailable)
     def _store(error: StoreUnavailable) -> Response:
         log.error("page not answered", cause=error.kind)
-        if error.kind == "refused":
-            return error_page(400, text="The database does not take what was sent. Nothing was changed.")
+        if error.kind == "refused":  # what was sent is checked before: this is ours
+            told = "The database refused what we asked of it. Nothing was changed. The service's log says more."
+            return error_page(500, text=told)
         response = error_page(503, text=f"{error.text} Cards are still given. Wait for a minute, then try again.")
         response.headers["Retry-After"] = "30"
         return response

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, abort, flash, redirect, request, url_for
+from flask import Blueprint, Response, abort, flash, redirect, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
-from wtforms import IntegerField, SubmitField
+from wtforms import SubmitField
 from wtforms.validators import InputRequired
 from wtforms.widgets import HiddenInput
 
 from cds_service.console.access import needs, who
+from cds_service.console.asked import WholeField, asked_number
 from cds_service.console.edit_forms import reason_field
 from cds_service.console.front import FrontCard
 from cds_service.console.pages import Column, page, table
@@ -49,7 +50,7 @@ NOTHING = "Nothing set: the values as they ship"
 class RollbackForm(FlaskForm):
     """Why, and the newest revision that was looked at: 0 before the first."""
 
-    based_on = IntegerField(widget=HiddenInput(), validators=[InputRequired()])
+    based_on = WholeField(widget=HiddenInput(), validators=[InputRequired()])
     reason = reason_field()
     submit = SubmitField("Put these values in force again")
 
@@ -71,7 +72,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         numbers = [row["number"] for row in rows]
         return page("history.html", found=found, numbers=numbers, where="" if here else where_values_are(parts))
 
-    @blueprint.get("/history/<int:number>")
+    @blueprint.get("/history/<whole:number>")
     @needs("viewer")
     def revision(number: int) -> Response:
         must_be_here(parts)
@@ -84,7 +85,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             crumbs=[(url_for("console.history"), "History"), ("", f"Revision {number}")],
         )  # fmt: skip
 
-    @blueprint.get("/history/<int:number>.yaml")
+    @blueprint.get("/history/<whole:number>.yaml")
     @needs("viewer")
     def revision_document(number: int) -> Response:
         must_be_here(parts)
@@ -97,7 +98,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     def compare() -> Response:
         must_be_here(parts)
         publishing = publishing_of(parts)
-        old, new = (request.args.get(name, 0, int) for name in ("old", "new"))
+        old, new = (asked_number(name, 0) for name in ("old", "new"))
         known = [0, *sorted(item.number for item in parts.store.revisions())]
         if old not in known or new not in known:
             abort(404)
@@ -119,7 +120,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         return page("compare.html", old=old, new=new, known=known, rows=table("compare", columns, rows), faults=[],
                     crumbs=crumbs)  # fmt: skip
 
-    @blueprint.route("/history/<int:number>/roll-back", methods=["GET", "POST"])
+    @blueprint.route("/history/<whole:number>/roll-back", methods=["GET", "POST"])
     @needs("viewer")
     def roll_back(number: int) -> ResponseReturnValue:
         must_be_here(parts)
@@ -174,7 +175,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         flash("The draft holds these values. Somebody else has to approve it.", "good")
         return redirect(url_for("console.draft", number=begun.id), 303)
 
-    @blueprint.post("/history/<int:number>/withdraw")
+    @blueprint.post("/history/<whole:number>/withdraw")
     @needs("viewer")
     def withdraw(number: int) -> ResponseReturnValue:
         must_be_here(parts)

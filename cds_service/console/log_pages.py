@@ -9,6 +9,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, request, url_for
 
 from cds_service.console.access import needs
+from cds_service.console.asked import NotUnderstood, asked_number
 from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
 from cds_service.store import AuditLine
@@ -35,6 +36,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     def audit_log(kind: str = "") -> Response:
         wanted, faults = _wanted(request.args)
         if kind:
+            if faults:  # a file has no place to say so
+                raise NotUnderstood(" ".join(faults))
             return table("log", (*COLUMNS, *HASHES), rows_of(parts.store.audit_lines(wanted))).file(kind)
         lines = parts.store.audit_lines(wanted, PAGE + 1)
         older = lines[PAGE - 1].number if len(lines) > PAGE else None
@@ -49,6 +52,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             asked=_asked(),
             faults=faults,
             checked=checked,
+            status=400 if faults else 200,
             broken=parts.store.broken_line() if checked else None,
             newest=next(iter(parts.store.audit_lines(most=1)), None),
         )
@@ -83,9 +87,8 @@ def _wanted(asked: Mapping[str, str]) -> tuple[Wanted, list[str]]:
         return datetime(found.year, found.month, found.day, tzinfo=UTC)
 
     since, until = day("since", "From"), day("until", "To")
-    below = asked.get("below", "")
     return Wanted(
         asked.get("person", "")[:100], asked.get("action", "")[:100], since,
         until + timedelta(days=1) if until and until.year < 9999 else None,
-        int(below) if below.isascii() and below.isdigit() and len(below) < 10 else None,
+        asked_number("below", None),
     ), faults  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, abort, request
 
 from cds_service.console.access import needs
+from cds_service.console.asked import asked_choice
 from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
 from cds_service.console.watched import span
@@ -56,8 +57,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/data-quality/<name>.<any(csv, json):kind>")
     @needs("viewer")
     def data_quality(name: str = "", kind: str = "") -> Response:
-        days = request.args.get("days", type=int)
-        days = days if days in DAYS else 7
+        days: int = asked_choice("days", DAYS, 7)
         client = request.args.get("client", "")[:300].strip() or None
         made = quality_tables(parts, days, client)
         if kind:

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, abort, request, url_for
 
 from cds_service.advice.in_words import number
 from cds_service.console.access import needs, who
+from cds_service.console.asked import asked_choice
 from cds_service.console.pages import Column, chart, page, table
 from cds_service.console.parts import Parts
 from cds_service.console.watched import KIND_WORDS, rule_alarms, span, state_badge, watched
@@ -41,8 +42,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     """GET /rules and below."""
 
     def asked_days() -> int:
-        days = request.args.get("days", type=int)
-        return days if days in DAYS else 28
+        days: int = asked_choice("days", DAYS, 28)
+        return days
 
     def asked_client() -> str | None:
         return request.args.get("client", "")[:300].strip() or None
@@ -57,10 +58,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @needs("viewer")
     def rules(kind: str = "") -> Response:
         days, client = asked_days(), asked_client()
-        state, words = request.args.get("state", ""), request.args.get("q", "")[:100].strip().lower()
-        order = request.args.get("sort", "fired")
-        order = order if order in SORTS else "fired"
-        state = state if state in (*STATES, "review") else ""
+        state, words = asked_choice("state", (*STATES, "review")), request.args.get("q", "")[:100].strip().lower()
+        order = asked_choice("sort", SORTS, "fired")
         wanted = [
             one for one in found(days, client)
             if (not state or one.state == state or (state == "review" and one.review))

@@ -6,9 +6,11 @@ from flask import Blueprint, Response, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from cds_service.console.access import needs, who
+from cds_service.console.asked import whole
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
 from cds_service.console.site_parts import default_of, in_lines, must_be_here, publishing_of, title_of, value_of
+from cds_service.console.unsaved import DOCUMENT, closed_page, draft_unsaved
 from cds_service.content.publishing import NotDone, Publishing
 from cds_service.content.site_editing import Side, Ways, brought_together, three_ways
 from cds_service.content.yamlfile import ContentError
@@ -33,21 +35,6 @@ def conflict_page(publishing: Publishing, draft: Draft, faults: list[str] | None
                  {"version": draft.version, "newest": newest}, faults)  # fmt: skip
 
 
-def unsaved_page(draft: Draft, text: str, why: list[str]) -> Response:
-    """What was typed, which cannot be saved into this draft, to be copied."""
-    crumbs = [(url_for("console.drafts"), "Drafts"), (url_for("console.draft", number=draft.id), draft.title),
-              ("", "Not saved")]  # fmt: skip
-    return page("unsaved.html", draft=draft, text=text, why=why, crumbs=crumbs, status=409)
-
-
-def closed_page(draft: Draft, text: str) -> Response:
-    """The same, where the draft was published or discarded while somebody typed."""
-    became = (
-        f"published as revision {draft.published_as}" if draft.published_as else f"discarded by {draft.discarded_by}"
-    )
-    return unsaved_page(draft, text, [f"This draft was {became} while you were editing it."])
-
-
 def _page(
     publishing: Publishing, draft: Draft, met: str, started: str, theirs: str, yours: str, fields: dict[str, int],
     faults: list[str] | None,
@@ -69,7 +56,7 @@ def _sides(publishing: Publishing, one: Ways) -> list[str]:
 def add(blueprint: Blueprint, parts: Parts) -> None:
     """/drafts/NUMBER/together."""
 
-    @blueprint.route("/drafts/<int:number>/together", methods=["GET", "POST"])
+    @blueprint.route("/drafts/<whole:number>/together", methods=["GET", "POST"])
     @needs("editor")
     def together(number: int) -> ResponseReturnValue:
         must_be_here(parts)
@@ -88,10 +75,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             if key.startswith("take ") and value in ("yours", "theirs")
         }
         with_draft = sent.get("met") == "draft"
-        version, came_from = sent.get("version", 0, int), sent.get("from", 0, int)
+        version, came_from = sent.get("version", 0, whole), sent.get("from", 0, whole)
         yours = sent.get("yours", "").replace("\r\n", "\n") if with_draft else draft.document
         if not draft.open:
-            return closed_page(draft, yours)
+            return closed_page(draft, {DOCUMENT: yours})
 
         def again(faults: list[str]) -> Response:
             if with_draft:
@@ -104,7 +91,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
                 publishing.read(yours)  # it came with the form, so it may be anything
                 started, theirs, based_on = publishing.earlier(number, came_from), draft.document, draft.based_on
             else:
-                based_on = sent.get("newest", 0, int)
+                based_on = sent.get("newest", 0, whole)
                 started = publishing.document(publishing.held(draft.based_on))
                 theirs = publishing.document(publishing.held(based_on))
             text = brought_together(started, theirs, yours, choices)
@@ -114,13 +101,13 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             publishing.save(number, version, saved, who().name)
         except ContentError as error:
             if text is None:  # not of both together, but of what was sent
-                return unsaved_page(draft, yours, in_lines(error.faults))
+                return draft_unsaved(draft, {DOCUMENT: yours}, in_lines(error.faults))
             return again(in_lines(error.faults))
         except NotDone as error:
             if error.trouble == "closed":
-                return closed_page(publishing.draft(number), yours)
+                return closed_page(publishing.draft(number), {DOCUMENT: yours})
             if error.trouble != "stale" and with_draft:
-                return unsaved_page(draft, yours, [f"{error.text}."])
+                return draft_unsaved(draft, {DOCUMENT: yours}, [f"{error.text}."])
             if error.trouble != "stale":
                 flash(f"{error.text}.", "bad")
                 return redirect(url_for("console.drafts"), 303)

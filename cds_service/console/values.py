@@ -7,6 +7,7 @@ from typing import Any, get_args
 from flask import Blueprint, Response, abort, request, url_for
 
 from cds_service.console.access import needs, who
+from cds_service.console.asked import asked_choice
 from cds_service.console.front import FrontCard
 from cds_service.console.pages import Column, page, table
 from cds_service.console.parts import Parts
@@ -46,10 +47,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     @needs("viewer")
     def values(kind: str = "") -> Response:
         rulebook, asked = parts.current.on(parts.now().date()), request.args.get("q", "").strip()
-        client, encounter = request.args.get("client", ""), request.args.get("encounter", "")
         kinds = get_args(EncounterKind)
-        site = rulebook.site.at(client, encounter if encounter in kinds else None)  # type: ignore[arg-type]
-        chosen = request.args.get("show", "")
+        client, encounter = asked_choice("client", rulebook.site.clients), asked_choice("encounter", kinds)
+        site = rulebook.site.at(client, encounter or None)
+        chosen = asked_choice("show", CAPTIONS)
         rows = [row for row in _rows(parts, rulebook, site) if _fits(row, asked, chosen)]
         found = table(
             "values", COLUMNS if kind else ON_THE_PAGE, rows, CAPTIONS.get(chosen, CAPTIONS["all" if asked else ""])

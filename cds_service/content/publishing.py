@@ -245,12 +245,16 @@ class Publishing:
         ends: datetime | None = None,
     ) -> Draft:  # fmt: skip
         """A new draft, of the values that were published last (None), or of another document and the revision that its
-        author looked at. Raises ContentError."""
+        author looked at. A form that was sent twice begins one. Raises ContentError."""
         newest = self.newest() if based_on is None else based_on
         text = self.document(self.held(newest)) if document is None else document
         self.read(text)
+        new = DraftText(title, text, reason, newest, in_force_until=ends)
+        for one in self.store.drafts():
+            if one.text() == new and one.authors == (owner,):
+                return one
         return self.store.add_draft(
-            DraftText(title, text, reason, newest, in_force_until=ends),
+            new,
             owner,
             self.now(),
             self._told(owner, "draft begun"),

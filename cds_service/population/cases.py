@@ -46,12 +46,14 @@ class Cohort:
     """Patients that have something in common. `cases` gives them one by one, each time anew.
 
     `private`: they may be real, so that nothing of a single one may be kept. `remarks` say what was left out, and why.
+    `passed_over`: how many resources of each kind that no rule reads there are.
     """
 
     name: str
     cases: Callable[[], Iterable[Case]]
     private: bool = True
     remarks: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 class Side:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -72,6 +72,7 @@ class Comparison:
     attrition: dict[str, Attrition] = field(default_factory=dict)
     not_read: Counter[str] = field(default_factory=Counter)
     remarks: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     cut: bool = False
 
     def count(self, change: Change) -> int:
@@ -118,6 +119,7 @@ class Comparison:
         return self.effect() | {
             "reasons_not_read": dict(self.not_read),
             "remarks": list(self.remarks),
+            "passed_over": dict(self.passed_over),
             "examples": [asdict(each) for each in self.examples],
             "attrition": {side: each.told() for side, each in self.attrition.items()},
         }
@@ -141,7 +143,7 @@ def compare(
     that it is cut. `between` is called after each case, so that a service can let its hooks go first.
     """
     trial = Trial(Side(content, before, now), Side(content, after, now))
-    found = Comparison(cohort.name, cohort.private, remarks=cohort.remarks)
+    found = Comparison(cohort.name, cohort.private, remarks=cohort.remarks, passed_over=cohort.passed_over)
     if rule is not None:
         found.attrition = {"before": Attrition(), "after": Attrition()}
     give_up = time.monotonic() + most_seconds if most_seconds is not None else None

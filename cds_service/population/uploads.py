@@ -1,7 +1,7 @@
 """A file of patients as a cohort: FHIR Bundles, Bulk Data NDJSON or hook requests, plain or gzip.
 
-Nothing of it is written anywhere. What cannot be read is named by file and line, never by its words, and takes nothing
-else with it.
+Nothing of it is written anywhere. Lines are read by the same code as in `magnesium-cds screen`: what cannot be read is
+named by file and line, never by its words, and takes nothing else with it; kinds that no rule reads are counted.
 """
 
 from __future__ import annotations
@@ -9,25 +9,29 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from msgspec import Raw
+from msgspec.json import Decoder
+
 from cds_service.advice.one_bundle import NotOnePatient, has_drafts, hook_request, is_hook_request
+from cds_service.fhir.at_hand import MEDICATION, PATIENT
+from cds_service.fhir.identity import UNREADABLE
+from cds_service.fhir.opened import BUNDLE
 from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.population.cases import CallCase, Case, Cohort, NotRead, Request, Side
+from cds_service.population.screening.lines import MARK, Line, Lines, closed
 
 MOST_BYTES: Final = 32 * 1024 * 1024  # unpacked, all files together
 MOST_PATIENTS: Final = 2000
 MOST_NAMED: Final = 50  # places of faults that are named one by one
 GZIP: Final = b"\x1f\x8b"
-OF_A_PATIENT: Final = frozenset({
-    "Condition", "Encounter", "MedicationAdministration", "MedicationRequest", "MedicationStatement", "Observation",
-    "QuestionnaireResponse", "ServiceRequest", "Specimen",
-})  # fmt: skip
 HOOKS: Final = ("patient-view", "order-select", "order-sign")
 Resource = dict[str, Any]
+_list = Decoder(list[Raw]).decode
 
 
 class TooLarge(ValueError):
@@ -38,7 +42,7 @@ class TooLarge(ValueError):
 class _Gathered:
     """What the files hold, by patient. `faults`: places that were not read, and why."""
 
-    patients: dict[str, list[Resource]] = field(default_factory=lambda: defaultdict(list))
+    patients: dict[str, list[tuple[Resource, str]]] = field(default_factory=lambda: defaultdict(list))
     medications: dict[str, Resource] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     whole: list[tuple[str, Resource]] = field(default_factory=list)
@@ -51,6 +55,53 @@ class _Gathered:
         self.fault_count += 1
         if len(self.faults) < MOST_NAMED:
             self.faults.append(f"{place}: {why}")
+
+    def file(self, name: str, text: bytes, most_patients: int) -> None:
+        """All of one file. Raises TooLarge."""
+        if not text.removeprefix(MARK).strip():
+            self.fault(name, "is empty")
+            return
+        word, units = _units(text)
+        lines = Lines()
+
+        def place(number: int) -> str:
+            return f"{name}, {word} {number}" if word else name
+
+        for line in lines.read(self._no_calls(units, place)):
+            self._take(place(line.number), line)
+            if self.size() > most_patients:
+                raise TooLarge(f"The files hold more than {most_patients} patients. Try fewer at a time.")
+        for number, why in sorted(lines.faults):
+            self.fault(place(number), why)
+        self.passed_over += lines.passed_over
+
+    def _no_calls(self, units: list[bytes], place: Callable[[int], str]) -> Iterator[bytes]:
+        """The same, with nothing in the place of each hook request, which is kept."""
+        for number, raw in enumerate(units, 1):
+            call = _call(raw)
+            if call is not None:
+                self._take_call(place(number), call)
+            yield raw if call is None else b""
+
+    def _take(self, place: str, line: Line) -> None:
+        resource = json.loads(line.raw)
+        if line.kind == BUNDLE:
+            self.whole.append((place, resource))
+        elif line.kind == MEDICATION:
+            self.medications[line.medication] = resource
+        else:
+            if line.kind == PATIENT:
+                self.places.setdefault(line.patient, place)
+            self.patients[line.patient].append((resource, line.medication))
+
+    def _take_call(self, place: str, call: Resource) -> None:
+        context = call["context"]
+        if call["hook"] not in HOOKS or not isinstance(context, dict) or "patientId" not in context:
+            self.fault(place, "is a hook request of a hook that we do not answer, or names no patient")
+        elif not isinstance(call.get("prefetch"), dict):
+            self.fault(place, "is a hook request without prefetch: nothing is read from a server here")
+        else:
+            self.calls.append((place, call))
 
     def size(self) -> int:
         return len(self.patients) + len(self.whole) + len(self.calls)
@@ -76,11 +127,13 @@ def read_upload(
             size = f"{most_bytes / 1024 / 1024:g} MB" if most_bytes >= 1024 * 1024 else f"{most_bytes} bytes"
             raise TooLarge(f"The files hold more than {size} when unpacked. Try fewer patients at a time.")
         left -= len(text)
-        for place, document in _documents(name, text, found):
-            _take(found, place, document)
-            if found.size() > most_patients:
-                raise TooLarge(f"The files hold more than {most_patients} patients. Try fewer at a time.")
-    return Cohort("uploaded file", partial(_cases, found), remarks=_remarks(found))
+        found.file(name, text, most_patients)
+    return Cohort(
+        "uploaded file",
+        partial(_cases, found),
+        remarks=_remarks(found),
+        passed_over=dict(sorted(found.passed_over.items())),
+    )
 
 
 def _unpacked(raw: bytes, most: int) -> bytes:
@@ -97,107 +150,16 @@ def _unpacked(raw: bytes, most: int) -> bytes:
     return bytes(made)
 
 
-def _documents(name: str, text: bytes, found: _Gathered) -> Iterator[tuple[str, Any]]:
-    """The JSON documents of a file with their places: the file is one, or each of its lines is one."""
-    text = text.removeprefix(b"\xef\xbb\xbf")
+def _units(text: bytes) -> tuple[str, list[bytes]]:
+    """What a file is made of, and how one of it is called: "item" of a list, "line", or "" where it is one document."""
     lines = text.splitlines()
-    first = next((line.strip() for line in lines if line.strip()), b"")
-    if not first:
-        found.fault(name, "is empty")
-    elif not _closed(first):
-        document = _document(name, text, found)
-        if document is not None:
-            yield from _parts(name, document)
-    else:
-        for number, line in enumerate(lines, 1):
-            if line.strip() and (document := _document(f"{name}, line {number}", line, found)) is not None:
-                yield from _parts(f"{name}, line {number}", document)
-
-
-def _closed(line: bytes) -> bool:
-    """Whether the first line is a document of its own. One of NDJSON that is broken ends as one all the same."""
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return line.startswith(b"{") and len(line) > 1 and not line.endswith((b",", b"[", b"{", b":"))
-    return True
-
-
-def _document(place: str, raw: bytes, found: _Gathered) -> Any:
-    try:
-        check(raw)
-        return json.loads(raw)
-    except NotStrict as fault:
-        found.fault(place, fault.text)
-    except (ValueError, RecursionError):
-        found.fault(place, "is not JSON")
-    return None
-
-
-def _parts(place: str, document: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(document, list):
-        yield from ((f"{place}, item {number}", each) for number, each in enumerate(document, 1))
-    else:
-        yield place, document
-
-
-def _take(found: _Gathered, place: str, document: Any) -> None:
-    if not isinstance(document, dict):
-        found.fault(place, "is no JSON object")
-    elif is_hook_request(document):
-        context = document["context"]
-        if document["hook"] not in HOOKS or not isinstance(context, dict) or "patientId" not in context:
-            found.fault(place, "is a hook request of a hook that we do not answer, or names no patient")
-        elif not isinstance(document.get("prefetch"), dict):
-            found.fault(place, "is a hook request without prefetch: nothing is read from a server here")
-        else:
-            found.calls.append((place, document))
-    elif document.get("resourceType") == "Bundle":
-        _bundle(found, place, document)
-    elif isinstance(document.get("resourceType"), str):
-        _resource(found, place, document)
-    else:
-        found.fault(place, "is neither a FHIR resource nor a hook request")
-
-
-def _bundle(found: _Gathered, place: str, bundle: Resource) -> None:
-    """One of one patient stays whole, so that references by fullUrl hold; one of several is taken apart."""
-    listed = bundle.get("entry")
-    entries = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    resources = [each["resource"] for each in entries if isinstance(each.get("resource"), dict)]
-    people = [each for each in resources if each.get("resourceType") == "Patient"]
-    if len(people) == 1:
-        found.whole.append((place, bundle))
-    elif not people:
-        found.fault(place, "is a Bundle without a Patient")
-    else:
-        for number, each in enumerate(resources, 1):
-            _resource(found, f"{place}, entry {number}", each)
-
-
-def _resource(found: _Gathered, place: str, resource: Resource) -> None:
-    kind = resource.get("resourceType")
-    if kind == "Patient":
-        name = resource.get("id")
-        if not isinstance(name, str) or not name:
-            found.fault(place, "is a Patient without an id")
-            return
-        found.places.setdefault(name, place)
-    elif kind == "Medication":
-        found.medications[f"Medication/{resource.get('id')}"] = resource
-        return
-    elif kind in OF_A_PATIENT:
-        subject = resource.get("subject", resource.get("patient"))
-        reference = subject.get("reference") if isinstance(subject, dict) else None
-        steps = reference.split("/") if isinstance(reference, str) else []
-        if len(steps) < 2 or steps[-2] != "Patient" or not steps[-1]:
-            found.fault(place, "names no patient by Patient/id")
-            return
-        name = steps[-1]
-    else:
-        found.passed_over[str(kind)[:40] if str(kind).isalpha() else "unknown"] += 1
-        return
-    found.patients[name].append(resource)
+    full = [line for line in lines if line.strip()] + [b"", b""]
+    if not closed(full[0], full[1]):
+        try:
+            return "item", [bytes(each) for each in _list(text.removeprefix(MARK))]
+        except UNREADABLE:
+            return "", [text]
+    return "line", lines
 
 
 def _remarks(found: _Gathered) -> tuple[str, ...]:
@@ -212,13 +174,26 @@ def _remarks(found: _Gathered) -> tuple[str, ...]:
     return tuple(told)
 
 
+def _call(raw: bytes) -> Resource | None:
+    """The hook request that stands there, None for anything else."""
+    if b'"hook"' not in raw:
+        return None
+    try:
+        raw = raw.removeprefix(MARK)
+        check(raw)
+        document = json.loads(raw)
+    except (NotStrict, ValueError, RecursionError):
+        return None
+    return document if is_hook_request(document) else None
+
+
 def _cases(found: _Gathered) -> Iterator[Case]:
     people: list[tuple[str, Resource]] = [*found.whole]
     for name, resources in found.patients.items():
         if name in found.places:
-            named = {reference for each in resources for reference in _medications(each)}
-            shared = [found.medications[each] for each in sorted(named) if each in found.medications]
-            entries = [{"resource": each} for each in (*resources, *shared)]
+            named = sorted({medication for _, medication in resources})
+            shared = [found.medications[each] for each in named if each in found.medications]
+            entries = [{"resource": each} for each in (*(each for each, _ in resources), *shared)]
             people.append((found.places[name], {"resourceType": "Bundle", "type": "collection", "entry": entries}))
     for number, (place, bundle) in enumerate(people, 1):
         called = f"patient {number} ({place})"
@@ -227,13 +202,6 @@ def _cases(found: _Gathered) -> Iterator[Case]:
     for number, (place, call) in enumerate(found.calls, len(people) + 1):
         called, encounter = f"patient {number} ({place})", call["context"].get("encounterId") is not None
         yield CallCase(called, called, call["hook"], partial(_as_sent, call), encounter)
-
-
-def _medications(resource: Resource) -> Iterator[str]:
-    named = resource.get("medicationReference")
-    reference = named.get("reference") if isinstance(named, dict) else None
-    if isinstance(reference, str):
-        yield "/".join(reference.split("/")[-2:])
 
 
 def _of_bundle(bundle: Resource, hook: str, side: Side) -> Request:

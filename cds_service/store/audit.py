@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Dialect, Row, String, TypeDecorator, select, type_coerce
 
 from cds_service.store.tables import audit_lines
 
 T = TypeVar("T")
 START: Final = "0" * 64
 _MOST_DETAILS: Final = 20_000  # characters
+_TOGETHER: Final = 1000  # lines that are read in one go
 log = structlog.get_logger("magnesium_cds.audit")
 
 
@@ -71,6 +72,26 @@ class Wanted:
         return [test(value) for value, test in pairs if value not in ("", None)]
 
 
+class _AsFound(TypeDecorator[datetime]):
+    """A time as it stands there. One that somebody made unreadable is the first there is, and hides no line."""
+
+    impl = String
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware, in UTC: SQLite gives a text."""
+        try:
+            found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            return datetime.min.replace(tzinfo=UTC)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+_AS_FOUND: Final = select(
+    *(type_coerce(one, _AsFound).label("at") if one.name == "at" else one for one in audit_lines.c)
+)
+
+
 class AuditMemory:
     """Part of Store. Raises StoreUnavailable, after `feedback_wait` seconds at most."""
 
@@ -86,7 +107,7 @@ class AuditMemory:
     def audit_lines(self, wanted: Wanted | None = None, most: int = 1_000_000) -> list[AuditLine]:
         """Those that are wanted (all, unless said), the newest first."""
         asked = wanted or Wanted()
-        query = select(audit_lines).where(*asked.tests()).order_by(audit_lines.c.number.desc()).limit(most)
+        query = _AS_FOUND.where(*asked.tests()).order_by(audit_lines.c.number.desc()).limit(most)
         return self._read(lambda connection: [_line(row) for row in connection.execute(query)], self.feedback_wait)
 
     def audit_words(self) -> tuple[list[str], list[str]]:
@@ -101,9 +122,22 @@ class AuditMemory:
         return self._read(query, self.feedback_wait)
 
     def broken_line(self) -> tuple[int, str] | None:
-        """The first line that does not fit, and why; None where the chain is whole."""
-        wanted = select(audit_lines).order_by(audit_lines.c.number)
-        return self._read(lambda connection: _broken(connection.execute(wanted)), self.feedback_wait * 10)
+        """The first line that does not fit, and why; None where the chain is whole.
+
+        Read some lines at a time: an open question to SQLite keeps everybody from writing.
+        """
+        before, expected = START, 1
+        while rows := self._lines_from(expected):
+            if broken := _broken(rows, before, expected):
+                return broken
+            before, expected = rows[-1].hash, expected + len(rows)
+        return None
+
+    def _lines_from(self, number: int) -> Sequence[Row[Any]]:
+        """Some lines as they stand; from 1 on with those before it, of which there should be none."""
+        wanted = _AS_FOUND.order_by(audit_lines.c.number).limit(_TOGETHER)
+        wanted = wanted.where(audit_lines.c.number >= number) if number > 1 else wanted
+        return self._read(lambda connection: connection.execute(wanted).all(), self.feedback_wait)
 
 
 def write_line(connection: Connection, line: NewLine) -> AuditLine:
@@ -148,7 +182,7 @@ def _canonical(details: Mapping[str, Any]) -> str:
 def _hash(row: Mapping[str, Any]) -> str:
     told = [row["number"], f"{row['at'].astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
             *(row[name] for name in ("person", "action", "target", "details", "before"))]  # fmt: skip
-    return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(told, ensure_ascii=True, default=str).encode()).hexdigest()
 
 
 def _line(row: Row[Any]) -> AuditLine:
@@ -160,8 +194,7 @@ def _line(row: Row[Any]) -> AuditLine:
     return AuditLine(**known | {"details": details})
 
 
-def _broken(rows: Iterable[Row[Any]]) -> tuple[int, str] | None:
-    before, expected = START, 1
+def _broken(rows: Iterable[Row[Any]], before: str, expected: int) -> tuple[int, str] | None:
     for row in rows:
         if row.number != expected:
             return expected, "is missing"

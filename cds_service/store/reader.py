@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -54,6 +54,8 @@ class Reader:
         except TimeoutError as error:
             future.cancel()
             raise unavailable("late") from error
+        except CancelledError as error:  # `close` came before a thread was free
+            raise unavailable("closed") from error
         finally:
             observe("store_wait_seconds", time.perf_counter() - began, "read")
 

@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 from flask import Flask
 
 from cds_service.console import passwords
+from cds_service.content.publishing import Publishing
 from cds_service.sandbox.mock_ehr import Signer
 from tests.conftest import NOW
 from tests.console.support import Visitor, visitor
@@ -87,6 +88,19 @@ def console(worker: Maker) -> Flask:
 def anna(console: Flask) -> Visitor:
     """A person with all roles, signed in."""
     return visitor(console, "anna")
+
+
+@pytest.fixture
+def publishing(console: Flask) -> Publishing:
+    """Another way to the same revisions, as the command line has."""
+    advisor = console.extensions["advisor"]
+    return Publishing(advisor.store, advisor.current.library, advisor.current.input_keys, now=advisor.now)
+
+
+@pytest.fixture
+def second(make_app: Maker) -> Flask:
+    """A console where nobody publishes alone."""
+    return make_app(console=True, managed_by="console", second_person=True)
 
 
 @pytest.fixture(scope="session")

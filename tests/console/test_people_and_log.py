@@ -16,8 +16,11 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.console.access import audit
+from cds_service.store import NewLine
+from cds_service.store.audit import write_line
 from cds_service.store.engine import FILE_NAME
 from tests.conformance.calls import invoke
+from tests.conftest import NOW
 from tests.console.conftest import Clock
 from tests.console.support import PASSWORD, Visitor, person, visitor
 
@@ -120,6 +123,42 @@ CHANGES = {
     "UPDATE audit_lines SET hash = 'x' WHERE number = 2": (2, "was changed after"),
     "UPDATE audit_lines SET number = number - 1 WHERE number > 3": (4, ""),
 }
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (None, None),
+        ("DELETE FROM audit_lines WHERE number = 1001", (1001, "is missing")),
+        ("UPDATE audit_lines SET before = 'x' WHERE number = 1001", (1001, "does not follow")),
+        ("UPDATE audit_lines SET person = 'eve' WHERE number = 2003", (2003, "was changed after")),
+    ],
+)
+def test_a_long_log_is_looked_through_to_its_end(
+    change: str | None, broken: tuple[int, str] | None, tmp_path: Path, worker: Maker
+) -> None:
+    """Some lines at a time, since SQLite lets nobody write while a question is open."""
+    store = worker().extensions["advisor"].store
+    with store._write_engine.begin() as connection:
+        for number in range(2003):
+            write_line(connection, NewLine(NOW, "anna", "tried", str(number)))
+    with sqlite3.connect(tmp_path / "data" / FILE_NAME) as file:
+        for kind in ("update", "delete"):
+            file.execute(f"DROP TRIGGER audit_lines_no_{kind}")
+        file.execute(change or "SELECT 1")
+    found = store.broken_line()
+    assert (found and (found[0], found[1].startswith(broken[1] if broken else ""))) == (broken and (broken[0], True))
+
+
+def test_a_line_whose_time_was_made_unreadable_is_named(tmp_path: Path, worker: Maker) -> None:
+    seen = visitor(worker(), "anna")
+    with sqlite3.connect(tmp_path / "data" / FILE_NAME) as file:
+        file.execute("DROP TRIGGER audit_lines_no_update")
+        file.execute("UPDATE audit_lines SET at = 'x', details = '[' WHERE number = 2")
+    broken = seen.store.broken_line()
+    assert broken is not None and broken[0] == 2
+    page = seen.get("/log?check=1")
+    assert page.status_code == 200 and "Line 2 " in page.text
 
 
 @pytest.mark.parametrize("change", CHANGES)

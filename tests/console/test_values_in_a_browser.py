@@ -11,8 +11,8 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.browser import DESKTOP, FAULTS_ALONE, VIEWS, chromium, served, sign_in, tab
+from tests.console.editing import LOWER, changed, in_force, led_to, published
 from tests.console.support import visitor
-from tests.console.test_values import LOWER, changed, in_force, led_to, published
 from tests.population.test_uploads import ndjson
 from tests.test_site_exceptions import is_low, low_magnesium
 

@@ -241,7 +241,7 @@ def test_nobody_without_a_name_sets_values(tmp_path: Path, blank: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("diff", "0", "77"), ("export", "77"), ("rollback", "77", "--author", "anna", "--reason", "back")],
+    [("diff", "0", "77"), ("export", "77"), ("rollback", "77", "--dry-run", "--author", "anna", "--reason", "back")],
     ids=lambda words: words[0],
 )
 def test_a_revision_that_never_was_is_a_wrong_word_and_no_difference(tmp_path: Path, words: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from cds_service.advice.needs import all_needs
 from cds_service.population import Cohort, TooLarge, compare, read_upload
+from cds_service.population.screening.lines import Lines
 from cds_service.sandbox import patients
 from cds_service.sandbox.scenario import Builder, scenario_files
 from tests.conformance.calls import invoke
@@ -78,12 +79,16 @@ def test_each_broken_line_is_named_and_the_others_are_tried() -> None:
         b'{"a": 1, "a": 2}',
         b'{"resourceType":"Claim"}',
     ]
-    lines.append(b'{"resourceType": "Observation", "subject": {"reference": "urn:uuid:1"}}')
+    lines.append(b'{"resourceType": "Observation", "subject": {"reference": "Group/1"}}')
     cohort = read_upload((good | {"Observation.ndjson": b"\n".join(lines)}).items())
-    assert len(cohort.remarks) == 3
-    assert cohort.remarks[0].startswith("Observation.ndjson, line 2: This is not JSON")
-    assert cohort.remarks[1].startswith("Observation.ndjson, line 4: ")
-    assert cohort.remarks[2].endswith("names no patient by Patient/id")
+    last = len(lines)
+    assert cohort.remarks == (
+        "Observation.ndjson, line 2: is not JSON",
+        "Observation.ndjson, line 3: is no FHIR resource of a patient",
+        "Observation.ndjson, line 4: An object has the same member twice.",
+        f"Observation.ndjson, line {last}: names no patient by Patient/id",
+    )
+    assert dict(cohort.passed_over) == {"Claim": 1}
     found = compare(cohort, rulebook(), limit("0.60"), shipped(), NOW)
     assert found.charts == len(SAMPLES)
     assert found.effect()["complete"] is False
@@ -146,13 +151,35 @@ def test_hook_requests_are_tried_as_they_were_sent() -> None:
     assert "without prefetch" in read_upload([("c.json", json.dumps(without).encode())]).remarks[0]
 
 
-def test_a_chart_of_two_people_is_not_tried_and_that_is_said() -> None:
+def test_what_a_chart_holds_of_somebody_else_is_not_tried_and_that_is_said() -> None:
     bundle = SAMPLES[0].bundle(NOW)
     other = {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/somebody-else"}}
     bundle["entry"].append({"resource": other})
-    found = compare(read_upload([("b.json", json.dumps(bundle).encode())]), rulebook(), limit("0.60"), shipped(), NOW)
-    assert found.charts == 0
-    assert "belongs to another patient" in next(iter(found.not_read))
+    cohort = read_upload([("b.json", json.dumps(bundle).encode())])
+    found = compare(cohort, rulebook(), limit("0.60"), shipped(), NOW)
+    assert found.charts == 1
+    assert cohort.remarks == ("1 resources name 1 patients of whom no Patient resource is there: not tried",)
+    assert found.effect()["complete"] is False
+
+
+def test_an_upload_names_line_by_line_what_a_screening_names() -> None:
+    """The same code reads both: nobody's resources come in by one way and are dropped by the other."""
+    text = "\n".join([
+        *(json.dumps(each) for each in SAMPLES[0].resources(NOW)),
+        '{"resourceType": "Encounter", "id": "e"}',
+        '{"resourceType": "Claim", "id": "c", "patient": {"reference": "Patient/a"}}',
+        '{"resourceType": "Slot"}', '{"resourceType": "<b>"}', "null", "{",
+        json.dumps({"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": "x"}],
+                    "entry": [{"resource": {"resourceType": "Claim"}}, {"response": {"status": "404"}}]}),
+        '{"resourceType": "Patient"}', '{"resourceType": "Observation", "subject": {"reference": "Group/1"}}',
+    ]).encode()  # fmt: skip
+    screened = Lines()
+    list(screened.read(text.splitlines()))
+    cohort = read_upload([("all.ndjson", text)])
+    assert list(cohort.remarks) == [f"all.ndjson, line {number}: {why}" for number, why in sorted(screened.faults)]
+    assert cohort.passed_over == dict(sorted(screened.passed_over.items())) == {"Claim": 2, "Slot": 1}
+    found = compare(cohort, rulebook(), limit("0.60"), shipped(), NOW)
+    assert found.charts == 1 and found.told()["passed_over"] == {"Claim": 2, "Slot": 1}
 
 
 # The command.

@@ -16,6 +16,7 @@ from cds_service.store import FeedbackResult, Store, StoreUnavailable
 from cds_service.store import engine as engines
 from cds_service.store import store as stores
 from cds_service.store.engine import FILE_NAME, WRITE_LOCK
+from cds_service.store.reader import READERS
 from cds_service.store.writer import Job
 from tests.store.conftest import Opener
 from tests.store.helpers import HOUR, NOW, accepted, card, counts, eventually, locked, newest_outcome, rows
@@ -342,3 +343,26 @@ def test_no_more_reads_wait_than_may(sqlite_store: Store) -> None:
     gate.set()
     assert eventually(lambda: sqlite_store._reader._places._value == 32)
     sqlite_store.ping()
+
+
+def test_who_waits_for_a_free_thread_is_told_that_the_store_closes(sqlite_store: Store) -> None:
+    gate, kinds = threading.Event(), list[str]()
+
+    def read(query: Callable[[Any], Any]) -> None:
+        try:
+            sqlite_store._read(query, 30)
+        except StoreUnavailable as error:
+            kinds.append(error.kind)
+
+    holding = [threading.Thread(target=read, args=(lambda _: gate.wait(60),)) for _ in range(READERS)]
+    waiting = [threading.Thread(target=read, args=(lambda _: None,)) for _ in range(3)]
+    for thread in (*holding, *waiting):
+        thread.start()
+    assert eventually(lambda: sqlite_store._reader._places._value == 32 - READERS - 3)
+    sqlite_store._reader.close(0.0)
+    for thread in waiting:
+        thread.join(30)
+    assert kinds == ["closed"] * 3
+    gate.set()
+    for thread in holding:
+        thread.join(30)

@@ -19,8 +19,11 @@ from cds_service.fhir.identity import UNREADABLE, is_id, split_reference
 from cds_service.fhir.opened import BUNDLE, Opened, text_of
 from cds_service.fhir.repairs import spelt
 from cds_service.fhir.strict_json import NotStrict, check
-from cds_service.population.uploads import OF_A_PATIENT
 
+OF_A_PATIENT: Final = frozenset({
+    "Condition", "Encounter", "MedicationAdministration", "MedicationRequest", "MedicationStatement", "Observation",
+    "QuestionnaireResponse", "ServiceRequest", "Specimen",
+})  # fmt: skip
 NO_JSON: Final = "is not JSON"
 NO_RESOURCE: Final = "is no FHIR resource of a patient"
 DELETES: Final = "says that resources are deleted: what other lines hold of them is read all the same"
@@ -32,7 +35,7 @@ STRAY: Final = "names a patient of whom no Patient resource is there"
 TOO_LONG: Final = "is longer than 64 MB: write a line for each resource"
 LONGEST: Final = 64 * 1024 * 1024  # bytes of one line or document: what is longer has too many parts anyway
 _SEARCHED: Final = OF_A_PATIENT - {"ServiceRequest", "Specimen"}  # what a search of the prefetch may find
-_MARK: Final = b"\xef\xbb\xbf"
+MARK: Final = b"\xef\xbb\xbf"
 _TOGETHER: Final = 100_000  # bytes of lines that are looked at in one go
 
 
@@ -86,7 +89,7 @@ class Lines:
                 continue
             raw = line.strip()
             if self.last == 1:
-                raw = raw.removeprefix(_MARK).strip()
+                raw = raw.removeprefix(MARK).strip()
             if not raw:
                 continue
             held.append((self.last, raw))
@@ -99,7 +102,7 @@ class Lines:
     def document(self, raw: bytes) -> Iterator[Line]:
         """A file that is one JSON document, or a list of them; its faults stand at line 1."""
         self.last = 1
-        raw = raw.removeprefix(_MARK).strip()
+        raw = raw.removeprefix(MARK).strip()
         if not raw:
             return
         if raw.startswith(b"["):
@@ -240,7 +243,7 @@ def _medication(reference: _Reference | None) -> str:
 
 def is_json(raw: bytes) -> bool:
     """Whether all of it is one JSON value."""
-    return _decodes(_any, raw.removeprefix(_MARK))
+    return _decodes(_any, raw.removeprefix(MARK))
 
 
 def has_resources(raw: bytes) -> bool:
@@ -259,9 +262,9 @@ def _decodes(decode: Callable[[bytes], object], raw: bytes) -> bool:
 def closed(line: bytes, following: bytes = b"") -> bool:
     """Whether the first line of a file is a document of its own, or else the one after it. One of NDJSON that is broken
     ends as one all the same."""
-    if following.strip() and line.removeprefix(_MARK).strip() != b"[" and _decodes(_object, following):
+    if following.strip() and line.removeprefix(MARK).strip() != b"[" and _decodes(_object, following):
         return True
-    line = line.removeprefix(_MARK).strip()
+    line = line.removeprefix(MARK).strip()
     if _decodes(_object, line):
         return True
     return line.startswith(b"{") and len(line) > 1 and not line.endswith((b",", b"[", b"{", b":"))
