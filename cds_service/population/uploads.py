@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import orjson
+
 from cds_service.advice.one_bundle import NotOnePatient, has_drafts, hook_request, is_hook_request
+from cds_service.fhir.marks import kinds_in
 from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.population.cases import CallCase, Case, Cohort, NotRead, Request, Side
 
@@ -26,6 +29,7 @@ OF_A_PATIENT: Final = frozenset({
     "Condition", "Encounter", "MedicationAdministration", "MedicationRequest", "MedicationStatement", "Observation",
     "QuestionnaireResponse", "ServiceRequest", "Specimen",
 })  # fmt: skip
+SEARCHED: Final = OF_A_PATIENT - {"ServiceRequest", "Specimen"}  # what a search of the prefetch may find
 HOOKS: Final = ("patient-view", "order-select", "order-sign")
 Resource = dict[str, Any]
 
@@ -186,7 +190,7 @@ def _resource(found: _Gathered, place: str, resource: Resource) -> None:
     elif kind == "Medication":
         found.medications[f"Medication/{resource.get('id')}"] = resource
         return
-    elif kind in OF_A_PATIENT:
+    elif kind in OF_A_PATIENT or not SEARCHED.isdisjoint(_within(resource)):
         subject = resource.get("subject", resource.get("patient"))
         reference = subject.get("reference") if isinstance(subject, dict) else None
         steps = reference.split("/") if isinstance(reference, str) else []
@@ -198,6 +202,12 @@ def _resource(found: _Gathered, place: str, resource: Resource) -> None:
         found.passed_over[str(kind)[:40] if str(kind).isalpha() else "unknown"] += 1
         return
     found.patients[name].append(resource)
+
+
+def _within(resource: Resource) -> set[str]:
+    """The kinds of what it contains."""
+    contained = resource.get("contained")
+    return kinds_in(orjson.dumps(contained)) if contained else set()
 
 
 def _remarks(found: _Gathered) -> tuple[str, ...]:
