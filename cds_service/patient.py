@@ -112,10 +112,10 @@ Interpretation = Literal["LL", "L", "N", "H", "HH"]
 class Lab:
     """One laboratory result, in the canonical unit of its concept.
 
-    `value` is None where the result cannot be used; `problem` then says why in our own words. `comparator` is FHIR's
-    (`<`, `<=`, `>=`, `>`). `low` and `high` are the reporting laboratory's own reference range, converted.
-    `reported` is what the laboratory sent, and `unread_unit` the text of a unit that could not be read. `trouble` holds
-    specimen trouble: haemolysed, contaminated.
+    `time` is the end of a month or a year where no more is known. `value` is None where the result cannot be used;
+    `problem` then says why in our own words. `comparator` is FHIR's (`<`, `<=`, `>=`, `>`). `low` and `high` are the
+    reporting laboratory's own reference range, converted. `reported` is what the laboratory sent, and `unread_unit` the
+    text of a unit that could not be read. `trouble` holds specimen trouble: haemolysed, contaminated.
     """
 
     source: Source

@@ -7,19 +7,21 @@ every search, so that it is judged where every answer is: by `bundles`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
-import orjson
-from msgspec import Raw, Struct, ValidationError, convert
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from cds_service.fhir import elements
 from cds_service.fhir.elements import NOTHING, Bundle, Concept, Entry, Reference
-from cds_service.fhir.identity import UNREADABLE, server_of, split_reference
+from cds_service.fhir.heads import Head, head_of, is_kind
+from cds_service.fhir.identity import UNREADABLE, Servers, split_reference
 from cds_service.fhir.labs import none_of
-from cds_service.fhir.opened import BUNDLE, Listed, Opened, text_of
-from cds_service.fhir.repairs import spelt
+from cds_service.fhir.marks import kinds_in
+from cds_service.fhir.numbers import NO_COUNT
+from cds_service.fhir.opened import BUNDLE, Listed, Opened
 from cds_service.fhir.searching import Search, inputs_of
+from cds_service.fhir.specimens import names_of
 from cds_service.terminology.index import Vocabulary
 
 PATIENT: Final = "Patient"
@@ -32,13 +34,21 @@ _MATCH, _INCLUDE = elements.Search("match"), elements.Search("include")
 
 
 class Held(Struct, gc=False):
-    """One resource. `kind`: "" where that is not known, or it holds none; `inputs`: as `inputs_of`."""
+    """One resource. `kind`: "" where that is not known, or it holds none; `inputs`: as `inputs_of`; `specimen`: under
+    which names that may be sent; `within`: the kinds of what it contains."""
 
     kind: str
     entry: Entry
     id: str | None = None
     status: str | None = None
     inputs: frozenset[str] | None = None
+    specimen: tuple[str, ...] = ()
+    within: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Under which references mean it."""
+        return tuple(filter(None, (f"{self.kind}/{self.id}", self.entry.fullUrl)))
 
     @property
     def draft(self) -> bool:
@@ -54,17 +64,9 @@ class _Part(Struct, gc=False):
     code: Concept | None = None
 
 
-class _Seen(Struct, gc=False):
-    """What the searches of our prefetch ask for, and whose it is."""
-
-    resourceType: str
-    id: str | None = None
-    status: str | None = None
-    code: Concept | None = None
-    category: Raw = NOTHING
-    component: list[_Part] | None = None
-    subject: Reference | None = None
-    patient: Reference | None = None
+_concept = Decoder(Concept | None).decode
+_parts = Decoder(list[_Part] | None).decode
+_reference = Decoder(Reference | None).decode
 
 
 class AtHand:
@@ -77,7 +79,7 @@ class AtHand:
         self._anywhere: list[Entry] = []  # what every answer is given
         self._bundles = Opened()
         self._gone: set[tuple[str, str]] = set()
-        self._servers: set[str] = set()
+        self._servers = Servers()
         self._vocabulary = vocabulary
 
     def add(self, raw: bytes | Raw) -> None:
@@ -86,10 +88,8 @@ class AtHand:
 
     @property
     def of_several_servers(self) -> bool:
-        """Whether it names patients of more than one server: an id means somebody on one of them alone. Where a Patient
-        says on which server it is, `bundles` tells who is meant by each reference."""
-        own = {server for each in self.people if (server := _home_of(each.entry.fullUrl)) is not None}
-        return len(own or self._servers) > 1
+        """Whether it names patients of more than one server, be it in what no search finds."""
+        return self._servers.second is not None
 
     def forget_deleted(self) -> None:
         """What an entry says is deleted is not there."""
@@ -106,8 +106,8 @@ class AtHand:
         # The Patient comes along as an include where references may name it by its fullUrl.
         included = [person.listed(_INCLUDE)] if person.entry.fullUrl is not None else []
         medications = [each.listed() for each in self._kinds.get(MEDICATION, ())]
-        specimens = [each.listed(_INCLUDE) for each in self._kinds.get(SPECIMEN, ())]
-        hidden = self._hidden({search.kind for search in searches}) if self._kinds else []
+        specimens = self._kinds.get(SPECIMEN, [])
+        holders = [each for held in (*self._kinds.values(), self.people) for each in held if each.within]
         for search in searches:
             if search.kind == PATIENT:
                 yield search.key, bytes(person.entry.resource)
@@ -116,9 +116,12 @@ class AtHand:
             listed = included + [each.listed(_MATCH) for each in found]
             if search.kind.startswith(MEDICATION):
                 listed += medications
-            elif search.kind == OBSERVATION:
-                listed += specimens
-            listed += [each.listed(_INCLUDE) for each, kinds in hidden if search.kind in kinds]
+            elif search.kind == OBSERVATION and specimens:
+                named = {name for each in found for name in each.specimen}
+                listed += [each.listed(_INCLUDE) for each in specimens if not named.isdisjoint(each.names)]
+            # What contains what is searched for, so that it is told that nobody looks at that.
+            hidden = (each for each in holders if search.kind in each.within)
+            listed += [each.listed(_INCLUDE) for each in hidden if not _among(each, found)]
             # However many were asked for, these are all, but for what the Bundles say. What came twice is one.
             number = len({each.id for each in found if each.id}) + sum(not each.id for each in found)
             yield search.key, self._bundle("searchset", listed, number + self._bundles.surplus)
@@ -130,23 +133,11 @@ class AtHand:
     def _bundle(self, kind: str, listed: list[Entry], total: int | None = None) -> Bundle:
         return Bundle(
             type=kind,
-            total=NOTHING if total is None else Raw(b"%d" % total),
+            total=NOTHING if total is None else Raw(b"%d" % (NO_COUNT if self._bundles.uncounted else total)),
             link=self._bundles.next or None,
             implicitRules=self._bundles.rules,
             entry=listed + self._anywhere,
         )
-
-    def _hidden(self, searched: set[str]) -> list[tuple[Held, set[str]]]:
-        """What is not searched for and contains what is: with its kinds."""
-        found = []
-        for kind, held in self._kinds.items():
-            if kind in searched or kind in (MEDICATION, SPECIMEN):
-                continue
-            for each in held:
-                raw = bytes(each.entry.resource)
-                if raw and (kind == _PARAMETERS or b'"contained"' in raw) and (kinds := kinds_within(raw) & searched):
-                    found.append((each, kinds))
-        return found
 
     def _add(self, entry: Listed) -> None:
         if entry.deletes:
@@ -165,6 +156,7 @@ class AtHand:
                     self._add(each)
             elif held.kind == PATIENT:
                 self.people.append(held)
+                self._servers.add(entry.fullUrl or "")
             elif held.draft:
                 self.drafts.append(held)
             else:
@@ -177,73 +169,44 @@ class AtHand:
             self._kinds.setdefault(held.kind, []).append(held)
 
     def _held(self, entry: Listed) -> Held:
-        inputs = None
-        try:
-            seen = _seen(entry.resource)
-        except UNREADABLE:
-            seen = self._seen_loosely(entry.resource)
-        kind = spelt(seen.resourceType)
+        head = head_of(entry.resource) or Head("")
+        for reference in head.people:
+            if reference[:4] == "http" and (parts := split_reference(reference)) and parts[0] == PATIENT:
+                self._servers.add(reference)
+        kind = head.resourceType
+        held = Held(kind, entry, head.id, head.status)
         if kind == OBSERVATION:
-            parts = [part.code for part in seen.component or ()]
-            inputs = inputs_of(seen.code, parts, self._vocabulary)
-            if inputs is None and (no_such := none_of(seen.category, self._vocabulary)):
-                inputs = self._vocabulary.observed_inputs - no_such
-        for reference in (seen.subject, seen.patient):
-            if reference is not None and (server := _home_of(reference.reference)) is not None:
-                self._servers.add(server)
-        return Held(kind, entry, seen.id, seen.status, inputs)
+            held.inputs = self._inputs_of(head)
+            held.specimen = _specimen_of(head) if head.specimen else ()
+        if head.contained or kind == _PARAMETERS:
+            held.within = kinds_held(head, entry.resource)
+        return held
 
-    def _seen_loosely(self, raw: bytes | Raw) -> _Seen:
-        """An element is of another type than FHIR's."""
-        resource = orjson.loads(memoryview(raw))
-        if not isinstance(resource, dict):
-            return _Seen("")
-        kind, name, status = (text_of(resource.get(key)) for key in ("resourceType", "id", "status"))
+    def _inputs_of(self, head: Head) -> frozenset[str] | None:
         try:
-            code = convert(resource.get("code"), Concept | None)
-            parts = convert(resource.get("component"), list[_Part] | None)
-        except ValidationError:
+            code = _concept(head.code) if head.code else None
+            parts = _parts(head.component) if head.component else None
+        except UNREADABLE:
             code, parts = None, None
-        references = [*references_in(resource), None, None]
-        people = [Reference(each) if each else None for each in references[:2]]
-        return _Seen(kind or "", name, status, code, NOTHING, parts, *people)
+        inputs = inputs_of(code, [part.code for part in parts or ()], self._vocabulary)
+        if inputs is None and (no_such := none_of(head.category, self._vocabulary)):
+            inputs = self._vocabulary.observed_inputs - no_such
+        return inputs
 
 
-_seen = Decoder(_Seen).decode
+def _among(one: Held, held: list[Held]) -> bool:
+    return any(each is one for each in held)
 
 
-def is_kind(name: str) -> bool:
-    """Whether it may be the name of a type of FHIR's."""
-    return name[:1].isupper() and name.isalpha()
+def _specimen_of(head: Head) -> tuple[str, ...]:
+    try:
+        return names_of(_reference(head.specimen))
+    except UNREADABLE:
+        return ()
 
 
-def _home_of(reference: str | None) -> str | None:
-    """The server of an absolute reference to a Patient; None of any other one."""
-    kind = split_reference(reference) if reference else None
-    return server_of(reference) if reference and kind and kind[0] == PATIENT else None
-
-
-def references_in(resource: dict[str, Any]) -> list[str]:
-    """Whose a resource says that it is, each once: whatever looks like a reference is one."""
-    found: dict[str, None] = {}
-    for value in (resource.get("subject"), resource.get("patient")):
-        for each in value if isinstance(value, list) else [value]:
-            reference = each.get("reference") if isinstance(each, dict) else each
-            if isinstance(reference, str) and reference:
-                found[reference] = None
-    return list(found)
-
-
-def kinds_within(raw: bytes | Raw) -> set[str]:
-    """The kinds of the resources that a resource holds."""
-    found: set[str] = set()
-    left: list[Any] = list(orjson.loads(memoryview(raw)).values())
-    while left:
-        value = left.pop()
-        if isinstance(value, dict):
-            if isinstance(kind := value.get("resourceType"), str):
-                found.add(kind)
-            left += value.values()
-        elif isinstance(value, list):
-            left += value
-    return found
+def kinds_held(head: Head, raw: bytes | Raw) -> frozenset[str]:
+    """The kinds of what a resource holds within itself, where it may be read for what it is elsewhere."""
+    if head.resourceType == _PARAMETERS:
+        return frozenset(kinds_in(raw)) - {_PARAMETERS}
+    return frozenset[str]().union(*map(kinds_in, head.contained or ()))

@@ -106,7 +106,7 @@ class Building:
         met = tuple(((c.system or "")[:_CODE], (c.code or "")[:_CODE]) for c in codings if c.code)
         moment = read_moment(time, self.now.tzinfo)
         for key in (item.key, *item.also):
-            self.unread.setdefault(key, []).append(Unread(item.source, name, moment.at if moment else None, met))
+            self.unread.setdefault(key, []).append(Unread(item.source, name, moment.latest if moment else None, met))
 
     def drug(self, concept: Concept) -> Identified:
         """Which drug a CodeableConcept means."""

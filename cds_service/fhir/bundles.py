@@ -6,60 +6,31 @@ Nothing is dropped silently: an entry becomes an item, or it is counted in `unre
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, get_args
 
 import orjson
 from msgspec import Raw
-from msgspec.json import Decoder
 
 from cds_service.content.tables import SearchOutcomes
 from cds_service.fhir import elements
+from cds_service.fhir.heads import Head, is_kind, read_head, references_in
 from cds_service.fhir.identity import (
     UNREADABLE,
     IdentityMismatch,
+    Servers,
     id_of_url,
     is_about,
     is_elsewhere,
     is_id,
-    server_of,
 )
 from cds_service.fhir.inputs import Input, Item, failed, next_page
-from cds_service.fhir.marks import grouped_orders, is_subsetted, modifiers, names_medicine
-from cds_service.fhir.numbers import whole
+from cds_service.fhir.kinds import FACTS, READ_ANYWHERE, READ_BY_ID, TYPES, VIEWS, read_resource
+from cds_service.fhir.marks import grouped_orders, is_subsetted, kinds_in, modifiers, names_medicine
+from cds_service.fhir.numbers import NO_COUNT, stated_total
 from cds_service.fhir.repairs import as_bundle, as_dict, mend, old_version, spare_doses
 from cds_service.patient import KeyState
 
 MAX_ENTRIES = 5000
 
-AnyResource = (
-    elements.Bundle
-    | elements.OperationOutcome
-    | elements.Patient
-    | elements.Observation
-    | elements.Condition
-    | elements.MedicationRequest
-    | elements.MedicationStatement
-    | elements.MedicationAdministration
-    | elements.MedicationView
-    | elements.Encounter
-    | elements.QuestionnaireResponse
-    | elements.ServiceRequest
-    | elements.Specimen
-)
-read_resource = Decoder(AnyResource).decode
-_TYPES: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(AnyResource)}
-_VIEWS: dict[str, type[elements.Resource]] = {name: each for each, name in _TYPES.items()}
-# What is asked for by its id comes as it is; all else is the result of a search, and belongs in a Bundle.
-READ_BY_ID = frozenset({"Patient", "Encounter"})
-# What makes facts wherever it stands.
-_READ_ANYWHERE = (
-    elements.Observation,
-    elements.Condition,
-    elements.MedicationRequest,
-    elements.MedicationStatement,
-    elements.MedicationAdministration,
-    elements.QuestionnaireResponse,
-)
 # What may hold the resources that were asked for, where we do not look for them.
 _HOLDERS = frozenset({"Parameters", "List", "Composition", "DiagnosticReport", "Binary", "Basic", "DomainResource"})
 _DEEPEST = 3  # Bundles inside one another
@@ -88,10 +59,12 @@ class Reader:
         self.drafted_urls: set[str] = set()  # under which other drafts may refer to one
         self.not_read: dict[str, str] = {}  # where an entry could not be read -> what was expected there, no value
         self.replaced = False  # whether the patient's record gave way to another one
+        self.held: set[str] = set()  # kinds that make facts, of resources within others, where they are not read
         self.modified = False  # whether an element stands anywhere that may change what a resource means
         self._own_reference = f"Patient/{patient_id}"
         # Identity is proved after everything was decoded: a `urn:` may be explained by a later entry.
         self._subjects: list[tuple[str, str, list[Raw] | None]] = []
+        self._servers = Servers()
 
     def read(self, key: str, wanted: str, sent: bytes | elements.Bundle, where: str, *, draft: bool = False) -> Input:
         """One value, as JSON or taken apart already. `wanted` is the resource type of the key ("" for drafts: any)."""
@@ -109,7 +82,7 @@ class Reader:
             self._whole(result, part)
         if isinstance(view, elements.Bundle):
             self._bundle(result, view, wanted, where, draft)
-        elif isinstance(sent, bytes) and isinstance(view, elements.Resource) and _TYPES[type(view)] == wanted:
+        elif isinstance(sent, bytes) and isinstance(view, elements.Resource) and TYPES[type(view)] == wanted:
             if wanted not in READ_BY_ID:
                 self.repairs["resource_without_bundle"] += 1
             self._add(result, view, sent, None, where, draft)
@@ -135,13 +108,12 @@ class Reader:
 
     def prove_identity(self) -> None:
         """Raises IdentityMismatch unless all is about the patient, of one server where the call names none."""
-        servers = {*map(server_of, self.full_urls)}
         for where, reference, contained in self._subjects:
             if not is_about(reference, self.patient_id, self.full_urls, contained):
                 raise IdentityMismatch(where)
-            servers.add(server_of(reference))
-            if self.base is None and len(servers - {None}) > 1:
-                raise IdentityMismatch(where)
+            self._servers.add(reference, where)
+        if self.base is None and (second := self._servers.second) is not None:
+            raise IdentityMismatch(second)
         self._subjects.clear()
 
     def _bundle(
@@ -158,7 +130,7 @@ class Reader:
             result.state, result.reason = "incomplete", "too many entries"
             entries = entries[:room]
         result.entries += len(entries)
-        expected, own, key, keep = _VIEWS.get(wanted), self._own_reference, result.key, result.items.append
+        expected, own, key, keep = VIEWS.get(wanted), self._own_reference, result.key, result.items.append
         others, matches = result.others, result.matches
         for number, entry in enumerate(entries):
             raw = entry.resource
@@ -183,13 +155,17 @@ class Reader:
                 result.matches += 1
                 if url is not None and isinstance(view, elements.Condition):
                     self.conditions[url] = view.code
+                if view.contained:
+                    self._contained(result, view, f"{where}.entry[{number}]")
                 keep(Item(key, wanted, name, view, raw, draft))
             else:
                 self._entry(result, entry, wanted, f"{where}.entry[{number}]", draft, depth)
         if depth == 0 and result.others > others and result.matches == matches:
             result.incomplete("entries of another type than asked for")
-        total = whole(Raw(bytes(bundle.total).strip(b'"')))  # as text too
-        if total is not None:
+        total = stated_total(bundle.total)
+        if total == NO_COUNT:
+            result.incomplete("its total cannot be read")
+        elif total is not None:
             result.expected = max(total, result.expected or 0)
         result.next_url = next_page(bundle.link)
 
@@ -210,13 +186,14 @@ class Reader:
             self._nested(result, view, wanted, where, draft, depth + 1)
         elif isinstance(view, elements.Resource):
             included = entry.search is not None and entry.search.mode == "include"
-            if not wanted or (_TYPES[type(view)] == wanted and not included):
+            if not wanted or (TYPES[type(view)] == wanted and not included):
                 result.matches += 1
-            elif not included and isinstance(view, _READ_ANYWHERE):
+            elif not included and isinstance(view, READ_ANYWHERE):
                 result.others += 1
-                wanted = _TYPES[type(view)]
+                wanted = TYPES[type(view)]
             self._add(result, view, entry.resource, entry.fullUrl, where, draft, wanted)
         elif self._may_hold(view, entry.resource, draft):
+            self.held |= kinds_in(entry.resource) & FACTS
             self.remark(where, f"{view.resourceType} is not read here, and may hold what is asked for")
             result.unreadable += 1
         elif draft and view.resourceType in _GROUPS:
@@ -224,10 +201,23 @@ class Reader:
         elif wanted and not (entry.search is not None and entry.search.mode == "include"):
             result.others += 1
 
-    def _may_hold(self, view: elements.Unseen, raw: Raw, draft: bool) -> bool:
+    def _may_hold(self, view: Head, raw: Raw, draft: bool) -> bool:
         """Whether what is asked for may be in a resource that makes no facts: a medicine, among the orders."""
-        kind = view.resourceType or ""
-        return kind in _HOLDERS or not kind[:1].isupper() or (draft and names_medicine(raw))
+        kind = view.resourceType
+        if kind in _HOLDERS or not is_kind(kind) or (draft and names_medicine(raw)):
+            return True
+        return bool(view.contained) and not FACTS.isdisjoint(kinds_in(raw))
+
+    def _contained(self, result: Input, view: elements.Resource, where: str) -> None:
+        """Counts what makes facts and stands within a resource that is read, where nobody looks at it. A problem within
+        an order is its reason."""
+        kinds = set[str]().union(*map(kinds_in, view.contained or ())) & FACTS
+        if isinstance(view, elements.Medicine):
+            kinds.discard("Condition")
+        if kinds:
+            self.held |= kinds
+            self.remark(where, f"{', '.join(sorted(kinds))} within it is not read")
+            result.unreadable += 1
 
     def _answered(self, result: Input, answer: elements.Answer, where: str) -> bool:
         """Whether an entry of a batch holds an answer. One that was refused leaves the input incomplete."""
@@ -268,7 +258,7 @@ class Reader:
         codings = [(c.system, c.code) for c in issue.details.coding or ()] if issue.details else []
         return self.outcomes.meaning(issue.severity, issue.code, codings)
 
-    def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | elements.Unseen | None:
+    def _decode(self, raw: bytes | Raw, where: str) -> elements.Resource | Head | None:
         try:
             view: elements.Resource = read_resource(raw)
         except UNREADABLE:
@@ -278,13 +268,14 @@ class Reader:
         self._subject(view.subject, view.contained, where)
         return view
 
-    def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | elements.Unseen | None:
+    def _second_attempt(self, raw: bytes | Raw, where: str) -> elements.Resource | Head | None:
         resource = as_dict(raw)
         if resource is None:
             self.remark(where, "a resource is expected")
             return None
-        for name in ("subject", "patient"):
-            self._loose_subject(resource.get(name), where)
+        for reference in references_in(resource):
+            if reference[:1] != "#" and not is_elsewhere(reference, self.base):
+                self._subjects.append((where, reference, None))
         mended, names = mend(resource)
         if old := old_version(mended):
             self.repairs[f"not_read_as_{old}"] += 1
@@ -296,23 +287,21 @@ class Reader:
             self.remark(where, "a dosage is not of the types that FHIR gives it: no dose was read")
             again = orjson.dumps(spared)
         try:
-            view: elements.Resource | elements.Unseen = read_resource(again)
+            view: elements.Resource | Head = read_resource(again)
         except UNREADABLE as fault:
-            if mended.get("resourceType") in _TYPES.values():
+            if mended.get("resourceType") in TYPES.values():
                 self.remark(where, str(fault))
                 return None
             try:
-                view = _read_unseen(again)
+                view = read_head(again)
             except UNREADABLE:
-                return None
-            if not view.resourceType:
                 return None
         else:
             self.repairs.update(names)
         if self._elsewhere(view.subject) or self._elsewhere(view.patient):
             return None
-        for reference in (view.subject, view.patient):
-            self._subject(reference, view.contained, where)
+        for each in (view.subject, view.patient):
+            self._subject(each, view.contained, where)
         return view
 
     def remark(self, where: str, fault: str) -> None:
@@ -328,13 +317,6 @@ class Reader:
         if reference is not None and reference.reference and reference.reference != self._own_reference:
             self._subjects.append((where, reference.reference, contained))
 
-    def _loose_subject(self, value: Any, where: str) -> None:
-        """The patient of a resource that does not fit its type: whatever looks like a reference is one."""
-        for each in value if isinstance(value, list) else [value]:
-            reference = each.get("reference") if isinstance(each, dict) else each
-            if isinstance(reference, str) and reference[:1] not in ("", "#") and not is_elsewhere(reference, self.base):
-                self._subjects.append((where, reference, None))
-
     def _add(
         self,
         result: Input,
@@ -345,13 +327,16 @@ class Reader:
         draft: bool,
         wanted: str = "",
     ) -> None:
-        kind = _TYPES[type(view)]
+        kind = TYPES[type(view)]
         name = view.id or id_of_url(full_url)
+        if view.contained:
+            self._contained(result, view, where)
         if kind == "Patient":
             if name != self.patient_id:
                 raise IdentityMismatch(where)
             if full_url:
                 self.full_urls[full_url] = name
+                self._servers.add(full_url, where)
             links = view.link if isinstance(view, elements.Patient) else None
             links = links if isinstance(links, list) else [links]
             self.replaced |= any(isinstance(each, dict) and each.get("type") == "replaced-by" for each in links)
@@ -363,8 +348,10 @@ class Reader:
                     self.medications[reference] = elements.UNUSABLE  # nobody knows which of them is meant
         elif isinstance(view, elements.Specimen):
             if self.modified and modifiers(raw):
-                view = elements.Specimen(status="entered-in-error")
-            self.specimens |= {reference: view for reference in (f"Specimen/{name}", full_url) if reference}
+                view = elements.UNCLEAR
+            for reference in filter(None, (f"Specimen/{name}", full_url)):
+                if self.specimens.setdefault(reference, view) != view:
+                    self.specimens[reference] = elements.UNCLEAR
             return
         elif isinstance(view, elements.Condition) and full_url:
             self.conditions[full_url] = view.code
@@ -385,6 +372,3 @@ class Reader:
             for coding in (concept.coding or ()) if concept else ():
                 if coding.system and coding.code:
                     self.drafted_codes.add((coding.system, coding.code))
-
-
-_read_unseen = Decoder(elements.Unseen).decode

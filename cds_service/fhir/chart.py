@@ -217,6 +217,9 @@ def read_chart(
     reader.prove_identity()
     for each in gathered.inputs if reader.replaced else ():
         each.incomplete("the record of the patient gave way to another one")
+    for each in gathered.inputs if reader.held else ():
+        if each.key in by_key and by_key[each.key].resource_type in reader.held:
+            each.incomplete("a resource holds what is not read")
     for each in gathered.inputs:
         _settle(each, by_key.get(each.key))
     _collect(gathered, server)

@@ -6,6 +6,7 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+_WHOLE_DAY = len("2026-11-30")
 _EASTERNMOST, _WESTERNMOST = timedelta(hours=14), timedelta(hours=12)
 
 
@@ -14,14 +15,24 @@ class Moment:
     """A point in time. `date_only`: no time of day, or one without a zone, was given; `at` is then the start of
     that day.
 
-    `vague`: only a year or a month was given; `at` is its first day. `day`: the calendar day where it was, as far as
-    that is said; of a time in UTC it is not.
+    `ends`: the end of the month or year, whatever the zone, where no more was given; `at` is then its beginning. `day`:
+    the calendar day where it was, as far as that is said; of a time in UTC it is not.
     """
 
     at: datetime
     date_only: bool = False
-    vague: bool = False
+    ends: datetime | None = None
     day: date | None = None
+
+    @property
+    def vague(self) -> bool:
+        """Whether it is only a month or a year."""
+        return self.ends is not None
+
+    @property
+    def latest(self) -> datetime:
+        """The time, or how late it may be."""
+        return self.ends or self.at
 
     def may_share_a_day(self, other: Moment) -> bool:
         """Whether both may be of one day, of which one of them is all that is known."""
@@ -48,8 +59,12 @@ def read_moment(text: str | None, zone: tzinfo | None = None) -> Moment | None:
                 return Moment(datetime.combine(at.date(), time(0), zone), date_only=True, day=at.date())
             # Times at the very edge of the calendar cannot be moved to another zone.
             return Moment(at.astimezone(UTC), day=at.date() if at.utcoffset() else None)
-        day, vague = _first_day(text)
-        return Moment(datetime.combine(day, time(0), zone), date_only=True, vague=vague, day=day)
+        day, last = _days_of(text)
+        begins = datetime.combine(day, time(0), zone)
+        if len(text) == _WHOLE_DAY:
+            return Moment(begins, date_only=True, day=day)
+        ends = datetime.combine(last, time(0), UTC) + timedelta(days=1) + _WESTERNMOST
+        return Moment(begins, date_only=True, ends=ends, day=day)
     except (ValueError, OverflowError):
         return None
 
@@ -72,9 +87,7 @@ def days_covered(text: str | None) -> tuple[date, date] | None:
         if len(text) >= 10:
             day = date.fromisoformat(text[:10])
             return day, day
-        first, _ = _first_day(text)
-        last = date(first.year, first.month, monthrange(first.year, first.month)[1])
-        return first, (date(first.year, 12, 31) if len(text) == 4 else last)
+        return _days_of(text)
     except ValueError:
         return None
 
@@ -98,11 +111,14 @@ def plus(day: date, span: timedelta) -> date | None:
         return None
 
 
-def _first_day(text: str) -> tuple[date, bool]:
+def _days_of(text: str) -> tuple[date, date]:
+    """First and last day of a year, a month or a day."""
     if len(text) == 4 and text.isdigit():
-        return date(int(text), 1, 1), True
+        return date(int(text), 1, 1), date(int(text), 12, 31)
     if len(text) == 7 and text[4] == "-" and text[:4].isdigit() and text[5:].isdigit():
-        return date(int(text[:4]), int(text[5:]), 1), True
-    if len(text) != 10 or text[4] != "-" or text[7] != "-":
+        year, month = int(text[:4]), int(text[5:])
+        return date(year, month, 1), date(year, month, monthrange(year, month)[1])
+    if len(text) != _WHOLE_DAY or text[4] != "-" or text[7] != "-":
         raise ValueError
-    return date.fromisoformat(text), False
+    day = date.fromisoformat(text)
+    return day, day

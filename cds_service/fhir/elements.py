@@ -222,6 +222,10 @@ class Specimen(Resource, tag="Specimen"):
     note: list[Annotation] | None = None
 
 
+UNCLEAR = Specimen(status="entered-in-error")
+"""In the place of a Specimen of which nobody knows what it means."""
+
+
 class Condition(Resource, tag="Condition"):
     clinicalStatus: Concept | None = None
     verificationStatus: Concept | None = None
@@ -387,13 +391,3 @@ class Bundle(Resource, tag="Bundle"):
     total: Raw = NOTHING
     link: list[Link] | None = None
     entry: list[Entry] | UnsetType = UNSET  # `null` is no list without entries: FHIR has no such value
-
-
-class Unseen(Struct, gc=False):
-    """A resource of a type that makes no facts; only its patient matters."""
-
-    resourceType: str | None = None
-    id: str | None = None
-    subject: Reference | None = None
-    patient: Reference | None = None
-    contained: list[Raw] | None = None

@@ -34,7 +34,11 @@ def read_given(building: Building) -> tuple[Medication, ...]:
             building.unreadable[GIVEN] += 1  # whichever input it came in: the others are about orders
         elif began.at <= building.now:
             goes_on = view.status == "in-progress" and not has_ended(end, building.now)
-            last = (read_moment(end, building.now.tzinfo) or began).at
+            ended = read_moment(end, building.now.tzinfo) or began
+            if ended.vague and ended.latest > building.now and not goes_on:
+                building.unreadable[GIVEN] += 1  # nobody knows how long ago
+                continue
+            last = ended.latest
             at = None if goes_on else min(last, building.now)
             given = [_as_ordered(view.dosage or GivenDosage())]
             dosages = read_dosages(given, None, building.vocabulary)

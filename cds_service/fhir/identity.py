@@ -94,7 +94,25 @@ def server_of(reference: str) -> str | None:
     """Host and path of the server of an absolute reference; None of any other."""
     if not reference.startswith(("http://", "https://")):
         return None
-    return "/".join(_without_version(_plain(reference))[:-2])
+    return "/".join(_without_version(_plain(reference))[:-2]).rstrip("/")
+
+
+class Servers:
+    """On which servers the patient is, as addresses of and references to the Patient say: an id means somebody on one
+    of them alone. What decides wherever no call names its server."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+
+    def add(self, reference: str, where: str = "") -> None:
+        """`where`: its place. One that names no server says nothing."""
+        if (server := server_of(reference)) is not None:
+            self._found.setdefault(server, where)
+
+    @property
+    def second(self) -> str | None:
+        """Where the second of them is named; None where there is none."""
+        return list(self._found.values())[1] if len(self._found) > 1 else None
 
 
 def _without_version(path: str) -> list[str]:

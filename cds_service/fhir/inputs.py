@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import pairwise
 
 from msgspec import Raw, structs
 
 from cds_service.fhir import elements
-from cds_service.fhir.dates import read_moment
+from cds_service.fhir.dates import Moment, read_moment
 from cds_service.fhir.marks import modifiers
 from cds_service.patient import Availability, KeyState, Source
 
@@ -144,12 +143,11 @@ def _descending(items: list[Item]) -> bool:
     return (
         bool(times)
         and None not in times
-        and all(a is not None and b is not None and a >= b for a, b in pairwise(times))
+        and all(a is not None and b is not None and a.at >= b.latest for a, b in pairwise(times))
     )
 
 
-def _times(items: list[Item]) -> Iterator[datetime | None]:
+def _times(items: list[Item]) -> Iterator[Moment | None]:
     for item in items:
         if isinstance(item.view, elements.Observation | elements.MedicationAdministration):
-            moment = read_moment(when_taken(item.view))
-            yield moment.at if moment else None
+            yield read_moment(when_taken(item.view))

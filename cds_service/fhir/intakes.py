@@ -13,7 +13,7 @@ from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.dates import read_moment
 from cds_service.fhir.elements import Observation, QuestionnaireResponse
 from cds_service.fhir.inputs import Item
-from cds_service.fhir.labs import NOT_USED, USED, read_value
+from cds_service.fhir.labs import NOT_USED, USED, read_value, time_problem
 from cds_service.patient import Intake
 from cds_service.terminology.index import LabConcept
 
@@ -47,7 +47,7 @@ def _intake(building: Building, item: Item, view: Observation, concept: LabConce
     return Intake(
         source=item.source,
         mg_per_day=None if problem else read.value,
-        time=read.moment.at if read.moment else None,
+        time=read.moment.latest if read.moment else None,
         problem=problem,
     )
 
@@ -67,13 +67,12 @@ def read_screeners(building: Building) -> list[Intake]:
             building.lost(item)
             continue
         low, high, problem = _total(view.item, scoring)
-        if moment is None and not problem:
-            problem = "time missing"
+        problem = problem or time_problem(moment, building.now)
         found.append(
             Intake(
                 source=item.source,
                 mg_per_day=None if problem else (low + high) / 2,
-                time=moment.at if moment else None,
+                time=moment.latest if moment else None,
                 low=None if problem else low,
                 high=None if problem else high,
                 problem=problem,

@@ -18,7 +18,7 @@ from cds_service.fhir.dates import Moment, read_moment
 from cds_service.fhir.elements import NOTHING, Concept, Observation, ObservationComponent, QuantityView, ReferenceRange
 from cds_service.fhir.inputs import Item, when_taken
 from cds_service.fhir.numbers import number
-from cds_service.fhir.specimens import ABOUT_OTHER, refused, specimen_of, troubles
+from cds_service.fhir.specimens import ABOUT_OTHER, OTHER_MATERIAL, refused, specimen_of, troubles
 from cds_service.patient import Interpretation, Lab, Quantity
 from cds_service.terminology.index import LabConcept, Vocabulary
 from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
@@ -197,7 +197,7 @@ def read_value(
 ) -> ReadValue:
     """Time and value of a result or of one of its components, in the unit of the concept."""
     moment = read_moment(when_taken(view), now.tzinfo)
-    read = ReadValue(moment, _time_problem(moment, now))
+    read = ReadValue(moment, time_problem(moment, now))
     try:
         unit, amount = _amount(concept, part, units)
         read.reported = Quantity(amount, unit.code)
@@ -227,7 +227,7 @@ def _result(
         Lab(
             source=item.source,
             concept=concept.id,
-            time=read.moment.at if read.moment else None,
+            time=read.moment.latest if read.moment else None,
             time_is_date_only=read.moment.date_only if read.moment else False,
             value=None if problem else read.value,
             comparator=read.comparator,
@@ -244,12 +244,13 @@ def _result(
         ),
         concept,
         read.moment,
-        issued.at if issued else None,
+        issued.at if issued and not issued.vague else None,
         USED.get(view.status or "", 1),
     )
 
 
-def _time_problem(moment: Moment | None, now: datetime) -> str:
+def time_problem(moment: Moment | None, now: datetime) -> str:
+    """Why a time cannot be used, "" where it can."""
     if moment is None:
         return "time missing or not readable"
     if moment.vague:
@@ -354,7 +355,8 @@ def _interpretation(concepts: Sequence[Concept] | None) -> Interpretation | None
 
 
 def _ordered(results: list[_Result], units: UnitTable) -> tuple[Lab, ...]:
-    """Newest first: by time, then by when it was issued, then final before preliminary."""
+    """Newest first: by time, of a month or a year its end; then what is of the patient's serum, then by when it was
+    issued, then final before preliminary."""
     results.sort(key=_rank, reverse=True)
     # A result without a usable time may be the latest of all: it goes first, so that it is seen.
     results.sort(key=lambda r: r.lab.time is not None)
@@ -367,15 +369,15 @@ def _ordered(results: list[_Result], units: UnitTable) -> tuple[Lab, ...]:
     return tuple(r.lab for r in results)
 
 
-def _rank(result: _Result) -> tuple[float, float, int]:
-    time, issued = result.lab.time, result.issued
-    return time.timestamp() if time else 0.0, issued.timestamp() if issued else 0.0, -result.rank
+def _rank(result: _Result) -> tuple[float, bool, float, int]:
+    time, issued, of_serum = result.lab.time, result.issued, result.lab.problem != OTHER_MATERIAL
+    return time.timestamp() if time else 0.0, of_serum, issued.timestamp() if issued else 0.0, -result.rank
 
 
 def _rivals(newest: _Result, other: _Result, units: UnitTable) -> bool:
     """Another result that may be the latest just as well, and says something else."""
     a, b = newest.lab, other.lab
-    if newest.moment is None or other.moment is None or a.problem or b.problem == ABOUT_OTHER:
+    if newest.moment is None or other.moment is None or a.problem or b.problem in (ABOUT_OTHER, OTHER_MATERIAL):
         return False
     if a.time != b.time and not newest.moment.may_share_a_day(other.moment):
         return False

@@ -10,6 +10,7 @@ import orjson
 from msgspec import Raw
 
 from cds_service.fhir.identity import split_reference
+from cds_service.fhir.repairs import spelt
 
 # The names of elements that may change what a resource means.
 _MODIFIERS: Final = (b'"modifierExtension"', b'"implicitRules"')
@@ -18,6 +19,7 @@ _SUBSETTED: Final = b'"SUBSETTED"'
 _MEDICINE: Final = re.compile(
     rb'"(?:medication(?:CodeableConcept|Reference)?|supplement|additive(?:Type|ProductName)?)"\s*:'
 )
+_KIND: Final = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]+)"')
 # Few clients write a letter as an escape, and it would hide a name.
 _LETTER: Final = re.compile(rb"\\u00(?:4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa])")
 # How resources name the orders that they group.
@@ -51,6 +53,11 @@ def is_subsetted(raw: bytes | Raw) -> bool:
 def names_medicine(raw: bytes | Raw) -> bool:
     """Whether an element names a medicine or a supplement."""
     return _MEDICINE.search(_plain(raw)) is not None
+
+
+def kinds_in(raw: bytes | Raw) -> set[str]:
+    """The kinds of a resource and of all that it holds, as FHIR spells them."""
+    return {spelt(kind.decode()) for kind in set(_KIND.findall(_plain(raw)))}
 
 
 def grouped_orders(raw: bytes | Raw) -> set[str]:

@@ -10,6 +10,8 @@ from msgspec import Raw
 from cds_service.fhir.elements import NOTHING
 
 _SHORT = 8
+NO_COUNT = -1
+"""What `stated_total` gives of a total that can be none."""
 
 
 def number(raw: Raw) -> Decimal | None:
@@ -26,6 +28,15 @@ def whole(raw: Raw) -> int | None:
     if value is None or value != value.to_integral_value() or abs(value) >= 10**9:
         return None
     return int(value)
+
+
+def stated_total(raw: Raw) -> int | None:
+    """The total of a Bundle, be it a number or text; None where there is none, NO_COUNT where it can be no count."""
+    text = bytes(raw)
+    if text in (b"", b"null"):
+        return None
+    total = whole(Raw(text.strip(b'"')))
+    return total if total is not None and total >= 0 else NO_COUNT
 
 
 def _decimal(text: bytes) -> Decimal | None:

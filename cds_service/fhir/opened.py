@@ -9,10 +9,11 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from cds_service.fhir.elements import NOTHING, Answer, Bundle, Entry, Link, Search
+from cds_service.fhir.heads import text_of
 from cds_service.fhir.identity import UNREADABLE
 from cds_service.fhir.inputs import next_page
 from cds_service.fhir.marks import is_subsetted
-from cds_service.fhir.numbers import whole
+from cds_service.fhir.numbers import NO_COUNT, stated_total
 
 BUNDLE: Final = "Bundle"
 
@@ -53,13 +54,14 @@ class _Whole(Struct, gc=False):
 
 
 class Opened:
-    """A Bundle, and all Bundles within it. `surplus`: how many more there are than it holds, by its total; `next`: the
-    links to where it goes on."""
+    """A Bundle, and all Bundles within it. `surplus`: how many more there are than it holds, by its total; `uncounted`:
+    a total can be none; `next`: the links to where it goes on."""
 
     def __init__(self) -> None:
         self.entries: list[Listed] = []
         self.next: list[Link] = []
         self.surplus = 0
+        self.uncounted = False
         self.rules: Any = None
 
     def open(self, raw: bytes | Raw) -> None:
@@ -76,7 +78,8 @@ class Opened:
                 self.entries.append(entry)
             mode = entry.search.mode if entry.search else None
             held += mode not in ("include", "outcome") and b'"OperationOutcome"' not in bytes(entry.resource)
-        total = whole(Raw(bytes(view.total).strip(b'"')))
+        total = stated_total(view.total)
+        self.uncounted |= total == NO_COUNT
         # One that says that it is a part holds not all of what was found, whatever its total.
         self.surplus += max(0, (total or 0) - held, int(is_subsetted(view.meta)))
         if next_page(view.link) is not None:
@@ -97,11 +100,6 @@ def _is_bundle(raw: bytes | Raw) -> bool:
         return _kind(raw).resourceType == BUNDLE
     except UNREADABLE:
         return False
-
-
-def text_of(value: object) -> str | None:
-    """The value where it is text, else None."""
-    return value if isinstance(value, str) else None
 
 
 def _loosely(bundle: Any) -> _Whole:
@@ -139,7 +137,7 @@ def _entry(entry: Any) -> Listed:
 def plain(bundle: Bundle) -> dict[str, Any]:
     """A Bundle of these as JSON is in Python."""
     made: dict[str, Any] = {"resourceType": BUNDLE, "type": bundle.type}
-    if (total := whole(bundle.total)) is not None:
+    if (total := stated_total(bundle.total)) is not None:
         made["total"] = total
     if bundle.link:
         made["link"] = [_said(relation=each.relation, url=each.url) for each in bundle.link]

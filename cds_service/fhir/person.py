@@ -8,7 +8,7 @@ from typing import Literal, cast
 import orjson
 
 from cds_service.fhir.building import HL7, Building, has_subject
-from cds_service.fhir.dates import days_covered, has_ended, read_moment
+from cds_service.fhir.dates import Moment, days_covered, has_ended, read_moment
 from cds_service.fhir.elements import Encounter, Observation, Patient
 from cds_service.fhir.inputs import when_taken
 from cds_service.fhir.labs import NOT_USED, USED
@@ -79,7 +79,7 @@ def _years(born: date, today: date) -> int:
 
 def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) -> tuple[bool | None, Source | None]:
     """The newest coded answer that still holds; without one, an active condition, which never overrules an answer."""
-    newest: tuple[datetime, bool | None, Source] | None = None
+    told: list[tuple[Moment, bool | None, Source]] = []
     for item, _ in building.observed.get(f"{concept}_status", ()):
         view = cast(Observation, item.view)
         if view.status in NOT_USED:
@@ -91,12 +91,15 @@ def _state(building: Building, concept: str, conditions: tuple[Condition, ...]) 
         answer = _answer(building, view, f"{concept}_status")
         if moment is None or not has_subject(view) or moment.at > building.now + _EARLIEST_ZONE:
             building.lost(item)
-        elif newest is None or moment.at > newest[0]:
-            newest = (moment.at, answer, item.source)
-        elif moment.at == newest[0] and answer != newest[1]:
-            newest = (moment.at, None, item.source)
-    if newest is not None and newest[0] >= building.now - building.vocabulary.holds[concept]:
-        return newest[1], newest[2] if newest[1] is not None else None
+        else:
+            told.append((moment, answer, item.source))
+    oldest = building.now - building.vocabulary.holds[concept]
+    if told and (newest := max(told, key=lambda one: one[0].latest))[0].latest >= oldest:
+        moment, answer, source = newest
+        others = {one[1] for one in told if one[0].latest >= moment.at or one[0].may_share_a_day(moment)}
+        if others == {answer} and answer is not None and moment.at >= oldest:
+            return answer, source
+        return None, None
     condition = next((c for c in conditions if concept in c.concepts and not c.provisional), None)
     return (True, condition.source) if condition else (None, None)
 

@@ -7,10 +7,20 @@ from collections.abc import Iterable
 from msgspec.json import Decoder
 
 from cds_service.fhir.building import Building, target
-from cds_service.fhir.elements import Concept, Extension, Observation, ObservationComponent, Reference, Specimen
-from cds_service.fhir.identity import UNREADABLE
+from cds_service.fhir.elements import (
+    UNCLEAR,
+    Concept,
+    Extension,
+    Observation,
+    ObservationComponent,
+    Reference,
+    Specimen,
+)
+from cds_service.fhir.heads import head_of
+from cds_service.fhir.identity import UNREADABLE, split_reference
 
 ABOUT_OTHER = "it is about somebody or something other than the patient"
+OTHER_MATERIAL = "the specimen is not serum, plasma or blood of the patient"
 _UNFIT = ("unsatisfactory", "entered-in-error")
 _read_specimen = Decoder(Specimen).decode
 
@@ -45,8 +55,9 @@ def _modifiers(view: Observation, part: Observation | ObservationComponent) -> l
 
 
 def _named(reference: Reference | None) -> str:
-    """Type/id of a reference, be it absolute or relative."""
-    return "/".join(target(reference).split("/")[-2:])
+    """Type/id of a reference, be it absolute or relative; any other one as it is."""
+    parts = split_reference(target(reference))
+    return "/".join(parts) if parts else target(reference)
 
 
 def refused(
@@ -60,6 +71,8 @@ def refused(
         said = extension.valueCoding
         if extension.url not in reader.modifiers or said is None or not reader.trouble_of(name(said.system), said.code):
             return "it carries a modifier that is not understood"
+    if specimen is UNCLEAR:
+        return "its specimen is not clear"
     if specimen is not None and specimen.status in _UNFIT:
         return "its specimen is unfit, or was entered in error"
     called = _names(part.code) + (_names(view.code) if part is not view else [])
@@ -69,7 +82,7 @@ def refused(
     texts, codes = _said_by(where, building)
     named = [*called, *([view.specimen.display] if view.specimen and view.specimen.display else [])]
     if (texts or codes or named) and reader.is_other_material([*texts, *named], codes):
-        return "the specimen is not serum, plasma or blood of the patient"
+        return OTHER_MATERIAL
     return ""
 
 
@@ -79,17 +92,28 @@ def _names(code: Concept | None) -> list[str]:
 
 
 def specimen_of(building: Building, view: Observation) -> Specimen | None:
-    """The specimen, where the resource is contained or was sent."""
+    """The specimen, where the resource is contained or was sent. UNCLEAR where two of one id differ, or a contained one
+    cannot be read."""
     name = target(view.specimen)
     if not name.startswith("#"):
-        if not building.specimens:
-            return None
-        return building.specimens.get(name) or building.specimens.get(_named(view.specimen))
+        found = (building.specimens.get(each) for each in names_of(view.specimen)) if building.specimens else ()
+        return next((each for each in found if each), None)
+    specimen: Specimen | None = None
     for raw in view.contained or ():
-        try:
-            found = _read_specimen(raw)
-        except UNREADABLE:
+        head = head_of(raw)
+        if head is None or head.id != name[1:]:
             continue
-        if found.id == name[1:]:
-            return found
-    return None
+        try:
+            again = _read_specimen(raw)
+        except UNREADABLE:
+            return UNCLEAR
+        if specimen is not None and specimen != again:
+            return UNCLEAR
+        specimen = again
+    return specimen
+
+
+def names_of(reference: Reference | None) -> tuple[str, ...]:
+    """The names under which what is referred to may be sent, the closest first; none of what is contained."""
+    name = target(reference)
+    return (name, _named(reference)) if name and not name.startswith("#") else ()

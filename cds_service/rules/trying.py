@@ -118,7 +118,8 @@ def ended_medication(test: words.MedicationTest, context: Context, within: Limit
     wanted = frozenset(test.medication)
     first = context.facts.now.date() - timedelta(days=float(within.value))
     result = next(iter(context.labs_of(test.after_result)), None) if test.after_result else None
-    first = max(first, result.time.date()) if result and result.time else first
+    # One that cannot be used tells of nothing before or after it.
+    first = max(first, result.time.date()) if result and result.time and not result.problem else first
     found = context.ended_medications(wanted, test.route)
     recent = [item for item in found if item.until is not None and item.until >= first]
     if recent:

@@ -110,6 +110,8 @@ def test_a_code_of_the_site_without_a_system_is_found(tried: Tried) -> None:
 
 REPORT = {"resourceType": "DiagnosticReport", "id": "r", "subject": {"reference": "Patient/a"}, "status": "final"}
 COMPOSITION = {"resourceType": "Composition", "id": "c", "status": "final", "subject": {"reference": "Patient/a"}}
+PLAN = {"resourceType": "CarePlan", "id": "p", "status": "active", "subject": {"reference": "Patient/a"}}
+PANEL = NORMAL | {"id": "panel", "code": {"coding": [HAEMOGLOBIN]}, "hasMember": [{"reference": "#mg-a"}]}
 REFUSED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "suppressed"}]}
 
 
@@ -134,16 +136,23 @@ def holding(*entries: Any, **elements: Any) -> Resource:
         holding({"resource": result() | {"resourceType": "lab-result"}}),
         holding({"resource": {"id": "x", "subject": {"reference": "Patient/a"}}}),
         holding({"resource": REPORT | {"contained": [result()]}}),
+        holding({"resource": PLAN | {"contained": [result()]}}, {"resource": NORMAL}),
+        holding({"resource": PANEL | {"contained": [result()]}}, {"resource": NORMAL}),
+        holding({"resource": NORMAL}, type="searchset", total=-1),
+        holding({"resource": NORMAL}, type="searchset", total=1.5),
         holding(implicitRules="https://ehr.example/rules"),
         holding(meta={"tag": [{"code": "SUBSETTED"}]}),
         holding({"resource": result(), "modifierExtension": [{"url": "urn:x", "valueBoolean": True}]}),
         holding({"resource": bundle(kind="searchset") | {"link": [{"relation": "next", "url": "urn:x"}]}}),
         holding({"resource": result(specimen={"reference": "Specimen/s"})},
                 {"resource": of("Specimen", "s", "a", type={"text": "Urine"})}),
+        holding({"resource": result(specimen={"reference": "Specimen/s"})},
+                *({"resource": of("Specimen", "s", "a", type={"text": told})} for told in ("Urine", "Serum"))),
     ],
     ids=["next link", "total", "total as text", "outcome", "refused", "refused, as a number", "empty entry",
-         "null", "a list", "no entry", "another kind", "no kind", "in a report", "rules", "subsetted", "modifier",
-         "next link of a Bundle within", "urine"],
+         "null", "a list", "no entry", "another kind", "no kind", "in a report",
+         "in a plan", "in a panel", "total below none", "total in parts", "rules", "subsetted", "modifier",
+         "next link of a Bundle within", "urine", "two specimens"],
 )  # fmt: skip
 def test_what_a_bundle_says_of_itself_is_no_all_clear(tried: Tried, chart: Resource) -> None:
     assert tried(chart) == "not_evaluated"
@@ -158,6 +167,7 @@ def test_what_a_bundle_says_of_itself_is_no_all_clear(tried: Tried, chart: Resou
         (holding({"resource": {"resourceType": "Practitioner", "id": "p"}}), "not_applicable"),
         (holding({"resource": NORMAL}, {"resource": NORMAL}), "quiet"),
         (holding({"resource": NORMAL}, {"resource": PULSE}), "quiet"),
+        (holding({"resource": NORMAL}, {"resource": PLAN | {"contained": [{"resourceType": "Goal"}]}}), "quiet"),
         (holding({"resource": person("a")}), "not_applicable"),
         (holding({"resource": bundle(result(), kind="searchset")}), "fired"),
         (holding({"resource": result(), "response": {"status": "200 OK"}}), "fired"),
@@ -170,6 +180,19 @@ def test_what_an_ordinary_bundle_holds_hides_nothing(tried: Tried, chart: Resour
     assert tried(chart) == outcome
 
 
+def test_specimens_of_other_results_are_not_counted_among_those_that_were_found(tmp_path: Path) -> None:
+    """5,000 entries of an answer are read."""
+    many = [of("Specimen", f"s{number}", "a", type={"text": "Urine"}) for number in range(5100)]
+    last = NORMAL | {"specimen": {"reference": "https://ehr.example/fhir/Specimen/s5099/_history/1"}}
+    file = tmp_path / "chart.json"
+    for results, outcome in (([], "not_applicable"), ([NORMAL], "quiet"), ([last], "not_evaluated")):
+        file.write_bytes(orjson.dumps(bundle(person("a"), *results, *many)))
+        said = invoked("evaluate", "--json", str(file))
+        found = json.loads(said[said.index("{\n") :])["extension"][EXTENSION]
+        assert {each["outcome"] for each in found["outcomes"] if each["rule"] == LOW} == {outcome}
+        assert found["inputs"]["serum_magnesium"] in ("empty", "given")
+
+
 @pytest.mark.parametrize("url", ["Observation/mg-a", "https://ehr.example/fhir/Observation/mg-a"])
 def test_a_result_that_is_deleted_is_no_finding(tried: Tried, url: str) -> None:
     gone = {"request": {"method": "DELETE", "url": url}}
@@ -177,7 +200,7 @@ def test_a_result_that_is_deleted_is_no_finding(tried: Tried, url: str) -> None:
 
 
 def test_patients_of_two_servers_are_not_one(tmp_path: Path) -> None:
-    """They have the same id. Where the Patient says on which server it is, the reader of Bundles tells."""
+    """They have the same id."""
     theirs = [
         result(id=name, subject={"reference": f"https://{name}.example/fhir/Patient/a"}) for name in ("north", "south")
     ]

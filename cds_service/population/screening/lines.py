@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import orjson
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.json import Decoder
 
-from cds_service.fhir.at_hand import MEDICATION, PATIENT, is_kind, kinds_within, references_in
+from cds_service.fhir.at_hand import MEDICATION, PATIENT, kinds_held
+from cds_service.fhir.elements import Reference
+from cds_service.fhir.heads import Head, head_of, is_kind, read_head
 from cds_service.fhir.identity import UNREADABLE, is_id, split_reference
-from cds_service.fhir.opened import BUNDLE, Opened, text_of
-from cds_service.fhir.repairs import spelt
+from cds_service.fhir.opened import BUNDLE, Opened
 from cds_service.fhir.strict_json import NotStrict, check
 
 OF_A_PATIENT: Final = frozenset({
@@ -30,6 +30,7 @@ DELETES: Final = "says that resources are deleted: what other lines hold of them
 REFUSED: Final = "says that a part of it was refused"
 EMPTY: Final = "has entries that hold no resource"
 MORE: Final = "says that there is more than it holds"
+UNCOUNTED: Final = "has a total that cannot be read"
 NO_PATIENT: Final = "names no patient by Patient/id"
 STRAY: Final = "names a patient of whom no Patient resource is there"
 TOO_LONG: Final = "is longer than 64 MB: write a line for each resource"
@@ -37,20 +38,6 @@ LONGEST: Final = 64 * 1024 * 1024  # bytes of one line or document: what is long
 _SEARCHED: Final = OF_A_PATIENT - {"ServiceRequest", "Specimen"}  # what a search of the prefetch may find
 MARK: Final = b"\xef\xbb\xbf"
 _TOGETHER: Final = 100_000  # bytes of lines that are looked at in one go
-
-
-class _Reference(Struct, gc=False):
-    reference: str | None = None
-
-
-class Head(Struct, gc=False):
-    """The elements that say what a resource is and whose."""
-
-    resourceType: str
-    id: str | None = None
-    subject: _Reference | None = None
-    patient: _Reference | None = None
-    medicationReference: _Reference | None = None
 
 
 class Line(NamedTuple):
@@ -64,7 +51,6 @@ class Line(NamedTuple):
     raw: bytes
 
 
-_head = Decoder(Head).decode
 _any = Decoder(Raw).decode
 _object = Decoder(dict[str, Raw]).decode
 
@@ -134,7 +120,7 @@ class Lines:
         return good
 
     def _taken(self, number: int, raw: bytes) -> Iterator[Line]:
-        head = _head_of(raw)
+        head = head_of(raw)
         if head is None:
             self.faults.append((number, NO_RESOURCE))
             return
@@ -151,7 +137,7 @@ class Lines:
                 yield Line(number, kind, "", f"Medication/{head.id}", raw)
             else:
                 self.faults.append((number, "is a Medication without an id"))
-        elif kind in OF_A_PATIENT or _may_hold(kind, raw):
+        elif kind in OF_A_PATIENT or not is_kind(kind) or not kinds_held(head, raw).isdisjoint(_SEARCHED):
             if patient := _patient(head):
                 yield Line(number, _called(kind), patient, _medication(head.medicationReference), raw)
             else:
@@ -165,9 +151,9 @@ class Lines:
         opened = Opened()
         opened.open(raw)
         entries = [bytes(each.resource) for each in opened.entries if not each.empty and not each.deletes]
-        heads = [head for each in entries if (head := _head_of(each))]
+        heads = [head for each in entries if (head := head_of(each))]
         people = {each.id for each in heads if each.resourceType == PATIENT}
-        named = {_named(each.subject or each.patient, PATIENT) for each in heads if each.resourceType in OF_A_PATIENT}
+        named = {_named(who, PATIENT) for each in heads if each.resourceType in OF_A_PATIENT for who in each.people}
         if len(people) == 1 and named <= {"", *people} and is_id(person := next(iter(people))):
             yield Line(number, BUNDLE, str(person), "", raw)
             return
@@ -186,33 +172,8 @@ def _left_unsaid(opened: Opened) -> Iterator[str]:
         yield EMPTY
     if opened.next or opened.surplus:
         yield MORE
-
-
-def _head_of(raw: bytes) -> Head | None:
-    """None where it is no object. Of one that is not as FHIR has it, whatever looks like a patient is read: it is the
-    chart's to say that it cannot be read."""
-    try:
-        head = _head(raw)
-        head.resourceType = spelt(head.resourceType)
-        return head
-    except UNREADABLE:
-        pass
-    try:
-        resource = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(resource, dict):
-        return None
-    references = references_in(resource)
-    kind, name = text_of(resource.get("resourceType")) or "", text_of(resource.get("id"))
-    return Head(spelt(kind), name, _Reference(references[0]) if len(references) == 1 else None)
-
-
-def _may_hold(kind: str, raw: bytes) -> bool:
-    """Whether it may be, or contain, what is of a patient, although it is of no kind that is read."""
-    if not is_kind(kind):
-        return True
-    return b'"contained"' in raw and not kinds_within(raw).isdisjoint(_SEARCHED)
+    if opened.uncounted:
+        yield UNCOUNTED
 
 
 def _called(kind: str) -> str:
@@ -221,23 +182,22 @@ def _called(kind: str) -> str:
 
 
 def _patient(head: Head) -> str:
-    """The id of the patient, "" for none."""
-    reference = head.subject or head.patient
-    if found := _named(reference, PATIENT):
-        return found
-    text = (reference.reference if reference else None) or ""
-    name = text.removeprefix("urn:uuid:")
-    return name if name != text and is_id(name) else ""
+    """The id of the patient, "" for none, or where it names two."""
+    if len(head.people) != 1:
+        return ""
+    (reference,) = head.people
+    name = reference.removeprefix("urn:uuid:")
+    return _named(reference, PATIENT) or (name if name != reference and is_id(name) else "")
 
 
-def _named(reference: _Reference | None, kind: str) -> str:
+def _named(reference: str, kind: str) -> str:
     """The id of a reference to a resource of a kind, "" for none."""
-    found = split_reference(reference.reference) if reference and reference.reference else None
+    found = split_reference(reference)
     return found[1] if found and found[0] == kind else ""
 
 
-def _medication(reference: _Reference | None) -> str:
-    name = _named(reference, MEDICATION)
+def _medication(reference: Reference | None) -> str:
+    name = _named((reference and reference.reference) or "", MEDICATION)
     return f"Medication/{name}" if name else ""
 
 
@@ -248,7 +208,7 @@ def is_json(raw: bytes) -> bool:
 
 def has_resources(raw: bytes) -> bool:
     """Whether one of its lines is a resource of its own."""
-    return any(line.lstrip().startswith(b"{") and _decodes(_head, line) for line in raw.splitlines())
+    return any(line.lstrip().startswith(b"{") and _decodes(read_head, line) for line in raw.splitlines())
 
 
 def _decodes(decode: Callable[[bytes], object], raw: bytes) -> bool:
