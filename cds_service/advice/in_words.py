@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cds_service.advice.foods_in_words import foods
 from cds_service.advice.phrasing import fill, lowered
 from cds_service.content.concept import INJECTED_SALT, MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.content.library import Library
@@ -206,6 +207,8 @@ class Display:
             match value:
                 case LabHit():
                     filled |= self._lab(name, value)
+                case Lab():
+                    filled |= self._written(name, value)
                 case OnFile():
                     filled[name] = joined(self._on_file(value))
                 case Kidney():
@@ -224,7 +227,7 @@ class Display:
                     filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
                     filled["allowance.name"] = self._allowance_name()
-                    filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
+                    filled["foods"] = foods(self, verdict.bindings.get("gap", Decimal(0)))
                 case Medication() if name == "infusion":
                     filled[name] = self.infusion(value)
                 case Medication():
@@ -311,6 +314,12 @@ class Display:
             f"{name}.persists": self._persists(hit),
         }
 
+    def _written(self, name: str, lab: Lab) -> dict[str, str]:
+        """A result that cannot be used, as the laboratory wrote it."""
+        assert lab.reported is not None
+        written = self.quantity(lab.reported.value, lab.reported.unit)
+        return {f"{name}.written": written, f"{name}.age": self.age(lab.time), f"{name}.date": self.when(lab.time)}
+
     def _on_file(self, value: OnFile) -> list[str]:
         """'QTc 470 ms (today)' for each result there is; where there is none of the first lab, why."""
         first = [self.reason(value.labs[0])] if isinstance(value.labs[0], Reason) else []
@@ -342,24 +351,6 @@ class Display:
             names = self.few([lowered(joined(self.medication_names(item))) for item in hit.despite])
             parts.append(fill(words["despite"], {"drugs": names}))
         return joined(parts)
-
-    def foods(self, gap: Decimal) -> str:
-        """Up to three foods, one serving each, richest first among those that do not overshoot the gap by far."""
-        listed = [food for food in self.library.foods.values() if not (food.kidney_caution and self._careful)]
-        fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
-        best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]
-        unit = self.unit_word("mg")
-        return joined(f"{food.name}, {food.serving} ({number(food.magnesium)} {unit})" for food in best)
-
-    @property
-    def _careful(self) -> bool:
-        """Whether the kidneys may not clear potassium: reduced, not known, known too long ago, or disease on record."""
-        kidney, limit = self.context.kidney, self.context.limit
-        if isinstance(kidney, Reason) or kidney.lab.time is None:
-            return True
-        old = self.context.facts.now - kidney.lab.time > timedelta(days=float(limit("oldest_kidney").value))
-        below = kidney.value < limit("kidney_reduced").value or kidney.lab.comparator in ("<", "<=")
-        return old or below or not self.context.concepts.isdisjoint(("chronic_kidney_disease", "dialysis"))
 
     def reason(self, reason: Reason) -> str:
         """Why something was not checked, in a short phrase."""
