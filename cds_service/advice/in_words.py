@@ -202,7 +202,7 @@ class Display:
         return self._placeholders[key][1]
 
     def _fill_placeholders(self, rule: ActiveRule, verdict: Verdict) -> dict[str, str]:
-        filled: dict[str, str] = _Limits(self, rule)
+        filled: dict[str, str] = _Limits(self, rule, verdict)
         for name, value in verdict.bindings.items():
             match value:
                 case LabHit():
@@ -379,13 +379,19 @@ class Display:
 
 
 class _Limits(dict[str, str]):
-    """Placeholders, the rule's limits among them: these are only written out where a text names them."""
+    """Placeholders, the rule's limits among them: these are only written out where a text names them. That of a lab,
+    `{serum_magnesium.upper_limit}`, stands in the unit of its result."""
 
-    def __init__(self, display: Display, rule: ActiveRule) -> None:
+    def __init__(self, display: Display, rule: ActiveRule, verdict: Verdict) -> None:
         super().__init__()
-        self._display, self._limits = display, display.context.limits(rule.limits)
+        self._display, self._limits, self._bound = display, display.context.limits(rule.limits), verdict.bindings
 
     def get(self, name: str, default: Any = None) -> Any:
-        if name not in self and name in self._limits:
-            self[name] = self._display.limit(self._limits[name])
+        lab, _, limit = name.rpartition(".")
+        if name not in self and limit in self._limits:
+            hit = self._bound.get(lab)
+            if isinstance(hit, LabHit):
+                self[name] = self._display.lab_amount(hit.lab, self._limits[limit].value)
+            elif not lab:
+                self[name] = self._display.limit(self._limits[limit])
         return super().get(name, default)
