@@ -369,6 +369,7 @@ class Display:
             "days": str(reason.days) if reason.days is not None else "",
             "date": self.when(reason.time),
             "problem": reason.problem,
+            "results": joined(map(self.lab, reason.labs)),
             "names": self.few([f"'{name}'" for name in reason.names], MAX_QUOTED),
         })  # fmt: skip
 

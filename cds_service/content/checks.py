@@ -217,6 +217,7 @@ def _terminology(library: Library, documents: Mapping[str, Document]) -> Iterato
 def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     cited: list[tuple[str, KeyPath, str]] = [
         ("tables/ckd_epi_2021.yaml", ("reference",), library.egfr.reference),
+        ("tables/ckd_epi_2021.yaml", ("accuracy", "reference"), library.egfr.accuracy.reference),
         *(("evidence.yaml", ("references", index), name) for index, name in enumerate(library.evidence.references)),
     ]
     cited += [("tables/salts.yaml", (key, "reference"), salt.reference) for key, salt in library.salts.items()]
