@@ -73,7 +73,7 @@ def rule(test: str) -> Rule:
         ("{pregnant: true}", PREGNANCY, set()),
         ("{lactating: true}", PREGNANCY, set()),
         ("{kidney: {below: severe}, within: oldest}", {"kidney"}, KIDNEY),
-        ("{kidney: {unknown: true}, within: oldest}", {"kidney"}, set()),
+        ("{kidney: {unknown: true}, within: oldest}", {"kidney"}, {"kidney.last"}),
         (
             "{daily_magnesium: {above: upper_level_for_age}}",
             DRUGS,

@@ -116,6 +116,11 @@ class Display:
         sign = "" if found.computed else SIGNS.get(found.lab.comparator or "", "")
         return sign + self.quantity(found.value, self.library.unit("egfr"), 0)
 
+    def _kidney(self, found: Kidney) -> dict[str, str]:
+        told = {"value": self.kidney_value(found), "age": self.age(found.lab.time), "date": self.when(found.lab.time)}
+        last = fill(self.library.wording.last_kidney, told)
+        return {"kidney.last": last, **{f"kidney.{part}": text for part, text in told.items()}}
+
     def lab_limit(self, hit: LabHit) -> str:
         """The limit in the unit that the value is shown in."""
         if hit.limit is None:
@@ -212,11 +217,7 @@ class Display:
                 case OnFile():
                     filled[name] = joined(self._on_file(value))
                 case Kidney():
-                    filled |= {
-                        "kidney.value": self.kidney_value(value),
-                        "kidney.age": self.age(value.lab.time),
-                        "kidney.date": self.when(value.lab.time),
-                    }
+                    filled |= self._kidney(value)
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
                 case InjectedDose():

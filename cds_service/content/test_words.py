@@ -270,7 +270,8 @@ class LactationTest(Part):
 
 class KidneyTest(Part):
     """Kidney function (eGFR reported, or computed from creatinine) below or at least a threshold; `unknown: true` where
-    no eGFR within `within` days is to be had. A bound ("<20") that is surely `below` meets both of a band."""
+    no eGFR within `within` days is to be had: `{kidney.last}` then tells an older one, if there is any. A bound
+    ("<20") that is surely `below` meets both of a band."""
 
     measures: ClassVar[str] = "egfr"
     also_names: ClassVar = ((LAB, measures), (LAB, "creatinine"))
@@ -280,7 +281,8 @@ class KidneyTest(Part):
 
     @property
     def offers(self) -> frozenset[str]:
-        return frozenset() if self.kidney.unknown else frozenset({"kidney.value", "kidney.age", "kidney.date"})
+        parts = ("last",) if self.kidney.unknown else ("value", "age", "date")
+        return frozenset(f"kidney.{part}" for part in parts)
 
 
 class DailyMagnesiumTest(Part):
