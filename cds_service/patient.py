@@ -108,6 +108,9 @@ class Condition:
 Interpretation = Literal["LL", "L", "N", "H", "HH"]
 
 
+IMPLAUSIBLE = "not plausible"  # the problem of a result that no patient can have, as it is written
+
+
 @dataclass(frozen=True, slots=True)
 class Lab:
     """One laboratory result, in the canonical unit of its concept.

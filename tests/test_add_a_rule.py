@@ -437,6 +437,19 @@ def test_a_fault_of_a_short_rule_is_named_in_its_own_file(
     assert all(fault["line"] in wanted for fault in found) or words == "required"
 
 
+def test_a_limit_of_a_lab_stands_in_the_unit_of_its_result(cards: Path) -> None:
+    """1.7 mg/dL beside a bare limit of 0.74 mmol/L would read as if it were above it."""
+    bare, beside = '"{example_limit} and {serum_magnesium.value}"', '"{serum_magnesium.example_limit}"'
+    file = cards / "deficiency" / f"{STEM}.yaml"
+    for text, faults in ((bare, 1), (beside, 0)):
+        rule = RULE.replace('"Consider asking about antacids."', text)
+        assert text in rule
+        file.write_text(rule, encoding="utf-8")
+        told = json.loads(invoke("check", "--content", cards, "--json").stdout)["faults"]
+        said = [fault["message"] for fault in told if fault["key"] == "card.consider.0"]
+        assert [message.count("{LAB.example_limit}") for message in said] == [1] * faults, said
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [

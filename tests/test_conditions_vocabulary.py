@@ -68,6 +68,15 @@ WHO, ICD, SNOMED = "http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/ic
         ("F10.2", {"alcohol_use_disorder"}),
         ("Z39.1", {"lactation", "recent_birth"}),
         ("Z39.2", {"recent_birth"}),
+        ("N19", {"chronic_kidney_disease"}),
+        ("I12.0", {"chronic_kidney_disease"}),
+        ("I12.9", set()),
+        ("I13.2", {"chronic_kidney_disease"}),
+        ("N99.0", {"acute_kidney_injury"}),
+        ("O90.4", {"acute_kidney_injury", "recent_birth"}),
+        ("T79.5", {"acute_kidney_injury"}),
+        ("T82.4", {"dialysis", "severe_kidney_disease"}),
+        ("Q24.6", {"heart_block"}),
     ],
 )
 def test_a_who_code_gives_its_concepts_and_no_more(vocabulary, code, concepts):
@@ -156,3 +165,46 @@ def test_a_rule_that_may_have_read_the_wrong_reason_lets_the_clinician_say_so(co
     assert reading
     for rule in reading:
         assert "meant_for_something_else" in rule.card.override_reasons, rule.title
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "rule"),
+    [
+        ("icd10cm", "I12.0", "magnesium_with_dialysis"),
+        ("icd10cm", "I13.11", "magnesium_with_dialysis"),
+        ("icd10cm", "I13.2", "magnesium_with_dialysis"),
+        ("icd10cm", "O90.49", "magnesium_with_acute_kidney_injury"),
+        ("icd10cm", "N99.0", "magnesium_with_acute_kidney_injury"),
+        ("icd10cm", "O08.4", "magnesium_with_acute_kidney_injury"),
+        ("icd10cm", "T82.41XA", "magnesium_with_dialysis"),
+        ("icd10cm", "T85.71XA", "magnesium_with_dialysis"),
+        ("icd10cm", "N19", "magnesium_with_unknown_kidney_function"),
+        ("icd10cm", "I12.9", "magnesium_with_unknown_kidney_function"),
+        ("icd10cm", "I13.0", "magnesium_with_unknown_kidney_function"),
+        ("icd10cm", "I13.10", "magnesium_with_unknown_kidney_function"),
+        ("icd10cm", "E11.22", "magnesium_with_unknown_kidney_function"),
+        ("icd10cm", "D63.1", "magnesium_with_unknown_kidney_function"),
+        ("icd10cm", "T86.12", "magnesium_with_unknown_kidney_function"),
+        ("snomed", "90688005", "magnesium_with_unknown_kidney_function"),
+        ("snomed", "42399005", "magnesium_with_unknown_kidney_function"),
+        ("icd10cm", "Q24.6", "magnesium_with_heart_block"),
+        ("icd10cm", "I44.39", "magnesium_with_heart_block"),
+    ],
+)
+def test_magnesium_ordered_for_a_patient_whose_code_says_the_kidney_or_the_heart_beside_something_else(
+    client, content, system, code, rule
+):
+    """Codes of two things at once, of a complication, or of care that only such a patient has."""
+    by_vein = rule == "magnesium_with_heart_block"
+    scenario = Scenario.model_validate({
+        "name": "a drafted magnesium", "kind": "fires", "hook": "order-sign", "sex": "female", "age": 66,
+        "conditions": [{system: code, "text": "as coded"}],
+        "drafts": [{"drug": "magnesium_sulfate", "route": "intravenous"} if by_vein else "magnesium_oxide"],
+        "expect": {"outcome": "fired"},
+    })  # fmt: skip
+    templates = {key: need.template for key, need in all_needs(content.library).items()}
+    body = Builder(content.library, NOW).request(scenario, templates)
+    answer = client.post("/cds-services/magnesium-order-sign", data=orjson.dumps(body), content_type="application/json")
+    assert answer.status_code == 200, answer.json
+    told = {item["rule"]: item["outcome"] for item in answer.json["extension"]["org.magnesium-cds"]["outcomes"]}
+    assert told[rule] == "fired"

@@ -195,6 +195,7 @@ AGAINST_MAGNESIUM = {
     "magnesium_with_rising_creatinine": "kidneys that are failing let magnesium build up",
     "oral_magnesium_with_myasthenia_gravis": "magnesium by vein can bring on a crisis; by mouth harm is inferred",
     "severely_high_magnesium_during_infusion": "the level is severely high already, though an infusion explains it",
+    "magnesium_result_not_plausible": "the level may be anything, and the laboratory has to be asked first",
     "severely_high_magnesium_long_ago": "the last level was severely high and nobody has looked since",
     "severely_high_magnesium_not_repeated": "the last level was severely high and nobody has looked since",
     "severely_high_magnesium_while_magnesium_is_taken": "the level is severely high already",

@@ -46,6 +46,11 @@ def rule(test: str) -> Rule:
             {"potassium.value", "potassium.age", "potassium.date", "potassium.limit", "matched"},
         ),
         ("{no_recent_lab: qtc, within: oldest}", {"ecg"}, set()),
+        (
+            "{implausible: potassium, critical_flag: true, within: oldest}",
+            {"electrolytes"},
+            {"potassium.written", "potassium.age", "potassium.date"},
+        ),
         ("{on_file: [qtc, potassium], within: oldest}", {"ecg", "electrolytes"}, {"on_file"}),
         ("{in_hospital: true}", {"encounter"}, {"matched"}),
         ("{medication: [digoxin, sotalol], at_least: two}", DRUGS, {"matched"}),
@@ -68,7 +73,7 @@ def rule(test: str) -> Rule:
         ("{pregnant: true}", PREGNANCY, set()),
         ("{lactating: true}", PREGNANCY, set()),
         ("{kidney: {below: severe}, within: oldest}", {"kidney"}, KIDNEY),
-        ("{kidney: {unknown: true}, within: oldest}", {"kidney"}, set()),
+        ("{kidney: {unknown: true}, within: oldest}", {"kidney"}, {"kidney.last"}),
         (
             "{daily_magnesium: {above: upper_level_for_age}}",
             DRUGS,

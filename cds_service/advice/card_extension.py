@@ -70,6 +70,8 @@ def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
                 found.append(_lab_input(value.lab) | limit)
                 found += [_lab_input(value.earlier)] if value.earlier else []
                 found += [_drug_input(item) for item in value.despite]
+            case Lab():
+                found.append(_lab_input(value))
             case OnFile():
                 found += [_lab_input(lab) for lab in value.labs if isinstance(lab, Lab)]
             case Kidney():
@@ -146,6 +148,8 @@ def finding_text(outcomes: Sequence[Outcome]) -> str:
             match value:
                 case LabHit():
                     parts.append(f"{name}={value.lab.value}@{value.lab.time}")
+                case Lab():
+                    parts.append(f"{name}={value.reported}@{value.time}")
                 case OnFile():
                     parts += [f"{lab.concept}={lab.value}@{lab.time}" for lab in value.labs if isinstance(lab, Lab)]
                 case Kidney():

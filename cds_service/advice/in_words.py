@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cds_service.advice.foods_in_words import foods
 from cds_service.advice.phrasing import fill, lowered
 from cds_service.content.concept import INJECTED_SALT, MAGNESIUM, SERUM_MAGNESIUM
 from cds_service.content.library import Library
@@ -115,6 +116,11 @@ class Display:
         sign = "" if found.computed else SIGNS.get(found.lab.comparator or "", "")
         return sign + self.quantity(found.value, self.library.unit("egfr"), 0)
 
+    def _kidney(self, found: Kidney) -> dict[str, str]:
+        told = {"value": self.kidney_value(found), "age": self.age(found.lab.time), "date": self.when(found.lab.time)}
+        last = fill(self.library.wording.last_kidney, told)
+        return {"kidney.last": last, **{f"kidney.{part}": text for part, text in told.items()}}
+
     def lab_limit(self, hit: LabHit) -> str:
         """The limit in the unit that the value is shown in."""
         if hit.limit is None:
@@ -201,19 +207,17 @@ class Display:
         return self._placeholders[key][1]
 
     def _fill_placeholders(self, rule: ActiveRule, verdict: Verdict) -> dict[str, str]:
-        filled: dict[str, str] = _Limits(self, rule)
+        filled: dict[str, str] = _Limits(self, rule, verdict)
         for name, value in verdict.bindings.items():
             match value:
                 case LabHit():
                     filled |= self._lab(name, value)
+                case Lab():
+                    filled |= self._written(name, value)
                 case OnFile():
                     filled[name] = joined(self._on_file(value))
                 case Kidney():
-                    filled |= {
-                        "kidney.value": self.kidney_value(value),
-                        "kidney.age": self.age(value.lab.time),
-                        "kidney.date": self.when(value.lab.time),
-                    }
+                    filled |= self._kidney(value)
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
                 case InjectedDose():
@@ -224,7 +228,7 @@ class Display:
                     filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
                     filled["allowance.name"] = self._allowance_name()
-                    filled["foods"] = self.foods(verdict.bindings.get("gap", Decimal(0)))
+                    filled["foods"] = foods(self, verdict.bindings.get("gap", Decimal(0)))
                 case Medication() if name == "infusion":
                     filled[name] = self.infusion(value)
                 case Medication():
@@ -311,6 +315,12 @@ class Display:
             f"{name}.persists": self._persists(hit),
         }
 
+    def _written(self, name: str, lab: Lab) -> dict[str, str]:
+        """A result that cannot be used, as the laboratory wrote it."""
+        assert lab.reported is not None
+        written = self.quantity(lab.reported.value, lab.reported.unit)
+        return {f"{name}.written": written, f"{name}.age": self.age(lab.time), f"{name}.date": self.when(lab.time)}
+
     def _on_file(self, value: OnFile) -> list[str]:
         """'QTc 470 ms (today)' for each result there is; where there is none of the first lab, why."""
         first = [self.reason(value.labs[0])] if isinstance(value.labs[0], Reason) else []
@@ -343,24 +353,6 @@ class Display:
             parts.append(fill(words["despite"], {"drugs": names}))
         return joined(parts)
 
-    def foods(self, gap: Decimal) -> str:
-        """Up to three foods, one serving each, richest first among those that do not overshoot the gap by far."""
-        listed = [food for food in self.library.foods.values() if not (food.kidney_caution and self._careful)]
-        fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
-        best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]
-        unit = self.unit_word("mg")
-        return joined(f"{food.name}, {food.serving} ({number(food.magnesium)} {unit})" for food in best)
-
-    @property
-    def _careful(self) -> bool:
-        """Whether the kidneys may not clear potassium: reduced, not known, known too long ago, or disease on record."""
-        kidney, limit = self.context.kidney, self.context.limit
-        if isinstance(kidney, Reason) or kidney.lab.time is None:
-            return True
-        old = self.context.facts.now - kidney.lab.time > timedelta(days=float(limit("oldest_kidney").value))
-        below = kidney.value < limit("kidney_reduced").value or kidney.lab.comparator in ("<", "<=")
-        return old or below or not self.context.concepts.isdisjoint(("chronic_kidney_disease", "dialysis"))
-
     def reason(self, reason: Reason) -> str:
         """Why something was not checked, in a short phrase."""
         if reason not in self._reasons:
@@ -378,6 +370,7 @@ class Display:
             "days": str(reason.days) if reason.days is not None else "",
             "date": self.when(reason.time),
             "problem": reason.problem,
+            "results": joined(map(self.lab, reason.labs)),
             "names": self.few([f"'{name}'" for name in reason.names], MAX_QUOTED),
         })  # fmt: skip
 
@@ -388,13 +381,19 @@ class Display:
 
 
 class _Limits(dict[str, str]):
-    """Placeholders, the rule's limits among them: these are only written out where a text names them."""
+    """Placeholders, the rule's limits among them: these are only written out where a text names them. That of a lab,
+    `{serum_magnesium.upper_limit}`, stands in the unit of its result."""
 
-    def __init__(self, display: Display, rule: ActiveRule) -> None:
+    def __init__(self, display: Display, rule: ActiveRule, verdict: Verdict) -> None:
         super().__init__()
-        self._display, self._limits = display, display.context.limits(rule.limits)
+        self._display, self._limits, self._bound = display, display.context.limits(rule.limits), verdict.bindings
 
     def get(self, name: str, default: Any = None) -> Any:
-        if name not in self and name in self._limits:
-            self[name] = self._display.limit(self._limits[name])
+        lab, _, limit = name.rpartition(".")
+        if name not in self and limit in self._limits:
+            hit = self._bound.get(lab)
+            if isinstance(hit, LabHit):
+                self[name] = self._display.lab_amount(hit.lab, self._limits[limit].value)
+            elif not lab:
+                self[name] = self._display.limit(self._limits[limit])
         return super().get(name, default)

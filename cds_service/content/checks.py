@@ -113,9 +113,21 @@ class _RuleCheck:
             message = f"the unit of {item.name} is {known[item.name].unit}; it has to be {unit} here"
             yield self.document.fault(item.at, message)
 
+    def _limits_said(self) -> tuple[set[str], set[str]]:
+        """Thresholds in the unit of a lab that is sent in others too, and how a text says them beside a result."""
+        entries = self.library.terminology
+        units = {
+            entry.unit for entry in entries.values() if entry.kind == "lab" and (entry.site_units or entry.sent_in)
+        }
+        known = {**self.library.shared_thresholds, **self.rule.thresholds}
+        bare = {name for name, threshold in known.items() if threshold.unit in units}
+        labs = {name.removesuffix(".limit") for name in self.rule.offers if name.endswith(".limit")} & entries.keys()
+        return bare, {f"{lab}.{name}" for lab in labs for name in bare if known[name].unit == entries[lab].unit}
+
     def _wording(self) -> Iterator[Fault]:
         rule = self.rule
-        known = rule.offers.union(self.library.shared_thresholds, rule.thresholds)
+        bare, of_labs = self._limits_said()
+        known = rule.offers.union(self.library.shared_thresholds, rule.thresholds, of_labs)
         card = rule.card
         texts: list[tuple[KeyPath, str]] = [
             (("card", key), getattr(card, key) or "") for key in ("summary", "short", "detail")
@@ -124,6 +136,10 @@ class _RuleCheck:
         for path, text in texts:
             for name in PLACEHOLDER.findall(text):
                 yield from self.document.unknown(path, name, known, "placeholder filled by this rule's tests is named")
+                if name in bare:
+                    yield self.document.fault(
+                        path, f"{{{name}}} has to stand in the unit of its result: {{LAB.{name}}}"
+                    )
             if found := FORBIDDEN.search(text):
                 yield self.document.fault(path, f"the word '{found.group()}' does not belong on a card")
         if card.summary and len(card.summary) > SUMMARY_LIMIT:
@@ -201,6 +217,7 @@ def _terminology(library: Library, documents: Mapping[str, Document]) -> Iterato
 def _tables(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:
     cited: list[tuple[str, KeyPath, str]] = [
         ("tables/ckd_epi_2021.yaml", ("reference",), library.egfr.reference),
+        ("tables/ckd_epi_2021.yaml", ("accuracy", "reference"), library.egfr.accuracy.reference),
         *(("evidence.yaml", ("references", index), name) for index, name in enumerate(library.evidence.references)),
     ]
     cited += [("tables/salts.yaml", (key, "reference"), salt.reference) for key, salt in library.salts.items()]

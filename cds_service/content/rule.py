@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cds_service.content.base import Asked, Name, Named, Part, Region, Strict, Text, in_force, named
-from cds_service.content.test_words import InfusionTest, LabTest, Test
+from cds_service.content.test_words import ImplausibleTest, InfusionTest, LabTest, Test
 from cds_service.content.word_fields import (
     PREGNANCY_INPUTS,
     ConditionName,
@@ -294,8 +294,10 @@ class Rule(Strict):
     @property
     def tells_a_result(self) -> bool:
         """Whether the first line of the card tells a laboratory value."""
-        tests = self.when.all if self.when else []
-        return any(isinstance(test, LabTest) and f"{{{test.lab}.value}}" in (self.card.summary or "") for test in tests)
+        tests, summary = self.when.all if self.when else [], self.card.summary or ""
+        told = [f"{{{test.lab}.value}}" for test in tests if isinstance(test, LabTest)]
+        told += [f"{{{test.implausible}.written}}" for test in tests if isinstance(test, ImplausibleTest)]
+        return any(placeholder in summary for placeholder in told)
 
     @property
     def needed(self) -> Sequence[Part]:

@@ -246,6 +246,13 @@ class Salt(Strict):
     reference: Name
 
 
+class Accuracy(Strict):
+    """`within`: by what part of the measured rate an estimate may be off, to either side."""
+
+    within: Annotated[Decimal, Field(gt=0, lt=1)]
+    reference: Name
+
+
 class EgfrEquation(Strict):
     """CKD-EPI 2021 creatinine equation, race-free; result in mL/min/{1.73_m2}.
 
@@ -261,6 +268,7 @@ class EgfrEquation(Strict):
     age_base: Decimal
     female_factor: Decimal
     adult_age: int
+    accuracy: Accuracy
     reference: Name
 
 

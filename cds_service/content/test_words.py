@@ -91,6 +91,20 @@ class NoRecentLabTest(Part):
     within: DaysBack
 
 
+class ImplausibleTest(Part):
+    """The newest result of `implausible`, no older than the threshold `within` (days), has a readable unit and is
+    beyond what the concept holds for `plausible`: the card shows it as it is written. With `critical_flag` only where
+    the laboratory flags it LL or HH."""
+
+    implausible: LabName
+    critical_flag: bool = False
+    within: DaysBack
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return frozenset(f"{self.implausible}.{part}" for part in ("written", "age", "date"))
+
+
 class RisenTest(Part):
     """A lab rose so much as counts: to the newest usable result from an earlier one, by the threshold `by` (unit of
     the lab) within `by_within` (days), or to `times` it within `times_within` (days). A newest result older than that
@@ -256,7 +270,8 @@ class LactationTest(Part):
 
 class KidneyTest(Part):
     """Kidney function (eGFR reported, or computed from creatinine) below or at least a threshold; `unknown: true` where
-    no eGFR within `within` days is to be had. A bound ("<20") that is surely `below` meets both of a band."""
+    no eGFR within `within` days is to be had: `{kidney.last}` then tells an older one, if there is any. A bound
+    ("<20") that is surely `below` meets both of a band."""
 
     measures: ClassVar[str] = "egfr"
     also_names: ClassVar = ((LAB, measures), (LAB, "creatinine"))
@@ -266,7 +281,8 @@ class KidneyTest(Part):
 
     @property
     def offers(self) -> frozenset[str]:
-        return frozenset() if self.kidney.unknown else frozenset({"kidney.value", "kidney.age", "kidney.date"})
+        parts = ("last",) if self.kidney.unknown else ("value", "age", "date")
+        return frozenset(f"kidney.{part}" for part in parts)
 
 
 class DailyMagnesiumTest(Part):
@@ -351,6 +367,7 @@ class ReasonTest(Part):
 _Words = (
     Annotated[LabTest, Tag("LabTest")]
     | Annotated[NoRecentLabTest, Tag("NoRecentLabTest")]
+    | Annotated[ImplausibleTest, Tag("ImplausibleTest")]
     | Annotated[RisenTest, Tag("RisenTest")]
     | Annotated[OnFileTest, Tag("OnFileTest")]
     | Annotated[InHospitalTest, Tag("InHospitalTest")]

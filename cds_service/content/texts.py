@@ -89,6 +89,7 @@ class Wording(Strict):
     ages: dict[Literal["today", "days", "one_day"], Text]
     persists: dict[Literal["earlier", "despite"], Text]
     since: Text
+    last_kidney: Text
     states: dict[Literal["in_hospital", "risen"], Text]
     injected: dict[Name, Text]
     topics: dict[Name, Text]

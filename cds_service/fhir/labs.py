@@ -19,7 +19,7 @@ from cds_service.fhir.elements import NOTHING, Concept, Observation, Observation
 from cds_service.fhir.inputs import Item, when_taken
 from cds_service.fhir.numbers import number
 from cds_service.fhir.specimens import ABOUT_OTHER, OTHER_MATERIAL, refused, specimen_of, troubles
-from cds_service.patient import Interpretation, Lab, Quantity
+from cds_service.patient import IMPLAUSIBLE, Interpretation, Lab, Quantity
 from cds_service.terminology.index import LabConcept, Vocabulary
 from cds_service.terminology.units import EXACT, Unit, UnitProblem, UnitTable, convert
 
@@ -307,7 +307,7 @@ def _check_plausible(value: Decimal, concept: LabConcept, part: Observation | Ob
     comparator = (part.valueQuantity.comparator if part.valueQuantity else None) or ""
     # "below 0.3" may well be plausible although 0.3 itself is the lowest that is measured.
     if (value < low and not comparator.startswith("<")) or (value > high and not comparator.startswith(">")):
-        raise UnitProblem("not plausible")
+        raise UnitProblem(IMPLAUSIBLE)
 
 
 def _own_range(

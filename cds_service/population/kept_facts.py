@@ -29,7 +29,8 @@ NOT_READABLE: Final = "not readable"
 # Our own words for why something could not be used. Others are kept as NOT_READABLE.
 PROBLEMS: Final = frozenset({
     "codes of two different tests", "comparator not known", "its status is not known", "no timing given", "no value",
-    "not plausible", "not readable", "only a limit is given", "time missing", "two different results at the same time",
+    patient.IMPLAUSIBLE, "not readable", "only a limit is given", "time missing",
+    "two different results at the same time",
     "unit code and unit text disagree", "unit does not fit the code of the test", "unit missing", "unit not known",
     "value is not a quantity", "value not readable",
 })  # fmt: skip

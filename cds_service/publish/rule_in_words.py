@@ -107,6 +107,9 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
             return words
         case test_words.NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
+        case test_words.ImplausibleTest():
+            flagged = " and the laboratory flags it as critical" if test.critical_flag else ""
+            return f"newest {library.title(test.implausible)} is not plausible{flagged}, within {label[test.within]}"
         case test_words.RisenTest():
             soon, week = label[test.by_within], label[test.times_within]
             by, times = label[test.by], label[test.times]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
 
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rule import Instead
@@ -29,6 +28,7 @@ from cds_service.patient import (
 )
 from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
 from cds_service.rules.dietary import allowance_of, row_for
+from cds_service.rules.kidneys import kidney_of
 from cds_service.rules.routes import route_fits
 from cds_service.rules.verdict import FALSE, DailyMagnesium, Kidney, LabHit, Reason, Verdict, unknown
 from cds_service.spelling import inert
@@ -292,46 +292,7 @@ class Context:
     @cached_property
     def kidney(self) -> Kidney | Reason:
         """The newest eGFR, reported or computed from creatinine; a Reason where there is none."""
-        reported, created = self.labs_of("egfr"), self.labs_of("creatinine")
-        gap = self.newest_gap("egfr", (*reported, *created))
-        if gap:
-            return gap
-        newest = (*reported[:1], *created[:1])
-        best = Kidney(reported[0].value, reported[0], False) if reported and reported[0].value is not None else None
-        for lab in created[:1]:
-            # The laboratory's own figure goes before ours for the same specimen.
-            if lab.value is None or (best and not _newer(lab, best.lab)):
-                continue
-            if lab.comparator:
-                return Reason("comparator", lab.concept)
-            possible = self.egfr(lab.value)
-            if not possible:
-                return Reason("no_kidney_result" if self.facts.person.ages else "age_unknown")
-            best = Kidney(min(possible), lab, True, max(possible) if len(possible) > 1 else None)
-        # An older result never passes for the latest one, which cannot be used.
-        late = next((lab for lab in newest if lab.problem and (best is None or _newer(lab, best.lab))), None)
-        if late:
-            return Reason("unusable_result", "egfr", problem=late.problem)
-        return best or Reason("no_kidney_result", "egfr")
-
-    def egfr(self, creatinine: Decimal) -> frozenset[Decimal]:
-        """CKD-EPI 2021 from creatinine in its concept's unit: one value, or those of either sex and every age where
-        they are not exactly known. None of a patient who may be no adult."""
-        person, equation = self.facts.person, self.rulebook.library.egfr
-        if any(age < equation.adult_age for age in person.ages):
-            return frozenset()
-        sexes: tuple[Literal["female", "male"], ...] = (person.sex,) if person.sex else ("female", "male")
-        return frozenset(self._egfr(creatinine, sex, age) for sex in sexes for age in person.ages)
-
-    def _egfr(self, creatinine: Decimal, sex: Literal["female", "male"], age: int) -> Decimal:
-        equation = self.rulebook.library.egfr
-        ratio = creatinine * equation.creatinine_factor / equation.kappa[sex]
-        below = min(ratio, Decimal(1)) ** equation.alpha[sex]
-        above = max(ratio, Decimal(1)) ** equation.max_exponent
-        value = equation.factor * below * above * equation.age_base**age
-        if sex == "female":
-            value *= equation.female_factor
-        return value.quantize(Decimal(1))
+        return kidney_of(self)
 
     @cached_property
     def daily_magnesium(self) -> DailyMagnesium:
@@ -377,15 +338,6 @@ def not_identified(kind: str, names: Iterable[str]) -> tuple[Reason, ...]:
     named = tuple(filter(None, called))
     reason = Reason(f"{kind}s_not_identified" if len(named) > 1 else f"{kind}_not_identified", names=named)
     return (*((reason,) if named else ()), *((Reason(f"{kind}_without_name"),) if "" in called else ()))
-
-
-def _newer(one: Lab, other: Lab) -> bool:
-    """Whether one result is surely the newer. A date alone does not tell within its day; no time may be the latest."""
-    if one.time is None or other.time is None:
-        return one.time is None
-    if one.time_is_date_only or other.time_is_date_only:
-        return one.time.date() > other.time.date()
-    return one.time > other.time
 
 
 def medication_notes(found: Iterable[Medication]) -> tuple[str, ...]:

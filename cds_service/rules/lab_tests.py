@@ -11,9 +11,9 @@ from typing import Final
 
 from cds_service.content.rule import HoldsFor
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import LabTest, NoRecentLabTest, OnFileTest, RisenTest
+from cds_service.content.test_words import ImplausibleTest, LabTest, NoRecentLabTest, OnFileTest, RisenTest
 from cds_service.content.word_fields import Comparison, Persists, limits_of
-from cds_service.patient import Lab, Medication
+from cds_service.patient import IMPLAUSIBLE, Lab, Medication
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import FALSE, LabHit, Match, OnFile, Reason, Rise, Verdict, unknown
 
@@ -299,6 +299,21 @@ def no_recent_lab(test: NoRecentLabTest, context: Context, limits: Limits) -> Ve
         labs = context.labs_of(test.no_recent_lab)
         return Verdict(True, (), {}, (labs[0].source,), limits=(limits[test.within],))
     return unknown(found)
+
+
+def implausible(test: ImplausibleTest, context: Context, limits: Limits) -> Verdict:
+    """Whether what is written of the newest result is no value that a patient has."""
+    labs, within = context.labs_of(test.implausible), limits[test.within]
+    gap = context.newest_gap(test.implausible, labs)
+    if gap:
+        return unknown(gap)
+    newest = labs[0] if labs else None
+    if newest is None or newest.problem != IMPLAUSIBLE or newest.time is None:
+        return FALSE
+    too_old = context.facts.now - newest.time > timedelta(days=float(within.value))
+    if too_old or (test.critical_flag and newest.interpretation not in CRITICAL_FLAG.values()):
+        return FALSE
+    return Verdict(True, (), {test.implausible: newest}, (newest.source,), limits=(within,))
 
 
 def risen(test: RisenTest, context: Context, limits: Limits) -> Verdict:

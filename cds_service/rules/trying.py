@@ -16,7 +16,7 @@ from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.infusions import infusion
 from cds_service.rules.injected import injected_magnesium
-from cds_service.rules.lab_tests import Limits, compare, lab, no_recent_lab, on_file, risen
+from cds_service.rules.lab_tests import Limits, compare, implausible, lab, no_recent_lab, on_file, risen
 from cds_service.rules.verdict import FALSE, Kidney, Match, Reason, Verdict, unknown
 
 
@@ -40,6 +40,7 @@ def _recorded_lactating(test: words.LactationTest, context: Context) -> Verdict:
 _TRIED: dict[type[Any], Callable[[Any, Context, Limits], Verdict]] = {
     words.LabTest: lambda test, context, limits: lab(test, context, limits),
     words.NoRecentLabTest: no_recent_lab,
+    words.ImplausibleTest: implausible,
     words.RisenTest: risen,
     words.OnFileTest: on_file,
     words.InHospitalTest: lambda _, context, __: in_hospital(context),

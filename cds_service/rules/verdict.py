@@ -27,7 +27,7 @@ class Reason:
     """Why something is unknown or not applicable: a key of `wording.yaml` reasons, and what it is about.
 
     `what` is a concept id, an input key or a threshold name; `days` and `time` are filled where the reason is age;
-    `names` are the chart's own for what could not be identified, made inert.
+    `names` are the chart's own for what could not be identified, made inert; `labs` are results to be shown.
     """
 
     code: str
@@ -36,6 +36,7 @@ class Reason:
     time: datetime | None = None
     problem: str = ""
     names: tuple[str, ...] = ()
+    labs: tuple[Lab, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

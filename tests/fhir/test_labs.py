@@ -187,7 +187,7 @@ def test_a_result_without_a_time_may_be_the_latest_and_stands_first() -> None:
         ({"valueQuantity": quantity(1.8, "mg/dL", unit="mmol/L")}, "unit code and unit text disagree"),
         ({"valueQuantity": quantity(1.8, "mmol/L")}, "unit does not fit the code of the test"),
         ({"valueQuantity": quantity(1.8, "mL/min")}, "unit does not fit the code of the test"),
-        ({"valueQuantity": quantity(18)}, "not plausible"),
+        ({"valueQuantity": quantity(37)}, "not plausible"),
         ({"valueQuantity": quantity(0.1)}, "not plausible"),
         ({"valueQuantity": quantity(-1.8)}, "not plausible"),
         ({"dataAbsentReason": coded("error")}, "no value: the laboratory says that it is absent"),

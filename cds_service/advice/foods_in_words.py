@@ -1,0 +1,35 @@
+"""Foods that hold magnesium, for the patient of one call."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from cds_service.rules.context import Context
+from cds_service.rules.verdict import Reason
+from cds_service.spelling import joined
+
+if TYPE_CHECKING:
+    from cds_service.advice.in_words import Display
+
+
+def foods(display: Display, gap: Decimal) -> str:
+    """Up to three foods, one serving each, richest first among those that do not overshoot the gap (mg a day) by
+    far."""
+    careful = _careful(display.context)
+    listed = [food for food in display.library.foods.values() if not (food.kidney_caution and careful)]
+    fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
+    best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]
+    unit = display.unit_word("mg")
+    return joined(f"{food.name}, {food.serving} ({food.magnesium:f} {unit})" for food in best)
+
+
+def _careful(context: Context) -> bool:
+    """Whether the kidneys may not clear potassium: reduced, not known, known too long ago, or disease on record."""
+    kidney, limit = context.kidney, context.limit
+    if isinstance(kidney, Reason) or kidney.lab.time is None:
+        return True
+    old = context.facts.now - kidney.lab.time > timedelta(days=float(limit("oldest_kidney").value))
+    below = kidney.value < limit("kidney_reduced").value or kidney.lab.comparator in ("<", "<=")
+    return old or below or not context.concepts.isdisjoint(("chronic_kidney_disease", "dialysis"))

@@ -1,0 +1,91 @@
+"""Kidney function of one patient, from the eGFR that was reported and the one that creatinine gives."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+from cds_service.patient import Lab
+from cds_service.rules.verdict import Kidney, Reason
+
+if TYPE_CHECKING:
+    from cds_service.rules.context import Context
+
+
+def kidney_of(context: Context) -> Kidney | Reason:
+    """The newest eGFR, reported or computed from creatinine; a Reason where there is none, or where the two of one
+    moment cannot be of one kidney."""
+    reported, created = context.labs_of("egfr"), context.labs_of("creatinine")
+    gap = context.newest_gap("egfr", (*reported, *created))
+    if gap:
+        return gap
+    newest = (*reported[:1], *created[:1])
+    best = Kidney(reported[0].value, reported[0], False) if reported and reported[0].value is not None else None
+    for lab in created[:1]:
+        if lab.value is None:
+            continue
+        if best and not _newer(lab, best.lab):
+            # The laboratory's own figure goes before ours for the same specimen, unless they contradict each other.
+            if not _newer(best.lab, lab) and _contradict(best, lab, context):
+                return Reason("kidney_contradiction", "egfr", labs=(best.lab, lab))
+            continue
+        if lab.comparator:
+            return Reason("comparator", lab.concept)
+        possible = _possible(lab.value, context)
+        if not possible:
+            return Reason("no_kidney_result" if context.facts.person.ages else "age_unknown")
+        best = Kidney(min(possible), lab, True, max(possible) if len(possible) > 1 else None)
+    # An older result never passes for the latest one, which cannot be used.
+    late = next((lab for lab in newest if lab.problem and (best is None or _newer(lab, best.lab))), None)
+    if late:
+        return Reason("unusable_result", "egfr", problem=late.problem)
+    return best or Reason("no_kidney_result", "egfr")
+
+
+def _contradict(reported: Kidney, creatinine: Lab, context: Context) -> bool:
+    """Whether the two are further apart than two estimates of one kidney, each off by no more than `accuracy.within`. A
+    bound is as far away as it has to be, and where sex or age leave the eGFR open, so is that."""
+    assert creatinine.value is not None
+    possible = _possible(creatinine.value, context)
+    if not possible:
+        return False
+    low: Decimal | None = min(possible)
+    high: Decimal | None = max(possible)
+    if creatinine.comparator:
+        # Less creatinine is more eGFR.
+        low, high = (low, None) if creatinine.comparator in ("<", "<=") else (None, high)
+    sign, spread = reported.lab.comparator or "", context.rulebook.library.egfr.accuracy.within
+    apart = (1 + spread) / (1 - spread)
+    above = not sign.startswith("<") and high is not None and reported.value > high * apart
+    below = not sign.startswith(">") and low is not None and reported.value * apart < low
+    return above or below
+
+
+def _possible(creatinine: Decimal, context: Context) -> frozenset[Decimal]:
+    """CKD-EPI 2021 from creatinine in its concept's unit: one value, or those of either sex and every age where they
+    are not exactly known. None of a patient who may be no adult."""
+    person, equation = context.facts.person, context.rulebook.library.egfr
+    if any(age < equation.adult_age for age in person.ages):
+        return frozenset()
+    sexes: tuple[Literal["female", "male"], ...] = (person.sex,) if person.sex else ("female", "male")
+    return frozenset(_egfr(creatinine, sex, age, context) for sex in sexes for age in person.ages)
+
+
+def _egfr(creatinine: Decimal, sex: Literal["female", "male"], age: int, context: Context) -> Decimal:
+    equation = context.rulebook.library.egfr
+    ratio = creatinine * equation.creatinine_factor / equation.kappa[sex]
+    below = min(ratio, Decimal(1)) ** equation.alpha[sex]
+    above = max(ratio, Decimal(1)) ** equation.max_exponent
+    value = equation.factor * below * above * equation.age_base**age
+    if sex == "female":
+        value *= equation.female_factor
+    return value.quantize(Decimal(1))
+
+
+def _newer(one: Lab, other: Lab) -> bool:
+    """Whether one result is surely the newer. A date alone does not tell within its day; no time may be the latest."""
+    if one.time is None or other.time is None:
+        return one.time is None
+    if one.time_is_date_only or other.time_is_date_only:
+        return one.time.date() > other.time.date()
+    return one.time > other.time
