@@ -249,13 +249,14 @@ def simvastatin(**more: Any) -> Json:
 
 PAST = {"boundsPeriod": {"start": "2020-01-01", "end": "2020-01-08"}}
 NOT_TAKEN = {"url": ADHERENCE, "extension": [{"url": "x", "valueCodeableConcept": coded("not-taking", ADHERENCE_R5)}]}
+USED_UP = {"validityPeriod": {"end": "2020-01-08"}, "expectedSupplyDuration": {"value": 30, "code": "d"}}
 OTHERS = [
     simvastatin(id="plain"),
     simvastatin(id="oral", dosageInstruction=[{"text": "1 tablet daily", "route": {"text": "oral"}}]),
     simvastatin(id="unclear", dosageInstruction=[{"text": "as told", "timing": {"repeat": {"frequency": -1}}}]),
     simvastatin(id="over", dosageInstruction=[{"timing": {"repeat": PAST}}]),
-    simvastatin(id="dispensed", dispenseRequest={"validityPeriod": {"end": "2020-01-08"}}),
-    simvastatin(id="both", dispenseRequest={"validityPeriod": {"end": "2020-01-08"}},
+    simvastatin(id="dispensed", dispenseRequest=USED_UP),
+    simvastatin(id="both", dispenseRequest=USED_UP,
                 dosageInstruction=[{"timing": {"repeat": PAST}}]),
     simvastatin(id="not-taken", extension=[NOT_TAKEN]),
     simvastatin(id="for", reasonCode=[condition()["code"]]),
