@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.fhir.charts import RXNORM, Json, bundle, condition, order
-from tests.test_charts import answer, summaries
+from tests.fhir.charts import RXNORM, Json, bundle, condition, magnesium, order
+from tests.test_charts import answer, outcome, summaries
 
 KIDNEY_FAILURE = condition({"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "N18.5"}]}, id="kidneys")
 CIPROFLOXACIN = order(
@@ -107,3 +107,92 @@ def test_a_finished_course_of_an_antibiotic_says_nothing(client: FlaskClient) ->
     week["dispenseRequest"] = {"numberOfRepeatsAllowed": 30}
     answered = answer(client, "order-sign", bundle(draft, type="collection"), medications=bundle(week))
     assert "Magnesium with ciprofloxacin" in summaries(answered)
+
+
+def step(number: int | None, many: float, **repeat: Any) -> Json:
+    """A numbered dose of so many tablets once a day."""
+    return tablets(many, **repeat) | ({"sequence": number} if number else {})
+
+
+WEEK = {"boundsDuration": days(7)}
+MORNING, EVENING = {"when": ["MORN"]}, {"when": ["EVE"]}
+FIRST_WEEK = {"boundsPeriod": {"start": "2026-11-21", "end": "2026-11-27"}}
+LATER = {"boundsPeriod": {"start": "2026-11-28"}}
+PAST = {"boundsPeriod": {"start": "2026-11-01", "end": "2026-11-20"}}
+UPPER = "magnesium_above_upper_level"  # 350 mg a day at 70 years; a tablet holds 150.8 mg
+IN_TURN = "numbered doses of magnesium that may follow one another or be taken together"
+
+
+@pytest.mark.parametrize(
+    ("doses", "total"),
+    [
+        ([step(1, 3, **FIRST_WEEK), step(2, 2, **LATER)], 452),
+        ([step(None, 3, **FIRST_WEEK), step(None, 2, **LATER)], 452),
+        ([step(1, 2, **FIRST_WEEK), step(2, 3, **LATER)], 452),  # what will be taken
+        ([step(1, 3, **WEEK), step(2, 2)], 452),  # the second begins when the first is over
+        ([step(1, 3, **MORNING), step(2, 2, **MORNING)], 452),  # at the same hour one of them
+        ([step(1, 3), step(2, 2)], 452),  # the greatest is certain
+        ([step(1, 5, **PAST), step(2, 3)], 452),  # one that ended counts no more
+        ([step(1, 2), step(1, 1)], 452),  # the same number: together
+        ([step(None, 2), step(None, 1)], 452),
+        ([step(None, 2), step(2, 1)], 452),
+        ([step(1, 1), step(1, 1), step(2, 3), step(None, 1)], 603),
+        ([step(None, 2, **FIRST_WEEK), step(None, 1)], 452),  # for a week both
+    ],
+)
+def test_doses_that_are_not_taken_on_one_day_are_never_added_up(
+    client: FlaskClient, doses: list[Json], total: int
+) -> None:
+    answered = total_of(client, oxide(*doses, status="draft", authoredOn="2026-11-21"))
+    assert f"agnesium {total} mg a day" in summaries(answered)
+
+
+def total_of(client: FlaskClient, *orders: Json, **sent: Any) -> Json:
+    """The answer to these orders, drafts and active ones, of a patient whose kidneys are well."""
+    kidneys = magnesium(90, "mL/min/{1.73_m2}", code="98979-8", id="egfr", effectiveDateTime="2026-11-20T08:00:00Z")
+    drafts = [each for each in orders if each["status"] == "draft"]
+    active = bundle(*(each for each in orders if each["status"] != "draft"))
+    paracetamol = order(id="other", status="draft", medicationCodeableConcept={"text": "Paracetamol 500 mg tablet"})
+    asked = bundle(*(drafts or [paracetamol]), type="collection")
+    return answer(client, "order-sign", asked, **{"medications": active, "kidney": bundle(kidneys)} | sent)
+
+
+@pytest.mark.parametrize(
+    "doses",
+    [
+        [step(1, 1), step(2, 2)],
+        [step(1, 1, **MORNING), step(2, 2, **EVENING)],
+        [step(1, 1, **WEEK), step(2, 2, **WEEK)],
+    ],
+)
+def test_numbered_doses_that_may_be_one_after_another_or_together_are_said_to_be_open(
+    client: FlaskClient, doses: list[Json]
+) -> None:
+    answered = total_of(client, oxide(*doses, status="draft"))
+    assert outcome(answered, UPPER) == "not_evaluated"
+    assert IN_TURN in str(answered["cards"])
+
+
+def test_numbered_doses_that_are_little_even_together_are_no_doubt(client: FlaskClient) -> None:
+    answered = total_of(client, oxide(step(1, 1, **MORNING), step(2, 1, **EVENING), status="draft"))
+    assert outcome(answered, UPPER) == "quiet"
+    assert answered["cards"] == []
+
+
+def test_a_card_says_that_of_numbered_doses_the_greatest_is_counted(client: FlaskClient) -> None:
+    answered = total_of(client, oxide(step(1, 3), step(2, 2), status="draft"))
+    (card,) = answered["cards"]
+    assert (
+        "of numbered doses that may follow one another or be taken together, the greatest is counted"
+        in (card["detail"])
+    )
+    assert "weight of a salt" not in card["detail"]
+
+
+def test_doses_in_turn_last_one_after_another(client: FlaskClient) -> None:
+    turns = [step(1, 3, **WEEK), step(2, 2, **WEEK), step(3, 1, **WEEK)]
+    for authored, taken in (("2026-11-01", True), ("2026-10-31", False)):  # three weeks
+        answered = answer(
+            client, conditions=bundle(KIDNEY_FAILURE), medications=bundle(oxide(*turns, authoredOn=authored))
+        )
+        assert ("Taking magnesium" in summaries(answered)) is taken

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
 from cds_service.fhir.dates import days_covered, plus, read_day
 from cds_service.fhir.elements import DispenseRequest, MedicationRequest, QuantityView
 from cds_service.fhir.numbers import number, whole
+from cds_service.patient import Dosage
 from cds_service.terminology.units import UnitTable
 
 _MOST_DAYS = 10**6
@@ -55,6 +57,23 @@ def course_of(view: MedicationRequest, units: UnitTable) -> Course:
     covered = days_covered(asked.validityPeriod.end) if asked.validityPeriod else None
     dispensed = again + 1 if again is not None and again >= 0 else None
     return Course(authored, dispensed, supply, covered[1] if covered else None)
+
+
+def one_after_another(dosages: Sequence[Dosage], course: Course) -> tuple[Dosage, ...]:
+    """The same with the latest day on which each may end: a duration may begin only when those of lower number
+    (FHIR R4, Dosage.sequence) are over."""
+    lasts: dict[int, timedelta] = {}
+    for each in dosages:
+        if each.sequence is not None and each.end and each.start and each.start == course.authored:
+            days = each.end - each.start + timedelta(days=1)
+            lasts[each.sequence] = max(days, lasts.get(each.sequence, days))
+    found = []
+    for each in dosages:
+        if each.sequence in lasts and each.end and each.start == course.authored:
+            before = (days for number, days in lasts.items() if each.sequence is not None and number < each.sequence)
+            each = replace(each, end=plus(each.end, sum(before, timedelta())))
+        found.append(each)
+    return tuple(found)
 
 
 def seconds_of(time: QuantityView, units: UnitTable) -> Decimal | None:

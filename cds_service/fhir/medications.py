@@ -11,7 +11,7 @@ from msgspec.json import Decoder
 
 from cds_service.content.concept import INJECTED_SALT, MAGNESIUM
 from cds_service.fhir.building import Building, has_subject, target
-from cds_service.fhir.courses import Course, course_of
+from cds_service.fhir.courses import Course, course_of, one_after_another
 from cds_service.fhir.dates import has_ended, read_day, read_moment
 from cds_service.fhir.dosage import at_a_rate, read_dosages
 from cds_service.fhir.elements import (
@@ -142,6 +142,8 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
     # What is being ordered now has all of its time before it.
     course = Course(course.authored) if item.draft else course
     dosages = read_dosages(instructions, course, building.vocabulary) if instructions else ()
+    if not item.draft:
+        dosages = one_after_another(dosages, course)
     if not item.draft and dosages and all(d.end is not None and d.end < building.now.date() for d in dosages):
         return None
     if over is not None:

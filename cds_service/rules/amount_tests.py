@@ -55,12 +55,17 @@ def _gaps(total: DailyMagnesium, context: Context) -> tuple[Reason, ...]:
 
 def _above(total: DailyMagnesium, limit: Decimal, context: Context) -> Verdict:
     """The counted sum above the limit decides even where other products are unknown; below it they make it unknown."""
+    open_amounts = [reading for _, reading in total.counted if reading.certain != reading.possible]
+    in_turn = any(reading.in_turn for reading in open_amounts)
+    of_salts = any(not reading.in_turn for reading in open_amounts)
     if total.value > limit:
-        notes = ("counted_low",) if total.value != total.possible else ()
-        return Verdict(True, notes=notes)
+        return Verdict(
+            True, notes=(*(("counted_low",) if of_salts else ()), *(("counted_in_turn",) if in_turn else ()))
+        )
     gaps = _gaps(total, context)
     if total.possible > limit:
-        gaps += (Reason("magnesium_amount_doubtful"),)
+        gaps += (Reason("magnesium_amount_doubtful"),) if of_salts else ()
+        gaps += (Reason("magnesium_doses_in_turn"),) if in_turn else ()
     return unknown(*gaps) if gaps else FALSE
 
 
