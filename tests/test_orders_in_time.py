@@ -196,3 +196,80 @@ def test_doses_in_turn_last_one_after_another(client: FlaskClient) -> None:
             client, conditions=bundle(KIDNEY_FAILURE), medications=bundle(oxide(*turns, authoredOn=authored))
         )
         assert ("Taking magnesium" in summaries(answered)) is taken
+
+
+def old(**more: Any) -> Json:
+    return oxide(tablets(3), id="old") | more
+
+
+def new(many: float, **more: Any) -> Json:
+    return oxide(tablets(many), id="new", status="draft") | more
+
+
+def stated(many: float, **more: Any) -> Json:
+    """The same product as the patient says it is taken."""
+    said = oxide(id="stated", resourceType="MedicationStatement", dosage=[tablets(many)])
+    return {name: value for name, value in said.items() if name not in ("intent", "dosageInstruction")} | more
+
+
+OLD = {"reference": "MedicationRequest/old"}
+BOTH = "an order, and the same product that is already taken, are both counted"
+
+
+def test_an_order_that_replaces_another_is_counted_in_its_place(client: FlaskClient) -> None:
+    lowered = total_of(client, new(1, priorPrescription=OLD), old())
+    assert lowered["cards"] == []
+    raised = total_of(client, new(3, priorPrescription=OLD), old())
+    assert "agnesium 452 mg a day" in summaries(raised)
+    assert BOTH not in str(raised["cards"])
+    versioned = new(3, priorPrescription={"reference": "MedicationRequest/old/_history/2"})
+    assert "agnesium 452 mg a day" in summaries(total_of(client, versioned, old()))
+    citrate = {"text": "Magnesium citrate 1000 mg tablet"}  # another product in its place is no second one
+    changed = total_of(client, new(1, priorPrescription=OLD), old(medicationCodeableConcept=citrate))
+    assert outcome(changed, "duplicate_magnesium_products") == "quiet"
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        {"reference": "https://elsewhere.example/fhir/MedicationRequest/old"},
+        {"reference": "MedicationRequest/another"},
+        {"reference": "MedicationStatement/old"},
+        {"reference": "#old"},
+        {"display": "the old order"},
+        {"reference": "MedicationRequest/new"},
+    ],
+)
+def test_an_order_that_replaces_none_of_this_chart_is_counted_beside_the_others(
+    client: FlaskClient, prior: Json
+) -> None:
+    answered = total_of(client, new(1, priorPrescription=prior), old())
+    assert "agnesium 603 mg a day" in summaries(answered)
+    assert BOTH in str(answered["cards"])
+
+
+def test_orders_that_each_replace_the_other_are_both_counted(client: FlaskClient) -> None:
+    back = old(priorPrescription={"reference": "MedicationRequest/new"})
+    assert "agnesium 603 mg a day" in summaries(total_of(client, new(1, priorPrescription=OLD), back))
+
+
+def test_a_home_medicine_that_an_order_continues_is_counted_once(client: FlaskClient) -> None:
+    answered = total_of(client, new(3), medication_statements=bundle(stated(3)))
+    assert "agnesium 452 mg a day" in summaries(answered)
+    assert BOTH not in str(answered["cards"])
+
+
+def test_a_home_medicine_of_another_dose_is_counted_and_that_is_said(client: FlaskClient) -> None:
+    answered = total_of(client, new(3), medication_statements=bundle(stated(1)))
+    assert "agnesium 603 mg a day" in summaries(answered)
+    assert BOTH in str(answered["cards"])
+
+
+@pytest.mark.parametrize("element", ["basedOn", "derivedFrom"])
+def test_a_statement_that_names_an_order_is_that_order(client: FlaskClient, element: str) -> None:
+    def summed(reference: str) -> str:
+        said = stated(1, **{element: [{"reference": reference}]})
+        return summaries(total_of(client, new(3), medication_statements=bundle(said)))
+
+    assert "agnesium 452 mg a day" in summed("MedicationRequest/new")
+    assert "agnesium 603 mg a day" in summed("MedicationRequest/another")

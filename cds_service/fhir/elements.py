@@ -259,6 +259,7 @@ class MedicationRequest(Medicine, tag="MedicationRequest"):
     authoredOn: str | None = None
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
+    priorPrescription: Raw = NOTHING
     context: None = None  # STU3
 
 
@@ -267,6 +268,8 @@ class MedicationStatement(Medicine, tag="MedicationStatement"):
     effectivePeriod: Period | None = None
     dateAsserted: str | None = None
     dosage: list[DosageView] | None = None
+    basedOn: Raw = NOTHING
+    derivedFrom: Raw = NOTHING
     adherence: Raw = NOTHING  # R5
     taken: None = None  # STU3
     wasNotTaken: None = None  # DSTU2

@@ -22,14 +22,15 @@ from cds_service.fhir.elements import (
     MedicationAdministration,
     MedicationRequest,
     MedicationStatement,
+    Reference,
     Stated,
 )
-from cds_service.fhir.identity import split_reference
+from cds_service.fhir.identity import is_elsewhere, server_of, split_reference
 from cds_service.fhir.injections import read_injections
 from cds_service.fhir.inputs import Item
 from cds_service.fhir.naming import Drafted, Listed, Named, decoded, medicine_reference, named_in
 from cds_service.fhir.routes import route_of
-from cds_service.patient import ENDED, Dosage, Injection, Medication
+from cds_service.patient import ENDED, Dosage, Injection, Medication, Source
 from cds_service.rules.amounts import ORAL
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
@@ -38,6 +39,8 @@ _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopp
 # Statuses that say whether a medicine is taken, of orders, statements and administrations.
 _CLEAR = _REQUEST_OVER | _STATEMENT_OVER | {"active", "in-progress", "not-done"}
 _read_stated = Decoder(Stated).decode
+_read_reference = Decoder(Reference | None).decode
+_read_references = Decoder(list[Reference | None] | None).decode
 _read_adherence = Decoder(Adherence).decode
 Status = Literal["active", "draft", "ended", "given"]
 
@@ -209,6 +212,7 @@ def medication_of(
         dosages=dosages,
         injections=injections,
         reasons=_reasons(building, view),
+        replaces=_replaced(building, view),
         since=_since(view),
         until=until,
         at=at,
@@ -217,6 +221,23 @@ def medication_of(
         obstetric=ours and vocabulary.says_obstetric(words),
         selected=bool(building.selections) and str(source) in building.selections,
     )
+
+
+def _replaced(building: Building, view: Listed) -> frozenset[Source]:
+    """The orders on this server that an order takes the place of, or that a statement is made from."""
+    named: list[Reference | None] = []
+    if isinstance(view, MedicationRequest):
+        named = [decoded(_read_reference, view.priorPrescription)]
+    elif isinstance(view, MedicationStatement):
+        named = [each for raw in (view.basedOn, view.derivedFrom) for each in decoded(_read_references, raw) or ()]
+    found = set()
+    for reference in map(target, named):
+        if is_elsewhere(reference, building.base) or (building.base is None and server_of(reference)):
+            continue  # another server's order is not the one of the same id here
+        parts = split_reference(reference)
+        if parts and parts[0] == "MedicationRequest":
+            found.add(Source(*parts))
+    return frozenset(found)
 
 
 def _since(view: Listed) -> date | None:

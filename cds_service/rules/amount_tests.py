@@ -11,6 +11,7 @@ from cds_service.content.test_words import DailyMagnesiumTest, MagnesiumProducts
 from cds_service.content.word_fields import UPPER_LEVEL
 from cds_service.patient import Medication
 from cds_service.rules.context import DRAFT_ORDERS, Context, medication_notes
+from cds_service.rules.daily import standing
 from cds_service.rules.verdict import FALSE, DailyMagnesium, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
@@ -45,6 +46,9 @@ def _notes(total: DailyMagnesium) -> tuple[str, ...]:
     notes = medication_notes(total.medications)
     notes += ("as_needed_counted",) if total.as_needed else ()
     notes += ("products_not_counted",) if total.unknown else ()
+    drafted = [item for item, _ in total.counted if item.status == "draft"]
+    beside = [item for item, _ in total.counted if item.status != "draft"]
+    notes += ("counted_twice",) if any(_same_product(one, other) for one in drafted for other in beside) else ()
     return notes
 
 
@@ -104,7 +108,7 @@ def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Li
     """Different products by what they hold; a statement that mirrors an order is not a second product."""
     limit = limits[test.magnesium_products["at_least"]]
     found: list[Medication] = []
-    for item in context.oral_magnesium:
+    for item in standing(context.oral_magnesium):
         if not any(_same_product(item, other) for other in found):
             found.append(item)
     if len(found) >= limit.value:

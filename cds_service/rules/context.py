@@ -28,7 +28,7 @@ from cds_service.patient import (
     Source,
 )
 from cds_service.rules.amounts import dilute, is_magnesium
-from cds_service.rules.daily import day_of
+from cds_service.rules.daily import day_of, standing
 from cds_service.rules.dietary import allowance_of, row_for
 from cds_service.rules.routes import route_fits
 from cds_service.rules.verdict import FALSE, DailyMagnesium, Kidney, LabHit, Reason, Verdict, unknown
@@ -337,7 +337,7 @@ class Context:
     @cached_property
     def daily_magnesium(self) -> DailyMagnesium:
         """Elemental magnesium a day from all oral products."""
-        return day_of(self.oral_magnesium, self.rulebook, self.facts.now.date())
+        return day_of(standing(self.oral_magnesium), self.rulebook, self.facts.now.date())
 
     @cached_property
     def allowance(self) -> Allowance | None:
