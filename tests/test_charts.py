@@ -306,3 +306,23 @@ def test_a_result_that_is_only_a_bound_may_be_its_own_end(
     result = magnesium(code=MG_SUBSTANCE, valueQuantity=bound, effectiveDateTime=taken)
     answered = answer(client, serum_magnesium=bundle(result))
     assert outcome(answered, rule) == said
+
+
+ALMASILATE_CODE = {"system": "http://www.whocc.no/atc", "code": "A02AD05"}
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"text": "almasilate 500 mg chewable tablet"},
+        {"coding": [ALMASILATE_CODE]},
+        {"coding": [ALMASILATE_CODE], "text": "almasilate"},
+    ],
+)
+def test_a_magnesium_antacid_is_magnesium_by_name_and_by_code(client: FlaskClient, named: Json) -> None:
+    failing = condition({"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "N18.5"}]})
+    answered = answer(
+        client, "order-sign", bundle(oxide(medicationCodeableConcept=named), type="collection"),
+        conditions=bundle(failing),
+    )  # fmt: skip
+    assert "agnesium ordered; on record: kidney failure" in summaries(answered)
