@@ -235,6 +235,7 @@ class Medication:
     `name` is the EHR's own text (untrusted). `product_coded`: the strengths of `components` come from the code of a
     product. `elemental` is the amount of one dose unit that the EHR's text calls elemental.
     `injections`: of magnesium that is not taken by mouth, how it is given.
+    `replaces`: the orders that it says it takes the place of, or that it is the statement of.
     `selected` says that context.selections points at it. `reasons` are condition concepts of its reasons.
     `since`: the day on which it was ordered, or from which it is taken; `until`: of an ended one, the last day on
     which it is known to have been in force. `at`: the moment of its order, of one that is over the last known one in
@@ -258,6 +259,7 @@ class Medication:
     dosages: tuple[Dosage, ...] = ()
     injections: tuple[Injection, ...] = ()
     reasons: frozenset[str] = frozenset()
+    replaces: frozenset[Source] = frozenset()
     since: date | None = None
     until: date | None = None
     at: datetime | None = None

@@ -40,9 +40,9 @@ KINDS = {
     # A patient in, cards out.
     "scenario": """test_accepting.py test_cards.py test_charts.py test_contraindication_matrix.py test_emergencies.py
         test_further_patients.py test_golden.py test_inpatient.py test_intervals.py test_kidneys_not_known.py
-        test_metamorphic.py test_not_identified.py test_nothing_proposed.py test_outside_patients.py
-        test_plan_cards.py test_plan_of_a_site.py test_repetition.py test_scenarios.py test_screens.py
-        test_shared_patients.py test_why.py test_withheld.py""",
+        test_metamorphic.py test_not_identified.py test_nothing_proposed.py test_orders_in_time.py
+        test_outside_patients.py test_plan_cards.py test_plan_of_a_site.py test_repetition.py test_scenarios.py
+        test_screens.py test_shared_patients.py test_why.py test_withheld.py""",
     # What EHRs, administrators and browsers ask of the service, and what it keeps.
     "service": """clients conformance console observing oidc_provider population sandbox store test_command_line.py
         test_docs.py test_docs_site.py

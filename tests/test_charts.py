@@ -249,13 +249,14 @@ def simvastatin(**more: Any) -> Json:
 
 PAST = {"boundsPeriod": {"start": "2020-01-01", "end": "2020-01-08"}}
 NOT_TAKEN = {"url": ADHERENCE, "extension": [{"url": "x", "valueCodeableConcept": coded("not-taking", ADHERENCE_R5)}]}
+USED_UP = {"validityPeriod": {"end": "2020-01-08"}, "expectedSupplyDuration": {"value": 30, "code": "d"}}
 OTHERS = [
     simvastatin(id="plain"),
     simvastatin(id="oral", dosageInstruction=[{"text": "1 tablet daily", "route": {"text": "oral"}}]),
     simvastatin(id="unclear", dosageInstruction=[{"text": "as told", "timing": {"repeat": {"frequency": -1}}}]),
     simvastatin(id="over", dosageInstruction=[{"timing": {"repeat": PAST}}]),
-    simvastatin(id="dispensed", dispenseRequest={"validityPeriod": {"end": "2020-01-08"}}),
-    simvastatin(id="both", dispenseRequest={"validityPeriod": {"end": "2020-01-08"}},
+    simvastatin(id="dispensed", dispenseRequest=USED_UP),
+    simvastatin(id="both", dispenseRequest=USED_UP,
                 dosageInstruction=[{"timing": {"repeat": PAST}}]),
     simvastatin(id="not-taken", extension=[NOT_TAKEN]),
     simvastatin(id="for", reasonCode=[condition()["code"]]),
@@ -305,3 +306,23 @@ def test_a_result_that_is_only_a_bound_may_be_its_own_end(
     result = magnesium(code=MG_SUBSTANCE, valueQuantity=bound, effectiveDateTime=taken)
     answered = answer(client, serum_magnesium=bundle(result))
     assert outcome(answered, rule) == said
+
+
+ALMASILATE_CODE = {"system": "http://www.whocc.no/atc", "code": "A02AD05"}
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"text": "almasilate 500 mg chewable tablet"},
+        {"coding": [ALMASILATE_CODE]},
+        {"coding": [ALMASILATE_CODE], "text": "almasilate"},
+    ],
+)
+def test_a_magnesium_antacid_is_magnesium_by_name_and_by_code(client: FlaskClient, named: Json) -> None:
+    failing = condition({"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "N18.5"}]})
+    answered = answer(
+        client, "order-sign", bundle(oxide(medicationCodeableConcept=named), type="collection"),
+        conditions=bundle(failing),
+    )  # fmt: skip
+    assert "agnesium ordered; on record: kidney failure" in summaries(answered)

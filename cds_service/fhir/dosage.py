@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time, timedelta
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from cds_service.fhir.dates import plus, read_day
+from cds_service.fhir.courses import Course, in_days, seconds_of
+from cds_service.fhir.dates import read_day
 from cds_service.fhir.elements import DosageView, QuantityView, RatioView, Repeat, TimingView
 from cds_service.fhir.identity import UNREADABLE
 from cds_service.fhir.numbers import number, whole
@@ -54,15 +54,13 @@ class _Bounds:
     end: date | None = None
 
 
-def read_dosages(
-    instructions: Sequence[DosageView], authored: date | None, vocabulary: Vocabulary
-) -> tuple[Dosage, ...]:
-    """Every instruction, in the order sent; a written one may be several. A duration without a start counts from
-    `authored`."""
-    return tuple(dosage for view in instructions for dosage in _read(view, authored, vocabulary))
+def read_dosages(instructions: Sequence[DosageView], course: Course, vocabulary: Vocabulary) -> tuple[Dosage, ...]:
+    """Every instruction, in the order sent; a written one may be several. A duration without a start counts from the
+    day of the order."""
+    return tuple(dosage for view in instructions for dosage in _read(view, course, vocabulary))
 
 
-def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> list[Dosage]:
+def _read(view: DosageView, course: Course, vocabulary: Vocabulary) -> list[Dosage]:
     amount, amount_high = _amounts(view, vocabulary.units)
     text = view.text or view.patientInstruction or ""
     base: Fields = {
@@ -78,9 +76,9 @@ def _read(view: DosageView, authored: date | None, vocabulary: Vocabulary) -> li
         return [Dosage(**base, problem="not readable")]
     timing = view.timing
     if timing is None or not (timing.repeat or timing.code or timing.event):
-        return [Dosage(**fields) for fields in _from_text(base, text, authored, vocabulary)]
+        return [Dosage(**fields) for fields in _from_text(base, text, course, vocabulary)]
     try:
-        dosages = [Dosage(**fields) for fields in _from_timing(base, timing, authored, vocabulary)]
+        dosages = [Dosage(**fields) for fields in _from_timing(base, timing, course, vocabulary)]
         if text:
             _check(dosages, vocabulary.sigs.read_all(text), vocabulary.units)
     except _Unreadable as problem:
@@ -117,7 +115,7 @@ def _is_another(dosage: Mapping[str, Any], written: Mapping[str, Any], units: Un
     return comparable and (mine.value, high.value) != (other.value, other_high.value)
 
 
-def _from_timing(base: Fields, timing: TimingView, authored: date | None, vocabulary: Vocabulary) -> list[Fields]:
+def _from_timing(base: Fields, timing: TimingView, course: Course, vocabulary: Vocabulary) -> list[Fields]:
     repeat = timing.repeat or Repeat()
     dosage = base | _at_events(timing.event) if timing.event else base
     dosage = dosage | _repeated(dosage.get("times", ()), repeat)
@@ -127,25 +125,25 @@ def _from_timing(base: Fields, timing: TimingView, authored: date | None, vocabu
         if not _says_when(dosage):
             # A code is a complete statement of the timing, bounds apart (FHIR R4, Timing.code).
             dosage |= vocabulary.sigs.coded(code)
-    found = [dosage] if _says_when(dosage) else _written(dosage, timing, repeat, authored, vocabulary)
-    bounds = _bounds(repeat, authored, vocabulary.units)
+    found = [dosage] if _says_when(dosage) else _written(dosage, timing, repeat, course, vocabulary)
+    bounds = _bounds(repeat, course, vocabulary.units)
     for each in found:
         each.update((name, day) for name, day in (("start", bounds.start), ("end", bounds.end)) if day)
-        _count(each, repeat, authored, vocabulary.units)
+        _count(each, repeat, course, vocabulary.units)
     return found
 
 
 def _written(
-    dosage: Fields, timing: TimingView, repeat: Repeat, authored: date | None, vocabulary: Vocabulary
+    dosage: Fields, timing: TimingView, repeat: Repeat, course: Course, vocabulary: Vocabulary
 ) -> list[Fields]:
     """The times in the words of the timing, else in those of the whole instruction."""
     said = timing.code.text if timing.code else None
-    found = _from_text(dosage, said, authored, vocabulary) if said else []
+    found = _from_text(dosage, said, course, vocabulary) if said else []
     if found and "problem" not in found[0]:
         return found
     text = dosage["text"]
     if text and not dosage["as_needed"] and not bytes(repeat.count):
-        found = _from_text(dosage, text, authored, vocabulary)
+        found = _from_text(dosage, text, course, vocabulary)
         # Words that nobody can read beside words that can: only a text that repeats them is believed.
         if "problem" not in found[0] and (not said or said.casefold() in text.casefold()):
             return [each | {name: dosage[name] for name in ("start", "end") if dosage.get(name)} for each in found]
@@ -189,7 +187,7 @@ def _says_when(dosage: Fields) -> bool:
     return any(dosage.get(name) for name in ("frequency", "period", "times", "when", "days"))
 
 
-def _from_text(base: Fields, text: str, authored: date | None, vocabulary: Vocabulary) -> list[Fields]:
+def _from_text(base: Fields, text: str, course: Course, vocabulary: Vocabulary) -> list[Fields]:
     """The doses of a written direction. An amount that is given beside it stands, and has to be the written one."""
     if not text:
         return [base if base["as_needed"] else base | {"problem": "no timing given"}]
@@ -205,16 +203,14 @@ def _from_text(base: Fields, text: str, authored: date | None, vocabulary: Vocab
             fields.pop("amount", None)
             fields.pop("amount_high", None)
         fields["once"] = count == 1
-        if lasts and authored:
-            unit = vocabulary.units.units[lasts[1]]
-            days = max(math.ceil(lasts[0] * unit.factor / 86400), 1)
-            fields |= {"start": authored, "end": plus(authored, timedelta(days=days - 1))}
-        if count and authored:
+        days = None
+        if lasts:
+            days = lasts[0] * vocabulary.units.units[lasts[1]].factor / 86400
+        if count:
             per = vocabulary.units.units[fields["period_unit"]].factor * fields["period"] / 86400
-            fields |= {
-                "start": authored,
-                "end": plus(authored, timedelta(days=math.ceil(count * per / fields["frequency"]) - 1)),
-            }
+            days = count * per / fields["frequency"]
+        if days is not None and course.authored:
+            fields |= {"start": course.authored, "end": course.end(course.authored, days)}
         found.append(base | fields | {"as_needed": base["as_needed"] or fields.get("as_needed", False)})
     return found
 
@@ -229,25 +225,23 @@ def _at_events(events: Sequence[str | None]) -> Fields:
     return {"times": tuple(times), "start": min(known), "end": max(known)}
 
 
-def _bounds(repeat: Repeat, authored: date | None, units: UnitTable) -> _Bounds:
+def _bounds(repeat: Repeat, course: Course, units: UnitTable) -> _Bounds:
     if repeat.boundsPeriod is not None:
         return _Bounds(read_day(repeat.boundsPeriod.start), read_day(repeat.boundsPeriod.end))
     duration = repeat.boundsDuration or (repeat.boundsRange.high if repeat.boundsRange else None)
     if duration is None:
         return _Bounds()
-    days = _in_days(duration, units)
+    days = in_days(duration, units)
     if days is None:
         raise _Unreadable("duration not readable")
-    # "for 7 days" from the 1st ends on the 7th.
-    end = plus(authored, timedelta(days=max(math.ceil(days), 1) - 1)) if authored else None
-    return _Bounds(authored, end)
+    return _Bounds(course.authored, course.end(course.authored, days))
 
 
-def _count(dosage: Fields, repeat: Repeat, authored: date | None, units: UnitTable) -> None:
+def _count(dosage: Fields, repeat: Repeat, course: Course, units: UnitTable) -> None:
     """A stated number of doses ends on the day of the last one."""
     count = whole(repeat.countMax) or whole(repeat.count)
     dosage["once"] = dosage.get("once", False) or count == 1
-    start = dosage.get("start") or authored
+    start = dosage.get("start") or course.authored
     if not count or count < 0 or dosage.get("end") is not None or start is None:
         return
     a_day = len(dosage["times"]) or len(dosage["when"])
@@ -259,7 +253,7 @@ def _count(dosage: Fields, repeat: Repeat, authored: date | None, units: UnitTab
     else:
         days = Decimal(1) if count == 1 else Decimal(0)
     if 0 < days < 10**6:
-        dosage |= {"start": start, "end": plus(start, timedelta(days=math.ceil(days) - 1))}
+        dosage |= {"start": start, "end": course.end(start, days)}
 
 
 def at_a_rate(view: DosageView, units: UnitTable) -> bool:
@@ -279,19 +273,9 @@ def _rate_periods(view: DosageView, units: UnitTable) -> Iterator[Decimal | None
         except UNREADABLE:
             continue
         below = (rate.code or rate.unit or "").rpartition("/")[2]
-        yield _seconds(QuantityView(value=Raw(b"1"), unit=below), units)
+        yield seconds_of(QuantityView(value=Raw(b"1"), unit=below), units)
         if ratio.denominator:
-            yield _seconds(ratio.denominator, units)
-
-
-def _seconds(time: QuantityView, units: UnitTable) -> Decimal | None:
-    amount, unit = number(time.value), units.find(time.code or time.unit)
-    return amount * unit.factor if amount is not None and unit is not None and unit.kind == "time" else None
-
-
-def _in_days(duration: QuantityView, units: UnitTable) -> float | None:
-    seconds = _seconds(duration, units)
-    return float(seconds / 86400) if seconds is not None and 0 < seconds < 86400 * 10**6 else None
+            yield seconds_of(ratio.denominator, units)
 
 
 def _amounts(view: DosageView, units: UnitTable) -> tuple[Quantity | None, Quantity | None]:

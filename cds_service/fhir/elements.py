@@ -162,6 +162,8 @@ class DosageView(Struct, gc=False):
 
 class DispenseRequest(Struct, gc=False):
     validityPeriod: Period | None = None
+    numberOfRepeatsAllowed: Raw = NOTHING
+    expectedSupplyDuration: QuantityView | None = None
 
 
 class Resource(Struct, gc=False, tag_field="resourceType"):
@@ -261,6 +263,7 @@ class MedicationRequest(Medicine, tag="MedicationRequest"):
     authoredOn: str | None = None
     dosageInstruction: list[DosageView] | None = None
     dispenseRequest: DispenseRequest | None = None
+    priorPrescription: Raw = NOTHING
     context: None = None  # STU3
 
 
@@ -269,6 +272,8 @@ class MedicationStatement(Medicine, tag="MedicationStatement"):
     effectivePeriod: Period | None = None
     dateAsserted: str | None = None
     dosage: list[DosageView] | None = None
+    basedOn: Raw = NOTHING
+    derivedFrom: Raw = NOTHING
     adherence: Raw = NOTHING  # R5
     taken: None = None  # STU3
     wasNotTaken: None = None  # DSTU2
@@ -315,14 +320,14 @@ UNUSABLE = MedicationView(status="entered-in-error")
 """In the place of a Medication of which nobody knows what it means."""
 
 
-class SubstanceCode(Concept, gc=False):
+class CodeView(Concept, gc=False):
     """A CodeableConcept of R4 or a CodeableReference of R5."""
 
     concept: Concept | None = None
 
 
 class SubstanceView(Resource, tag="Substance"):
-    code: SubstanceCode | None = None
+    code: CodeView | None = None
 
 
 class Encounter(Resource, tag="Encounter"):
@@ -339,15 +344,9 @@ class QuestionnaireResponse(Resource, tag="QuestionnaireResponse"):
     item: Raw = NOTHING
 
 
-class ServiceCode(Concept):
-    """The code of a ServiceRequest: a CodeableConcept in R4, a CodeableReference in R5."""
-
-    concept: Concept | None = None
-
-
 class ServiceRequest(Resource, tag="ServiceRequest"):
     status: str | None = None
-    code: ServiceCode | None = None
+    code: CodeView | None = None
     doNotPerform: Any = None
 
 

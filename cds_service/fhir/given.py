@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cds_service.fhir.building import Building, has_subject
+from cds_service.fhir.courses import Course
 from cds_service.fhir.dates import has_ended, read_day, read_moment
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import DosageView, DoseAndRate, GivenDosage, MedicationAdministration
@@ -41,7 +42,7 @@ def read_given(building: Building) -> tuple[Medication, ...]:
             last = ended.latest
             at = None if goes_on else min(last, building.now)
             given = [_as_ordered(view.dosage or GivenDosage())]
-            dosages = read_dosages(given, None, building.vocabulary)
+            dosages = read_dosages(given, Course(), building.vocabulary)
             medication = medication_of(building, item, view, named, given, dosages, "given", at)
             found.append(replace(medication, since=read_day(start), runs=goes_on))
     return tuple(found)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from cds_service.fhir.courses import Course
 from cds_service.fhir.dosage import read_dosages
 from cds_service.fhir.elements import DosageView, DoseAndRate, QuantityView, RangeView, RatioView, Repeat
 from cds_service.fhir.identity import UNREADABLE
@@ -59,7 +60,7 @@ def _read(
         if given.hours and len(doses) == 1 and doses[0].rate and doses[0].hours is None:
             doses = (replace(doses[0], hours=given.hours),)
     both = f"{text} ; {name}"
-    dosages = read_dosages([view], authored, vocabulary)
+    dosages = read_dosages([view], Course(authored), vocabulary)
     once = reader.once(both) or (bool(dosages) and all(dosage.once for dosage in dosages))
     # "2 g over 20 minutes" leaves no word unread, and none says how often.
     once = once or (view.timing is None and bool(vocabulary.sigs.read_all(f"{text} {reader.one_time}")))

@@ -11,6 +11,7 @@ from msgspec.json import Decoder
 
 from cds_service.content.concept import INJECTED_SALT, MAGNESIUM
 from cds_service.fhir.building import Building, has_subject, target
+from cds_service.fhir.courses import Course, course_of, one_after_another
 from cds_service.fhir.dates import has_ended, read_day, read_moment
 from cds_service.fhir.dosage import at_a_rate, read_dosages
 from cds_service.fhir.elements import (
@@ -21,14 +22,15 @@ from cds_service.fhir.elements import (
     MedicationAdministration,
     MedicationRequest,
     MedicationStatement,
+    Reference,
     Stated,
 )
-from cds_service.fhir.identity import split_reference
+from cds_service.fhir.identity import is_elsewhere, server_of, split_reference
 from cds_service.fhir.injections import read_injections
 from cds_service.fhir.inputs import Item
 from cds_service.fhir.naming import Drafted, Listed, Named, decoded, medicine_reference, named_in
 from cds_service.fhir.routes import route_of
-from cds_service.patient import ENDED, Dosage, Injection, Medication
+from cds_service.patient import ENDED, Dosage, Injection, Medication, Source
 from cds_service.rules.amounts import ORAL
 
 _REQUEST_OVER = frozenset({"on-hold", "stopped", "completed", "cancelled", "entered-in-error", "draft", "ended"})
@@ -37,6 +39,8 @@ _STATEMENT_OVER = frozenset({"completed", "entered-in-error", "intended", "stopp
 # Statuses that say whether a medicine is taken, of orders, statements and administrations.
 _CLEAR = _REQUEST_OVER | _STATEMENT_OVER | {"active", "in-progress", "not-done"}
 _read_stated = Decoder(Stated).decode
+_read_reference = Decoder(Reference | None).decode
+_read_references = Decoder(list[Reference | None] | None).decode
 _read_adherence = Decoder(Adherence).decode
 Status = Literal["active", "draft", "ended", "given"]
 
@@ -65,7 +69,7 @@ def read_ended(building: Building) -> tuple[Medication, ...]:
             found.append(_of_others(item, named, "ended"))
         else:
             instructions = view.dosageInstruction or ()
-            dosages = read_dosages(instructions, read_day(view.authoredOn), building.vocabulary)
+            dosages = read_dosages(instructions, Course(read_day(view.authoredOn)), building.vocabulary)
             until, at = _until(building, view, dosages), _last_moment(building, view)
             found.append(medication_of(building, item, view, named, instructions, dosages, "ended", at, until))
     return tuple(found)
@@ -120,10 +124,10 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
         if _not_to_be_done(view):
             return None
         instructions, authored = view.dosageInstruction, view.authoredOn
-        not_in_force = _REQUEST_OVER
+        not_in_force, course = _REQUEST_OVER, course_of(view, building.vocabulary.units)
     else:
         instructions, authored = view.dosage, view.effectiveDateTime or view.dateAsserted
-        not_in_force = _STATEMENT_OVER
+        not_in_force, course = _STATEMENT_OVER, Course(read_day(authored))
     if not item.draft:
         if view.status in not_in_force:
             return None
@@ -135,10 +139,14 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
             if named is None or not named.of_others:
                 building.lost(item)
             return None
-    named, over = named_in(building, item, view), None if item.draft else _over(building, view)
+    named, over = named_in(building, item, view), None if item.draft else _over(building, view, course)
     if named is not None and named.of_others and over is None and str(item.source) not in building.selections:
         return _of_others(item, named, "draft" if item.draft else "active")
-    dosages = read_dosages(instructions, read_day(authored), building.vocabulary) if instructions else ()
+    # What is being ordered now has all of its time before it.
+    course = Course(course.authored) if item.draft else course
+    dosages = read_dosages(instructions, course, building.vocabulary) if instructions else ()
+    if not item.draft:
+        dosages = one_after_another(dosages, course)
     if not item.draft and dosages and all(d.end is not None and d.end < building.now.date() for d in dosages):
         return None
     if over is not None:
@@ -204,6 +212,7 @@ def medication_of(
         dosages=dosages,
         injections=injections,
         reasons=_reasons(building, view),
+        replaces=_replaced(building, view),
         since=_since(view),
         until=until,
         at=at,
@@ -212,6 +221,23 @@ def medication_of(
         obstetric=ours and vocabulary.says_obstetric(words),
         selected=bool(building.selections) and str(source) in building.selections,
     )
+
+
+def _replaced(building: Building, view: Listed) -> frozenset[Source]:
+    """The orders on this server that an order takes the place of, or that a statement is made from."""
+    named: list[Reference | None] = []
+    if isinstance(view, MedicationRequest):
+        named = [decoded(_read_reference, view.priorPrescription)]
+    elif isinstance(view, MedicationStatement):
+        named = [each for raw in (view.basedOn, view.derivedFrom) for each in decoded(_read_references, raw) or ()]
+    found = set()
+    for reference in map(target, named):
+        if is_elsewhere(reference, building.base) or (building.base is None and server_of(reference)):
+            continue  # another server's order is not the one of the same id here
+        parts = split_reference(reference)
+        if parts and parts[0] == "MedicationRequest":
+            found.add(Source(*parts))
+    return frozenset(found)
 
 
 def _since(view: Listed) -> date | None:
@@ -240,15 +266,16 @@ def _reasons(building: Building, view: Listed) -> frozenset[str]:
     return found
 
 
-def _over(building: Building, view: Drafted) -> tuple[str, ...] | None:
+def _over(building: Building, view: Drafted, course: Course) -> tuple[str, ...] | None:
     """Whether what was ordered is over although the order still says `active`: the repairs that this is; else None."""
     if _not_taken(building, view):
         return ("recorded_as_not_taken",)
     if isinstance(view, MedicationStatement):
         period = view.effectivePeriod
         return () if period is not None and has_ended(period.end, building.now) else None
-    period = view.dispenseRequest.validityPeriod if view.dispenseRequest else None
-    return ("active_order_ended",) if period is not None and has_ended(period.end, building.now) else None
+    # An order that may no longer be dispensed is still taken, unless it is known that the last supply is used up.
+    used_up = course.used_up
+    return ("active_order_ended",) if used_up is not None and used_up < building.now.date() else None
 
 
 def _not_taken(building: Building, view: Drafted) -> bool:

@@ -11,6 +11,7 @@ from cds_service.content.test_words import DailyMagnesiumTest, MagnesiumProducts
 from cds_service.content.word_fields import UPPER_LEVEL
 from cds_service.patient import Medication
 from cds_service.rules.context import DRAFT_ORDERS, Context, medication_notes
+from cds_service.rules.daily import standing
 from cds_service.rules.verdict import FALSE, DailyMagnesium, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
@@ -45,6 +46,9 @@ def _notes(total: DailyMagnesium) -> tuple[str, ...]:
     notes = medication_notes(total.medications)
     notes += ("as_needed_counted",) if total.as_needed else ()
     notes += ("products_not_counted",) if total.unknown else ()
+    drafted = [item for item, _ in total.counted if item.status == "draft"]
+    beside = [item for item, _ in total.counted if item.status != "draft"]
+    notes += ("counted_twice",) if any(_same_product(one, other) for one in drafted for other in beside) else ()
     return notes
 
 
@@ -55,12 +59,17 @@ def _gaps(total: DailyMagnesium, context: Context) -> tuple[Reason, ...]:
 
 def _above(total: DailyMagnesium, limit: Decimal, context: Context) -> Verdict:
     """The counted sum above the limit decides even where other products are unknown; below it they make it unknown."""
+    open_amounts = [reading for _, reading in total.counted if reading.certain != reading.possible]
+    in_turn = any(reading.in_turn for reading in open_amounts)
+    of_salts = any(not reading.in_turn for reading in open_amounts)
     if total.value > limit:
-        notes = ("counted_low",) if total.value != total.possible else ()
-        return Verdict(True, notes=notes)
+        return Verdict(
+            True, notes=(*(("counted_low",) if of_salts else ()), *(("counted_in_turn",) if in_turn else ()))
+        )
     gaps = _gaps(total, context)
     if total.possible > limit:
-        gaps += (Reason("magnesium_amount_doubtful"),)
+        gaps += (Reason("magnesium_amount_doubtful"),) if of_salts else ()
+        gaps += (Reason("magnesium_doses_in_turn"),) if in_turn else ()
     return unknown(*gaps) if gaps else FALSE
 
 
@@ -99,7 +108,7 @@ def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Li
     """Different products by what they hold; a statement that mirrors an order is not a second product."""
     limit = limits[test.magnesium_products["at_least"]]
     found: list[Medication] = []
-    for item in context.oral_magnesium:
+    for item in standing(context.oral_magnesium):
         if not any(_same_product(item, other) for other in found):
             found.append(item)
     if len(found) >= limit.value:

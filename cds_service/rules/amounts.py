@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from functools import reduce
 
@@ -23,7 +25,8 @@ class Reading:
     """mg of elemental magnesium. `least` and `most` differ where an amount may be the weight of `salt` or of magnesium.
 
     `usual`: as such products are labelled, None where labels differ. `doubtful`: the order itself does not say which.
-    `mixed_up`: it calls elemental what is the salt's weight in its product.
+    `mixed_up`: it calls elemental what is the salt's weight in its product. `in_turn`: it holds doses that may follow
+    one another or be taken together: `least` is the greatest of them, `most` their sum.
     """
 
     least: Decimal
@@ -32,6 +35,7 @@ class Reading:
     salt: str = ""
     doubtful: bool = False
     mixed_up: bool = False
+    in_turn: bool = False
 
     @property
     def certain(self) -> Decimal:
@@ -45,27 +49,41 @@ class Reading:
 
     def times(self, many: Decimal) -> Reading:
         usual = None if self.usual is None else self.usual * many
-        return Reading(self.least * many, self.most * many, usual, self.salt, self.doubtful, self.mixed_up)
+        return replace(self, least=self.least * many, most=self.most * many, usual=usual)
 
     def plus(self, other: Reading) -> Reading:
         usual = None if self.usual is None or other.usual is None else self.usual + other.usual
         return Reading(
             self.least + other.least, self.most + other.most, usual, self.salt or other.salt,
-            self.doubtful or other.doubtful, self.mixed_up or other.mixed_up,
+            self.doubtful or other.doubtful, self.mixed_up or other.mixed_up, self.in_turn or other.in_turn,
         )  # fmt: skip
+
+    def or_else(self, other: Reading) -> Reading:
+        """One of the two and never both: what is counted is the greater."""
+        usual = None if self.usual is None or other.usual is None else max(self.usual, other.usual)
+        return replace(
+            self.plus(other), least=max(self.least, other.least), most=max(self.most, other.most), usual=usual
+        )
+
+    def or_both(self, other: Reading) -> Reading:
+        """One of the two, or both."""
+        least, most = max(self.certain, other.certain), self.possible + other.possible
+        return replace(self.plus(other), least=least, most=most, usual=None, in_turn=True)
 
 
 def _known(amount: Decimal) -> Reading:
     return Reading(amount, amount, amount)
 
 
-def reading_a_day(medication: Medication, rulebook: Rulebook) -> Reading | None:
-    """Elemental magnesium a day from one product, the highest where a range is given.
+def reading_a_day(medication: Medication, rulebook: Rulebook, today: date) -> Reading | None:
+    """Elemental magnesium a day from one product, the highest where a range is given, on the day with the most of it
+    from `today` on.
 
     None where salt, strength, amount or frequency is unknown: nothing is guessed.
     """
-    found: list[Reading] = []
-    for dosage in medication.dosages:
+    found: list[tuple[Dosage, Reading]] = []
+    left = [dosage for dosage in medication.dosages if dosage.end is None or dosage.end >= today]
+    for dosage in left or medication.dosages:
         amount = dosage.amount_high or dosage.amount
         if dosage.problem or amount is None:
             return None
@@ -73,8 +91,37 @@ def reading_a_day(medication: Medication, rulebook: Rulebook) -> Reading | None:
         each = reading_per_dose(medication, amount, dosage, rulebook)
         if doses is None or each is None:
             return None
-        found.append(each.times(doses))
-    return reduce(Reading.plus, found) if found else None
+        found.append((dosage, each.times(doses)))
+    begins = {dosage.start or date.min for dosage, _ in found}
+    days = [[pair for pair in found if _on(pair[0], day)] for day in begins]
+    return reduce(Reading.or_else, [_together(each) for each in days if each]) if found else None
+
+
+def _on(dosage: Dosage, day: date) -> bool:
+    return (dosage.start or date.min) <= day <= (dosage.end or date.max)
+
+
+def _together(found: Sequence[tuple[Dosage, Reading]]) -> Reading:
+    """All doses of a day. Those of another number (FHIR R4, Dosage.sequence) follow one another, but many charts number
+    so what is taken together."""
+    steps: dict[int | None, list[tuple[Dosage, Reading]]] = {}
+    for dosage, reading in found:
+        steps.setdefault(dosage.sequence, []).append((dosage, reading))
+    always = [reading for _, reading in steps.pop(None, [])]
+    if steps:
+        ordered = [steps[number] for number in sorted(number for number in steps if number is not None)]
+        join = Reading.or_else if all(map(_gives_way, ordered, ordered[1:])) else Reading.or_both
+        always.append(reduce(join, [reduce(Reading.plus, (reading for _, reading in step)) for step in ordered]))
+    return reduce(Reading.plus, always)
+
+
+def _gives_way(step: Sequence[tuple[Dosage, Reading]], following: Sequence[tuple[Dosage, Reading]]) -> bool:
+    """Whether a step is surely over when the following one begins: that has no time, or both are at the same hours."""
+    timeless = all(dosage.start is None and dosage.end is None for dosage, _ in following)
+    if timeless and all(dosage.end is not None for dosage, _ in step):
+        return True
+    hours, others = ({(each.times, each.when) for each, _ in one} for one in (step, following))
+    return hours == others and ((), ()) not in hours
 
 
 def doses_a_day(frequency: int | None, period: Decimal | None, unit: str | None) -> Decimal | None:

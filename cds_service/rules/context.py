@@ -26,7 +26,8 @@ from cds_service.patient import (
     PatientFacts,
     Source,
 )
-from cds_service.rules.amounts import Reading, dilute, is_magnesium, reading_a_day
+from cds_service.rules.amounts import dilute, is_magnesium
+from cds_service.rules.daily import day_of, standing
 from cds_service.rules.dietary import allowance_of, row_for
 from cds_service.rules.kidneys import kidney_of
 from cds_service.rules.routes import route_fits
@@ -296,22 +297,8 @@ class Context:
 
     @cached_property
     def daily_magnesium(self) -> DailyMagnesium:
-        """Elemental magnesium a day from all oral products. A statement that mirrors an order counts once."""
-        counted: list[tuple[Medication, Reading]] = []
-        missing: list[Medication] = []
-        seen: set[tuple[object, ...]] = set()
-        for medication in self.oral_magnesium:
-            mirror = (medication.drugs, medication.components, medication.status == "draft")
-            if medication.source.type == "MedicationStatement" and mirror in seen:
-                continue
-            seen.add(mirror)
-            reading = reading_a_day(medication, self.rulebook)
-            if reading is None:
-                missing.append(medication)
-            else:
-                counted.append((medication, reading))
-        as_needed = any(dosage.as_needed for medication, _ in counted for dosage in medication.dosages)
-        return DailyMagnesium(tuple(counted), tuple(missing), as_needed)
+        """Elemental magnesium a day from all oral products."""
+        return day_of(standing(self.oral_magnesium), self.rulebook, self.facts.now.date())
 
     @cached_property
     def allowance(self) -> Allowance | None:

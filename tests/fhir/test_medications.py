@@ -75,14 +75,19 @@ def test_an_active_statement_is_taken_unless_its_period_is_over() -> None:
 @pytest.mark.parametrize(
     ("dispense", "taken"),
     [
-        ({"validityPeriod": {"end": "2026-11-20"}}, False),
+        # When it may be dispensed is not when it is taken: what is dispensed on the last day lasts.
+        ({"validityPeriod": {"end": "2026-11-20"}}, True),
+        ({"validityPeriod": {"end": "2026-10-20"}, "expectedSupplyDuration": {"value": 30, "code": "d"}}, False),
+        ({"validityPeriod": {"end": "2026-11-20"}, "expectedSupplyDuration": {"value": 30, "code": "d"}}, True),
         ({"validityPeriod": {"end": "2026-12-20"}}, True),
         ({"validityPeriod": {"end": "2026-11"}}, True),
         # A used-up supply is no stop: the order still says active, and the patient may well go on.
         ({"expectedSupplyDuration": {"value": 30, "code": "d"}}, True),
     ],
 )
-def test_an_active_order_of_january_counts_until_its_validity_ends(dispense: dict[str, object], taken: bool) -> None:
+def test_an_active_order_of_january_counts_until_its_last_supply_is_used_up(
+    dispense: dict[str, object], taken: bool
+) -> None:
     facts = read(medications=bundle(order(authoredOn="2026-01-02", dispenseRequest=dispense))).facts
     assert bool(facts.medications) is taken
     assert facts.repairs.get("active_order_ended", 0) == (not taken)
