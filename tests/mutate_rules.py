@@ -26,10 +26,11 @@ import yaml
 
 from cds_service import create_app
 from cds_service.advice.needs import all_needs
+from cds_service.content.lab_words import LabTest
 from cds_service.content.library import Library
 from cds_service.content.rule import Rule
 from cds_service.content.site import SiteValues, read_site
-from cds_service.content.test_words import InfusionTest, LabTest
+from cds_service.content.test_words import InfusionTest
 from cds_service.content.yamlfile import ContentError
 from cds_service.sandbox.expected import outcome_of
 from cds_service.sandbox.scenario import Builder, Scenario

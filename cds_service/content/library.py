@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
+from cds_service.content import screener as intake_screener
 from cds_service.content import shared, tables
 from cds_service.content.base import UNIT_OF_THE_LAB, EncounterKind, Name, Text, named
 from cds_service.content.canaries import Canary
@@ -75,7 +76,7 @@ class Library:
     intakes: Annotated[shared.DietaryReference, "tables/dietary_reference_intakes.yaml"]
     foods: Annotated[dict[Name, shared.Food], "tables/foods.yaml"]
     salts: Annotated[dict[Name, shared.Salt], "tables/salts.yaml"]
-    screener: Annotated[shared.Screener, "tables/intake_screener.yaml"]
+    screener: Annotated[intake_screener.Screener, "tables/intake_screener.yaml"]
     schedule: Annotated[tables.ScheduleTable, "tables/schedule.yaml"]
     egfr: Annotated[shared.EgfrEquation, "tables/ckd_epi_2021.yaml"]
     named_products: Annotated[dict[Name, tables.NamedProduct], "tables/named_products.yaml"]

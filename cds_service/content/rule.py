@@ -14,7 +14,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cds_service.content.base import Asked, Name, Named, Part, Region, Strict, Text, in_force, named
-from cds_service.content.test_words import ImplausibleTest, InfusionTest, LabTest, Test
+from cds_service.content.lab_words import ImplausibleTest, LabTest
+from cds_service.content.test_words import InfusionTest, Test
 from cds_service.content.word_fields import (
     PREGNANCY_INPUTS,
     ConditionName,

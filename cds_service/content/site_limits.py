@@ -10,9 +10,10 @@ from itertools import combinations
 from typing import Literal
 
 from cds_service.content.concept import Concept
+from cds_service.content.lab_words import LabTest
 from cds_service.content.library import SHARED, Library
 from cds_service.content.rule import Threshold
-from cds_service.content.test_words import DailyMagnesiumTest, InjectedMagnesiumTest, KidneyTest, LabTest
+from cds_service.content.test_words import DailyMagnesiumTest, InjectedMagnesiumTest, KidneyTest
 from cds_service.content.units import Unit, UnitProblem, convert
 from cds_service.content.word_fields import limits_of
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cds_service.content.base import Name, Strict, Text, in_force
+from cds_service.content.lab_words import LabTest
 from cds_service.content.products import STRENGTH
-from cds_service.content.test_words import LabTest
 from cds_service.content.word_fields import ConditionName
 from cds_service.patient import Route
 

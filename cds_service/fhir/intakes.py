@@ -8,7 +8,7 @@ from typing import cast
 import orjson
 from msgspec import Raw
 
-from cds_service.content.shared import Scoring
+from cds_service.content.screener import Scoring
 from cds_service.fhir.building import Building, has_subject
 from cds_service.fhir.dates import read_moment
 from cds_service.fhir.elements import Observation, QuestionnaireResponse

@@ -7,7 +7,8 @@ from typing import Any
 from cds_service.content.concept import Concept
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rulebook import Rulebook
-from cds_service.content.shared import Reference, Screener
+from cds_service.content.screener import Screener
+from cds_service.content.shared import Reference
 from cds_service.publish.rule_in_words import in_force, in_words
 
 

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from cds_service.advice.in_words import number, quantity
 from cds_service.advice.needs import cases_of
-from cds_service.content import test_words
+from cds_service.content import lab_words, test_words
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rule import AppliesTo, Instead, Rule
 from cds_service.content.rulebook import Rulebook
@@ -72,7 +72,7 @@ def scopes_of(scope: AppliesTo, label: Mapping[str, str], library: Library) -> l
         scopes.append((f"age below {label[scope.age_below]}", test_words.AgeTest(age={"below": scope.age_below}), True))
     if recent := scope.recent_result:
         words = f"a {library.title(recent.lab)} result within {label[recent.within]}"
-        scopes.append((words, test_words.NoRecentLabTest(no_recent_lab=recent.lab, within=recent.within), False))
+        scopes.append((words, lab_words.NoRecentLabTest(no_recent_lab=recent.lab, within=recent.within), False))
     if scope.not_pregnant:
         scopes.append(("not in a recorded pregnancy", test_words.PregnancyTest(pregnant=True), False))
     drugs = [test_words.MedicationTest(medication=[name], route="any") for name in scope.unless_medication]
@@ -91,7 +91,7 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
         return " or ".join(library.title(name) for name in names)
 
     match test:
-        case test_words.LabTest():
+        case lab_words.LabTest():
             limits = [f"{COMPARISONS[word]} {label[name]}" for word, name in limits_of(test).items()]
             first = " (the laboratory's own range or flag first)" if test.laboratory_first else ""
             first += " (or the laboratory's own critical flag)" if test.critical_flag else ""
@@ -105,16 +105,16 @@ def test_in_words(test: Test, label: Mapping[str, str], library: Library) -> str
                 if test.persists.despite:
                     words += f"; or while {titles(test.persists.despite)} has been on the list for {apart}"
             return words
-        case test_words.NoRecentLabTest():
+        case lab_words.NoRecentLabTest():
             return f"no {library.title(test.no_recent_lab)} result within {label[test.within]}"
-        case test_words.ImplausibleTest():
+        case lab_words.ImplausibleTest():
             flagged = " and the laboratory flags it as critical" if test.critical_flag else ""
             return f"newest {library.title(test.implausible)} is not plausible{flagged}, within {label[test.within]}"
-        case test_words.RisenTest():
+        case lab_words.RisenTest():
             soon, week = label[test.by_within], label[test.times_within]
             by, times = label[test.by], label[test.times]
             return f"{library.title(test.risen)} rose by {by} within {soon}, or to {times} times it within {week}"
-        case test_words.OnFileTest():
+        case lab_words.OnFileTest():
             return f"(shown, whatever it is) the newest {titles(test.on_file)} within {label[test.within]}"
         case test_words.InHospitalTest():
             return "a hospital stay or an emergency is going on"

@@ -9,9 +9,9 @@ from decimal import Decimal
 from operator import ge, gt, le, lt
 from typing import Final
 
+from cds_service.content.lab_words import ImplausibleTest, LabTest, NoRecentLabTest, OnFileTest, RisenTest
 from cds_service.content.rule import HoldsFor
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import ImplausibleTest, LabTest, NoRecentLabTest, OnFileTest, RisenTest
 from cds_service.content.word_fields import Comparison, Persists, limits_of
 from cds_service.patient import IMPLAUSIBLE, Lab, Medication
 from cds_service.rules.context import Context

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cds_service.content import lab_words
 from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
@@ -38,11 +39,11 @@ def _recorded_lactating(test: words.LactationTest, context: Context) -> Verdict:
 # By the type itself: to ask a pydantic model whether it is one of a class, for seventeen classes, costs more than most
 # tests do.
 _TRIED: dict[type[Any], Callable[[Any, Context, Limits], Verdict]] = {
-    words.LabTest: lambda test, context, limits: lab(test, context, limits),
-    words.NoRecentLabTest: no_recent_lab,
-    words.ImplausibleTest: implausible,
-    words.RisenTest: risen,
-    words.OnFileTest: on_file,
+    lab_words.LabTest: lambda test, context, limits: lab(test, context, limits),
+    lab_words.NoRecentLabTest: no_recent_lab,
+    lab_words.ImplausibleTest: implausible,
+    lab_words.RisenTest: risen,
+    lab_words.OnFileTest: on_file,
     words.InHospitalTest: lambda _, context, __: in_hospital(context),
     words.ConditionTest: lambda test, context, _: condition(test, context),
     words.MedicationTest: lambda test, context, limits: medication(test, context, limits),

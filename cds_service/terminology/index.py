@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from cds_service.content.concept import MAGNESIUM, Concept
 from cds_service.content.library import Library
-from cds_service.content.shared import scoring
+from cds_service.content.screener import scoring
 from cds_service.content.site import SiteValues
 from cds_service.patient import Component, Quantity
 from cds_service.spelling import tokens

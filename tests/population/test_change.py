@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, reject, settings
 from hypothesis import strategies as st
 
+from cds_service.content.lab_words import LabTest
 from cds_service.content.library import SHARED
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site_limits import thresholds_of
-from cds_service.content.test_words import LabTest
 from cds_service.content.word_fields import limits_of
 from cds_service.content.yamlfile import ContentError
 from cds_service.population.kept_facts import Kept, read_kept

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cds_service.content.base import Asked
+from cds_service.content.lab_words import LabTest
 from cds_service.content.library import Library
 from cds_service.content.rule import Rule
 from cds_service.content.rulebook import ActiveRule, Rulebook
-from cds_service.content.test_words import KidneyTest, LabTest
+from cds_service.content.test_words import KidneyTest
 from cds_service.population.screening.index import CONDITIONS, MEDICATIONS
 from cds_service.population.screening.picking import Between, between, closed, named_in
 from cds_service.rules.context import PREGNANCY_PROBLEM_HOLDS

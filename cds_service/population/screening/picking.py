@@ -13,10 +13,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from cds_service.content.base import Part, named
+from cds_service.content.lab_words import LabTest
 from cds_service.content.library import Library
 from cds_service.content.rule import Threshold
 from cds_service.content.rulebook import Limit
-from cds_service.content.test_words import LabTest
 from cds_service.content.word_fields import limits_of
 from cds_service.patient import Lab
 
