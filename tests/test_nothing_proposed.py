@@ -174,3 +174,23 @@ def test_s15_no_card_of_an_answer_speaks_for_magnesium_beside_one_against_it(
     assert cards[0]["indicator"] == "critical"
     assert presumes not in told and told.count(PRESUMES) == 1
     assert all("**Consider:**\n- " in card["detail"] for card in cards), "each has an option all the same"
+
+
+@pytest.mark.parametrize(
+    ("patient", "reason"),
+    [
+        ({"drafts": ["magnesium_oxide"], "conditions": ["dialysis"]},
+         "Oral magnesium ordered for a patient on dialysis or with kidney failure on record"),
+        ({"drafts": ["magnesium_oxide"], "labs": [EGFR_50, SEVERELY_HIGH]},
+         "Magnesium ordered with severely high serum magnesium"),
+    ],
+)  # fmt: skip
+def test_an_answer_proposes_a_test_once_and_for_what_was_found(
+    patient: dict[str, Any], reason: str, client: FlaskClient, content: Content
+) -> None:
+    """One order of serum magnesium, be there two cards that ask for it; too much is no risk of deficiency."""
+    cards = signing(client, content, **patient)
+    orders = [one["actions"][0]["resource"] for card in cards for one in card.get("suggestions", ())]
+    (order,) = [order for order in orders if order["code"]["coding"][0]["code"] == "19123-9"]
+    assert order["reasonCode"] == [{"text": reason}]
+    assert all(card.get("suggestions", [1]) for card in cards), "none is empty"

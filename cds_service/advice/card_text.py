@@ -84,6 +84,7 @@ class Writer:
     display: Display
     style: CardStyle
     _written: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+    _tests: set[str] = field(default_factory=set)  # that the cards so far propose to order
 
     @property
     def library(self) -> Library:
@@ -92,7 +93,7 @@ class Writer:
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
         lead, outcomes, library = group.lead, group.outcomes, self.library
         named = suggestions_for(
-            outcomes, self.chart, self.display, group.day, bool(self._against), self.style.phrase_in_text
+            outcomes, self.chart, self.display, group.day, bool(self._against), self.style.phrase_in_text, self._tests
         )
         suggestions = [item for _, item in named]
         card: dict[str, Any] = {
