@@ -140,3 +140,57 @@ def test_a_rule_against_magnesium_that_meets_a_fault_of_ours_stops_proposals(
     card, offered = spaced(make_app().test_client(), content, conditions=["heart_block"])
     assert offered == [] and HIDDEN + "an internal fault" in card["detail"]
     assert expected_faults
+
+
+PRESUMES = "**Not proposed:** options that presume magnesium, because another finding speaks against it."
+EGFR_50 = {"lab": "egfr", "value": 50, "unit": "mL/min/{1.73_m2}"}
+SEVERELY_HIGH = {"lab": "serum_magnesium", "value": 2.3, "unit": "mmol/L"}
+
+
+def signing(client: FlaskClient, content: Content, **patient: Any) -> list[dict[str, Any]]:
+    """The cards at the signing of magnesium."""
+    case = {"name": "magnesium signed", "kind": "near_miss", "expect": EXPECT, "hook": "order-sign"}
+    body = Builder(content.library, NOW).request(Scenario.model_validate(case | patient), TEMPLATES)
+    answered = client.post("/cds-services/magnesium-order-sign", json=body)
+    assert answered.status_code == 200, answered.json
+    return answered.get_json()["cards"]
+
+
+@pytest.mark.parametrize(
+    ("patient", "speaks_against", "presumes"),
+    [
+        ({"drafts": ["magnesium_oxide"], "labs": [EGFR_50]}, {"labs": [EGFR_50, SEVERELY_HIGH]}, "lowest dose"),
+        ({"drafts": [{"drug": "magnesium_oxide", "reason": "migraine"}]}, {"conditions": ["ckd_stage_5"]}, "trial"),
+    ],
+)
+def test_s15_no_card_of_an_answer_speaks_for_magnesium_beside_one_against_it(
+    patient: dict[str, Any], speaks_against: dict[str, Any], presumes: str, client: FlaskClient, content: Content
+) -> None:
+    """Nobody reads "Withholding this order" and, below, the dose in which to give it."""
+    alone = "\n".join(card["detail"] for card in signing(client, content, **patient))
+    assert presumes in alone and PRESUMES not in alone
+    cards = signing(client, content, **(patient | speaks_against))
+    told = "\n".join(card["detail"] for card in cards)
+    assert cards[0]["indicator"] == "critical"
+    assert presumes not in told and told.count(PRESUMES) == 1
+    assert all("**Consider:**\n- " in card["detail"] for card in cards), "each has an option all the same"
+
+
+@pytest.mark.parametrize(
+    ("patient", "reason"),
+    [
+        ({"drafts": ["magnesium_oxide"], "conditions": ["dialysis"]},
+         "Oral magnesium ordered for a patient on dialysis or with kidney failure on record"),
+        ({"drafts": ["magnesium_oxide"], "labs": [EGFR_50, SEVERELY_HIGH]},
+         "Magnesium ordered with severely high serum magnesium"),
+    ],
+)  # fmt: skip
+def test_an_answer_proposes_a_test_once_and_for_what_was_found(
+    patient: dict[str, Any], reason: str, client: FlaskClient, content: Content
+) -> None:
+    """One order of serum magnesium, be there two cards that ask for it; too much is no risk of deficiency."""
+    cards = signing(client, content, **patient)
+    orders = [one["actions"][0]["resource"] for card in cards for one in card.get("suggestions", ())]
+    (order,) = [order for order in orders if order["code"]["coding"][0]["code"] == "19123-9"]
+    assert order["reasonCode"] == [{"text": reason}]
+    assert all(card.get("suggestions", [1]) for card in cards), "none is empty"

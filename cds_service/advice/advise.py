@@ -12,8 +12,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import orjson
 import structlog
 
+from cds_service.advice.against import against_magnesium
 from cds_service.advice.card_extension import EXTENSION, finding_text
-from cds_service.advice.card_text import CardStyle, Group, Shown, Writer, against_magnesium
+from cds_service.advice.card_text import CardStyle, Group, Shown, Writer
 from cds_service.advice.in_words import Display
 from cds_service.advice.plan_of_findings import plan_for
 from cds_service.advice.suggestions import sources_cited

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from cds_service.advice.against import against_magnesium, not_proposed, withdrawn
 from cds_service.advice.card_extension import EXTENSION, basis
 from cds_service.advice.in_words import Display
 from cds_service.advice.phrasing import fill, sentence
@@ -22,7 +23,7 @@ from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule
 from cds_service.fhir import Chart
 from cds_service.patient import Medication
-from cds_service.rules.evaluate import NOTHING_RECENT, Evaluation, Outcome
+from cds_service.rules.evaluate import Evaluation, Outcome
 from cds_service.rules.verdict import LabHit, Reason
 
 MAX_CARDS = 3
@@ -76,22 +77,6 @@ class Group:
         return self.outcomes[0]
 
 
-def against_magnesium(evaluation: Evaluation) -> list[Outcome]:
-    """What speaks against giving magnesium at all: findings, be they untold, and rules that could not be tried although
-    there is something to try them on. Beside any of them nothing is proposed that presumes giving magnesium."""
-    may_be = (o for o in evaluation.notable if o.verdict is not None or o.hidden)
-    return [outcome for outcome in may_be if outcome.written.card.contraindicates_magnesium]
-
-
-def not_proposed(evaluation: Evaluation, display: Display) -> str:
-    """Why doses that meet get neither times nor a changed order, "" where they may."""
-    against, words = against_magnesium(evaluation), display.library.wording.not_proposed
-    if not against or any(outcome.kind == "fired" for outcome in against):
-        return words["finding"] if against else ""
-    unread = (reason for outcome in against for reason in outcome.reasons if reason.code not in NOTHING_RECENT)
-    return fill(words["hidden"], {"reasons": display.few(display.reasons(unread))})
-
-
 @dataclass(frozen=True)
 class Writer:
     evaluation: Evaluation
@@ -99,6 +84,7 @@ class Writer:
     display: Display
     style: CardStyle
     _written: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+    _tests: set[str] = field(default_factory=set)  # that the cards so far propose to order
 
     @property
     def library(self) -> Library:
@@ -106,8 +92,9 @@ class Writer:
 
     def card(self, group: Group, rest: Sequence[Group]) -> Shown:
         lead, outcomes, library = group.lead, group.outcomes, self.library
-        no_magnesium = bool(against_magnesium(self.evaluation))
-        named = suggestions_for(outcomes, self.chart, self.display, group.day, no_magnesium, self.style.phrase_in_text)
+        named = suggestions_for(
+            outcomes, self.chart, self.display, group.day, bool(self._against), self.style.phrase_in_text, self._tests
+        )
         suggestions = [item for _, item in named]
         card: dict[str, Any] = {
             "uuid": str(uuid4()),
@@ -162,14 +149,14 @@ class Writer:
         rule, wording = outcome.written, self.library.wording
         card = rule.card
         if rule.when is not None:
-            return card.summary or "", card.detail or "", list(card.consider)
+            return card.summary or "", card.detail or "", card.options(giving=not self._withdrawn(outcome))
         text = wording.separate[rule.separate.interval] if rule.separate else wording.avoid
         values = self.display.placeholders(outcome.rule, outcome.verdict) if outcome.verdict else {}
         same = values.get("hours_before") == values.get("hours_after")
         return (
             card.summary or (text.summary_same if same else text.summary) or "",
             card.detail or (text.detail_same if same else text.detail) or "",
-            list(card.consider) or (text.consider_same if same and text.consider_same else text.consider),
+            card.options() or (text.consider_same if same and text.consider_same else text.consider),
         )
 
     def _write(self, outcome: Outcome) -> tuple[str, str, tuple[str, ...]]:
@@ -345,8 +332,16 @@ class Writer:
 
     def _not_proposed(self, group: Group) -> str:
         rules = [outcome.written for outcome in group.outcomes]
-        meet = any(rule.separate for rule in rules) and not any(rule.avoid for rule in rules)
-        return not_proposed(self.evaluation, self.display) if meet else ""
+        if any(rule.separate for rule in rules) and not any(rule.avoid for rule in rules):
+            return not_proposed(self.evaluation, self.display)
+        return self.library.wording.not_proposed["giving"] if any(map(self._withdrawn, group.outcomes)) else ""
+
+    def _withdrawn(self, outcome: Outcome) -> bool:
+        return withdrawn(outcome, self._against)
+
+    @cached_property
+    def _against(self) -> list[Outcome]:
+        return against_magnesium(self.evaluation)
 
     def _not_checked(self, group: Group, said: str) -> list[str]:
         """What these findings could not know, then why other rules were not evaluated; three at most.

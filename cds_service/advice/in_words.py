@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.advice.foods_in_words import foods
-from cds_service.advice.phrasing import fill, lowered
-from cds_service.content.concept import INJECTED_SALT, MAGNESIUM, SERUM_MAGNESIUM
+from cds_service.advice.injected_in_words import injected_words
+from cds_service.advice.phrasing import fill, lowered, number
+from cds_service.content.concept import MAGNESIUM
 from cds_service.content.library import Library
 from cds_service.content.rulebook import ActiveRule, Limit, Rulebook
 from cds_service.fhir import UnitTable
@@ -23,11 +24,6 @@ from cds_service.spelling import joined
 MAX_NAMES = 3
 MAX_QUOTED = 6  # names of the chart for what nobody here could identify
 SIGNS = {"<": "< ", "<=": "≤ ", ">": "> ", ">=": "≥ "}
-
-
-def number(value: Decimal, decimals: int | None = None) -> str:
-    """Plain notation: as it was written, or to `decimals`."""
-    return f"{value:f}" if decimals is None else f"{value:.{decimals}f}"
 
 
 def quantity(library: Library, value: Decimal, unit: str, decimals: int | None = None) -> str:
@@ -221,7 +217,7 @@ class Display:
                 case DailyMagnesium():
                     filled["daily_magnesium.value"] = self.quantity(value.value, "mg", 0)
                 case InjectedDose():
-                    filled |= self._injected(value)
+                    filled |= injected_words(value, self.library, self.title)
                 case Limit():
                     filled[name] = self.limit(value)
                 case Intake() if value.mg_per_day is not None and value.time is not None:
@@ -252,23 +248,6 @@ class Display:
             longer = max(before, after, key=lambda limit: limit.value)
             filled |= {"hours_before": self.limit(before), "hours_after": self.limit(after)}
             filled["hours_apart"] = self.limit(longer)
-        return filled
-
-    def _injected(self, dose: InjectedDose) -> dict[str, str]:
-        """'40 g over 20 min', and the same number of grams and of mEq, each in the other unit."""
-        words, entry = self.library.wording.injected, self.library.terminology[SERUM_MAGNESIUM]
-        amount = {"amount": f"{number(dose.amount.normalize(), None if dose.amount % 1 == 0 else 1)}"}
-        key = f"{dose.word}_over" if dose.minutes is not None and f"{dose.word}_over" in words else dose.word
-        time = hours(round(dose.minutes)) if dose.minutes is not None else ""
-        filled = {"injected": fill(words[key], amount | {"time": time}), "injected.same": ""}
-        if dose.word in ("dose", "quick_dose") and entry.molar_mass and entry.valence:
-            mmol = dose.amount * self.library.salts[INJECTED_SALT].elemental_fraction * 1000 / entry.molar_mass
-            charge = mmol * entry.valence
-            filled["injected.same"] = fill(words["same"], amount | {
-                "mmol": number(mmol, 0),
-                "meq": number(charge, 0),
-                "other": number(dose.amount * dose.amount / charge, 1),
-            })  # fmt: skip
         return filled
 
     def regions(self, limit: Limit) -> str:

@@ -39,3 +39,8 @@ def _parts(template: str) -> tuple[str, ...]:
 def json_value(value: Any) -> Any:
     """Decimals as JSON numbers that read as the laboratory wrote them."""
     return float(value) if isinstance(value, Decimal) else value
+
+
+def number(value: Decimal, decimals: int | None = None) -> str:
+    """Plain notation: as it was written, or to `decimals`."""
+    return f"{value:f}" if decimals is None else f"{value:.{decimals}f}"

@@ -36,9 +36,10 @@ def suggestions_for(
     day: DayPlan | None,
     no_magnesium: bool,
     phrase_in_text: bool,
+    tests: set[str],
 ) -> list[tuple[str, dict[str, Any]]]:
     """The suggestions of one card, each once, with their names. With `no_magnesium` none that presumes giving magnesium
-    is made."""
+    is made. `tests`: what the cards above propose to order; those of this one are added."""
     library = display.library
     made: dict[str, tuple[str, dict[str, Any]]] = {}
     # Beside a drug that no distance mends, none is proposed.
@@ -47,8 +48,9 @@ def suggestions_for(
         for name in outcome.written.card.suggest:
             suggestion = library.suggestions[name]
             if isinstance(suggestion, LabOrder):
-                if not _already_drafted(suggestion, chart):
-                    made.setdefault(f"lab:{suggestion.lab}", (name, _lab_order(suggestion, chart, display)))
+                if suggestion.lab not in tests and not _already_drafted(suggestion, chart):
+                    tests.add(suggestion.lab)
+                    made[name] = (name, _lab_order(suggestion, outcome.written.title, chart, display))
             elif not no_magnesium and not avoided and f"{name}:0" not in made:
                 drafted = [item for item in outcomes if name in item.rule.loaded.rule.card.suggest]
                 update = _Update(suggestion, drafted, chart, display, phrase_in_text)
@@ -56,7 +58,7 @@ def suggestions_for(
     return list(made.values())
 
 
-def _lab_order(suggestion: LabOrder, chart: Chart, display: Display) -> dict[str, Any]:
+def _lab_order(suggestion: LabOrder, reason: str, chart: Chart, display: Display) -> dict[str, Any]:
     order = display.library.terminology[suggestion.lab].order
     assert order is not None  # checked at load
     resource = {
@@ -65,7 +67,7 @@ def _lab_order(suggestion: LabOrder, chart: Chart, display: Display) -> dict[str
         "intent": "proposal",
         "code": {"coding": [{"system": LOINC, "code": order.code, "display": order.display}], "text": order.display},
         "subject": {"reference": f"Patient/{chart.patient_id}"},
-        "reasonCode": [{"text": suggestion.reason}],
+        "reasonCode": [{"text": reason}],
     }
     return _suggestion(suggestion.label, "create", suggestion.description, resource)
 

@@ -10,7 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from cds_service.advice.advise import outcomes_of
-from cds_service.advice.card_text import not_proposed
+from cds_service.advice.against import not_proposed
 from cds_service.advice.in_words import Display
 from cds_service.advice.one_bundle import has_drafts
 from cds_service.advice.plan_of_findings import plan_content, plan_for

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pygal
 from flask import Blueprint, Response, abort, request, url_for
 
-from cds_service.advice.in_words import number
+from cds_service.advice.phrasing import number
 from cds_service.console.access import needs, who
 from cds_service.console.asked import asked_choice
 from cds_service.console.pages import Column, chart, page, table

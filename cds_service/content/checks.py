@@ -132,7 +132,7 @@ class _RuleCheck:
         texts: list[tuple[KeyPath, str]] = [
             (("card", key), getattr(card, key) or "") for key in ("summary", "short", "detail")
         ]
-        texts += [(("card", "consider", index), text) for index, text in enumerate(card.consider)]
+        texts += [(("card", "consider", index), text) for index, text in enumerate(card.options())]
         for path, text in texts:
             for name in PLACEHOLDER.findall(text):
                 yield from self.document.unknown(path, name, known, "placeholder filled by this rule's tests is named")
@@ -202,7 +202,7 @@ def _claims(library: Library, documents: Mapping[str, Document]) -> Iterator[Fau
 def _texts(rule: Rule) -> Iterator[str]:
     yield rule.card.summary or ""
     yield rule.card.detail or ""
-    yield from rule.card.consider
+    yield from rule.card.options()
 
 
 def _terminology(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]:

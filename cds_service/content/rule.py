@@ -209,6 +209,12 @@ class Avoid(Timing):
     """Do not combine by mouth at all; no separation of doses makes it acceptable."""
 
 
+class Giving(Strict):
+    """An option that presumes that magnesium is given. Told only where no other finding speaks against that."""
+
+    giving: Text
+
+
 class CardText(Strict):
     """What the clinician reads. `problem` groups findings: one problem, one card; `short` is this finding's line there
     when another rule leads, "" where it would say again what every such rule says. `joins`: a problem on whose card,
@@ -223,11 +229,16 @@ class CardText(Strict):
     summary: Text | None = None
     short: str | None = None
     detail: Text | None = None
-    consider: list[Text] = []
+    consider: list[Text | Giving] = []
     suggest: list[Name] = []
     override_reasons: list[Name] = []
     contraindicates_magnesium: bool = False
     never_cut: bool = False
+
+    def options(self, giving: bool = True) -> list[str]:
+        """The texts of `consider`; without `giving` those alone that presume no magnesium."""
+        return [item.giving if isinstance(item, Giving) else item
+                for item in self.consider if giving or not isinstance(item, Giving)]  # fmt: skip
 
 
 class RuleEvidence(Strict):
@@ -271,8 +282,8 @@ class Rule(Strict):
     def _one_trigger(self) -> Rule:
         if sum(part is not None for part in (self.separate, self.avoid, self.when)) != 1:
             raise ValueError("needs exactly one of when, separate, avoid")
-        if self.when is not None and not (self.card.summary and self.card.detail and self.card.consider):
-            raise ValueError("card needs summary, detail and consider")
+        if self.when is not None and not (self.card.summary and self.card.detail and self.card.options(giving=False)):
+            raise ValueError("card needs summary, detail and consider, with an option that does not presume giving")
         return self
 
     @property

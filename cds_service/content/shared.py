@@ -163,13 +163,12 @@ class OverrideReason(Strict):
 
 
 class LabOrder(Strict):
-    """A suggestion that creates a ServiceRequest for a laboratory test."""
+    """A suggestion that creates a ServiceRequest for a laboratory test. Its reason is the finding, by its title."""
 
     kind: Literal["lab_order"]
     label: Text
     description: Text
     lab: Name
-    reason: Text
 
 
 class KeepApart(Strict):

@@ -152,7 +152,7 @@ def _led(library: Library, documents: Mapping[str, Document]) -> Iterator[Fault]
 def _card_texts(rule: Rule) -> Iterator[tuple[KeyPath, str]]:
     for field in ("summary", "short", "detail"):
         yield ("card", field), getattr(rule.card, field) or ""
-    for index, text in enumerate(rule.card.consider):
+    for index, text in enumerate(rule.card.options()):
         yield ("card", "consider", index), text
     for name, threshold in rule.thresholds.items():
         yield ("thresholds", name, "label"), threshold.label

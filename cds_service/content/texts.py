@@ -76,7 +76,7 @@ class Wording(Strict):
     plan: PlanText
     reasons: dict[Name, Text]
     inputs: dict[Name, Text]
-    not_proposed: dict[Literal["finding", "hidden"], Text]
+    not_proposed: dict[Literal["finding", "hidden", "giving"], Text]
     not_evaluated: dict[Literal["summary", "summary_many", "detail", "line"], Text]
     notes: dict[Name, Text]
     infusion: dict[Name, Text]

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from cds_service.advice.advise import advise
 from cds_service.advice.card_text import CardStyle
-from cds_service.advice.in_words import number
 from cds_service.advice.loaded_content import Content
+from cds_service.advice.phrasing import number
 from cds_service.content.rulebook import Rulebook, make_rulebook
 from cds_service.content.site import NO_SITE, SiteValues
 from cds_service.content.site_revisions import EMPTY

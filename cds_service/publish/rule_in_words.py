@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from cds_service.advice.in_words import number, quantity
+from cds_service.advice.in_words import quantity
 from cds_service.advice.needs import cases_of
+from cds_service.advice.phrasing import number
 from cds_service.content import lab_words, test_words
 from cds_service.content.library import Library, LoadedRule
 from cds_service.content.rule import AppliesTo, Instead, Rule

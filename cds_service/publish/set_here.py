@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from cds_service.advice.in_words import number, quantity
+from cds_service.advice.in_words import quantity
+from cds_service.advice.phrasing import number
 from cds_service.content.library import SHARED, LoadedRule
 from cds_service.content.rulebook import Rulebook
 from cds_service.content.site import OwnRules

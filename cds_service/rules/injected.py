@@ -34,6 +34,7 @@ class Infused:
     hours: Decimal | None = None
     by_weight: Decimal | None = None
     alternative: bool = False
+    salt: str | None = None
 
     @property
     def known(self) -> bool:
@@ -95,7 +96,7 @@ class _Ordered:
         gaps = [] if all(map(self._known, parts)) else [Reason("injected_dose_unknown")]
         if word in ("day", "two_days"):
             total, open_ones = self._total(1 if word == "day" else 2)
-            return (InjectedDose(word, total), []) if total > limit else (None, gaps or open_ones)
+            return (InjectedDose(word, total, salt=self._salt()), []) if total > limit else (None, gaps or open_ones)
         found: list[InjectedDose] = []
         for part in parts:
             value = {"rate": part.going(minutes), "dose_by_weight": part.by_weight}.get(word, part.grams)
@@ -104,12 +105,17 @@ class _Ordered:
             if value is None or value <= limit:
                 continue
             if word == "rate":
-                found.append(InjectedDose(word, value))
+                found.append(InjectedDose(word, value, salt=part.salt))
             elif word == "quick_dose" and part.minutes is None:
                 gaps.append(Reason("injected_time_unknown"))
             elif word == "dose_by_weight" or part.minutes is None or (minutes and part.minutes <= minutes):
-                found.append(InjectedDose(word, value, part.minutes))
+                found.append(InjectedDose(word, value, part.minutes, part.salt))
         return (max(found, key=lambda dose: dose.amount), []) if found else (None, gaps)
+
+    def _salt(self) -> str | None:
+        """The one that all drafts are of."""
+        salts = {part.salt for *_, parts in self.injections for part in parts}
+        return salts.pop() if len(salts) == 1 else None
 
     def _known(self, part: Infused) -> bool:
         return part.known or (self.child and part.by_weight is not None)
@@ -130,6 +136,9 @@ class _Ordered:
     def _converted(self, injection: Injection, item: Medication, on_chart: Decimal | None) -> list[Infused]:
         """Every dose and rate of an instruction; one that is not known where it names none."""
         weight = injection.weight or on_chart
+        named = [part.drug for part in item.components if is_magnesium(part.drug, self.rulebook)]
+        # By injection "magnesium" without a salt is the sulfate, as in `_grams`.
+        salt = named[0] if len(named) == 1 and named[0] in self.rulebook.library.salts else INJECTED_SALT
         found = []
         for each in injection.doses or (Injected(),):
             grams, an_hour = (_grams(amount, each, item, self.rulebook) for amount in (each.amount, each.rate))
@@ -140,7 +149,7 @@ class _Ordered:
             else:
                 by_weight = by_weight / weight if by_weight is not None and weight else None
             minutes = grams / an_hour * HOUR if grams is not None and an_hour and not each.minutes else each.minutes
-            found.append(Infused(grams, minutes, an_hour, each.hours, by_weight, each.alternative))
+            found.append(Infused(grams, minutes, an_hour, each.hours, by_weight, each.alternative, salt))
         return found
 
 

@@ -148,11 +148,13 @@ def _whole(amounts: Iterable[Decimal]) -> Decimal:
 @dataclass(frozen=True, slots=True)
 class InjectedDose:
     """What an order of injected magnesium gives: grams of magnesium sulfate, of a dose by weight milligrams for each
-    kilogram. `word` is that of its limit; `minutes` in which a dose goes in, None where that is not said."""
+    kilogram. `word` is that of its limit; `minutes` in which a dose goes in, None where that is not said. `salt`: what
+    is ordered, None where that is several salts."""
 
     word: str
     amount: Decimal
     minutes: Decimal | None = None
+    salt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
