@@ -64,13 +64,12 @@ TAKEN = {
     "refills without end": july(NINETY, **dispensed(numberOfRepeatsAllowed=999999999)),
     "its last supply lasts": july(DAILY, **dispensed(YESTERDAY, **SUPPLY)),
     "its last supply lasts to this day": july(DAILY, **dispensed("2026-08-24", **SUPPLY)),
-    "dispensed late": july(NINETY, **dispensed(YESTERDAY)),
-    "its last refill was late": july(NINETY, **dispensed("2026-09-15", numberOfRepeatsAllowed=0)),
     "how long the last supply lasts is not said": july(DAILY, **dispensed(YESTERDAY)),
     "a supply in no unit of time": july(DAILY, **dispensed(YESTERDAY, expectedSupplyDuration={"value": 90})),
 }
 OVER = {
     "no refills": july(NINETY),
+    "one supply that might have been dispensed late": july(NINETY, **dispensed(YESTERDAY)),
     "none allowed": july(BOUNDED, **dispensed(numberOfRepeatsAllowed=0)),
     "all refills used": july(tablets(1, boundsDuration=days(30)), **dispensed(numberOfRepeatsAllowed=3)),
     "supplies that make up the duration": july(

@@ -1,6 +1,6 @@
 """The test words: each word of `when` is one model, whose field types say what its fields name.
 
-A new word is a model here or in `lab_words.py`, its line in `_Words`, a case where words are tried (`rules/trying.py`) and
+A new word is a model here or in `lab_words.py`, its line in `_Words`, a case where it is tried (`rules/trying.py`) and
 one where they are said (`publish/rule_in_words.py`). What a rule reads, needs and may say follows from the types.
 """
 

@@ -36,8 +36,10 @@ class Course:
         allows; None where nobody can tell."""
         if start is None or self.dispensed is None:
             return None
+        if self.dispensed == 1:  # many orders of a week may be dispensed for a year: nobody takes them so long
+            return _last_day(start, days)
         one = self.supply or days
-        end = _last_day(start, days if self.dispensed == 1 else max(days, one * self.dispensed))
+        end = _last_day(start, max(days, one * self.dispensed))
         late = _last_day(self.last, one) if self.last else end
         return max(end, late) if end and late else None
 
