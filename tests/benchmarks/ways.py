@@ -19,7 +19,7 @@ from cds_service.advice.loaded_content import load_content
 from cds_service.serving import serve
 from cds_service.settings import Settings
 from cds_service.store import Store
-from cds_service.trust.clients import FILE_NAME
+from cds_service.trust.clients import FILE_NAME, load_clients
 
 WAYS = ("bare", "input", "signature", "all")
 UNLIMITED = 1e6  # calls a second: the limits are asked, and never reached
@@ -32,18 +32,16 @@ def run(way: str, port: int, folder: Path) -> None:
             stack.enter_context(patch("cds_service.hooks.errors.check", lambda *_: None))
         if way == "signature":
             stack.enter_context(patch.object(Store, "use_token", lambda *_: True))
-        serve(
-            Settings(
-                watch=False,
-                port=port,
-                workers=1,
-                data_dir=folder / way,
-                clients=folder / FILE_NAME if way in ("signature", "all") else None,
-                client_rate=UNLIMITED,
-                address_rate=UNLIMITED,
-            ),
-            load_content(),
+        settings = Settings(
+            watch=False,
+            port=port,
+            workers=1,
+            data_dir=folder / way,
+            clients=folder / FILE_NAME if way in ("signature", "all") else None,
+            client_rate=UNLIMITED,
+            address_rate=UNLIMITED,
         )
+        serve(settings, load_content(), load_clients(settings))
 
 
 if __name__ == "__main__":
