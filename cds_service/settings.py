@@ -178,6 +178,9 @@ class Settings(BaseModel):
     on_incomplete: Annotated[
         Literal["info_card", "412"], Field(description="answer where nothing fired and something was not checked")
     ] = "info_card"
+    accepted_rests_minutes: Annotated[
+        int, Field(ge=0, le=15, description="minutes in which accepted information is not told again; 0: none")
+    ] = 15
     today_windows: Annotated[
         bool, Field(description="date windows with today() in prefetch (CDS Hooks 3.0 clients)")
     ] = False

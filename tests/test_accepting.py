@@ -201,14 +201,16 @@ def test_s20_an_accepted_test_silences_no_card_on_the_order_beside_which_it_was_
                 assert (again["indicator"], again["summary"]) == ("critical", card["summary"]), (hook, user)
 
 
-def test_an_accepted_change_that_the_order_does_not_hold_silences_nothing(fresh: FlaskClient, content: Content) -> None:
-    """What the button did is seen in the order: where that is as it was, the card comes again."""
+def test_accepted_information_is_not_told_again_in_the_same_sitting(fresh: FlaskClient, content: Content) -> None:
     body = order(content, fresh, ["levothyroxine"], ["magnesium_oxide"])
     (card,) = timing(ask(fresh, body))
+    assert card["indicator"] == "info"
     accept(fresh, card, "order-select")
-    assert timing(ask(fresh, body))
-    body["context"]["draftOrders"]["entry"][0]["resource"] = taken(card)
     assert timing(ask(fresh, body)) == []
+    other = order(content, fresh, ["levothyroxine"], ["magnesium_citrate"])
+    assert timing(ask(fresh, other)), "another magnesium product is another finding"
+    elsewhere = orjson.loads(orjson.dumps(body).replace(b"scenario-patient", b"another-patient"))
+    assert timing(ask(fresh, elsewhere)), "another patient has not been told"
 
 
 def test_an_accepted_test_silences_no_result(fresh: FlaskClient, content: Content) -> None:

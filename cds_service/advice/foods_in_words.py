@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
+from cds_service.content.library import Library
 from cds_service.rules.context import Context
 from cds_service.rules.verdict import Reason
 from cds_service.spelling import joined
 
-if TYPE_CHECKING:
-    from cds_service.advice.in_words import Display
 
-
-def foods(display: Display, gap: Decimal) -> str:
+def foods(library: Library, context: Context, gap: Decimal, unit: str) -> str:
     """Up to three foods, one serving each, richest first among those that do not overshoot the gap (mg a day) by
-    far."""
-    careful = _careful(display.context)
-    listed = [food for food in display.library.foods.values() if not (food.kidney_caution and careful)]
+    far. `unit`: the word for mg."""
+    careful = _careful(context)
+    listed = [food for food in library.foods.values() if not (food.kidney_caution and careful)]
     fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
     best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]
-    unit = display.unit_word("mg")
     return joined(f"{food.name}, {food.serving} ({food.magnesium:f} {unit})" for food in best)
 
 

@@ -224,7 +224,8 @@ class Display:
                     filled["intake.value"] = self._intake(value)
                     filled["intake.age"] = self.age(value.time)
                     filled["allowance.name"] = self._allowance_name()
-                    filled["foods"] = foods(self, verdict.bindings.get("gap", Decimal(0)))
+                    gap = verdict.bindings.get("gap", Decimal(0))
+                    filled["foods"] = foods(self.library, self.context, gap, self.unit_word("mg"))
                 case Medication() if name == "infusion":
                     filled[name] = self.infusion(value)
                 case Medication():

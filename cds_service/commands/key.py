@@ -36,7 +36,7 @@ def adopt(**flags: Any) -> None:
     """Go on with the key that the settings name, in place of the one that the database was written with. Where they
     name none, and the data folder has lost its own, a new one is made there.
 
-    What was dismissed before silences nothing any more, and links to plans end.
+    What was accepted or dismissed before silences nothing any more, and links to plans end.
     """
     with opened(flags, adopt=True) as store:
         click.echo(

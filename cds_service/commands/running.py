@@ -195,8 +195,11 @@ def free_port(host: str, wanted: int | None) -> int:
 
 
 @contextmanager
-def serving(host: str, port: int, folder: Path, *more: str, temporary: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """This program serving in a child process, ready when entered, ended when left. `more`: options of serve.
+def serving(
+    host: str, port: int, folder: Path, *more: str, temporary: bool, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """This program serving in a child process, ready when entered, ended when left. `more`: options of serve;
+    `settings`: by the names that they have in the environment.
 
     A signal ends both at once and takes a temporary folder away. Nothing is raised for it: what is raised while the
     collector works is lost.
@@ -205,7 +208,7 @@ def serving(host: str, port: int, folder: Path, *more: str, temporary: bool) -> 
     # -P: the installed package, not a checkout that happens to be the current folder.
     command = [sys.executable, "-P", "-m", "cds_service", "serve", *arguments]
     instance = secrets.token_hex(8)
-    environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance}
+    environment = {**os.environ, "MAGNESIUM_CDS_LOG_LEVEL": "WARNING", "MAGNESIUM_CDS_INSTANCE": instance, **settings}
 
     def deaf() -> None:  # Ctrl-C also reaches the child, and Python would tell of it while it starts
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -378,8 +381,11 @@ def sandbox(host: str, port: int | None, fhir_port: int, data_dir: Path | None) 
     fhir = f"http://{host}:{fhir_port}/fhir"
     with (
         data_folder(data_dir, "sandbox-") as folder,
-        serving(host, port, folder, "--fhir-server", fhir, "--dev-preset", "sandbox", temporary=data_dir is None),
-    ):
+        serving(
+            host, port, folder, "--fhir-server", fhir, "--dev-preset", "sandbox", temporary=data_dir is None,
+            MAGNESIUM_CDS_ACCEPTED_RESTS_MINUTES="0",  # what was taken once comes again: others try the same patient
+        ),
+    ):  # fmt: skip
         if first := before_commands():
             click.echo(f"In another terminal{first}: magnesium-cds evaluate FILE")
         run_stub(host, fhir_port, f"http://{host}:{port}/cds-services", echo=click.echo)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -160,8 +160,9 @@ def _read(advisor: Advisor, service: str, caller: Caller) -> Call:
     _, off = crd_asked(caller.profile, extension)
     trial = is_trial(request.environ)
     told = Told(
-        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off, trial
-    )
+        advisor.store, rulebook, name, service, part, caller.id, context.patientId, context.userId, now, off, trial,
+        timedelta(minutes=advisor.settings.accepted_rests_minutes),
+    )  # fmt: skip
     return Call(asked, name, caller, now, rulebook, told, trial)
 
 

@@ -14,7 +14,7 @@ from cds_service.metrics.stages import stage
 from cds_service.store import Reason, Screen, ShownCard, Store
 from cds_service.trust.profile import Part, services_served
 
-# What order-select told a user is not told once more at signing within this time.
+# Accepted information is not told again this long: the same sitting. The order itself tells later ones.
 SITTING = timedelta(minutes=15)
 CRITICAL_SILENCE = timedelta(hours=24)
 
@@ -24,7 +24,8 @@ class Told:
     """One call, as the store keeps it: the client and the service, whose patient (kept as a hash alone), and when.
 
     `called`: the id under which the service was called, `part`: which of its cards are wanted; `off`: topics that the
-    call wants no cards on. Of a `trial` nothing is asked and nothing written down.
+    call wants no cards on. Of a `trial` nothing is asked and nothing written down. `rests`: how long information whose
+    suggestion was accepted is not told again; zero: not at all.
     """
 
     store: Store
@@ -38,19 +39,22 @@ class Told:
     now: datetime
     off: frozenset[str] = frozenset()
     trial: bool = False
+    rests: timedelta = SITTING
 
     @stage("store")
     def before(self, candidates: Sequence[Candidate]) -> set[int]:
-        """Findings that are not shown again, by index: silenced by the site's own values, or seen by the same user on
-        order-select. Only what stood there last counts: clients drop what was there before.
+        """Findings that are not shown again, by index: information accepted in this sitting, what the site's own values
+        silence, or what the same user saw on order-select. Only what stood there last counts: clients drop what was
+        there before.
 
-        An accepted suggestion silences nothing: the order that it changed tells the next call. The finding's hash
-        holds its data, so new or worse data are never silenced by old ones.
+        The finding's hash holds its data, so new or worse data are never silenced by old ones.
         """
         if self.trial:
             return set()
         repeats = self.rulebook.site.repetition
-        found = self._dismissed(candidates, timedelta(days=repeats.after_override_days if repeats else 0))
+        days = timedelta(days=repeats.after_override_days if repeats else 0)
+        wanted = [self._key(item.rule, item.finding) for item in candidates]
+        past = self.store.past_outcomes(wanted, self.now - max(SITTING, days))
         quiet = repeats.not_again_at_signing if repeats else ["info"]
         seen: set[str] = set()
         if quiet and candidates and self._hook == "order-sign":
@@ -58,26 +62,21 @@ class Told:
             names = services_served((name for name, service in services if service.hook == "order-select"), True)
             screens = [self._screen(name) for name in names]
             seen = self.store.seen(screens, self.now - SITTING)
-        for index, item in enumerate(candidates):
-            silent = item.indicator in quiet and self.store.finding_hash([item.seen]) in seen
-            wanted_here = self.part == "all" or (self.part == "information") == (item.indicator == "info")
-            if silent or item.topic in self.off or not wanted_here:
-                found.add(index)
-        return found
-
-    def _dismissed(self, candidates: Sequence[Candidate], days: timedelta) -> set[int]:
-        """Findings that were last overridden, within so many days, for a reason that silences; a critical one within a
-        day at most. The store is asked only where the site silences at all."""
-        if not days:
-            return set()
-        wanted = [self._key(item.rule, item.finding) for item in candidates]
-        past, snoozing = self.store.past_outcomes(wanted, self.now - days), _snoozing(self.rulebook)
+        snoozing = _snoozing(self.rulebook)
         found = set()
         for index, (item, key) in enumerate(zip(candidates, wanted, strict=True)):
-            silence = min(days, CRITICAL_SILENCE) if item.indicator == "critical" else days
-            done = past.get(key)
-            rests = done is not None and done.outcome == "overridden" and self.now - done.acted_at <= silence
-            if done and rests and (done.reason_system, done.reason_code) in snoozing:
+            critical = item.indicator == "critical"
+            silent = item.indicator in quiet and self.store.finding_hash([item.seen]) in seen
+            wanted_here = self.part == "all" or (self.part == "information") == (item.indicator == "info")
+            silent = silent or item.topic in self.off or not wanted_here
+            if done := past.get(key):
+                ago = self.now - done.acted_at
+                if done.outcome == "accepted":
+                    # Who ordered the test that a warning proposes may still order the drug that it warns of.
+                    silent = silent or (item.indicator == "info" and bool(self.rests) and ago <= self.rests)
+                elif days and (done.reason_system, done.reason_code) in snoozing:
+                    silent = silent or ago <= (min(days, CRITICAL_SILENCE) if critical else days)
+            if silent:
                 found.add(index)
         return found
 

@@ -185,12 +185,12 @@ def test_a43_a44_no_mark_of_a_patient_or_token_is_left_anywhere(
         for path in (f"/{PERSON}", f"{DISCOVERY}?patient={PERSON}", f"/evidence/{PERSON}", f"{DISCOVERY}/%0a{MARK}"):
             seen.of(http.get(path, headers={"X-Forwarded-For": MARK, "User-Agent": MARK, "Origin": f"https://{MARK}.example",
                                             "Referer": MARK}))  # fmt: skip
-        explode = app.extensions["advisor"].store.record_shown
+        explode = app.extensions["advisor"].store.past_outcomes
         try:  # a fault of ours: the answer and the log of an exception that nobody expected
-            app.extensions["advisor"].store.record_shown = lambda *_, **__: {}[PERSON]
+            app.extensions["advisor"].store.past_outcomes = lambda *_: {}[PERSON]
             assert post(good).status_code == 500
         finally:
-            app.extensions["advisor"].store.record_shown = explode
+            app.extensions["advisor"].store.past_outcomes = explode
         facts = app.extensions["facts"]
         facts.flush()
         kept = list(facts.all())

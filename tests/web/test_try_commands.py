@@ -1,4 +1,4 @@
-"""What demo, sandbox and evaluate print leads somewhere."""
+"""What demo, sandbox and evaluate print leads somewhere, and the Sandbox's service forgets what was accepted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -21,7 +22,7 @@ from cds_service.commands import running
 from cds_service.sandbox import patients
 from tests.console.browser import served
 from tests.support.some import some
-from tests.web.support import bundle, cards
+from tests.web.support import bundle, cards, request_of
 
 Maker = Callable[..., Flask]
 
@@ -88,6 +89,39 @@ def test_evaluate_names_no_address_that_nobody_serves(tmp_path: Path) -> None:
     rules = set(re.findall(r"Evidence: magnesium-cds show (\w+)", done.stdout))
     for rule in some(rules):
         assert CliRunner().invoke(main, ["show", rule]).exit_code == 0, rule
+
+
+@pytest.mark.parametrize(("minutes", "again"), [(15, 0), (0, 1)])
+def test_a_card_that_was_accepted_comes_again_where_nothing_is_to_rest(
+    make_app: Maker, tmp_path: Path, minutes: int, again: int
+) -> None:
+    app = make_app(data_dir=tmp_path, accepted_rests_minutes=minutes)
+    body = request_of(app.test_client().get("/try?sample=unmeasured"))
+    service = "/cds-services/magnesium-patient-view"
+    (card,) = _cards(app, service, body)
+    item = {"card": card["uuid"], "outcome": "accepted", "outcomeTimestamp": "2026-11-21T09:30:00Z",
+            "acceptedSuggestions": [{"id": card["suggestions"][0]["uuid"]}]}  # fmt: skip
+    assert app.test_client().post(f"{service}/feedback", json={"feedback": [item]}).status_code == 200
+    assert len(_cards(app, service, body)) == again
+
+
+def _cards(app: Flask, service: str, body: Any) -> list[Any]:
+    return list(app.test_client().post(service, json=body).json["cards"])
+
+
+def test_the_sandbox_starts_its_service_so_that_it_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, str] = {}
+
+    class Started(Exception):
+        pass
+
+    def serving(*_: Any, temporary: bool, **settings: str) -> Any:
+        given.update(settings)
+        raise Started
+
+    monkeypatch.setattr(running, "serving", serving)
+    assert isinstance(CliRunner().invoke(main, ["sandbox"]).exception, Started)
+    assert given == {"MAGNESIUM_CDS_ACCEPTED_RESTS_MINUTES": "0"}
 
 
 def test_a_card_on_the_page_is_that_of_the_demo(today: Flask) -> None:
