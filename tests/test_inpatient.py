@@ -59,7 +59,7 @@ SITE = {
 
 def printed(rule: Rule) -> set[str]:
     """The thresholds among these that the texts of a card name."""
-    texts = (rule.card.summary, rule.card.short, rule.card.detail, *rule.card.consider)
+    texts = (rule.card.summary, rule.card.short, rule.card.detail, *rule.card.options())
     return {name for text in texts if text for name in PLACEHOLDER.findall(text)} & VARYING.keys()
 
 
@@ -109,7 +109,7 @@ def test_no_text_writes_out_a_limit_that_differs_between_patients(rule: str) -> 
     written = shipped().library.rules[rule].rule
     used = {item.name for item in written.named() if item.mark.what == "threshold"} & VARYING.keys()
     numbers = {int(SHARED[name].at(NOW.date())) for key in used for name in (key, *VARYING[key])}
-    texts = (written.card.summary, written.card.short, written.card.detail, *written.card.consider)
+    texts = (written.card.summary, written.card.short, written.card.detail, *written.card.options())
     found = [text for text in texts for number in numbers if text and re.search(rf"\b{number} (d|days?|h)\b", text)]
     assert not found
 

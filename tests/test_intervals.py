@@ -58,7 +58,7 @@ def test_a_direction_that_was_not_read_for_the_drug_is_named_so_on_the_card(cont
     for name, rule, separate in timing_rules(content):
         if separate.interval == "drug_specific":
             labelled = any("(general rule)" in limit.label for limit in rule.thresholds.values())
-            said = any("(general rule)" in option for option in rule.card.consider)
+            said = any("(general rule)" in option for option in rule.card.options())
             assert labelled == said, name
             seen += labelled
     assert seen, "no rule has a direction of its own and one by the general rule, so this test says nothing"
