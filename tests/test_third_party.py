@@ -477,7 +477,7 @@ def test_check_tries_their_patients_and_counts_them() -> None:
             "while taking another'",
             "without 'Low magnesium 0.62 mmol/L ",
         ),
-        ("[Repeat serum magnesium]", "[]", "the suggestions are ['Repeat serum magnesium'], not []"),
+        ("suggestions: []", "suggestions: [Repeat serum magnesium]", "the suggestions are [], not ['Repeat serum"),
         ("pharmacy-told, ", "", "the reasons are ['pharmacy-told', "),
         ("certainty: very_low", "certainty: low", "the evidence is coded ['very-low', "),
         (
