@@ -136,7 +136,7 @@ class Context:
 
     def _kidney_below(self, limit: Decimal) -> bool:
         kidney = self.kidney
-        return isinstance(kidney, Kidney) and (kidney.value < limit or kidney.lab.comparator in ("<", "<="))
+        return isinstance(kidney, Kidney) and kidney.may_be_below(limit)
 
     def _as_old_as(self, years: Decimal) -> bool:
         return any(age >= years for age in self.facts.person.ages)
@@ -288,7 +288,7 @@ class Context:
         gap = self.withheld(concept)
         if gap is None or verdict.truth is None:
             return verdict
-        return replace(verdict, reasons=(gap,)) if verdict.truth else unknown(gap)
+        return replace(verdict, reasons=(*verdict.reasons, gap)) if verdict.truth else unknown(gap)
 
     @cached_property
     def kidney(self) -> Kidney | Reason:

@@ -67,12 +67,35 @@ class LabHit:
 @dataclass(frozen=True, slots=True)
 class Kidney:
     """eGFR in mL/min/{1.73_m2}; `computed` from creatinine or reported as `lab`. `highest` is filled where sex or age
-    leave it open; `value` is then the lowest."""
+    leave it open; `value` is then the lowest. `against`: what creatinine of the same time gives, where it contradicts
+    a reported one; which of the two is right is not known."""
 
     value: Decimal
     lab: Lab
     computed: bool
     highest: Decimal | None = None
+    against: Kidney | None = None
+
+    @property
+    def ends(self) -> tuple[tuple[Decimal, str], ...]:
+        """The lowest and the highest that it may be, each with its comparator or ""; one where they are the same."""
+        sign = self.lab.comparator or ""
+        if self.computed:
+            sign = sign.translate(_TURNED)  # more creatinine is less eGFR
+        found = {(value, sign) for value in (self.value, self.highest) if value is not None}
+        found.update(self.against.ends if self.against else ())
+        return tuple(dict.fromkeys((min(found), max(found))))
+
+    @property
+    def labs(self) -> tuple[Lab, ...]:
+        """The results that it is from."""
+        return (self.lab, *(self.against.labs if self.against else ()))
+
+    def may_be_below(self, limit: Decimal) -> bool:
+        return any(value < limit or sign.startswith("<") for value, sign in self.ends)
+
+
+_TURNED = str.maketrans("<>", "><")
 
 
 State = Literal["in_hospital"]
