@@ -272,3 +272,20 @@ def test_a_statement_that_names_an_order_is_that_order(client: FlaskClient, elem
 
     assert "agnesium 452 mg a day" in summed("MedicationRequest/new")
     assert "agnesium 603 mg a day" in summed("MedicationRequest/another")
+
+
+MISTYPED = {"boundsPeriod": {"start": "2026-12-28", "end": "2026-01-04"}}  # into the next year
+
+
+def test_a_dose_that_ends_before_it_starts_is_counted_as_if_it_went_on(client: FlaskClient) -> None:
+    for doses, total in (([tablets(3, **MISTYPED)], 452), ([tablets(3), tablets(1, **MISTYPED)], 603)):
+        assert f"agnesium {total} mg a day" in summaries(total_of(client, oxide(*doses, status="draft")))
+    taken = answer(client, conditions=bundle(KIDNEY_FAILURE), medications=bundle(july(tablets(1, **MISTYPED))))
+    assert "Taking magnesium" in summaries(taken)
+
+
+def test_a_written_duration_counts_from_the_start_that_is_given_beside_it(client: FlaskClient) -> None:
+    for start, is_taken in (("2026-11-20", True), ("2026-11-14", False)):
+        begun = {"text": "1 tablet daily for 7 days", "timing": {"repeat": {"boundsPeriod": {"start": start}}}}
+        taken = answer(client, conditions=bundle(KIDNEY_FAILURE), medications=bundle(july(begun)))
+        assert ("Taking magnesium" in summaries(taken)) is is_taken
