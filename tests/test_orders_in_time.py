@@ -1,5 +1,6 @@
 """How long an order is taken, which of its doses are taken together, and which orders are one: over HTTP."""
 
+from time import process_time
 from typing import Any
 
 import pytest
@@ -212,6 +213,7 @@ def stated(many: float, **more: Any) -> Json:
 
 
 OLD = {"reference": "MedicationRequest/old"}
+MANY = range(2000)
 BOTH = "an order, and the same product that is already taken, are both counted"
 
 
@@ -252,10 +254,32 @@ def test_orders_that_each_replace_the_other_are_both_counted(client: FlaskClient
     assert "agnesium 603 mg a day" in summaries(total_of(client, new(1, priorPrescription=OLD), back))
 
 
-def test_a_home_medicine_that_an_order_continues_is_counted_once(client: FlaskClient) -> None:
+def test_a_home_medicine_that_an_order_continues_is_counted_once_and_that_is_said(client: FlaskClient) -> None:
+    """The patient may take both."""
     answered = total_of(client, new(3), medication_statements=bundle(stated(3)))
     assert "agnesium 452 mg a day" in summaries(answered)
     assert BOTH not in str(answered["cards"])
+    assert "ordered here in the same amount, is counted once; both may be taken" in str(answered["cards"])
+    open_ = total_of(client, new(2), medication_statements=bundle(stated(2)))
+    assert outcome(open_, UPPER) == "not_evaluated"
+    assert "magnesium taken at home that the order of the same amount may continue or add to" in str(open_["cards"])
+    little = total_of(client, new(1), medication_statements=bundle(stated(1)))
+    assert outcome(little, UPPER) == "quiet"
+    assert little["cards"] == []
+
+
+def test_many_orders_that_each_replace_the_one_before_are_read_about_as_fast_as_others(client: FlaskClient) -> None:
+    def seconds(chained: bool) -> float:
+        prior = [{"priorPrescription": {"reference": f"MedicationRequest/o{i - 1}"}} if chained else {} for i in MANY]
+        orders = [new(1, id=f"o{i}", **prior[i]) for i in MANY]
+        begun = process_time()
+        answered = total_of(client, *orders)
+        taken = process_time() - begun
+        assert outcome(answered, UPPER) == ("quiet" if chained else "fired")
+        return taken
+
+    apart = seconds(chained=False)
+    assert seconds(chained=True) < apart * 2 + 1
 
 
 def test_a_home_medicine_of_another_dose_is_counted_and_that_is_said(client: FlaskClient) -> None:

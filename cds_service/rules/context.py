@@ -259,6 +259,11 @@ class Context:
         return self.medications(frozenset({MAGNESIUM}), "any", "oral")
 
     @cached_property
+    def standing_magnesium(self) -> list[Medication]:
+        """The same without what another of them replaces or mirrors."""
+        return standing(self.oral_magnesium)
+
+    @cached_property
     def usable_labs(self) -> dict[tuple[str, Decimal], Lab | Reason]:
         """What `lab_tests.usable` found, by lab and the days for which a result is read."""
         return {}
@@ -298,7 +303,7 @@ class Context:
     @cached_property
     def daily_magnesium(self) -> DailyMagnesium:
         """Elemental magnesium a day from all oral products."""
-        return day_of(standing(self.oral_magnesium), self.rulebook, self.facts.now.date())
+        return day_of(self.standing_magnesium, self.rulebook, self.facts.now.date())
 
     @cached_property
     def allowance(self) -> Allowance | None:

@@ -122,11 +122,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class DailyMagnesium:
-    """Elemental magnesium a day, mg, from the products `counted`; `unknown` are products whose amount is not known."""
+    """Elemental magnesium a day, mg, from the products `counted`; `unknown` are products whose amount is not known.
+    `continued`: taken at home, and ordered anew or beside: counted once."""
 
     counted: tuple[tuple[Medication, Reading], ...]
     unknown: tuple[Medication, ...]
     as_needed: bool
+    continued: tuple[tuple[Medication, Reading], ...]
 
     @property
     def value(self) -> Decimal:
@@ -135,8 +137,8 @@ class DailyMagnesium:
 
     @property
     def possible(self) -> Decimal:
-        """The most that the counted products can give."""
-        return _whole(reading.possible for _, reading in self.counted)
+        """The most that all products of a known amount can give."""
+        return _whole(reading.possible for _, reading in (*self.counted, *self.continued))
 
     @property
     def doubtful(self) -> tuple[tuple[Medication, Reading], ...]:
@@ -161,7 +163,7 @@ class DailyMagnesium:
 
     @property
     def medications(self) -> tuple[Medication, ...]:
-        return (*(item for item, _ in self.counted), *self.unknown)
+        return (*(item for item, _ in (*self.counted, *self.continued)), *self.unknown)
 
 
 def _whole(amounts: Iterable[Decimal]) -> Decimal:
