@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from cds_service.sandbox.expected import EXTENSION
 from tests.fhir.charts import RXNORM, Json, bundle, condition, magnesium, order
 from tests.test_charts import answer, outcome, summaries
 
@@ -96,6 +97,14 @@ def test_an_active_order_whose_time_is_over_is_not_taken(client: FlaskClient, ki
     assert "Taking magnesium" not in summaries(answered)
     beside = answer(client, "order-sign", bundle(CIPROFLOXACIN, type="collection"), medications=bundle(OVER[kind]))
     assert "Magnesium with ciprofloxacin" not in summaries(beside)
+
+
+@pytest.mark.parametrize(("until", "said"), [("2026-11-21", 1), ("2026-11-20", None), (None, None)])
+def test_an_order_left_out_as_over_that_may_still_be_dispensed_is_said(
+    client: FlaskClient, until: str | None, said: int | None
+) -> None:
+    answered = answer(client, medications=bundle(july(NINETY, **dispensed(until))))
+    assert answered["extension"][EXTENSION].get("repairs", {}).get("active_order_ended") == said
 
 
 def test_a_finished_course_of_an_antibiotic_says_nothing(client: FlaskClient) -> None:
