@@ -1,10 +1,12 @@
 """How long an order is taken, which of its doses are taken together, and which orders are one: over HTTP."""
 
+from time import process_time
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from cds_service.sandbox.expected import EXTENSION
 from tests.fhir.charts import RXNORM, Json, bundle, condition, magnesium, order
 from tests.test_charts import answer, outcome, summaries
 
@@ -95,6 +97,14 @@ def test_an_active_order_whose_time_is_over_is_not_taken(client: FlaskClient, ki
     assert "Taking magnesium" not in summaries(answered)
     beside = answer(client, "order-sign", bundle(CIPROFLOXACIN, type="collection"), medications=bundle(OVER[kind]))
     assert "Magnesium with ciprofloxacin" not in summaries(beside)
+
+
+@pytest.mark.parametrize(("until", "said"), [("2026-11-21", 1), ("2026-11-20", None), (None, None)])
+def test_an_order_left_out_as_over_that_may_still_be_dispensed_is_said(
+    client: FlaskClient, until: str | None, said: int | None
+) -> None:
+    answered = answer(client, medications=bundle(july(NINETY, **dispensed(until))))
+    assert answered["extension"][EXTENSION].get("repairs", {}).get("active_order_ended") == said
 
 
 def test_a_finished_course_of_an_antibiotic_says_nothing(client: FlaskClient) -> None:
@@ -212,6 +222,7 @@ def stated(many: float, **more: Any) -> Json:
 
 
 OLD = {"reference": "MedicationRequest/old"}
+MANY = range(2000)
 BOTH = "an order, and the same product that is already taken, are both counted"
 
 
@@ -252,10 +263,32 @@ def test_orders_that_each_replace_the_other_are_both_counted(client: FlaskClient
     assert "agnesium 603 mg a day" in summaries(total_of(client, new(1, priorPrescription=OLD), back))
 
 
-def test_a_home_medicine_that_an_order_continues_is_counted_once(client: FlaskClient) -> None:
+def test_a_home_medicine_that_an_order_continues_is_counted_once_and_that_is_said(client: FlaskClient) -> None:
+    """The patient may take both."""
     answered = total_of(client, new(3), medication_statements=bundle(stated(3)))
     assert "agnesium 452 mg a day" in summaries(answered)
     assert BOTH not in str(answered["cards"])
+    assert "ordered here in the same amount, is counted once; both may be taken" in str(answered["cards"])
+    open_ = total_of(client, new(2), medication_statements=bundle(stated(2)))
+    assert outcome(open_, UPPER) == "not_evaluated"
+    assert "magnesium taken at home that the order of the same amount may continue or add to" in str(open_["cards"])
+    little = total_of(client, new(1), medication_statements=bundle(stated(1)))
+    assert outcome(little, UPPER) == "quiet"
+    assert little["cards"] == []
+
+
+def test_many_orders_that_each_replace_the_one_before_are_read_about_as_fast_as_others(client: FlaskClient) -> None:
+    def seconds(chained: bool) -> float:
+        prior = [{"priorPrescription": {"reference": f"MedicationRequest/o{i - 1}"}} if chained else {} for i in MANY]
+        orders = [new(1, id=f"o{i}", **prior[i]) for i in MANY]
+        begun = process_time()
+        answered = total_of(client, *orders)
+        taken = process_time() - begun
+        assert outcome(answered, UPPER) == ("quiet" if chained else "fired")
+        return taken
+
+    apart = seconds(chained=False)
+    assert seconds(chained=True) < apart * 2 + 1
 
 
 def test_a_home_medicine_of_another_dose_is_counted_and_that_is_said(client: FlaskClient) -> None:
@@ -272,3 +305,20 @@ def test_a_statement_that_names_an_order_is_that_order(client: FlaskClient, elem
 
     assert "agnesium 452 mg a day" in summed("MedicationRequest/new")
     assert "agnesium 603 mg a day" in summed("MedicationRequest/another")
+
+
+MISTYPED = {"boundsPeriod": {"start": "2026-12-28", "end": "2026-01-04"}}  # into the next year
+
+
+def test_a_dose_that_ends_before_it_starts_is_counted_as_if_it_went_on(client: FlaskClient) -> None:
+    for doses, total in (([tablets(3, **MISTYPED)], 452), ([tablets(3), tablets(1, **MISTYPED)], 603)):
+        assert f"agnesium {total} mg a day" in summaries(total_of(client, oxide(*doses, status="draft")))
+    taken = answer(client, conditions=bundle(KIDNEY_FAILURE), medications=bundle(july(tablets(1, **MISTYPED))))
+    assert "Taking magnesium" in summaries(taken)
+
+
+def test_a_written_duration_counts_from_the_start_that_is_given_beside_it(client: FlaskClient) -> None:
+    for start, is_taken in (("2026-11-20", True), ("2026-11-14", False)):
+        begun = {"text": "1 tablet daily for 7 days", "timing": {"repeat": {"boundsPeriod": {"start": start}}}}
+        taken = answer(client, conditions=bundle(KIDNEY_FAILURE), medications=bundle(july(begun)))
+        assert ("Taking magnesium" in summaries(taken)) is is_taken

@@ -75,8 +75,9 @@ def _inputs(verdict: Verdict) -> list[dict[str, Any]]:
             case OnFile():
                 found += [_lab_input(lab) for lab in value.labs if isinstance(lab, Lab)]
             case Kidney():
-                item = _lab_input(value.lab) | {"eGFR": json_value(value.value)}
-                found.append(item | ({"computed": True} if value.computed else {}))
+                for each in filter(None, (value, value.against)):
+                    item = _lab_input(each.lab) | {"eGFR": json_value(each.value)}
+                    found.append(item | ({"computed": True} if each.computed else {}))
             case DailyMagnesium():
                 found += [_drug_input(item) for item in value.medications]
             case Intake():
@@ -154,6 +155,7 @@ def finding_text(outcomes: Sequence[Outcome]) -> str:
                     parts += [f"{lab.concept}={lab.value}@{lab.time}" for lab in value.labs if isinstance(lab, Lab)]
                 case Kidney():
                     parts.append(f"{name}={value.value}@{value.lab.time}")
+                    parts += [f"{name}={value.against.value}"] if value.against else []
                 case DailyMagnesium():
                     parts.append(f"{name}={value.value}..{value.as_element}")
                 case InjectedDose():

@@ -27,5 +27,5 @@ def _careful(context: Context) -> bool:
     if isinstance(kidney, Reason) or kidney.lab.time is None:
         return True
     old = context.facts.now - kidney.lab.time > timedelta(days=float(limit("oldest_kidney").value))
-    below = kidney.value < limit("kidney_reduced").value or kidney.lab.comparator in ("<", "<=")
+    below = kidney.may_be_below(limit("kidney_reduced").value)
     return old or below or not context.concepts.isdisjoint(("chronic_kidney_disease", "dialysis"))

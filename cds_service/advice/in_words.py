@@ -106,11 +106,10 @@ class Display:
         return sign + self.quantity(value, unit, self._decimals(lab.concept, unit))
 
     def kidney_value(self, found: Kidney) -> str:
-        """eGFR, with the comparator of a reported one; a range where sex or age leave it open."""
-        if found.highest is not None:
-            return f"{number(found.value, 0)} to {self.quantity(found.highest, self.library.unit('egfr'), 0)}"
-        sign = "" if found.computed else SIGNS.get(found.lab.comparator or "", "")
-        return sign + self.quantity(found.value, self.library.unit("egfr"), 0)
+        """eGFR, with the comparator of a reported one; a range where sex or age leave it open, or two results do."""
+        unit, (*lower, (value, sign)) = self.library.unit("egfr"), found.ends
+        told = SIGNS.get(sign, "") + self.quantity(value, unit, 0)
+        return " to ".join([*(SIGNS.get(sign, "") + number(value, 0) for value, sign in lower), told])
 
     def _kidney(self, found: Kidney) -> dict[str, str]:
         told = {"value": self.kidney_value(found), "age": self.age(found.lab.time), "date": self.when(found.lab.time)}

@@ -120,8 +120,9 @@ class AtHand:
                 named = {name for each in found for name in each.specimen}
                 listed += [each.listed(_INCLUDE) for each in specimens if not named.isdisjoint(each.names)]
             # What contains what is searched for, so that it is told that nobody looks at that.
+            told = set(map(id, found))
             hidden = (each for each in holders if search.kind in each.within)
-            listed += [each.listed(_INCLUDE) for each in hidden if not _among(each, found)]
+            listed += [each.listed(_INCLUDE) for each in hidden if id(each) not in told]
             # However many were asked for, these are all, but for what the Bundles say. What came twice is one.
             number = len({each.id for each in found if each.id}) + sum(not each.id for each in found)
             yield search.key, self._bundle("searchset", listed, number + self._bundles.surplus)
@@ -192,10 +193,6 @@ class AtHand:
         if inputs is None and (no_such := none_of(head.category, self._vocabulary)):
             inputs = self._vocabulary.observed_inputs - no_such
         return inputs
-
-
-def _among(one: Held, held: list[Held]) -> bool:
-    return any(each is one for each in held)
 
 
 def _specimen_of(head: Head) -> tuple[str, ...]:

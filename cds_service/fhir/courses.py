@@ -32,8 +32,8 @@ class Course:
     last: date | None = None
 
     def end(self, start: date | None, days: Decimal) -> date | None:
-        """The last day on which a dose "for so many days" may be taken, dispensed as often and as late as the order
-        allows; None where nobody can tell."""
+        """The last day on which a dose "for so many days" may be taken. One supply counts from `start`; of several, the
+        last as late as the order allows it to be dispensed. None where nobody can tell."""
         if start is None or self.dispensed is None:
             return None
         if self.dispensed == 1:  # many orders of a week may be dispensed for a year: nobody takes them so long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
@@ -56,8 +56,13 @@ class _Bounds:
 
 def read_dosages(instructions: Sequence[DosageView], course: Course, vocabulary: Vocabulary) -> tuple[Dosage, ...]:
     """Every instruction, in the order sent; a written one may be several. A duration without a start counts from the
-    day of the order."""
-    return tuple(dosage for view in instructions for dosage in _read(view, course, vocabulary))
+    day of the order. What is said to end before it starts has neither."""
+    found = (dosage for view in instructions for dosage in _read(view, course, vocabulary))
+    return tuple(replace(each, start=None, end=None) if _is_backwards(each) else each for each in found)
+
+
+def _is_backwards(dosage: Dosage) -> bool:
+    return dosage.start is not None and dosage.end is not None and dosage.end < dosage.start
 
 
 def _read(view: DosageView, course: Course, vocabulary: Vocabulary) -> list[Dosage]:
@@ -125,10 +130,12 @@ def _from_timing(base: Fields, timing: TimingView, course: Course, vocabulary: V
         if not _says_when(dosage):
             # A code is a complete statement of the timing, bounds apart (FHIR R4, Timing.code).
             dosage |= vocabulary.sigs.coded(code)
-    found = [dosage] if _says_when(dosage) else _written(dosage, timing, repeat, course, vocabulary)
     bounds = _bounds(repeat, course, vocabulary.units)
+    said = {name: day for name, day in (("start", bounds.start), ("end", bounds.end)) if day}
+    dosage |= said
+    found = [dosage] if _says_when(dosage) else _written(dosage, timing, repeat, course, vocabulary)
     for each in found:
-        each.update((name, day) for name, day in (("start", bounds.start), ("end", bounds.end)) if day)
+        each |= said
         _count(each, repeat, course, vocabulary.units)
     return found
 
@@ -209,8 +216,9 @@ def _from_text(base: Fields, text: str, course: Course, vocabulary: Vocabulary) 
         if count:
             per = vocabulary.units.units[fields["period_unit"]].factor * fields["period"] / 86400
             days = count * per / fields["frequency"]
-        if days is not None and course.authored:
-            fields |= {"start": course.authored, "end": course.end(course.authored, days)}
+        start = base.get("start") or course.authored
+        if days is not None and start:
+            fields |= {"start": start, "end": course.end(start, days)}
         found.append(base | fields | {"as_needed": base["as_needed"] or fields.get("as_needed", False)})
     return found
 

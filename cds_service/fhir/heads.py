@@ -31,11 +31,18 @@ class Head(Struct, gc=False):
     @property
     def people(self) -> list[str]:
         """Whose it says that it is: each reference once."""
-        one = self.subject.reference if self.subject is not None else None
-        other = self.patient.reference if self.patient is not None else None
-        if one and other and one != other:
-            return [one, other]
-        return [one or other or ""] if one or other else []
+        named = (each.reference for each in (self.subject, self.patient) if each is not None)
+        return list(dict.fromkeys(filter(None, named)))
+
+
+class _Loose(Head, gc=False):
+    """Of a resource that is not as FHIR has it: it may name several people."""
+
+    named: list[str] = []
+
+    @property
+    def people(self) -> list[str]:
+        return self.named
 
 
 read_head = Decoder(Head).decode
@@ -60,16 +67,16 @@ def head_of(raw: bytes | Raw) -> Head | None:
 
 def _loosely(resource: dict[str, Any]) -> Head:
     kind, name, status = (text_of(resource.get(key)) for key in ("resourceType", "id", "status"))
-    people = [Reference(each) for each in references_in(resource)]
     within = resource.get("contained")
     named = resource.get("medicationReference")
     medication = text_of(named.get("reference")) if isinstance(named, dict) else None
-    return Head(
+    return _Loose(
         kind or "",
         name,
         status,
-        subject=people[0] if people else None,
-        patient=people[-1] if people else None,
+        subject=None,
+        patient=None,
+        named=references_in(resource),
         contained=[Raw(orjson.dumps(each)) for each in (within if isinstance(within, list) else [within])],
         medicationReference=Reference(medication) if medication else None,
         **{key: Raw(orjson.dumps(resource[key])) for key in _AS_SENT if key in resource},

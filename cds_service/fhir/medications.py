@@ -148,6 +148,8 @@ def _read(building: Building, item: Item, view: Drafted) -> Medication | None:
     if not item.draft:
         dosages = one_after_another(dosages, course)
     if not item.draft and dosages and all(d.end is not None and d.end < building.now.date() for d in dosages):
+        if course.last is not None and course.last >= building.now.date():  # it may have been dispensed late
+            building.repairs["active_order_ended"] += 1
         return None
     if over is not None:
         building.repairs.update(over)

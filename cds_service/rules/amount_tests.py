@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from cds_service.content.rulebook import Limit
 from cds_service.content.test_words import DailyMagnesiumTest, MagnesiumProductsTest
 from cds_service.content.word_fields import UPPER_LEVEL
-from cds_service.patient import Medication
+from cds_service.patient import Component, Medication
 from cds_service.rules.context import DRAFT_ORDERS, Context, medication_notes
-from cds_service.rules.daily import standing
 from cds_service.rules.verdict import FALSE, DailyMagnesium, Reason, Verdict, unknown
 
 Limits = Mapping[str, Limit]
@@ -48,7 +47,8 @@ def _notes(total: DailyMagnesium) -> tuple[str, ...]:
     notes += ("products_not_counted",) if total.unknown else ()
     drafted = [item for item, _ in total.counted if item.status == "draft"]
     beside = [item for item, _ in total.counted if item.status != "draft"]
-    notes += ("counted_twice",) if any(_same_product(one, other) for one in drafted for other in beside) else ()
+    known = _Products(drafted)
+    notes += ("counted_twice",) if any(item in known for item in beside) else ()
     return notes
 
 
@@ -63,13 +63,15 @@ def _above(total: DailyMagnesium, limit: Decimal, context: Context) -> Verdict:
     in_turn = any(reading.in_turn for reading in open_amounts)
     of_salts = any(not reading.in_turn for reading in open_amounts)
     if total.value > limit:
-        return Verdict(
-            True, notes=(*(("counted_low",) if of_salts else ()), *(("counted_in_turn",) if in_turn else ()))
-        )
+        notes: tuple[str, ...] = ("counted_low",) if of_salts else ()
+        notes += ("counted_in_turn",) if in_turn else ()
+        notes += ("counted_once",) if total.continued else ()
+        return Verdict(True, notes=notes)
     gaps = _gaps(total, context)
     if total.possible > limit:
         gaps += (Reason("magnesium_amount_doubtful"),) if of_salts else ()
         gaps += (Reason("magnesium_doses_in_turn"),) if in_turn else ()
+        gaps += (Reason("magnesium_continued"),) if total.continued else ()
     return unknown(*gaps) if gaps else FALSE
 
 
@@ -95,21 +97,45 @@ def _read_two_ways(total: DailyMagnesium, limit: Decimal, context: Context) -> V
     return Verdict(True, bindings=bindings, notes=("called_elemental",) if mixed_up else ())
 
 
-def _same_product(one: Medication, other: Medication) -> bool:
-    """Whether two entries may be one product: the same drugs, and the same strengths or a statement without any."""
-    if one.drugs != other.drugs:
-        return False
-    statement = "MedicationStatement" in (one.source.type, other.source.type)
-    strengths = [tuple(part for part in item.components if part.strength) for item in (one, other)]
-    return strengths[0] == strengths[1] or (statement and not all(strengths))
+class _Products:
+    """Products, to ask whether an entry may be one of them: the same drugs, and the same strengths, or without any in
+    one of two of which one is a statement."""
+
+    def __init__(self, items: Iterable[Medication] = ()) -> None:
+        self._exact: set[tuple[object, ...]] = set()
+        self._kinds: set[tuple[object, ...]] = set()
+        for item in items:
+            self.add(item)
+
+    def add(self, item: Medication) -> None:
+        strengths = _strengths(item)
+        self._exact.add((item.drugs, strengths))
+        self._kinds.add((item.drugs, _is_stated(item), bool(strengths)))
+
+    def __contains__(self, item: Medication) -> bool:
+        strengths, stated = _strengths(item), _is_stated(item)
+        return (item.drugs, strengths) in self._exact or any(
+            (item.drugs, also_stated, known) in self._kinds
+            for also_stated in ((True, False) if stated else (True,))
+            for known in ((False,) if strengths else (True, False))
+        )
+
+
+def _strengths(item: Medication) -> tuple[Component, ...]:
+    return tuple(part for part in item.components if part.strength)
+
+
+def _is_stated(item: Medication) -> bool:
+    return item.source.type == "MedicationStatement"
 
 
 def magnesium_products(test: MagnesiumProductsTest, context: Context, limits: Limits) -> Verdict:
     """Different products by what they hold; a statement that mirrors an order is not a second product."""
     limit = limits[test.magnesium_products["at_least"]]
-    found: list[Medication] = []
-    for item in standing(context.oral_magnesium):
-        if not any(_same_product(item, other) for other in found):
+    found, known = list[Medication](), _Products()
+    for item in context.standing_magnesium:
+        if item not in known:
+            known.add(item)
             found.append(item)
     if len(found) >= limit.value:
         sources = tuple(item.source for item in found)

@@ -136,7 +136,7 @@ class Context:
 
     def _kidney_below(self, limit: Decimal) -> bool:
         kidney = self.kidney
-        return isinstance(kidney, Kidney) and (kidney.value < limit or kidney.lab.comparator in ("<", "<="))
+        return isinstance(kidney, Kidney) and kidney.may_be_below(limit)
 
     def _as_old_as(self, years: Decimal) -> bool:
         return any(age >= years for age in self.facts.person.ages)
@@ -259,6 +259,11 @@ class Context:
         return self.medications(frozenset({MAGNESIUM}), "any", "oral")
 
     @cached_property
+    def standing_magnesium(self) -> list[Medication]:
+        """The same without what another of them replaces or mirrors."""
+        return standing(self.oral_magnesium)
+
+    @cached_property
     def usable_labs(self) -> dict[tuple[str, Decimal], Lab | Reason]:
         """What `lab_tests.usable` found, by lab and the days for which a result is read."""
         return {}
@@ -288,7 +293,7 @@ class Context:
         gap = self.withheld(concept)
         if gap is None or verdict.truth is None:
             return verdict
-        return replace(verdict, reasons=(gap,)) if verdict.truth else unknown(gap)
+        return replace(verdict, reasons=(*verdict.reasons, gap)) if verdict.truth else unknown(gap)
 
     @cached_property
     def kidney(self) -> Kidney | Reason:
@@ -298,7 +303,7 @@ class Context:
     @cached_property
     def daily_magnesium(self) -> DailyMagnesium:
         """Elemental magnesium a day from all oral products."""
-        return day_of(standing(self.oral_magnesium), self.rulebook, self.facts.now.date())
+        return day_of(self.standing_magnesium, self.rulebook, self.facts.now.date())
 
     @cached_property
     def allowance(self) -> Allowance | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def kidney_of(context: Context) -> Kidney | Reason:
-    """The newest eGFR, reported or computed from creatinine; a Reason where there is none, or where the two of one
-    moment cannot be of one kidney."""
+    """The newest eGFR, reported or computed from creatinine, or both where the two of one moment contradict each other.
+    A Reason where there is none."""
     reported, created = context.labs_of("egfr"), context.labs_of("creatinine")
     gap = context.newest_gap("egfr", (*reported, *created))
     if gap:
@@ -26,15 +27,17 @@ def kidney_of(context: Context) -> Kidney | Reason:
             continue
         if best and not _newer(lab, best.lab):
             # The laboratory's own figure goes before ours for the same specimen, unless they contradict each other.
-            if not _newer(best.lab, lab) and _contradict(best, lab, context):
-                return Reason("kidney_contradiction", "egfr", labs=(best.lab, lab))
+            possible = _possible(lab.value, context) if _of_one_time(best.lab, lab) else frozenset()
+            other = _computed(possible, lab) if possible else None
+            if other and _contradict(best, other, context.rulebook.library.egfr.accuracy.within):
+                best = replace(best, against=other)
             continue
         if lab.comparator:
             return Reason("comparator", lab.concept)
         possible = _possible(lab.value, context)
         if not possible:
             return Reason("no_kidney_result" if context.facts.person.ages else "age_unknown")
-        best = Kidney(min(possible), lab, True, max(possible) if len(possible) > 1 else None)
+        best = _computed(possible, lab)
     # An older result never passes for the latest one, which cannot be used.
     late = next((lab for lab in newest if lab.problem and (best is None or _newer(lab, best.lab))), None)
     if late:
@@ -42,22 +45,17 @@ def kidney_of(context: Context) -> Kidney | Reason:
     return best or Reason("no_kidney_result", "egfr")
 
 
-def _contradict(reported: Kidney, creatinine: Lab, context: Context) -> bool:
-    """Whether the two are further apart than two estimates of one kidney, each off by no more than `accuracy.within`. A
-    bound is as far away as it has to be, and where sex or age leave the eGFR open, so is that."""
-    assert creatinine.value is not None
-    possible = _possible(creatinine.value, context)
-    if not possible:
-        return False
-    low: Decimal | None = min(possible)
-    high: Decimal | None = max(possible)
-    if creatinine.comparator:
-        # Less creatinine is more eGFR.
-        low, high = (low, None) if creatinine.comparator in ("<", "<=") else (None, high)
-    sign, spread = reported.lab.comparator or "", context.rulebook.library.egfr.accuracy.within
+def _computed(possible: frozenset[Decimal], creatinine: Lab) -> Kidney:
+    return Kidney(min(possible), creatinine, True, max(possible) if len(possible) > 1 else None)
+
+
+def _contradict(reported: Kidney, computed: Kidney, spread: Decimal) -> bool:
+    """Whether the two are further apart than two estimates of one kidney, each off by no more than `spread`. A bound is
+    as far away as it has to be, and where sex or age leave the eGFR open, so is that."""
     apart = (1 + spread) / (1 - spread)
-    above = not sign.startswith("<") and high is not None and reported.value > high * apart
-    below = not sign.startswith(">") and low is not None and reported.value * apart < low
+    (_, sign), (low, other), (high, _) = reported.ends[0], computed.ends[0], computed.ends[-1]
+    above = not sign.startswith("<") and not other.startswith(">") and reported.value > high * apart
+    below = not sign.startswith(">") and not other.startswith("<") and reported.value * apart < low
     return above or below
 
 
@@ -80,6 +78,12 @@ def _egfr(creatinine: Decimal, sex: Literal["female", "male"], age: int, context
     if sex == "female":
         value *= equation.female_factor
     return value.quantize(Decimal(1))
+
+
+def _of_one_time(one: Lab, other: Lab) -> bool:
+    """Whether neither may be the older: of a day alone and a time in it, either may be, and dialysis between them."""
+    alike = one.time_is_date_only == other.time_is_date_only
+    return alike and not _newer(one, other) and not _newer(other, one)
 
 
 def _newer(one: Lab, other: Lab) -> bool:

@@ -13,6 +13,7 @@ from cds_service.patient import Medication
 from cds_service.rules.context import Context
 from cds_service.rules.faults import Fault, attempt
 from cds_service.rules.lab_tests import lab
+from cds_service.rules.routes import route_fits
 from cds_service.rules.verdict import LabHit
 
 
@@ -42,7 +43,7 @@ def _low(purpose: Purpose, context: Context) -> LabHit | None:
 def _purpose(
     draft: Medication, table: Mapping[PurposeName, Purpose], low: LabHit | None, context: Context
 ) -> PurposeName | None:
-    injected = draft in context.medications(draft.drugs, "draft", "intravenous")
+    injected = route_fits(draft, "intravenous")
     possible = {name: purpose for name, purpose in table.items() if injected or not purpose.by_vein}
     for name, purpose in possible.items():
         if not draft.reasons.isdisjoint(purpose.conditions) or (purpose.in_pregnancy and draft.obstetric):

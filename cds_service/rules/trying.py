@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ from cds_service.content import test_words as words
 from cds_service.content.concept import MAGNESIUM
 from cds_service.content.rulebook import Limit
 from cds_service.content.word_fields import OTHER, limits_of
-from cds_service.patient import ENCOUNTER, Lab, Medication, Source
+from cds_service.patient import ENCOUNTER, Medication, Source
 from cds_service.rules.amount_tests import daily_magnesium, magnesium_products
 from cds_service.rules.context import INTAKE_KEYS, Context, medication_notes
 from cds_service.rules.infusions import infusion
@@ -221,8 +222,9 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     if outcomes.get("below") and outcomes.get("at_least", True) is None:
         # "<20" is below 30 for certain: the milder rule speaks, and the graver one says that the bound does not decide.
         outcomes["at_least"] = True
+    torn = (Reason("kidney_contradiction", "egfr", labs=found.labs),) if found.against else ()
     if None in outcomes.values() and False not in outcomes.values():
-        return unknown(Reason("comparator" if found.highest is None else "egfr_open", "egfr"))
+        return unknown(*(torn or (Reason("comparator" if found.highest is None else "egfr_open", "egfr"),)))
     notes: tuple[str, ...] = ("egfr_computed",) if found.computed else ()
     notes += ("egfr_open",) if found.highest is not None else ()
     truth = all(outcomes.values())
@@ -231,16 +233,15 @@ def kidney(test: words.KidneyTest, context: Context, limits: Limits) -> Verdict:
     notes += ("kidney_not_repeated",) if too_old else ()
     if doubt and not truth:
         return unknown(*doubt)
-    verdict = Verdict(truth, doubt, {"kidney": found}, (found.lab.source,), notes, (within, *used.values()))
+    sources = tuple(lab.source for lab in found.labs)
+    verdict = Verdict(truth, doubt + torn, {"kidney": found}, sources, notes, (within, *used.values()))
     return context.doubted(verdict, "egfr")
 
 
 def _compared(found: Kidney, word: str, limit: Decimal) -> bool | None:
-    """eGFR against a limit; comparators of a reported one (">90") are honoured, and a range must lie on one side."""
-    if not found.computed:
-        return compare(found.lab, word, limit, 0)
-    ends = (found.value, found.highest or found.value)
-    truths = {compare(Lab(found.lab.source, "egfr", found.lab.time, value=end), word, limit, 0) for end in ends}
+    """eGFR against a limit; comparators (">90") are honoured, and a range must lie on one side."""
+    ends = (replace(found.lab, value=value, comparator=sign or None) for value, sign in found.ends)
+    truths = {compare(end, word, limit, 0) for end in ends}
     return truths.pop() if len(truths) == 1 else None
 
 

@@ -67,12 +67,35 @@ class LabHit:
 @dataclass(frozen=True, slots=True)
 class Kidney:
     """eGFR in mL/min/{1.73_m2}; `computed` from creatinine or reported as `lab`. `highest` is filled where sex or age
-    leave it open; `value` is then the lowest."""
+    leave it open; `value` is then the lowest. `against`: what creatinine of the same time gives, where it contradicts
+    a reported one; which of the two is right is not known."""
 
     value: Decimal
     lab: Lab
     computed: bool
     highest: Decimal | None = None
+    against: Kidney | None = None
+
+    @property
+    def ends(self) -> tuple[tuple[Decimal, str], ...]:
+        """The lowest and the highest that it may be, each with its comparator or ""; one where they are the same."""
+        sign = self.lab.comparator or ""
+        if self.computed:
+            sign = sign.translate(_TURNED)  # more creatinine is less eGFR
+        found = {(value, sign) for value in (self.value, self.highest) if value is not None}
+        found.update(self.against.ends if self.against else ())
+        return tuple(dict.fromkeys((min(found), max(found))))
+
+    @property
+    def labs(self) -> tuple[Lab, ...]:
+        """The results that it is from."""
+        return (self.lab, *(self.against.labs if self.against else ()))
+
+    def may_be_below(self, limit: Decimal) -> bool:
+        return any(value < limit or sign.startswith("<") for value, sign in self.ends)
+
+
+_TURNED = str.maketrans("<>", "><")
 
 
 State = Literal["in_hospital"]
@@ -99,11 +122,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class DailyMagnesium:
-    """Elemental magnesium a day, mg, from the products `counted`; `unknown` are products whose amount is not known."""
+    """Elemental magnesium a day, mg, from the products `counted`; `unknown` are products whose amount is not known.
+    `continued`: taken at home, and ordered anew or beside: counted once."""
 
     counted: tuple[tuple[Medication, Reading], ...]
     unknown: tuple[Medication, ...]
     as_needed: bool
+    continued: tuple[tuple[Medication, Reading], ...]
 
     @property
     def value(self) -> Decimal:
@@ -112,8 +137,8 @@ class DailyMagnesium:
 
     @property
     def possible(self) -> Decimal:
-        """The most that the counted products can give."""
-        return _whole(reading.possible for _, reading in self.counted)
+        """The most that all products of a known amount can give."""
+        return _whole(reading.possible for _, reading in (*self.counted, *self.continued))
 
     @property
     def doubtful(self) -> tuple[tuple[Medication, Reading], ...]:
@@ -138,7 +163,7 @@ class DailyMagnesium:
 
     @property
     def medications(self) -> tuple[Medication, ...]:
-        return (*(item for item, _ in self.counted), *self.unknown)
+        return (*(item for item, _ in (*self.counted, *self.continued)), *self.unknown)
 
 
 def _whole(amounts: Iterable[Decimal]) -> Decimal:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.fhir.charts import Json, about, answer, bundle, coded, order, patient
+from tests.fhir.charts import LOINC, UCUM, Json, about, answer, bundle, coded, order, patient
 from tests.fhir.test_never_silent import FAILURE, LOW, MYASTHENIA, SEVERE, injected, low, outcomes, severe
 
 URINE = {"resourceType": "Specimen", "id": "s", "subject": about(), "type": {"text": "Serum"}}
@@ -195,3 +195,35 @@ def test_what_no_laboratory_made_is_no_newer_result(categories: Any, said: str, 
     later = "2026-11-21T06:00:00Z"
     pulse = severe | {"id": "pulse", "code": {"text": "Pols"}, "category": categories, "effectiveDateTime": later}
     assert outcomes(answer(client, serum_magnesium=bundle(severe, pulse)))[LOW] == said
+
+
+KIDNEY_FAILURE = "magnesium_with_kidney_failure"
+
+
+def kidneys(egfr_at: str, creatinine_at: str) -> Json:
+    """An eGFR of 12, and a creatinine of 1.4 mg/dL, which is an eGFR of 43."""
+    reported = {"value": 12, "unit": "mL/min/{1.73_m2}", "system": UCUM, "code": "mL/min/{1.73_m2}"}
+    blood = {"value": 1.4, "unit": "mg/dL", "system": UCUM, "code": "mg/dL"}
+    one = severe | {"id": "e", "code": coded("98979-8", LOINC), "effectiveDateTime": egfr_at}
+    other = severe | {"id": "c", "code": coded("2160-0", LOINC), "effectiveDateTime": creatinine_at}
+    return bundle(one | {"valueQuantity": reported}, other | {"valueQuantity": blood})
+
+
+@pytest.mark.parametrize(
+    ("egfr_at", "creatinine_at", "said"),
+    [
+        ("2026-11-20", "2026-11-20T18:00:00Z", "fired"),
+        ("2026-11-20T06:00:00Z", "2026-11-20", "fired"),
+        ("2026-11-20", "2026-11-20", "not_evaluated"),
+        ("2026-11-20T06:00:00Z", "2026-11-20T06:00:00Z", "not_evaluated"),
+    ],
+)
+def test_results_of_one_day_contradict_each_other_where_none_may_be_the_later(
+    egfr_at: str, creatinine_at: str, said: str, client: FlaskClient
+) -> None:
+    """Dialysis may lie between a day and a time in it."""
+    tablet = order(status="draft", medicationCodeableConcept={"text": "Magnesium oxide 400 mg oral tablet"})
+    told = answer(client, "order-sign", drafts=[tablet], kidney=kidneys(egfr_at, creatinine_at))
+    assert outcomes(told)[KIDNEY_FAILURE] == said
+    assert ("contradict each other" in str(told["cards"])) is (said == "not_evaluated")
+    assert "not known (none within" not in str(told["cards"])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import duckdb
@@ -15,6 +16,10 @@ from click.testing import CliRunner
 
 from cds_service.advice.card_extension import EXTENSION
 from cds_service.cli import main
+from cds_service.fhir.at_hand import AtHand
+from cds_service.fhir.searching import Search
+from cds_service.terminology.index import Vocabulary
+from tests.conftest import shipped
 from tests.population import hospital
 from tests.population.test_screening_damage import LOW, Resource, bundle, low, of, person
 
@@ -214,3 +219,25 @@ def test_patients_of_two_servers_are_not_one(tmp_path: Path) -> None:
         invoked("screen", str(tmp_path / "in.ndjson"), "--out", str(tmp_path / f"out{number}"), "--processes", "1")
         rows = duckdb.sql(f"SELECT not_read FROM '{tmp_path}/out{number}/facts/*.parquet'").fetchall()
         assert rows == [("its resources name patients of more than one server",)]
+
+
+def test_every_subject_of_a_result_that_names_several_is_looked_at(tmp_path: Path) -> None:
+    """FHIR allows one."""
+    north, south = ({"reference": f"https://{name}.example/fhir/Patient/a"} for name in ("north", "south"))
+    file = tmp_path / "chart.json"
+    file.write_bytes(orjson.dumps(bundle(person("a"), result(subject=[{"reference": "Patient/a"}, north, south]))))
+    done = CliRunner().invoke(main, ["evaluate", "--json", str(file)])
+    assert done.exit_code == 1
+    assert "names patients of more than one server" in done.output
+
+
+def test_what_contains_what_is_searched_for_is_found_in_one_pass(tmp_path: Path) -> None:
+    def seconds(kind: str) -> float:
+        held = AtHand(Vocabulary(shipped().library))
+        within = {"contained": [{"resourceType": kind, "id": "p"}]}
+        held.add(orjson.dumps(bundle(person("a"), *(result(id=f"r{n}") | within for n in range(6000)))))
+        begun = process_time()
+        assert len(list(held.answers([Search("serum_magnesium", "Observation", None, True)]))) == 1
+        return process_time() - begun
+
+    assert seconds("Observation") < seconds("Practitioner") * 5 + 0.5
