@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
-from cds_service.patient import Lab
+from cds_service.content.rulebook import Rulebook
+from cds_service.patient import Lab, PatientFacts
 from cds_service.rules.verdict import Kidney, Reason
 
-if TYPE_CHECKING:
-    from cds_service.rules.context import Context
+
+class Results(Protocol):
+    """What is asked of a call's `Context`, which holds the kidney function that is found here."""
+
+    @property
+    def facts(self) -> PatientFacts: ...
+    @property
+    def rulebook(self) -> Rulebook: ...
+    def labs_of(self, concept: str) -> tuple[Lab, ...]: ...
+    def newest_gap(self, concept: str, labs: Sequence[Lab]) -> Reason | None: ...
 
 
-def kidney_of(context: Context) -> Kidney | Reason:
+def kidney_of(results: Results) -> Kidney | Reason:
     """The newest eGFR, reported or computed from creatinine, or both where the two of one moment contradict each other.
     A Reason where there is none."""
-    reported, created = context.labs_of("egfr"), context.labs_of("creatinine")
-    gap = context.newest_gap("egfr", (*reported, *created))
+    reported, created = results.labs_of("egfr"), results.labs_of("creatinine")
+    gap = results.newest_gap("egfr", (*reported, *created))
     if gap:
         return gap
     newest = (*reported[:1], *created[:1])
@@ -27,16 +37,16 @@ def kidney_of(context: Context) -> Kidney | Reason:
             continue
         if best and not _newer(lab, best.lab):
             # The laboratory's own figure goes before ours for the same specimen, unless they contradict each other.
-            possible = _possible(lab.value, context) if _of_one_time(best.lab, lab) else frozenset()
+            possible = _possible(lab.value, results) if _of_one_time(best.lab, lab) else frozenset()
             other = _computed(possible, lab) if possible else None
-            if other and _contradict(best, other, context.rulebook.library.egfr.accuracy.within):
+            if other and _contradict(best, other, results.rulebook.library.egfr.accuracy.within):
                 best = replace(best, against=other)
             continue
         if lab.comparator:
             return Reason("comparator", lab.concept)
-        possible = _possible(lab.value, context)
+        possible = _possible(lab.value, results)
         if not possible:
-            return Reason("no_kidney_result" if context.facts.person.ages else "age_unknown")
+            return Reason("no_kidney_result" if results.facts.person.ages else "age_unknown")
         best = _computed(possible, lab)
     # An older result never passes for the latest one, which cannot be used.
     late = next((lab for lab in newest if lab.problem and (best is None or _newer(lab, best.lab))), None)
@@ -59,18 +69,18 @@ def _contradict(reported: Kidney, computed: Kidney, spread: Decimal) -> bool:
     return above or below
 
 
-def _possible(creatinine: Decimal, context: Context) -> frozenset[Decimal]:
+def _possible(creatinine: Decimal, results: Results) -> frozenset[Decimal]:
     """CKD-EPI 2021 from creatinine in its concept's unit: one value, or those of either sex and every age where they
     are not exactly known. None of a patient who may be no adult."""
-    person, equation = context.facts.person, context.rulebook.library.egfr
+    person, equation = results.facts.person, results.rulebook.library.egfr
     if any(age < equation.adult_age for age in person.ages):
         return frozenset()
     sexes: tuple[Literal["female", "male"], ...] = (person.sex,) if person.sex else ("female", "male")
-    return frozenset(_egfr(creatinine, sex, age, context) for sex in sexes for age in person.ages)
+    return frozenset(_egfr(creatinine, sex, age, results) for sex in sexes for age in person.ages)
 
 
-def _egfr(creatinine: Decimal, sex: Literal["female", "male"], age: int, context: Context) -> Decimal:
-    equation = context.rulebook.library.egfr
+def _egfr(creatinine: Decimal, sex: Literal["female", "male"], age: int, results: Results) -> Decimal:
+    equation = results.rulebook.library.egfr
     ratio = creatinine * equation.creatinine_factor / equation.kappa[sex]
     below = min(ratio, Decimal(1)) ** equation.alpha[sex]
     above = max(ratio, Decimal(1)) ** equation.max_exponent
