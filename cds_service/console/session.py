@@ -118,7 +118,7 @@ class ConsoleSessions(SessionInterface):
         kept = session.kept()
         if session.modified and (kept or session.person.name):
             try:
-                self._parts.store.keep_session(session.name, kept, self._parts.now())
+                self._parts.store.keep_session(session.name, session.person.name or None, kept, self._parts.now())
             except StoreUnavailable as error:  # the page is made by now: what is lost is a message on the next one
                 log.error("session not kept", cause=error.kind)
         if session.new_cookie:

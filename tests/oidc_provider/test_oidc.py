@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,7 +23,8 @@ from cds_service.settings import SettingsError
 from cds_service.store import NewLine
 from tests.conftest import NOW
 from tests.console.browser import served_at
-from tests.console.support import person
+from tests.console.conftest import Clock
+from tests.console.support import PASSWORD, person
 from tests.oidc_provider.running import SECRET, free_port, provider, sent_back
 
 ROLES = ("pharmacy=viewer", "cds admins=admin", "cds admins=editor")
@@ -203,11 +206,15 @@ def issuer() -> Iterator[Issuer]:
         one.shutdown()
 
 
+def made(make_app: Callable[..., Flask], issuer: Issuer, **more: Any) -> Flask:
+    """A console of this issuer."""
+    own = {"oidc_issuer": issuer.url, "oidc_client_id": "console", "oidc_client_secret": SECRET * 2}
+    return make_app(console=True, oidc_roles=ROLES, **own, **more)
+
+
 @pytest.fixture
 def console(make_app: Callable[..., Flask], issuer: Issuer) -> Flask:
-    return make_app(
-        console=True, oidc_issuer=issuer.url, oidc_client_id="console", oidc_client_secret=SECRET * 2, oidc_roles=ROLES
-    )
+    return made(make_app, issuer)
 
 
 def signed_in(console: Flask, issuer: Issuer) -> tuple[int, int]:
@@ -252,6 +259,25 @@ def test_a_new_key_of_the_issuer_is_taken_and_one_that_it_took_away_is_not(
     assert signed_in(console, issuer) == (303, 200)
     issuer.key = old
     assert signed_in(console, issuer) == (400, 303), "signed by whoever stole the old key"
+
+
+@pytest.mark.parametrize("later", [timedelta(minutes=31), timedelta(hours=13), timedelta(hours=-2)])
+def test_a_session_that_has_ended_is_not_begun_again_by_who_only_began_to_sign_in(
+    later: timedelta, make_app: Callable[..., Flask], issuer: Issuer
+) -> None:
+    """Anna goes home; somebody at her machine opens the sign-in by organisation and goes back."""
+    clock = Clock()
+    http = made(make_app, issuer, now=clock).test_client()
+    person(http.application.extensions["advisor"].store, "anna", "admin")
+    token = re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', http.get("/console/sign-in").text)[0]
+    form = {"name": "anna", "password": PASSWORD, "csrf_token": token}
+    http.post("/console/sign-in", data=form, headers={"Origin": "http://localhost"})
+    assert http.get("/console").status_code == 200
+    clock.now += later
+    assert http.get("/console/sign-in/organisation").status_code == 302
+    assert http.get("/console").status_code == 303, "nobody signed in"
+    clock.now -= later
+    assert http.get("/console").status_code == 303, "nor is what had ended there any more"
 
 
 @pytest.mark.parametrize("broken", ["token", "jwks"])
