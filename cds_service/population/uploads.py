@@ -42,6 +42,7 @@ class TooLarge(ValueError):
 class _Gathered:
     """What the files hold, by patient. `faults`: places that were not read, and why."""
 
+    most_patients: int
     patients: dict[str, list[tuple[Resource, str]]] = field(default_factory=lambda: defaultdict(list))
     medications: dict[str, Resource] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class _Gathered:
         if len(self.faults) < MOST_NAMED:
             self.faults.append(f"{place}: {why}")
 
-    def file(self, name: str, text: bytes, most_patients: int) -> None:
+    def file(self, name: str, text: bytes) -> None:
         """All of one file. Raises TooLarge."""
         if not text.removeprefix(MARK).strip():
             self.fault(name, "is empty")
@@ -69,8 +70,7 @@ class _Gathered:
 
         for line in lines.read(self._no_calls(units, place)):
             self._take(place(line.number), line)
-            if self.size() > most_patients:
-                raise TooLarge(f"The files hold more than {most_patients} patients. Try fewer at a time.")
+            self._check_size()
         for number, why in sorted(lines.faults):
             self.fault(place(number), why)
         self.passed_over += lines.passed_over
@@ -102,9 +102,11 @@ class _Gathered:
             self.fault(place, "is a hook request without prefetch: nothing is read from a server here")
         else:
             self.calls.append((place, call))
+            self._check_size()
 
-    def size(self) -> int:
-        return len(self.patients) + len(self.whole) + len(self.calls)
+    def _check_size(self) -> None:
+        if len(self.patients) + len(self.whole) + len(self.calls) > self.most_patients:
+            raise TooLarge(f"The files hold more than {self.most_patients} patients. Try fewer at a time.")
 
 
 def read_upload(
@@ -116,7 +118,7 @@ def read_upload(
     brought together by the patient that they name, whichever file they stand in. A patient with draft orders is tried
     on order-sign too.
     """
-    found, left = _Gathered(), most_bytes
+    found, left = _Gathered(most_patients), most_bytes
     for name, raw in files:
         try:
             text = _unpacked(raw, left) if raw.startswith(GZIP) else raw
@@ -127,7 +129,7 @@ def read_upload(
             size = f"{most_bytes / 1024 / 1024:g} MB" if most_bytes >= 1024 * 1024 else f"{most_bytes} bytes"
             raise TooLarge(f"The files hold more than {size} when unpacked. Try fewer patients at a time.")
         left -= len(text)
-        found.file(name, text, most_patients)
+        found.file(name, text)
     return Cohort(
         "uploaded file",
         partial(_cases, found),

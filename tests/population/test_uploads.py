@@ -148,6 +148,8 @@ def test_hook_requests_are_tried_as_they_were_sent() -> None:
     assert [case.hook for case in cohort.cases()] == [each.hook for each in cases]
     assert effect(cohort)["rules"]
     without = {key: value for key, value in calls[0].items() if key != "prefetch"}
+    with pytest.raises(TooLarge, match="more than 3 patients"):
+        read_upload([("calls.json", json.dumps(calls).encode())], most_patients=3)
     assert "without prefetch" in read_upload([("c.json", json.dumps(without).encode())]).remarks[0]
 
 
