@@ -6,10 +6,11 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -163,6 +164,7 @@ class Issuer(ThreadingHTTPServer):
         self.claims: dict[str, Any] = {"iss": self.url, "sub": "s", "aud": "console", "groups": ["pharmacy"]}
         self.header: dict[str, Any] = {"alg": "RS256", "kid": "k"}
         self.broken: set[str] = set()
+        self.asked: list[str] = []
         self.take(RSAKey.generate_key(2048, {"kid": "k"}))
 
     def take(self, key: RSAKey) -> None:
@@ -180,6 +182,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.rpartition("/")[2]
+        self.server.asked.append(path)
         bodies: dict[str, Callable[[], Any]] = {
             "openid-configuration": lambda: self.server.told,
             "jwks": lambda: self.server.jwks,
@@ -217,10 +220,12 @@ def console(make_app: Callable[..., Flask], issuer: Issuer) -> Flask:
     return made(make_app, issuer)
 
 
-def signed_in(console: Flask, issuer: Issuer) -> tuple[int, int]:
-    """The status of the way back, and of the first page after it. The nonce is the right one unless one is set."""
+def signed_in(console: Flask, issuer: Issuer, meanwhile: Mapping[str, Any] = MappingProxyType({})) -> tuple[int, int]:
+    """The status of the way back, and of the first page after it. The nonce is the right one unless one is set.
+    `meanwhile`: what the issuer says of itself from the way there on."""
     http = console.test_client()
     sent = parse_qs(urlsplit(http.get("/console/sign-in/organisation").headers["Location"]).query)
+    issuer.told |= meanwhile
     own = dict(issuer.claims)
     issuer.claims = {"nonce": sent["nonce"][0]} | own
     answer = http.get(BACK, query_string={"state": sent["state"][0], "code": "c"})
@@ -234,18 +239,36 @@ LIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lie", [*LIES, "metadata", "algorithm", "key"])
+@pytest.mark.parametrize("lie", [*LIES, "metadata", "algorithm", "only algorithm", "key"])
 def test_a_token_that_does_not_fit_lets_nobody_in(lie: str, console: Flask, issuer: Issuer) -> None:
     assert signed_in(console, issuer) == (303, 200), "but for the lie"
     if lie == "metadata":
         issuer.told["issuer"] = "https://other.example"
-    elif lie == "algorithm":
-        issuer.header = {"alg": "HS256"}
+    elif lie.endswith("algorithm"):
+        issuer.header = {"alg": "HS256", "kid": "shared"}
+        issuer.jwks["keys"].append(OctKey.import_key(SECRET * 2, {"kid": "shared"}).as_dict())
+        issuer.told["id_token_signing_alg_values_supported"] = ["RS256", "HS256"] if lie == "algorithm" else ["HS256"]
     elif lie == "key":
         issuer.key = RSAKey.generate_key(2048, {"kid": "k"})
     else:
         issuer.claims |= LIES[lie]
     assert signed_in(console, issuer) == (400, 303)
+
+
+def test_what_the_issuer_says_of_itself_is_read_on_the_way_back_too(console: Flask, issuer: Issuer) -> None:
+    """It moved while somebody typed a password there."""
+    issuer.told["token_endpoint"] = f"{issuer.url}/gone"
+    assert signed_in(console, issuer, {"token_endpoint": f"{issuer.url}/token"}) == (303, 200)
+    assert signed_in(console, issuer, {"issuer": "https://other.example"}) == (400, 303)
+
+
+@pytest.mark.parametrize("query", ["", "?code=x", "?state=x&code=y", "?state=x&error=server_error"])
+def test_nobody_asks_the_issuer_anything_without_a_sign_in_begun_here(
+    query: str, console: Flask, issuer: Issuer
+) -> None:
+    """Where it hangs, each question would hold a worker."""
+    assert console.test_client().get(BACK + query).status_code == 400
+    assert not issuer.asked
 
 
 @pytest.mark.parametrize("header", [{"alg": "RS256"}, {"alg": "RS256", "kid": "k"}], ids=["no kid", "the same kid"])
