@@ -228,9 +228,11 @@ def test_two_workers_that_write_at_once_make_one_chain(either: Maker) -> None:
 
 def test_the_log_is_filtered_and_the_files_hold_what_the_filter_lets_through(anna: Visitor, clock: Clock) -> None:
     clock.on(hours=-48)
+    anna.sign_in("anna")
     person(anna.store, "dora", "viewer")
     anna.post("/people", name="bruno", roles=["viewer"])
     clock.on(hours=48)
+    anna.sign_in("anna")
     anna.post("/people", name="carla", roles=["viewer"])
 
     def rows(query: str) -> list[dict[str, str]]:
