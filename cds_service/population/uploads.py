@@ -31,7 +31,7 @@ MOST_NAMED: Final = 50  # places of faults that are named one by one
 GZIP: Final = b"\x1f\x8b"
 HOOKS: Final = ("patient-view", "order-select", "order-sign")
 Resource = dict[str, Any]
-_list = Decoder(list[Raw]).decode
+_any, _list = Decoder(Raw).decode, Decoder(list[Raw]).decode
 
 
 class TooLarge(ValueError):
@@ -44,7 +44,7 @@ class _Gathered:
 
     most_patients: int
     patients: dict[str, list[tuple[Resource, str]]] = field(default_factory=lambda: defaultdict(list))
-    medications: dict[str, Resource] = field(default_factory=dict)
+    medications: dict[str, list[Resource]] = field(default_factory=lambda: defaultdict(list))
     places: dict[str, str] = field(default_factory=dict)
     whole: list[tuple[str, Resource]] = field(default_factory=list)
     calls: list[tuple[str, Resource]] = field(default_factory=list)
@@ -88,7 +88,7 @@ class _Gathered:
         if line.kind == BUNDLE:
             self.whole.append((place, resource))
         elif line.kind == MEDICATION:
-            self.medications[line.medication] = resource
+            self.medications[line.medication].append(resource)
         else:
             if line.kind == PATIENT:
                 self.places.setdefault(line.patient, place)
@@ -156,12 +156,21 @@ def _units(text: bytes) -> tuple[str, list[bytes]]:
     """What a file is made of, and how one of it is called: "item" of a list, "line", or "" where it is one document."""
     lines = text.splitlines()
     full = [line for line in lines if line.strip()] + [b"", b""]
-    if not closed(full[0], full[1]):
+    if len(full) > 3 or not closed(full[0], full[1]):
         try:
             return "item", [bytes(each) for each in _list(text.removeprefix(MARK))]
         except UNREADABLE:
-            return "", [text]
+            if not closed(full[0], full[1]) or _is_json(text):
+                return "", [text]
     return "line", lines
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _any(text.removeprefix(MARK))
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _remarks(found: _Gathered) -> tuple[str, ...]:
@@ -194,7 +203,7 @@ def _cases(found: _Gathered) -> Iterator[Case]:
     for name, resources in found.patients.items():
         if name in found.places:
             named = sorted({medication for _, medication in resources})
-            shared = [found.medications[each] for each in named if each in found.medications]
+            shared = [one for each in named for one in found.medications.get(each, ())]
             entries = [{"resource": each} for each in (*(each for each, _ in resources), *shared)]
             people.append((found.places[name], {"resourceType": "Bundle", "type": "collection", "entry": entries}))
     for number, (place, bundle) in enumerate(people, 1):

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from cds_service.advice.needs import all_needs
 from cds_service.population import Cohort, TooLarge, compare, read_upload
+from cds_service.population.cases import CallCase
 from cds_service.population.screening.lines import Lines
 from cds_service.sandbox import patients
 from cds_service.sandbox.scenario import Builder, scenario_files
@@ -52,6 +54,13 @@ FORMS: dict[str, Callable[[], list[tuple[str, bytes]]]] = {
     "a Bundle each": lambda: [(f"{n}.json", json.dumps(each, indent=2).encode()) for n, each in enumerate(bundles())],
     "a Bundle in each line": lambda: [("b.ndjson", "\n".join(map(json.dumps, bundles())).encode())],
     "a list of Bundles": lambda: [("list.json", json.dumps(bundles()).encode())],
+    "a list with a Bundle in each line": lambda: [
+        ("list.json", b"[\n" + b"\n,\n".join(json.dumps(each).encode() for each in bundles()) + b"\n]")
+    ],
+    "one Bundle with an entry in each line": lambda: [
+        ("one.json", b'{"resourceType":"Bundle","type":"collection","entry":[\n' + b"\n,\n".join(
+            json.dumps(entry).encode() for each in bundles() for entry in each["entry"]) + b"\n]}")
+    ],
     "one Bundle of all": lambda: [
         ("one.json", json.dumps({"resourceType": "Bundle", "type": "collection",
                                  "entry": [entry for each in bundles() for entry in each["entry"]]}).encode())
@@ -127,6 +136,23 @@ def test_more_bytes_or_patients_than_are_tried_are_refused_with_how_many_are() -
     bomb = gzip.compress(b" " * 10_000_000)
     with pytest.raises(TooLarge, match="1 MB when unpacked"):
         read_upload([("bomb.gz", bomb)], most_bytes=1024 * 1024)
+
+
+def test_two_medications_of_one_name_are_both_kept_and_neither_wins() -> None:
+    codes = ("1", "2")
+    drugs = [{"resourceType": "Medication", "id": "m", "code": {"text": code}} for code in codes]
+    order = {"resourceType": "MedicationRequest", "id": "r", "subject": {"reference": "Patient/a"},
+             "medicationReference": {"reference": "Medication/m"}}  # fmt: skip
+    lines = [{"resourceType": "Patient", "id": "a"}, order, *drugs]
+    found = read_upload([("a.ndjson", "\n".join(map(json.dumps, lines)).encode())])
+    assert [each for each in _gathered(found) if each["resourceType"] == "Medication"] == drugs
+
+
+def _gathered(cohort: Cohort) -> list[dict[str, Any]]:
+    """The resources of the first chart."""
+    case = next(iter(cohort.cases()))
+    assert isinstance(case, CallCase) and isinstance(case.request, partial)
+    return [entry["resource"] for entry in case.request.args[0]["entry"]]
 
 
 def test_a_patient_with_a_draft_is_tried_when_it_is_signed_too() -> None:
