@@ -94,6 +94,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             flash(
                 "It is written down that you saw to this alarm. It closes by itself when counts are as usual.", "good"
             )
+        elif _said(one(alarm_id)) == (who().name, form.reason.data):
+            flash("It is written down already that you saw to this alarm.", "good")
         else:
             here = url_for("console.alarm", alarm_id=alarm_id)
             crumbs = [(url_for("console.alarms"), "Alarms"), (here, about(found, parts))]
@@ -114,6 +116,10 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         ]  # fmt: skip
         listed = table("canaries", CANARY_COLUMNS, rows, "The last time")
         return listed.file(kind) if kind else page("canaries.html", canaries=listed, at=at)
+
+
+def _said(alarm: Alarm) -> tuple[str | None, str | None]:
+    return alarm.acknowledged_by, alarm.reason
 
 
 def _kind(alarm: Alarm) -> str:

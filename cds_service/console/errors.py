@@ -126,7 +126,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.errorhandler(CSRFError)
     def _form(_: CSRFError) -> Response:
-        if current_session().new_cookie:
+        if not current_session().sent:
             return error_page(
                 403,
                 "Your browser sent no cookie",
@@ -136,8 +136,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         return error_page(
             403,
             "This form is out of date",
-            "You signed in or out since it was opened. Nothing was changed. Go back, and send it again: what you typed"
-            " is still in the form.",
+            "You signed in or out, or got other roles, since it was opened. Nothing was changed. Go back, and send it"
+            " again: what you typed is still in the form.",
         )
 
     @blueprint.errorhandler(Elsewhere)

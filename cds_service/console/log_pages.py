@@ -50,7 +50,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             people=[name for name in people if name],
             actions=actions,
             asked=_asked(),
-            faults=faults,
+            faults=[f"{one} It was left out." for one in faults],
             checked=checked,
             status=400 if faults else 200,
             broken=parts.store.broken_line() if checked else None,
@@ -82,7 +82,7 @@ def _wanted(asked: Mapping[str, str]) -> tuple[Wanted, list[str]]:
         try:
             found = date.fromisoformat(text)
         except ValueError:
-            faults.append(f"{words} is not a date like 2026-11-30, so it was left out.")
+            faults.append(f"{words} is not a date like 2026-11-30.")
             return None
         return datetime(found.year, found.month, found.day, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import requests
 import structlog
-from flask import Blueprint, Response, current_app, redirect, request, url_for
+from flask import Blueprint, Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from cds_service.console.access import ROLES, local_path, open_to_all, who
@@ -103,23 +103,18 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
     if settings.oidc_issuer is None:
         return
     secret = _secret(settings)
-    from authlib.integrations.flask_client import OAuth
+    from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
 
-    def client() -> Any:
-        return current_app.extensions["console_oidc"].console
-
-    def register(state: Any) -> None:
-        oauth = OAuth(state.app)
-        oauth.register(
+    def new_client() -> Any:
+        """One for each request: what the issuer says of itself, and its keys, are read anew and shared with nobody."""
+        return FlaskOAuth2App(
+            FlaskIntegration("console"),
             "console",
             client_id=settings.oidc_client_id,
             client_secret=secret,
             server_metadata_url=f"{(settings.oidc_issuer or '').rstrip('/')}/.well-known/openid-configuration",
             client_kwargs={"scope": settings.oidc_scope, "code_challenge_method": "S256", "default_timeout": SECONDS},
         )
-        state.app.extensions["console_oidc"] = oauth
-
-    blueprint.record_once(register)
 
     @blueprint.get("/sign-in/organisation")
     @open_to_all
@@ -128,10 +123,8 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
         if who().name:
             return redirect(wanted, 303)
         _may_begin(parts)
-        issuer = client()
-        issuer.server_metadata.pop("_loaded_at", None)  # what the issuer says of itself is read for each sign-in
         try:
-            answer: Response = issuer.authorize_redirect(_our_address(parts))
+            answer: Response = new_client().authorize_redirect(_our_address(parts))
         except Exception as error:  # noqa: BLE001 - of a library, about an answer from elsewhere
             return _not_reached(error)
         current_session()["next"] = wanted
@@ -146,7 +139,7 @@ def add(blueprint: Blueprint, parts: Parts) -> None:
             return error_page(403, "Not signed in", "Your organisation did not let you in, or you stopped. Try again.",
                               url_for("console.sign_in"), "To the sign-in page")  # fmt: skip
         try:
-            claims = _claims(client(), settings)
+            claims = _claims(new_client(), settings)
         except requests.RequestException as error:
             return _not_reached(error)
         except Exception as error:  # noqa: BLE001 - of a library, about an answer from elsewhere
@@ -167,16 +160,17 @@ def _may_begin(parts: Parts) -> None:
 
 def _claims(client: Any, settings: Settings) -> dict[str, Any]:
     """What the issuer says of the person: state, signature, issuer, audience, nonce and times are checked by Authlib,
-    with the keys that the issuer has now. One that it took away is worth nothing.
+    with the keys that the issuer has now. One that it took away is worth nothing. The issuer is asked nothing for a
+    browser that began no sign-in.
 
     Raises whatever does not fit.
     """
-    client.server_metadata.pop("jwks", None)
+    if client.framework.get_state_data(current_session(), request.args.get("state")) is None:
+        raise ValueError("not begun here")
     metadata = client.load_server_metadata()
     if metadata.get("issuer") != settings.oidc_issuer:
         raise ValueError("the issuer calls itself otherwise")
-    offered = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
-    metadata["id_token_signing_alg_values_supported"] = [name for name in offered if name in ALGORITHMS]
+    metadata["id_token_signing_alg_values_supported"] = ALGORITHMS  # in place of what the issuer offers
     token = client.authorize_access_token(
         claims_options={"iss": {"essential": True, "value": settings.oidc_issuer}, "sub": {"essential": True},
                         "aud": {"essential": True, "value": settings.oidc_client_id}, "exp": {"essential": True},

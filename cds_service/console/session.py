@@ -26,7 +26,8 @@ _CHARS: Final = 64  # of a name; what is longer is none of ours
 
 
 class ConsoleSession(CallbackDict[str, Any], SessionMixin):
-    """Values that last from page to page. `name`: the random one; `person`: who is signed in.
+    """Values that last from page to page. `name`: the random one; `sent`: whether the browser sent one; `person`: who
+    is signed in.
 
     Nothing is in the database as long as nobody is signed in and nothing is kept: a visitor costs no row.
     """
@@ -39,6 +40,7 @@ class ConsoleSession(CallbackDict[str, Any], SessionMixin):
         super().__init__(None, changed)
         self.name = name
         self.person = Person()
+        self.sent = bool(name)
         self.new_cookie = not name
         self.loaded = False
         self.ended = False
@@ -118,7 +120,7 @@ class ConsoleSessions(SessionInterface):
         kept = session.kept()
         if session.modified and (kept or session.person.name):
             try:
-                self._parts.store.keep_session(session.name, kept, self._parts.now())
+                self._parts.store.keep_session(session.name, session.person.name or None, kept, self._parts.now())
             except StoreUnavailable as error:  # the page is made by now: what is lost is a message on the next one
                 log.error("session not kept", cause=error.kind)
         if session.new_cookie:

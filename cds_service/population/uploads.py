@@ -31,7 +31,7 @@ MOST_NAMED: Final = 50  # places of faults that are named one by one
 GZIP: Final = b"\x1f\x8b"
 HOOKS: Final = ("patient-view", "order-select", "order-sign")
 Resource = dict[str, Any]
-_list = Decoder(list[Raw]).decode
+_any, _list = Decoder(Raw).decode, Decoder(list[Raw]).decode
 
 
 class TooLarge(ValueError):
@@ -42,8 +42,9 @@ class TooLarge(ValueError):
 class _Gathered:
     """What the files hold, by patient. `faults`: places that were not read, and why."""
 
+    most_patients: int
     patients: dict[str, list[tuple[Resource, str]]] = field(default_factory=lambda: defaultdict(list))
-    medications: dict[str, Resource] = field(default_factory=dict)
+    medications: dict[str, list[Resource]] = field(default_factory=lambda: defaultdict(list))
     places: dict[str, str] = field(default_factory=dict)
     whole: list[tuple[str, Resource]] = field(default_factory=list)
     calls: list[tuple[str, Resource]] = field(default_factory=list)
@@ -56,7 +57,7 @@ class _Gathered:
         if len(self.faults) < MOST_NAMED:
             self.faults.append(f"{place}: {why}")
 
-    def file(self, name: str, text: bytes, most_patients: int) -> None:
+    def file(self, name: str, text: bytes) -> None:
         """All of one file. Raises TooLarge."""
         if not text.removeprefix(MARK).strip():
             self.fault(name, "is empty")
@@ -69,8 +70,7 @@ class _Gathered:
 
         for line in lines.read(self._no_calls(units, place)):
             self._take(place(line.number), line)
-            if self.size() > most_patients:
-                raise TooLarge(f"The files hold more than {most_patients} patients. Try fewer at a time.")
+            self._check_size()
         for number, why in sorted(lines.faults):
             self.fault(place(number), why)
         self.passed_over += lines.passed_over
@@ -88,7 +88,7 @@ class _Gathered:
         if line.kind == BUNDLE:
             self.whole.append((place, resource))
         elif line.kind == MEDICATION:
-            self.medications[line.medication] = resource
+            self.medications[line.medication].append(resource)
         else:
             if line.kind == PATIENT:
                 self.places.setdefault(line.patient, place)
@@ -102,9 +102,11 @@ class _Gathered:
             self.fault(place, "is a hook request without prefetch: nothing is read from a server here")
         else:
             self.calls.append((place, call))
+            self._check_size()
 
-    def size(self) -> int:
-        return len(self.patients) + len(self.whole) + len(self.calls)
+    def _check_size(self) -> None:
+        if len(self.patients) + len(self.whole) + len(self.calls) > self.most_patients:
+            raise TooLarge(f"The files hold more than {self.most_patients} patients. Try fewer at a time.")
 
 
 def read_upload(
@@ -116,7 +118,7 @@ def read_upload(
     brought together by the patient that they name, whichever file they stand in. A patient with draft orders is tried
     on order-sign too.
     """
-    found, left = _Gathered(), most_bytes
+    found, left = _Gathered(most_patients), most_bytes
     for name, raw in files:
         try:
             text = _unpacked(raw, left) if raw.startswith(GZIP) else raw
@@ -127,7 +129,7 @@ def read_upload(
             size = f"{most_bytes / 1024 / 1024:g} MB" if most_bytes >= 1024 * 1024 else f"{most_bytes} bytes"
             raise TooLarge(f"The files hold more than {size} when unpacked. Try fewer patients at a time.")
         left -= len(text)
-        found.file(name, text, most_patients)
+        found.file(name, text)
     return Cohort(
         "uploaded file",
         partial(_cases, found),
@@ -154,12 +156,21 @@ def _units(text: bytes) -> tuple[str, list[bytes]]:
     """What a file is made of, and how one of it is called: "item" of a list, "line", or "" where it is one document."""
     lines = text.splitlines()
     full = [line for line in lines if line.strip()] + [b"", b""]
-    if not closed(full[0], full[1]):
+    if len(full) > 3 or not closed(full[0], full[1]):
         try:
             return "item", [bytes(each) for each in _list(text.removeprefix(MARK))]
         except UNREADABLE:
-            return "", [text]
+            if not closed(full[0], full[1]) or _is_json(text):
+                return "", [text]
     return "line", lines
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _any(text.removeprefix(MARK))
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _remarks(found: _Gathered) -> tuple[str, ...]:
@@ -192,7 +203,7 @@ def _cases(found: _Gathered) -> Iterator[Case]:
     for name, resources in found.patients.items():
         if name in found.places:
             named = sorted({medication for _, medication in resources})
-            shared = [found.medications[each] for each in named if each in found.medications]
+            shared = [one for each in named for one in found.medications.get(each, ())]
             entries = [{"resource": each} for each in (*(each for each, _ in resources), *shared)]
             people.append((found.places[name], {"resourceType": "Bundle", "type": "collection", "entry": entries}))
     for number, (place, bundle) in enumerate(people, 1):

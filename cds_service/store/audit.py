@@ -82,9 +82,9 @@ class _AsFound(TypeDecorator[datetime]):
         """Aware, in UTC: SQLite gives a text."""
         try:
             found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        except ValueError:
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):
             return datetime.min.replace(tzinfo=UTC)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 _AS_FOUND: Final = select(

@@ -77,7 +77,7 @@ def other_key(known: str, key: HashKey) -> str:
     """Why a service with `key` does not start on a database of another one, and what to do."""
     return (
         f"The database was written with the key {known}, and the one given is {key.fingerprint}. Give that one; with "
-        "another, what was accepted or dismissed silences nothing any more and links to plans end. To go on with the "
+        "another, what was dismissed silences nothing any more and links to plans end. To go on with the "
         f"new one all the same: {ADOPT}"
     )
 
@@ -111,7 +111,7 @@ def load_or_create(folder: Path, used: bool) -> HashKey:
     if used and not names:
         raise StoreError(
             f"The hash key is gone: there is none in {folder}, and the database holds cards. Without it, what was "
-            "accepted or dismissed silences nothing any more and links to plans end. Put back a copy of the key; or, "
+            "dismissed silences nothing any more and links to plans end. Put back a copy of the key; or, "
             f"to go on with a new one: {ADOPT}"
         )
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, not_, or_, select, update
 
 from cds_service.store.audit import NewLine, write_line
 from cds_service.store.tables import people, sessions, sign_in_tries
@@ -41,36 +41,19 @@ class SessionMemory:
 
     def session(self, name: str, now: datetime) -> SessionOnRecord | None:
         """The session of this random name, None where it has ended or never was."""
-        wanted = (
-            select(sessions, people.c.roles.label("roles_now"), people.c.epoch.label("epoch_now"))
-            .join(people, people.c.name == sessions.c.person, isouter=True)
-            .where(
-                sessions.c.id == session_hash(name),
-                sessions.c.seen_at > now - IDLE,
-                sessions.c.made_at > now - LONGEST,
-                sessions.c.seen_at <= now + APART,
-                sessions.c.made_at <= now + APART,
-            )
-        )
+        return self._read(lambda connection: _holds(connection, name, now), self.feedback_wait)
 
-        def query(connection: Connection) -> SessionOnRecord | None:
-            row = connection.execute(wanted).first()
-            if row is None or (row.person is not None and row.epoch != row.epoch_now):
-                return None
-            roles = tuple(row.roles_now) if row.person is not None else ()
-            return SessionOnRecord(row.data, row.person, roles, tuple(row.roles), row.made_at, row.seen_at)
-
-        return self._read(query, self.feedback_wait)
-
-    def keep_session(self, name: str, data: Mapping[str, Any], now: datetime) -> None:
-        """Write down what a session holds, and that it was seen now. One of nobody is made where it is not there; one
-        that was ended meanwhile stays ended."""
+    def keep_session(self, name: str, person: str | None, data: Mapping[str, Any], now: datetime) -> None:
+        """Write down what a session of `person` (None: of nobody) holds, and that it was seen now. One of nobody is
+        made where none of nobody holds; one that has ended, or is somebody else's, stays ended."""
         row = {"data": dict(data), "seen_at": now}
 
         def work(connection: Connection) -> None:
-            found = connection.execute(update(sessions).where(sessions.c.id == session_hash(name)).values(row))
-            if not found.rowcount and "person" not in data:
-                connection.execute(delete(sessions).where(_too_old(now)))
+            known, same = _holds(connection, name, now), sessions.c.id == session_hash(name)
+            if known is not None and known.person == person:
+                connection.execute(update(sessions).where(same).values(row))
+            elif person is None:
+                connection.execute(delete(sessions).where(or_(_ended(now), same)))
                 new = row | {"id": session_hash(name), "person": None, "epoch": 0, "roles": [], "made_at": now}
                 connection.execute(sessions.insert().values(new))
 
@@ -92,9 +75,7 @@ class SessionMemory:
 
         def work(connection: Connection) -> bool:
             row = connection.execute(select(people).where(people.c.name == person)).first()
-            connection.execute(
-                delete(sessions).where(or_(_too_old(line.at), sessions.c.id == session_hash(instead_of)))
-            )
+            connection.execute(delete(sessions).where(or_(_ended(line.at), sessions.c.id == session_hash(instead_of))))
             if row is None:
                 return False
             new = {"id": session_hash(name), "person": person, "epoch": row.epoch, "roles": row.roles,
@@ -137,8 +118,23 @@ class SessionMemory:
         self._write(work)
 
 
-def _too_old(now: datetime) -> Any:
-    return or_(sessions.c.seen_at <= now - IDLE, sessions.c.made_at <= now - LONGEST)
+def _ended(now: datetime) -> ColumnElement[bool]:
+    """Not used for too long, too long ago, or of a moment that is still to come."""
+    seen, made = sessions.c.seen_at, sessions.c.made_at
+    return or_(seen <= now - IDLE, made <= now - LONGEST, seen > now + APART, made > now + APART)
+
+
+def _holds(connection: Connection, name: str, now: datetime) -> SessionOnRecord | None:
+    wanted = (
+        select(sessions, people.c.roles.label("roles_now"), people.c.epoch.label("epoch_now"))
+        .join(people, people.c.name == sessions.c.person, isouter=True)
+        .where(sessions.c.id == session_hash(name), not_(_ended(now)))
+    )
+    row = connection.execute(wanted).first()
+    if row is None or (row.person is not None and row.epoch != row.epoch_now):
+        return None
+    roles = tuple(row.roles_now) if row.person is not None else ()
+    return SessionOnRecord(row.data, row.person, roles, tuple(row.roles), row.made_at, row.seen_at)
 
 
 def session_hash(name: str) -> str:

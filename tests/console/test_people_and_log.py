@@ -150,11 +150,12 @@ def test_a_long_log_is_looked_through_to_its_end(
     assert (found and (found[0], found[1].startswith(broken[1] if broken else ""))) == (broken and (broken[0], True))
 
 
-def test_a_line_whose_time_was_made_unreadable_is_named(tmp_path: Path, worker: Maker) -> None:
+@pytest.mark.parametrize("time", ["x", "0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-14:00"])
+def test_a_line_whose_time_was_made_unreadable_is_named(time: str, tmp_path: Path, worker: Maker) -> None:
     seen = visitor(worker(), "anna")
     with sqlite3.connect(tmp_path / "data" / FILE_NAME) as file:
         file.execute("DROP TRIGGER audit_lines_no_update")
-        file.execute("UPDATE audit_lines SET at = 'x', details = '[' WHERE number = 2")
+        file.execute("UPDATE audit_lines SET at = ?, details = '[' WHERE number = 2", (time,))
     broken = seen.store.broken_line()
     assert broken is not None and broken[0] == 2
     page = seen.get("/log?check=1")
@@ -227,10 +228,11 @@ def test_two_workers_that_write_at_once_make_one_chain(either: Maker) -> None:
 
 def test_the_log_is_filtered_and_the_files_hold_what_the_filter_lets_through(anna: Visitor, clock: Clock) -> None:
     clock.on(hours=-48)
+    anna.sign_in("anna")
     person(anna.store, "dora", "viewer")
-    visitor(anna.app, "anna").post("/people", name="bruno", roles=["viewer"])
+    anna.post("/people", name="bruno", roles=["viewer"])
     clock.on(hours=48)
-    anna = visitor(anna.app, "anna")
+    anna.sign_in("anna")
     anna.post("/people", name="carla", roles=["viewer"])
 
     def rows(query: str) -> list[dict[str, str]]:
@@ -241,7 +243,9 @@ def test_the_log_is_filtered_and_the_files_hold_what_the_filter_lets_through(ann
     assert [row["target"] for row in rows("action=person+added&person=anna&since=2026-11-20")] == ["carla"]
     assert rows("until=2026-11-10") == []
     page = anna.get("/log?since=yesterday&person=anna").text
-    assert "is not a date" in page and 'value="anna" selected' in page
+    assert "is not a date like 2026-11-30. It was left out." in page and 'value="anna" selected' in page
+    refused = anna.get("/log.csv?since=yesterday").text
+    assert "is not a date like 2026-11-30." in refused and "left out" not in refused
     text = anna.get("/log.csv?person=anna").data.decode("utf-8-sig")
     listed = list(csv.DictReader(io.StringIO(text)))
     assert [row["Line"] for row in listed] == [str(row["number"]) for row in rows("person=anna")]

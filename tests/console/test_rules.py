@@ -156,6 +156,9 @@ def test_an_alarm_is_seen_to_once_with_what_came_of_it_and_written_down(hospital
     assert ida.post(f"/alarms/{number}", reason="").status_code == 400
     assert ida.post(f"/alarms/{number}", reason="The ward was closed").status_code == 303
     assert "The ward was closed" in ida.get(f"/alarms/{number}").text
+    assert ida.post(f"/alarms/{number}", reason="The ward was closed").status_code == 303, "sent twice"
+    assert "It is written down already" in ida.get(f"/alarms/{number}").text
+    assert ida.post(f"/alarms/{number}", reason="Something else").status_code == 409
     again = visitor(hospital, "egon", ("editor",))
     late = again.post(f"/alarms/{number}", reason="Mine")
     assert late.status_code == 409 and "Somebody else saw to this alarm before you" in late.text

@@ -91,6 +91,15 @@ def test_a_session_has_another_name_after_a_change_of_roles_and_the_new_roles_at
     assert bruno.signed_in()
 
 
+def test_a_form_from_before_a_change_of_roles_is_out_of_date_and_not_without_a_cookie(console: Flask) -> None:
+    anna, bruno = visitor(console, "anna"), visitor(console, "bruno", ("viewer",))
+    token = bruno.token()
+    assert anna.post("/people/bruno", roles=["viewer", "admin"]).status_code == 303
+    answer = bruno.post("/people", token=token, name="carla", roles=["viewer"])
+    assert answer.status_code == 403 and "This form is out of date" in answer.text
+    assert bruno.store.person("carla") is None
+
+
 def test_signing_out_ends_the_session_whoever_kept_its_cookie(either: Maker) -> None:
     app = either()
     seen = visitor(app, "anna")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,7 +24,8 @@ from cds_service.settings import SettingsError
 from cds_service.store import NewLine
 from tests.conftest import NOW
 from tests.console.browser import served_at
-from tests.console.support import person
+from tests.console.conftest import Clock
+from tests.console.support import PASSWORD, person
 from tests.oidc_provider.running import SECRET, free_port, provider, sent_back
 
 ROLES = ("pharmacy=viewer", "cds admins=admin", "cds admins=editor")
@@ -160,6 +164,7 @@ class Issuer(ThreadingHTTPServer):
         self.claims: dict[str, Any] = {"iss": self.url, "sub": "s", "aud": "console", "groups": ["pharmacy"]}
         self.header: dict[str, Any] = {"alg": "RS256", "kid": "k"}
         self.broken: set[str] = set()
+        self.asked: list[str] = []
         self.take(RSAKey.generate_key(2048, {"kid": "k"}))
 
     def take(self, key: RSAKey) -> None:
@@ -177,6 +182,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.rpartition("/")[2]
+        self.server.asked.append(path)
         bodies: dict[str, Callable[[], Any]] = {
             "openid-configuration": lambda: self.server.told,
             "jwks": lambda: self.server.jwks,
@@ -203,17 +209,23 @@ def issuer() -> Iterator[Issuer]:
         one.shutdown()
 
 
+def made(make_app: Callable[..., Flask], issuer: Issuer, **more: Any) -> Flask:
+    """A console of this issuer."""
+    own = {"oidc_issuer": issuer.url, "oidc_client_id": "console", "oidc_client_secret": SECRET * 2}
+    return make_app(console=True, oidc_roles=ROLES, **own, **more)
+
+
 @pytest.fixture
 def console(make_app: Callable[..., Flask], issuer: Issuer) -> Flask:
-    return make_app(
-        console=True, oidc_issuer=issuer.url, oidc_client_id="console", oidc_client_secret=SECRET * 2, oidc_roles=ROLES
-    )
+    return made(make_app, issuer)
 
 
-def signed_in(console: Flask, issuer: Issuer) -> tuple[int, int]:
-    """The status of the way back, and of the first page after it. The nonce is the right one unless one is set."""
+def signed_in(console: Flask, issuer: Issuer, meanwhile: Mapping[str, Any] = MappingProxyType({})) -> tuple[int, int]:
+    """The status of the way back, and of the first page after it. The nonce is the right one unless one is set.
+    `meanwhile`: what the issuer says of itself from the way there on."""
     http = console.test_client()
     sent = parse_qs(urlsplit(http.get("/console/sign-in/organisation").headers["Location"]).query)
+    issuer.told |= meanwhile
     own = dict(issuer.claims)
     issuer.claims = {"nonce": sent["nonce"][0]} | own
     answer = http.get(BACK, query_string={"state": sent["state"][0], "code": "c"})
@@ -227,18 +239,36 @@ LIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lie", [*LIES, "metadata", "algorithm", "key"])
+@pytest.mark.parametrize("lie", [*LIES, "metadata", "algorithm", "only algorithm", "key"])
 def test_a_token_that_does_not_fit_lets_nobody_in(lie: str, console: Flask, issuer: Issuer) -> None:
     assert signed_in(console, issuer) == (303, 200), "but for the lie"
     if lie == "metadata":
         issuer.told["issuer"] = "https://other.example"
-    elif lie == "algorithm":
-        issuer.header = {"alg": "HS256"}
+    elif lie.endswith("algorithm"):
+        issuer.header = {"alg": "HS256", "kid": "shared"}
+        issuer.jwks["keys"].append(OctKey.import_key(SECRET * 2, {"kid": "shared"}).as_dict())
+        issuer.told["id_token_signing_alg_values_supported"] = ["RS256", "HS256"] if lie == "algorithm" else ["HS256"]
     elif lie == "key":
         issuer.key = RSAKey.generate_key(2048, {"kid": "k"})
     else:
         issuer.claims |= LIES[lie]
     assert signed_in(console, issuer) == (400, 303)
+
+
+def test_what_the_issuer_says_of_itself_is_read_on_the_way_back_too(console: Flask, issuer: Issuer) -> None:
+    """It moved while somebody typed a password there."""
+    issuer.told["token_endpoint"] = f"{issuer.url}/gone"
+    assert signed_in(console, issuer, {"token_endpoint": f"{issuer.url}/token"}) == (303, 200)
+    assert signed_in(console, issuer, {"issuer": "https://other.example"}) == (400, 303)
+
+
+@pytest.mark.parametrize("query", ["", "?code=x", "?state=x&code=y", "?state=x&error=server_error"])
+def test_nobody_asks_the_issuer_anything_without_a_sign_in_begun_here(
+    query: str, console: Flask, issuer: Issuer
+) -> None:
+    """Where it hangs, each question would hold a worker."""
+    assert console.test_client().get(BACK + query).status_code == 400
+    assert not issuer.asked
 
 
 @pytest.mark.parametrize("header", [{"alg": "RS256"}, {"alg": "RS256", "kid": "k"}], ids=["no kid", "the same kid"])
@@ -252,6 +282,25 @@ def test_a_new_key_of_the_issuer_is_taken_and_one_that_it_took_away_is_not(
     assert signed_in(console, issuer) == (303, 200)
     issuer.key = old
     assert signed_in(console, issuer) == (400, 303), "signed by whoever stole the old key"
+
+
+@pytest.mark.parametrize("later", [timedelta(minutes=31), timedelta(hours=13), timedelta(hours=-2)])
+def test_a_session_that_has_ended_is_not_begun_again_by_who_only_began_to_sign_in(
+    later: timedelta, make_app: Callable[..., Flask], issuer: Issuer
+) -> None:
+    """Anna goes home; somebody at her machine opens the sign-in by organisation and goes back."""
+    clock = Clock()
+    http = made(make_app, issuer, now=clock).test_client()
+    person(http.application.extensions["advisor"].store, "anna", "admin")
+    token = re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', http.get("/console/sign-in").text)[0]
+    form = {"name": "anna", "password": PASSWORD, "csrf_token": token}
+    http.post("/console/sign-in", data=form, headers={"Origin": "http://localhost"})
+    assert http.get("/console").status_code == 200
+    clock.now += later
+    assert http.get("/console/sign-in/organisation").status_code == 302
+    assert http.get("/console").status_code == 303, "nobody signed in"
+    clock.now -= later
+    assert http.get("/console").status_code == 303, "nor is what had ended there any more"
 
 
 @pytest.mark.parametrize("broken", ["token", "jwks"])

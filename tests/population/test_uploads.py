@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from cds_service.advice.needs import all_needs
 from cds_service.population import Cohort, TooLarge, compare, read_upload
+from cds_service.population.cases import CallCase
 from cds_service.population.screening.lines import Lines
 from cds_service.sandbox import patients
 from cds_service.sandbox.scenario import Builder, scenario_files
@@ -52,6 +54,13 @@ FORMS: dict[str, Callable[[], list[tuple[str, bytes]]]] = {
     "a Bundle each": lambda: [(f"{n}.json", json.dumps(each, indent=2).encode()) for n, each in enumerate(bundles())],
     "a Bundle in each line": lambda: [("b.ndjson", "\n".join(map(json.dumps, bundles())).encode())],
     "a list of Bundles": lambda: [("list.json", json.dumps(bundles()).encode())],
+    "a list whose last Bundle has a line": lambda: [
+        ("list.json", f"{json.dumps(bundles()[:-1])[:-1]},\n{json.dumps(bundles()[-1])}\n]".encode())
+    ],
+    "one Bundle with an entry in each line": lambda: [
+        ("one.json", b'{"resourceType":"Bundle","type":"collection","entry":[\n' + b"\n,\n".join(
+            json.dumps(entry).encode() for each in bundles() for entry in each["entry"]) + b"\n]}")
+    ],
     "one Bundle of all": lambda: [
         ("one.json", json.dumps({"resourceType": "Bundle", "type": "collection",
                                  "entry": [entry for each in bundles() for entry in each["entry"]]}).encode())
@@ -129,6 +138,23 @@ def test_more_bytes_or_patients_than_are_tried_are_refused_with_how_many_are() -
         read_upload([("bomb.gz", bomb)], most_bytes=1024 * 1024)
 
 
+def test_two_medications_of_one_name_are_both_kept_and_neither_wins() -> None:
+    codes = ("1", "2")
+    drugs = [{"resourceType": "Medication", "id": "m", "code": {"text": code}} for code in codes]
+    order = {"resourceType": "MedicationRequest", "id": "r", "subject": {"reference": "Patient/a"},
+             "medicationReference": {"reference": "Medication/m"}}  # fmt: skip
+    lines = [{"resourceType": "Patient", "id": "a"}, order, *drugs]
+    found = read_upload([("a.ndjson", "\n".join(map(json.dumps, lines)).encode())])
+    assert [each for each in _gathered(found) if each["resourceType"] == "Medication"] == drugs
+
+
+def _gathered(cohort: Cohort) -> list[dict[str, Any]]:
+    """The resources of the first chart."""
+    case = next(iter(cohort.cases()))
+    assert isinstance(case, CallCase) and isinstance(case.request, partial)
+    return [entry["resource"] for entry in case.request.args[0]["entry"]]
+
+
 def test_a_patient_with_a_draft_is_tried_when_it_is_signed_too() -> None:
     sample = next(each for each in SAMPLES if each.drafts)
     name = next(iter(sample.drafts))
@@ -148,6 +174,8 @@ def test_hook_requests_are_tried_as_they_were_sent() -> None:
     assert [case.hook for case in cohort.cases()] == [each.hook for each in cases]
     assert effect(cohort)["rules"]
     without = {key: value for key, value in calls[0].items() if key != "prefetch"}
+    with pytest.raises(TooLarge, match="more than 3 patients"):
+        read_upload([("calls.json", json.dumps(calls).encode())], most_patients=3)
     assert "without prefetch" in read_upload([("c.json", json.dumps(without).encode())]).remarks[0]
 
 
