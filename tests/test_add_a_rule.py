@@ -56,7 +56,7 @@ card:
   topic: safety
   problem: example
   priority: 1
-  summary: "Magnesium {serum_magnesium.value} ({serum_magnesium.age}), above {example_limit}"
+  summary: "Magnesium {serum_magnesium.value} ({serum_magnesium.age}), above {serum_magnesium.example_limit}"
   detail: "Serum magnesium was {serum_magnesium.value} on {serum_magnesium.date}."
   consider:
     - "Consider asking about antacids."
@@ -180,7 +180,8 @@ RISE = (
     + RULE[RULE.index("when:") :]
     .replace(TEST, "{risen: creatinine, by: little, by_within: a_day, times: threefold, times_within: days}")
     .replace(
-        "Magnesium {serum_magnesium.value} ({serum_magnesium.age}), above {example_limit}", "As it says, {matched}"
+        "Magnesium {serum_magnesium.value} ({serum_magnesium.age}), above {serum_magnesium.example_limit}",
+        "As it says, {matched}",
     )
     .replace("Serum magnesium was {serum_magnesium.value} on {serum_magnesium.date}.", "As it says, {matched}.")
 )

@@ -91,9 +91,8 @@ def _egfr(creatinine: Decimal, sex: Literal["female", "male"], age: int, results
 
 
 def _of_one_time(one: Lab, other: Lab) -> bool:
-    """Whether neither may be the older: of a day alone and a time in it, either may be, and dialysis between them."""
-    alike = one.time_is_date_only == other.time_is_date_only
-    return alike and not _newer(one, other) and not _newer(other, one)
+    """Whether neither is surely the older: of a day alone and a time in it, either may be."""
+    return not _newer(one, other) and not _newer(other, one)
 
 
 def _newer(one: Lab, other: Lab) -> bool:
