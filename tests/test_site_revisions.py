@@ -45,7 +45,10 @@ def apply(cli: Cli, file: Path, *more: str, author: str = "Anna", code: int = 0)
 
 
 def test_a_dry_run_shows_what_would_change_and_writes_nothing(cli: Cli, limit: Callable[[str], Path]) -> None:
-    assert apply(cli, limit("0.66"), "--dry-run").stdout == "shared.lower_limit: 0.70 mmol/L -> 0.66 mmol/L\n"
+    assert (
+        apply(cli, limit("0.66"), "--dry-run").stdout
+        == "shared.lower_limit: 0.70 mmol/L -> 0.66 mmol/L\nbased on revision 0\n"
+    )
     assert cli("history").stdout == ""
 
 
