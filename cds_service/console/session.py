@@ -74,6 +74,7 @@ class ConsoleSession(CallbackDict[str, Any], SessionMixin):
         self.clear()
         done = parts.store.begin_session(self.name, person, {}, line, instead_of=before, tries=tries)
         self["person"] = person
+        self.person = Person(person) if done else Person()
         self[CSRF] = self._csrf(parts)
         self.modified = False
         return done

@@ -50,8 +50,8 @@ _READ = {
     for field in fields(each)
 }
 # What a card may show but no finding rests on is judged with the elements that are not read; so are extensions, of
-# which one is read, and only where it is whole.
-_USED = (_READ | {"resourceType"}) - {"recordedDate", "onsetDateTime", "extension"}
+# which one is read, and only where it is whole; and a number of refills, without which nobody can tell how long.
+_USED = (_READ | {"resourceType"}) - {"recordedDate", "onsetDateTime", "extension", "numberOfRepeatsAllowed"}
 # Where one of them stands, `issued` is not used.
 _TAKEN = ("effectiveDateTime", "effectivePeriod", "effectiveInstant")
 # Read element by element where they are asked for.

@@ -212,8 +212,8 @@ def kidneys(egfr_at: str, creatinine_at: str) -> Json:
 @pytest.mark.parametrize(
     ("egfr_at", "creatinine_at", "said"),
     [
-        ("2026-11-20", "2026-11-20T18:00:00Z", "fired"),
-        ("2026-11-20T06:00:00Z", "2026-11-20", "fired"),
+        ("2026-11-20", "2026-11-20T18:00:00Z", "not_evaluated"),
+        ("2026-11-20T06:00:00Z", "2026-11-20", "not_evaluated"),
         ("2026-11-20", "2026-11-20", "not_evaluated"),
         ("2026-11-20T06:00:00Z", "2026-11-20T06:00:00Z", "not_evaluated"),
     ],
