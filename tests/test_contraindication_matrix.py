@@ -143,6 +143,13 @@ IMPOSSIBLE |= {
     ): "one order is either for an emergency or not",
 }
 
+# A newest level that is not plausible is neither low nor high.
+PLAUSIBLE = (
+    *(*LOW, *OF_EVERYBODY, *ON_AN_INFUSION, *OF_A_MOTHER, *OLD_HIGH, *HIGH, *REPLACED),
+    *("high_magnesium_in_use", SEVERE_TODAY, BESIDE_DIGOXIN, REPLACED_UNKNOWN),
+)
+IMPOSSIBLE |= {frozenset(("magnesium_result_not_plausible", rule)): "one newest level" for rule in PLAUSIBLE}
+
 UNKNOWN_KIDNEYS = ("magnesium_with_unknown_kidney_function", "intravenous_magnesium_with_unknown_kidney_function")
 ACUTE_INJURY = ("magnesium_with_acute_kidney_injury", "intravenous_magnesium_with_acute_kidney_injury")
 IMPOSSIBLE |= {

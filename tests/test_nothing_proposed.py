@@ -142,7 +142,7 @@ def test_a_rule_against_magnesium_that_meets_a_fault_of_ours_stops_proposals(
     assert expected_faults
 
 
-PRESUMES = "**Not proposed:** options that presume magnesium, because another finding speaks against it."
+PRESUMES = "**Not proposed:** giving magnesium, because of another finding."
 EGFR_50 = {"lab": "egfr", "value": 50, "unit": "mL/min/{1.73_m2}"}
 SEVERELY_HIGH = {"lab": "serum_magnesium", "value": 2.3, "unit": "mmol/L"}
 

@@ -23,7 +23,7 @@ from cds_service.fhir.identity import UNREADABLE
 from cds_service.fhir.opened import BUNDLE
 from cds_service.fhir.strict_json import NotStrict, check
 from cds_service.population.cases import CallCase, Case, Cohort, NotRead, Request, Side
-from cds_service.population.screening.lines import MARK, Line, Lines, closed
+from cds_service.population.screening.lines import MARK, Line, Lines, closed, has_resources, is_json
 
 MOST_BYTES: Final = 32 * 1024 * 1024  # unpacked, all files together
 MOST_PATIENTS: Final = 2000
@@ -31,7 +31,7 @@ MOST_NAMED: Final = 50  # places of faults that are named one by one
 GZIP: Final = b"\x1f\x8b"
 HOOKS: Final = ("patient-view", "order-select", "order-sign")
 Resource = dict[str, Any]
-_any, _list = Decoder(Raw).decode, Decoder(list[Raw]).decode
+_list = Decoder(list[Raw]).decode
 
 
 class TooLarge(ValueError):
@@ -160,17 +160,9 @@ def _units(text: bytes) -> tuple[str, list[bytes]]:
         try:
             return "item", [bytes(each) for each in _list(text.removeprefix(MARK))]
         except UNREADABLE:
-            if not closed(full[0], full[1]) or _is_json(text):
+            if is_json(text) or not (closed(full[0], full[1]) or has_resources(text)):
                 return "", [text]
     return "line", lines
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        _any(text.removeprefix(MARK))
-    except UNREADABLE:
-        return False
-    return True
 
 
 def _remarks(found: _Gathered) -> tuple[str, ...]:

@@ -104,6 +104,13 @@ def test_each_broken_line_is_named_and_the_others_are_tried() -> None:
     assert found.words().endswith("not all charts were tried")
 
 
+@pytest.mark.parametrize("first", [b'{"resourceType": "Claim",', b'{"a": [', b'{"a": "b', b'[{"a": 1},', b"x"])
+def test_lines_after_a_broken_first_one_are_read(first: bytes) -> None:
+    cohort = read_upload([("all.ndjson", b"\n".join([first, *ndjson().values()]))])
+    assert cohort.remarks == ("all.ndjson, line 1: is not JSON",)
+    assert compare(cohort, rulebook(), limit("0.60"), shipped(), NOW).charts == len(SAMPLES)
+
+
 def test_words_of_a_broken_line_are_not_repeated() -> None:
     cohort = read_upload([("a.ndjson", b'{"resourceType":"Patient","id":"a"}\n{"name": "CANARY\n')])
     assert "CANARY" not in " ".join(cohort.remarks)

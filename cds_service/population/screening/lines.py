@@ -221,10 +221,9 @@ def _decodes(decode: Callable[[bytes], object], raw: bytes) -> bool:
 
 def closed(line: bytes, following: bytes = b"") -> bool:
     """Whether the first line of a file is a document of its own, or else the one after it. One of NDJSON that is broken
-    ends as one all the same."""
-    if following.strip() and line.removeprefix(MARK).strip() != b"[" and _decodes(_object, following):
-        return True
+    ends as one all the same; one that leaves a list or an object open is the beginning of a longer document."""
     line = line.removeprefix(MARK).strip()
     if _decodes(_object, line):
         return True
-    return line.startswith(b"{") and len(line) > 1 and not line.endswith((b",", b"[", b"{", b":"))
+    open_still = line.startswith(b"[") or line.endswith((b",", b"[", b"{", b":"))
+    return not open_still and (line.startswith(b"{") or _decodes(_object, following))
