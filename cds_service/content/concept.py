@@ -69,6 +69,7 @@ class Concept(Strict):
     Labs: `unit` is canonical UCUM, `site_units` what a site or a client may choose, `sent_in` what else laboratories
     report it in, `decimals` the precision of comparison and display in `unit`; `stated_unit_wins`: a unit that
     contradicts the code is believed where in the code's own unit the value would not be `plausible`;
+    from `unit_doubtful_from` on a card of a high value says that its unit may be a wrong one;
     `laboratory` is false of what another department measures, such as an ECG;
     `trouble_effect` is what trouble with the specimen does, by the kinds of `tables/specimen_comments.yaml`.
     """
@@ -102,6 +103,7 @@ class Concept(Strict):
     molar_mass: Annotated[Decimal | None, BeforeValidator(_grams_per_mole)] = None
     valence: int | None = None
     plausible: tuple[Decimal, Decimal] | None = None
+    unit_doubtful_from: Decimal | None = None
     stated_unit_wins: bool = False
     trouble_effect: dict[Name, Literal["falsely_high", "falsely_low", "either"]] = {}
     order: LabOrderCode | None = None

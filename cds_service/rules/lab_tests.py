@@ -117,6 +117,8 @@ def _judged(
     hit = LabHit(found, shown_limit, origin, comparison, own_limit, rule_says is not truth)
     notes: tuple[str, ...] = ("preliminary",) if found.status == "preliminary" else ()
     notes += ("date_only",) if found.time_is_date_only else ()
+    doubtful, value = entry.unit_doubtful_from, found.value
+    notes += ("unit_doubtful",) if doubtful is not None and value is not None and value >= doubtful else ()
     every = (*((used,) if used else ()), limits[test.within])
     return Verdict(truth, (), {test.lab: hit}, (found.source,), notes, every)
 
