@@ -53,11 +53,15 @@ class Told:
             return set()
         repeats = self.rulebook.site.repetition
         days = timedelta(days=repeats.after_override_days if repeats else 0)
-        wanted = [self._key(item.rule, item.finding) for item in candidates]
-        past = self.store.past_outcomes(wanted, self.now - max(SITTING, days))
+        # Of the others nothing that was done silences them: the store is not asked.
+        wanted = [
+            self._key(item.rule, item.finding) if days or (item.indicator == "info" and self.rests) else None
+            for item in candidates
+        ]
+        past = self.store.past_outcomes([key for key in wanted if key], self.now - max(SITTING, days))
         quiet = repeats.not_again_at_signing if repeats else ["info"]
         seen: set[str] = set()
-        if quiet and candidates and self._hook == "order-sign":
+        if self._hook == "order-sign" and any(item.indicator in quiet for item in candidates):
             services = self.rulebook.library.services.items()
             names = services_served((name for name, service in services if service.hook == "order-select"), True)
             screens = [self._screen(name) for name in names]
@@ -69,7 +73,7 @@ class Told:
             silent = item.indicator in quiet and self.store.finding_hash([item.seen]) in seen
             wanted_here = self.part == "all" or (self.part == "information") == (item.indicator == "info")
             silent = silent or item.topic in self.off or not wanted_here
-            if done := past.get(key):
+            if key and (done := past.get(key)):
                 ago = self.now - done.acted_at
                 if done.outcome == "accepted":
                     # Who ordered the test that a warning proposes may still order the drug that it warns of.
