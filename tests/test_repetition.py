@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 
 from cds_service.advice.loaded_content import Content
 from cds_service.sandbox.scenario import Builder, Scenario
+from cds_service.store import statements
 from tests.conftest import NOW
 
 SYSTEM = "urn:magnesium-cds:override-reason"
@@ -158,3 +159,27 @@ def test_a_site_may_have_everything_repeated(site_client: Callable[..., FlaskCli
     client = site_client(not_again_at_signing=[])
     assert ask(client, content, "order-select", **ORDERS)
     assert ask(client, content, "order-sign", **ORDERS)
+
+
+TIMED = {"value": 0.85, "drugs": ["levothyroxine", "magnesium_oxide"]}
+
+
+@pytest.mark.parametrize(
+    ("repetition", "patient", "asked"),
+    [({}, {"value": 0.35}, []), ({"after_override_days": 7}, {"value": 0.35}, ["critical"]), ({}, TIMED, ["info"])],
+    ids=["nothing silences a critical card", "this site's days do", "information may have been accepted"],
+)
+def test_the_store_is_asked_only_of_what_may_be_silenced(
+    site_client: Callable[..., FlaskClient], content: Content, monkeypatch: pytest.MonkeyPatch,
+    repetition: dict[str, Any], patient: dict[str, Any], asked: list[str],
+) -> None:  # fmt: skip
+    read, found = statements.read_past, []
+
+    def counted(connection: Any, wanted: Any, since: datetime) -> Any:
+        found.extend(wanted)
+        return read(connection, wanted, since)
+
+    monkeypatch.setattr(statements, "read_past", counted)
+    (card,) = ask(site_client(**repetition), content, "patient-view", **patient)
+    assert len(found) == len(asked)
+    assert not asked or asked == [card["indicator"]]
