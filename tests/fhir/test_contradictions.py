@@ -226,4 +226,4 @@ def test_results_of_one_day_contradict_each_other_where_none_may_be_the_later(
     told = answer(client, "order-sign", drafts=[tablet], kidney=kidneys(egfr_at, creatinine_at))
     assert outcomes(told)[KIDNEY_FAILURE] == said
     assert ("contradict each other" in str(told["cards"])) is (said == "not_evaluated")
-    assert "not known (none within" not in str(told["cards"])
+    assert "not known (no usable result within" not in str(told["cards"])
