@@ -26,7 +26,11 @@ def injected_words(dose: InjectedDose, library: Library, title: Callable[[str], 
     }
     key = f"{dose.word}_over" if dose.minutes is not None and f"{dose.word}_over" in words else dose.word
     time = hours(round(dose.minutes)) if dose.minutes is not None else ""
-    filled = {"injected": fill(words[key], amount | {"time": time}), "injected.same": ""}
+    filled = {
+        "injected": fill(words[key], amount | {"time": time}),
+        "injected.of_the": words["of_the"] if salt != INJECTED_SALT else "",
+        "injected.same": "",
+    }
     if dose.word in ("dose", "quick_dose") and entry.molar_mass and entry.valence:
         mmol = dose.amount * whole * 1000 / entry.molar_mass
         charge = mmol * entry.valence

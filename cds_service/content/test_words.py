@@ -227,7 +227,7 @@ class InjectedMagnesiumTest(Part):
     pregnancy, or with a problem or reason of `obstetric_conditions`. A weight on the chart counts `weight_within`."""
 
     also_reads: ClassVar = PREGNANCY_INPUTS
-    fills: ClassVar = frozenset({"injected", "injected.limit", "injected.same"})
+    fills: ClassVar = frozenset({"injected", "injected.limit", "injected.of_the", "injected.same"})
 
     injected_magnesium: InjectedLimits
     minutes: Minutes | None = None
