@@ -11,8 +11,7 @@ import orjson
 
 from cds_service.commands.common import FAILED, USAGE, database_options, opened, stop
 from cds_service.console import passwords
-from cds_service.console.access import ROLES
-from cds_service.console.sign_in import NAME, NAME_WORDS, clean_name, key_of_tries
+from cds_service.console.accounts import NAME, NAME_WORDS, ROLES, clean_name, key_of_tries
 from cds_service.store import NewLine, Store
 
 AUTHOR = "(command line)"

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from flask import g, request
 
+from cds_service.console.accounts import Role
 from cds_service.console.parts import Parts, parts_of_app
 from cds_service.store import AuditLine, NewLine
 
-Role = Literal["viewer", "editor", "approver", "admin"]
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
 MARK: Final = "console_needs"
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -32,7 +32,8 @@ from cds_service.console import (
     values,
     why_pages,
 )
-from cds_service.console.access import MARK, Person, Role, from_elsewhere, who
+from cds_service.console.access import MARK, Person, from_elsewhere, who
+from cds_service.console.accounts import Role
 from cds_service.console.asked import WholeNumber
 from cds_service.console.errors import error_page
 from cds_service.console.pages import HEADERS

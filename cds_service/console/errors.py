@@ -11,10 +11,12 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from cds_service.console.access import Role, needs
+from cds_service.console.access import needs
+from cds_service.console.accounts import Role
 from cds_service.console.asked import NotUnderstood
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
+from cds_service.console.passwords import TooManyTries
 from cds_service.console.session import current_session
 from cds_service.hooks.problems import Problem
 from cds_service.store import StoreUnavailable
@@ -72,14 +74,6 @@ class Conflict(Exception):
     def __init__(self, text: str = "", link: str = "", link_words: str = "") -> None:
         super().__init__(text)
         self.text, self.link, self.link_words = text, link, link_words
-
-
-class TooManyTries(Exception):
-    """`seconds` until the next one."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
 
 
 def error_page(status: int, title: str = "", text: str = "", link: str = "", link_words: str = "") -> Response:

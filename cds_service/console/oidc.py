@@ -17,10 +17,11 @@ import structlog
 from flask import Blueprint, Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from cds_service.console.access import ROLES, local_path, open_to_all, who
-from cds_service.console.errors import TooManyTries, error_page
+from cds_service.console.access import local_path, open_to_all, who
+from cds_service.console.accounts import ROLES
+from cds_service.console.errors import error_page
 from cds_service.console.parts import Parts
-from cds_service.console.passwords import wait_after
+from cds_service.console.passwords import TooManyTries, wait_after
 from cds_service.console.session import current_session
 from cds_service.hooks.app import address_of_call
 from cds_service.settings import Settings, SettingsError

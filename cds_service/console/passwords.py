@@ -7,12 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-
-from cds_service.console.errors import TooManyTries
 
 LEAST: Final = 12
 MOST: Final = 200
@@ -31,20 +30,32 @@ _AT_ONCE: Final = threading.BoundedSemaphore(2)
 _hasher = PasswordHasher()
 
 
+class TooManyTries(Exception):
+    """`seconds` until the next one."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 def hashed(password: str) -> str:
     """The argon2id hash, with a salt of its own. Raises TooManyTries where too many are made at once."""
     with _place():
         return _hasher.hash(password)
 
 
-_NOBODY: Final = _hasher.hash(secrets.token_hex(16))
+@cache
+def _nobody() -> str:
+    """A hash that no password fits, made where the first one is tried: it takes as long as a start has to spare."""
+    return _hasher.hash(secrets.token_hex(16))
 
 
 def fits(hash_: str | None, password: str) -> bool:
     """Whether the password is that of the hash. Without a hash it takes as long, and is not. Raises as `hashed`."""
     with _place():
+        nobody = _nobody()  # for a name that is known too: the first try takes as long for either
         try:
-            return _hasher.verify(hash_ or _NOBODY, password) and hash_ is not None
+            return _hasher.verify(hash_ or nobody, password) and hash_ is not None
         except (VerificationError, InvalidHashError):
             return False
 

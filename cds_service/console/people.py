@@ -13,11 +13,12 @@ from wtforms.validators import ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from cds_service.console import passwords
-from cds_service.console.access import ROLES, line, needs, who
+from cds_service.console.access import line, needs, who
+from cds_service.console.accounts import ROLES, key_of_tries
 from cds_service.console.errors import ROLE_WORDS, Conflict
 from cds_service.console.pages import Column, Table, page, table
 from cds_service.console.parts import Parts
-from cds_service.console.sign_in import key_of_tries, name_field
+from cds_service.console.sign_in import name_field
 from cds_service.store import PersonOnRecord
 
 COLUMNS: Final = (

@@ -13,19 +13,16 @@ from wtforms import HiddenField, PasswordField, StringField, SubmitField
 from wtforms.validators import EqualTo, InputRequired, Length, Regexp
 
 from cds_service.console import passwords
-from cds_service.console.access import ROLES, audit, line, local_path, needs, open_to_all, who
-from cds_service.console.errors import TooManyTries
+from cds_service.console.access import audit, line, local_path, needs, open_to_all, who
+from cds_service.console.accounts import NAME, NAME_WORDS, ROLES, clean_name, key_of_tries
 from cds_service.console.pages import page
 from cds_service.console.parts import Parts
+from cds_service.console.passwords import TooManyTries
 from cds_service.console.session import current_session
 from cds_service.hooks.app import address_of_call
 from cds_service.store import NewLine, Store
 from cds_service.store.people import FIRST
 
-NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@+-]{1,63}"
-NAME_WORDS: Final = (
-    "Letters from a to z, digits and . _ @ + - only, two to 64 of them: a work e-mail address, or initials."
-)
 PASSWORD_WORDS: Final = f"At least {passwords.LEAST} characters. Several words in a row are good, and easy to type."
 
 
@@ -33,11 +30,6 @@ def name_field(label: str) -> StringField:
     """A field for the name of a person."""
     return StringField(label, [InputRequired("Type a name."), Regexp(f"^{NAME}$", message=NAME_WORDS)],
                        filters=[clean_name], description=NAME_WORDS)  # fmt: skip
-
-
-def clean_name(text: str | None) -> str:
-    """Names are told apart without regard to capitals."""
-    return (text or "").strip().lower()
 
 
 def new_password_fields() -> tuple[PasswordField, PasswordField]:
@@ -174,11 +166,6 @@ def _may_try(parts: Parts, name: str) -> tuple[str, str]:
     if seconds > 0:
         raise TooManyTries(seconds)
     return keys
-
-
-def key_of_tries(store: Store, name: str) -> str:
-    """Under which key the sign-ins of a name are counted."""
-    return store.finding_hash(["sign-in as", name])
 
 
 def first_code(store: Store, now: datetime) -> str | None:

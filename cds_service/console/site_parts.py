@@ -9,7 +9,8 @@ from typing import Any
 from flask import abort, flash, url_for
 from flask.typing import ResponseReturnValue
 
-from cds_service.console.access import Role, who
+from cds_service.console.access import who
+from cds_service.console.accounts import Role
 from cds_service.console.errors import NotAllowed, error_page
 from cds_service.console.parts import Parts
 from cds_service.content.library import SHARED, Library

@@ -7,15 +7,17 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, redirect, render_template
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from werkzeug.exceptions import NotFound
 from werkzeug.security import safe_join
 
 from cds_service.publish.docs_site import MARK, pages_folder, site
 from cds_service.web.pages import CSP, HEADERS, html_response
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 COMMENT = re.compile(r"^ *<!--.*?-->\n", re.MULTILINE | re.DOTALL)
 NO_PAGES = "The pages of the docs are not in this package. They lie in `docs/` of the sources."
@@ -72,6 +74,8 @@ def in_html(text: str, name: str) -> str:
 
     No HTML of the page itself is passed on.
     """
+    from markdown_it import MarkdownIt  # no call of a hook waits for it
+
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(COMMENT.sub("", text))
     seen: dict[str, int] = {}

@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from cds_service.console.access import ROLES
+from cds_service.console.accounts import ROLES
 from cds_service.store import NewLine, Store
 from tests.conftest import NOW
 

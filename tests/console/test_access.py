@@ -9,7 +9,8 @@ import pytest
 from flask import Flask
 from werkzeug.routing import Rule
 
-from cds_service.console.access import ROLES, needs
+from cds_service.console.access import needs
+from cds_service.console.accounts import ROLES
 from cds_service.console.blueprint import _every_view_says_whom_it_is_for
 from tests.console.routes import PLACES, SOMEBODY
 from tests.console.support import PASSWORD, Visitor, person, visitor
