@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cds_service.advice.loaded_content import Content
 from cds_service.content.rulebook import Rulebook
@@ -66,10 +67,15 @@ def write_report(
 
 def page(said: dict[str, Any]) -> str:
     """The report, in one file that asks for nothing else."""
+    return _template().render(said=said, urgency=URGENCY, kinds=KINDS)
+
+
+@cache
+def _template() -> Template:
     loader = PackageLoader("cds_service.population.screening", ".")
     room = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     room.filters["number"] = _number
-    return room.get_template("report.html").render(said=said, urgency=URGENCY, kinds=KINDS)
+    return room.get_template("report.html")
 
 
 def _number(value: float | None) -> str:
