@@ -16,7 +16,7 @@ def foods(library: Library, context: Context, gap: Decimal, unit: str) -> str:
     far. `unit`: the word for mg."""
     careful = _careful(context)
     listed = [food for food in library.foods.values() if not (food.kidney_caution and careful)]
-    fitting = [food for food in listed if food.magnesium <= max(gap, Decimal(30))]
+    fitting = [food for food in listed if food.magnesium <= max(gap, library.intakes.small_serving)]
     best = sorted(fitting or listed, key=lambda food: (-food.magnesium, food.name))[:3]
     return joined(f"{food.name}, {food.serving} ({food.magnesium:f} {unit})" for food in best)
 

@@ -209,9 +209,13 @@ class UpperLevel(Strict):
 
 
 class DietaryReference(Strict):
-    """`tables/dietary_reference_intakes.yaml`, by region; a site chooses whose allowance and whose upper level hold."""
+    """`tables/dietary_reference_intakes.yaml`, by region; a site chooses whose allowance and whose upper level hold.
+
+    `small_serving`: of a food, mg; one is named however little is missing in a day.
+    """
 
     unit: str
+    small_serving: Decimal
     allowance: dict[Region, list[Allowance]]
     average_requirement: dict[Region, list[Allowance]]
     upper_level: dict[Region, list[UpperLevel]]
