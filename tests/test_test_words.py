@@ -18,7 +18,7 @@ from tests.test_add_a_rule import RULE, TEST
 
 PREGNANCY = {"conditions", "pregnancy"}
 DRUGS = {"medications", "medication_statements"}
-INJECTED = {"injected", "injected.limit", "injected.same"}
+INJECTED = {"injected", "injected.limit", "injected.of_the", "injected.same"}
 KIDNEY = {"kidney.value", "kidney.age", "kidney.date"}
 
 
