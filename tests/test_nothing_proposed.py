@@ -145,6 +145,11 @@ def test_a_rule_against_magnesium_that_meets_a_fault_of_ours_stops_proposals(
 PRESUMES = "**Not proposed:** giving magnesium, because of another finding."
 EGFR_50 = {"lab": "egfr", "value": 50, "unit": "mL/min/{1.73_m2}"}
 SEVERELY_HIGH = {"lab": "serum_magnesium", "value": 2.3, "unit": "mmol/L"}
+EGFR_22 = EGFR_50 | {"value": 22}
+RISEN = [{"lab": "creatinine", "value": value, "unit": "umol/L", "taken": taken}
+         for value, taken in ((150, "1 hour ago"), (80, "49 hours ago"))]  # fmt: skip
+INFUSION = {"drug": "magnesium_sulfate", "text": "Magnesium sulfate 2 g in 50 mL infusion", "route": "intravenous"}
+BY_VEIN = {"sex": "male", "age": 66, "drafts": [INFUSION]}
 
 
 def signing(client: FlaskClient, content: Content, **patient: Any) -> list[dict[str, Any]]:
@@ -161,8 +166,13 @@ def signing(client: FlaskClient, content: Content, **patient: Any) -> list[dict[
     [
         ({"drafts": ["magnesium_oxide"], "labs": [EGFR_50]}, {"labs": [EGFR_50, SEVERELY_HIGH]}, "lowest dose"),
         ({"drafts": [{"drug": "magnesium_oxide", "reason": "migraine"}]}, {"conditions": ["ckd_stage_5"]}, "trial"),
+        (BY_VEIN | {"conditions": ["torsades_de_pointes"], "labs": [EGFR_22]}, {"labs": [EGFR_22, SEVERELY_HIGH]},
+         "fewer doses"),
+        (BY_VEIN | {"encounter": "IMP", "labs": RISEN}, {"labs": [*RISEN, SEVERELY_HIGH]}, "slower dose"),
+        (BY_VEIN | {"encounter": "IMP", "conditions": ["acute_kidney_injury"]}, {"labs": [SEVERELY_HIGH]},
+         "slower dose"),
     ],
-)
+)  # fmt: skip
 def test_s15_no_card_of_an_answer_speaks_for_magnesium_beside_one_against_it(
     patient: dict[str, Any], speaks_against: dict[str, Any], presumes: str, client: FlaskClient, content: Content
 ) -> None:
