@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-test"
 # Seconds.
-STEP_LIMIT = 3600
+STEP_LIMIT = 5400
 HANGS_AFTER = 600
 
 EXTRAS = ".[test,png,postgres]"
