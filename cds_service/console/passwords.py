@@ -46,7 +46,7 @@ def hashed(password: str) -> str:
 
 @cache
 def _nobody() -> str:
-    """A hash that no password fits, made where the first one is tried: it takes as long as a start has to spare."""
+    """A hash that no password fits; made at the first try, since a command that imports this needs none."""
     return _hasher.hash(secrets.token_hex(16))
 
 
