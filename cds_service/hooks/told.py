@@ -53,7 +53,7 @@ class Told:
             return set()
         repeats = self.rulebook.site.repetition
         days = timedelta(days=repeats.after_override_days if repeats else 0)
-        # Of the others nothing that was done silences them: the store is not asked.
+        # Nothing that was done silences the others: the store is not asked about them.
         wanted = [
             self._key(item.rule, item.finding) if days or (item.indicator == "info" and self.rests) else None
             for item in candidates

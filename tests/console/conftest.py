@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,8 @@ def cheap_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if "dear_hashes" not in request.fixturenames:
         hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         monkeypatch.setattr(passwords, "_hasher", hasher)
-        monkeypatch.setattr(passwords, "_nobody", partial(str, hasher.hash("of nobody")))
+        nobody = hasher.hash("of nobody")
+        monkeypatch.setattr(passwords, "_nobody", lambda: nobody)
 
 
 @pytest.fixture
